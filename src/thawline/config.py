@@ -1,0 +1,125 @@
+"""What can be set, with the unit and the default of every field. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from thawline.errors import OptionError
+
+Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
+Precision = Literal["auto", "fp32", "bf16"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Augment = Literal["none", "mild"]
+
+RATE_GRID: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+"""Learning rates that tuning tries first; it extends the grid when the best lies at an end."""
+
+
+def _require(condition: bool, option: str, rule: str, value: object) -> None:
+    if not condition:
+        raise OptionError(f"--{option} must be {rule}, got {value!r}.")
+
+
+def _require_choice(option: str, choices: object, value: object) -> None:
+    names = get_args(choices)
+    _require(value in names, option, f"one of {', '.join(names)}", value)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How one training runs. The plan says what trains and how fast; this says everything else."""
+
+    epochs: int = 20
+    """Passes over the training split at most; early stopping may end sooner."""
+    batch_size: int = 32
+    """Images per optimiser step."""
+    optimizer: Optimizer = "adamw"
+    """SGD has momentum 0.9; the others their PyTorch defaults."""
+    weight_decay: float = 1e-4
+    """Per step; never applied to biases and norm layers."""
+    patience: int = 5
+    """Epochs without a better validation score before a training stops; 0 = never stop early."""
+    warmup_share: float = 0.05
+    """Share of all steps over which the rates rise linearly from 0, before the cosine takes them back to 0."""
+    label_smoothing: float = 0.0
+    """Probability mass taken from the true class in the training loss."""
+    clip_norm: float | None = None
+    """Largest 2-norm of the gradient of all trained parameters together; None = no clipping."""
+    precision: Precision = "auto"
+    """auto = bf16 where the device computes it natively and it pays, else fp32."""
+    device: Device = "auto"
+    """auto = cuda, else mps, else cpu."""
+    threads: int = 0
+    """CPU threads of one training; 0 = physical cores. Changes rounding, so it is recorded with the run."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        _require(self.batch_size >= 2, "batch-size", "at least 2", self.batch_size)
+        _require_choice("optimizer", Optimizer, self.optimizer)
+        _require(self.weight_decay >= 0, "weight-decay", "0 or more", self.weight_decay)
+        _require(self.patience >= 0, "patience", "0 (never stop early) or more", self.patience)
+        _require(0 <= self.warmup_share < 1, "warmup-share", "at least 0 and below 1", self.warmup_share)
+        _require(0 <= self.label_smoothing < 1, "label-smoothing", "at least 0 and below 1", self.label_smoothing)
+        _require(self.clip_norm is None or self.clip_norm > 0, "clip-norm", "above 0", self.clip_norm)
+        _require_choice("precision", Precision, self.precision)
+        _require_choice("device", Device, self.device)
+        _require(self.threads >= 0, "threads", "0 (physical cores) or more", self.threads)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How images become pixels and splits."""
+
+    image_size: int | None = None
+    """Side of the square that the network sees, in pixels; None = the model's own."""
+    augment: Augment = "mild"
+    """none, or mild: random crop (up to 1/8 of the side), horizontal flip, rotation up to 10 degrees. Training only."""
+    views: int = 4
+    """Pre-drawn augmented views per image, taken in turn by epoch; 0 = a new draw in every epoch."""
+    test_share: float | None = None
+    """Share carved off train as test where the folder brings train and val only; None = no test figures then."""
+    seed: int = 0
+    """Draws the splits and the views."""
+
+    def __post_init__(self) -> None:
+        size = self.image_size
+        _require(size is None or 8 <= size <= 4096, "image-size", "between 8 and 4096 pixels", size)
+        _require_choice("augment", Augment, self.augment)
+        _require(self.views >= 0, "views", "0 (a new draw every epoch) or more", self.views)
+        share = self.test_share
+        _require(share is None or 0 < share < 1, "test-share", "above 0 and below 1", share)
+        _require(self.seed >= 0, "seed", "0 or more", self.seed)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How plans are tuned and proven."""
+
+    seeds: int = 1
+    """Final trainings per strategy, each with its own head, batch order and dropout; more seeds give a spread."""
+    learning_rate: float | None = None
+    """Base rate of every strategy; None = tuned on validation over `RATE_GRID`."""
+
+    def __post_init__(self) -> None:
+        _require(self.seeds >= 1, "seeds", "at least 1", self.seeds)
+        rate = self.learning_rate
+        _require(rate is None or 0 < rate < 100, "learning-rate", "above 0 and below 100", rate)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a decoded RGB image to the network's input, as timm's evaluation transform does it."""
+
+    image_size: int
+    """Side of the square input, in pixels."""
+    interpolation: str
+    """Name as in timm: bicubic, bilinear, ..."""
+    crop_pct: float
+    """The shorter side is resized to image_size / crop_pct before the crop."""
+    crop_mode: str
+    """Name as in timm: center, squash or border."""
+    mean: tuple[float, float, float]
+    """Per channel, on a 0 to 1 scale."""
+    std: tuple[float, float, float]
+    """Per channel, on a 0 to 1 scale."""

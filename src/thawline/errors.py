@@ -1,0 +1,66 @@
+"""Every error that thawline raises on purpose.
+
+    ThawlineError
+    ├── InputError (ValueError)        the input was wrong: exit code 2
+    │   ├── OptionError                an option or argument
+    │   ├── DataError                  the images, their folders or their splits
+    │   ├── ModelError                 the model's name, its weights, its blocks
+    │   ├── PlanError                  a fine-tuning plan
+    │   ├── RunFolderError             the run folder: taken, missing, read-only, not ours
+    │   └── MissingExtraError          an optional dependency is not installed
+    └── RunError (RuntimeError)        the run failed: exit code 1
+        ├── NonFiniteLossError         one training diverged; the others go on
+        └── FrozenBlockMovedError      a frozen block changed: a bug of ours, never the user's
+
+A message is one line that says what is wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class ThawlineError(Exception):
+    """Root of the tree; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class InputError(ThawlineError, ValueError):
+    """The input was wrong. Nothing was computed with it and nothing was lost."""
+
+    exit_code = 2
+
+
+class OptionError(InputError):
+    """An option or an argument has a value that cannot be used."""
+
+
+class DataError(InputError):
+    """The images, their folders, their labels or their splits cannot be used."""
+
+
+class ModelError(InputError):
+    """The model cannot be built, its weights cannot be read, or they do not fit it."""
+
+
+class PlanError(InputError):
+    """A fine-tuning plan contradicts itself or does not fit the model."""
+
+
+class RunFolderError(InputError):
+    """The run folder is taken, missing, read-only, or was not written by thawline."""
+
+
+class MissingExtraError(InputError):
+    """An optional dependency is needed and not installed."""
+
+
+class RunError(ThawlineError, RuntimeError):
+    """The run failed although its input was right."""
+
+
+class NonFiniteLossError(RunError):
+    """The loss of one training became NaN or infinite."""
+
+
+class FrozenBlockMovedError(RunError):
+    """A frozen block's parameters or buffers changed during training."""

@@ -1,0 +1,277 @@
+"""The fine-tuning plan: which block trains in which epoch, at which rate.
+
+Pure data, standard library only. A strategy makes a plan, `model/apply.py` obeys it, and nothing else decides what is
+frozen. `None` as a rate means frozen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from thawline.errors import PlanError
+
+FORMAT_VERSION = 1
+
+Granularity = Literal["stage", "group", "layer"]
+NormMode = Literal["train", "eval"]
+
+GRANULARITIES: tuple[Granularity, ...] = ("stage", "group", "layer")
+NORM_MODES: tuple[NormMode, ...] = ("train", "eval")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the network that is frozen or given a learning rate as a whole.
+
+    Blocks are ordered by execution and partition the network: each parameter, buffer and leaf module is in one of them.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    """Leaf modules (and modules that own parameters directly), in order of execution."""
+    parameters: tuple[str, ...]
+    """Names as in `model.named_parameters()`."""
+    buffers: tuple[str, ...]
+    """Names as in `model.named_buffers()`."""
+    size: int
+    """Number of trainable scalars."""
+    layers: int
+    """Convolutions and linear layers; the unit in which depth is counted."""
+    prefixes: tuple[str, ...]
+    """Few dotted names that cover the block's parameters; where two blocks' prefixes nest, the longer one owns."""
+    is_head: bool = False
+    """The new classifier: the last block, always trained."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A span of epochs with one row of the plan."""
+
+    learning_rates: Mapping[str, float | None]
+    """Block name -> learning rate of the optimiser before warm-up and cosine; None = frozen."""
+    epochs: int | None = None
+    """Number of epochs; None = until the end (only in the last phase)."""
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the blocks that train in this phase."""
+        return tuple(name for name, rate in self.learning_rates.items() if rate is not None)
+
+
+@dataclass(frozen=True)
+class FineTunePlan:
+    """Block -> learning rate for every phase. Compare with `==`, store with `to_json`, edit by hand."""
+
+    phases: tuple[Phase, ...]
+    granularity: Granularity = "stage"
+    norm: NormMode = "train"
+    """Norm layers of trained blocks: "train" uses and updates batch statistics, "eval" keeps the pretrained ones."""
+    prefixes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """Block name -> parameter name prefixes: what `to_pytorch` prints; for reading only."""
+
+    def __post_init__(self) -> None:
+        _check_phases(self.phases)
+        if self.granularity not in GRANULARITIES:
+            raise PlanError(f"plan: granularity must be one of {', '.join(GRANULARITIES)}, got {self.granularity!r}.")
+        if self.norm not in NORM_MODES:
+            raise PlanError(f"plan: norm must be one of {', '.join(NORM_MODES)}, got {self.norm!r}.")
+
+    @classmethod
+    def constant(
+        cls,
+        blocks: Sequence[Block],
+        learning_rates: Mapping[str, float | None],
+        *,
+        granularity: Granularity = "stage",
+        norm: NormMode = "train",
+    ) -> FineTunePlan:
+        """One phase for the whole training. Blocks that `learning_rates` does not name are frozen."""
+        phase = Phase({block.name: learning_rates.get(block.name) for block in blocks})
+        plan = cls((phase,), granularity, norm, {block.name: block.prefixes for block in blocks})
+        plan.check(blocks)
+        return plan
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Block names in order of execution."""
+        return tuple(self.phases[0].learning_rates)
+
+    @property
+    def trained(self) -> frozenset[str]:
+        """Blocks that train in at least one phase; the others stay as they were pretrained."""
+        return frozenset(name for phase in self.phases for name in phase.trained)
+
+    def phase_at(self, epoch: int) -> Phase:
+        """The phase that `epoch` (from 0) falls into."""
+        start = 0
+        for phase in self.phases:
+            if phase.epochs is None or epoch < start + phase.epochs:
+                return phase
+            start += phase.epochs
+        return self.phases[-1]
+
+    def highest_rate(self, block: str) -> float | None:
+        """The highest rate that `block` gets in any phase; None if it is always frozen."""
+        rates = [rate for phase in self.phases if (rate := phase.learning_rates[block]) is not None]
+        return max(rates, default=None)
+
+    def check(self, blocks: Sequence[Block]) -> None:
+        """Raise `PlanError` unless the plan covers every block of a model exactly once and trains its head."""
+        expected = [block.name for block in blocks]
+        if sorted(self.blocks) != sorted(expected):
+            missing = [name for name in expected if name not in self.blocks]
+            unknown = [name for name in self.blocks if name not in expected]
+            raise PlanError(
+                f"plan: its blocks are not those of the model at granularity {self.granularity!r} "
+                f"(missing: {missing or 'none'}, unknown: {unknown or 'none'}); `thawline inspect` lists them."
+            )
+        for number, phase in enumerate(self.phases, start=1):
+            for block in blocks:
+                if block.is_head and phase.learning_rates[block.name] is None:
+                    raise PlanError(
+                        f"plan: phase {number} freezes the head {block.name!r}, which is new and must always train; "
+                        "give it a learning rate."
+                    )
+
+    def to_json(self) -> str:
+        """JSON text that `from_json` reads back to an equal plan."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain JSON types."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "granularity": self.granularity,
+            "norm": self.norm,
+            "phases": [{"epochs": phase.epochs, "learning_rates": dict(phase.learning_rates)} for phase in self.phases],
+            "prefixes": {name: list(prefixes) for name, prefixes in self.prefixes.items()},
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> FineTunePlan:
+        """Read what `to_json` wrote, or a hand-edited copy; `PlanError` says what does not fit."""
+        try:
+            return cls.from_dict(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise PlanError(f"plan: not JSON ({error}).") from error
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FineTunePlan:
+        """The inverse of `to_dict`."""
+        if not isinstance(data, Mapping):
+            raise PlanError(f"plan: must be a JSON object, got {type(data).__name__}.")
+        version = data.get("format_version")
+        if version != FORMAT_VERSION:
+            raise PlanError(f"plan: format_version must be {FORMAT_VERSION}, got {version!r}.")
+        known = {"format_version", "granularity", "norm", "phases", "prefixes"}
+        if unknown := sorted(set(data) - known):
+            raise PlanError(f"plan: unknown keys {unknown}; known are {sorted(known)}.")
+        try:
+            phases = tuple(Phase(dict(phase["learning_rates"]), phase.get("epochs")) for phase in data["phases"])
+            prefixes = {name: tuple(names) for name, names in data.get("prefixes", {}).items()}
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise PlanError(
+                "plan: every phase needs `learning_rates` (block name -> rate, or null = frozen), "
+                f"`prefixes` maps block names to lists; could not read {error}."
+            ) from error
+        return cls(phases, data.get("granularity", "stage"), data.get("norm", "train"), prefixes)
+
+    def to_pytorch(self) -> str:
+        """Lines of plain PyTorch that rebuild the optimiser groups of the last phase, without thawline."""
+        phase = self.phases[-1]
+        rates = {
+            prefix: rate for name, rate in phase.learning_rates.items() for prefix in self.prefixes.get(name, (name,))
+        }
+        table = "\n".join(f"    {prefix!r}: {rate!r}," for prefix, rate in rates.items())
+        return _PYTORCH_LINES.format(table=table)
+
+
+_PYTORCH_LINES = """\
+rates = {{  # parameter name prefix -> learning rate, None = frozen
+{table}
+}}
+owner = lambda name: max((p for p in rates if name == p or name.startswith(p + ".")), key=len)
+groups = {{}}
+for name, parameter in model.named_parameters():
+    prefix = owner(name)
+    parameter.requires_grad = rates[prefix] is not None
+    if rates[prefix] is not None:
+        groups.setdefault(prefix, {{"params": [], "lr": rates[prefix]}})["params"].append(parameter)
+optimizer = torch.optim.AdamW(groups.values())
+model.train()
+for name, module in model.named_modules():  # after every model.train(): frozen blocks keep their statistics
+    if any(rate is None and (name == p or name.startswith(p + ".")) for p, rate in rates.items()):
+        module.eval()
+"""
+
+
+def _check_phases(phases: tuple[Phase, ...]) -> None:
+    if not phases:
+        raise PlanError("plan: it needs at least one phase.")
+    for number, phase in enumerate(phases, start=1):
+        if set(phase.learning_rates) != set(phases[0].learning_rates):
+            raise PlanError(f"plan: phase {number} names other blocks than phase 1; every phase covers every block.")
+        is_last = number == len(phases)
+        if phase.epochs is None and not is_last:
+            raise PlanError(f"plan: phase {number} has no number of epochs; only the last phase may leave it open.")
+        if phase.epochs is not None and not (_is_count(phase.epochs) and phase.epochs > 0):
+            raise PlanError(f"plan: phase {number} must last at least 1 epoch, got {phase.epochs!r}.")
+        for name, rate in phase.learning_rates.items():
+            if rate is not None and not (_is_number(rate) and rate > 0):
+                raise PlanError(
+                    f"plan: the rate of block {name!r} must be a number above 0, or null = frozen; got {rate!r}."
+                )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class Tuned(Protocol):
+    """A plan and how well it did on validation."""
+
+    @property
+    def plan(self) -> FineTunePlan:
+        """The best plan that the tuning found."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """Its validation accuracy, 0 to 1."""
+        ...
+
+
+class StrategyContext(Protocol):
+    """What a strategy may know and ask when it makes a plan. Supplied by the caller; no part of it trains by itself."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The model's blocks at the strategy's granularity, in order of execution, the head last."""
+        ...
+
+    @property
+    def granularity(self) -> Granularity:
+        """The granularity of `blocks`."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """The base learning rate from which a strategy derives the rates of its blocks."""
+        ...
+
+    @property
+    def epochs(self) -> int:
+        """The nominal number of epochs of the training that the plan is for."""
+        ...
+
+    def tune(self, strategy: str) -> Tuned:
+        """The best plan of another strategy over its grid of rates and arguments. Costs trainings, once."""
+        ...

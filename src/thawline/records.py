@@ -1,0 +1,179 @@
+"""What a run folder holds: one record per training, the digest that says two runs are equal, the environment.
+
+Standard library only; every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from thawline.errors import RunFolderError
+
+FORMAT_VERSION = 1
+
+Purpose = Literal["tuning", "final"]
+
+RECORDED_PACKAGES = ("thawline", "torch", "torchvision", "timm", "scikit-learn", "optuna", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One pass over the training split and the validation after it."""
+
+    epoch: int
+    """From 0."""
+    train_loss: float
+    """Mean over the training images, regularisation included."""
+    val_loss: float
+    """Mean negative log-likelihood, in nats."""
+    val_accuracy: float
+    """0 to 1."""
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """One training, finished or failed. Everything but `seconds` and `peak_memory_bytes` follows from the seed."""
+
+    key: str
+    """Fingerprint of all that the training depends on; a training is never repeated under the same key."""
+    purpose: Purpose
+    strategy: str
+    """Name and arguments, for instance last_blocks:k=2."""
+    learning_rate: float
+    """Base rate from which the strategy made its plan."""
+    seed: int
+    plan: dict[str, Any]
+    """`FineTunePlan.to_dict()`."""
+    epochs: tuple[EpochRecord, ...] = ()
+    best_epoch: int | None = None
+    """The epoch whose weights were kept; None if the training failed."""
+    work: float = 0.0
+    """Units of work (DESIGN 7): 1 = a full fine-tuning at the nominal number of epochs."""
+    image_passes: int = 0
+    """Images seen by the network, training and validation."""
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    error: str | None = None
+    """Why the training failed, in one line."""
+    generation: int = 0
+    slot: int = 0
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The epoch that was kept."""
+        return None if self.best_epoch is None else self.epochs[self.best_epoch]
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """Higher is better: validation accuracy, then (ties) negative validation loss; a failed training comes last."""
+        return (-1.0, 0.0) if self.best is None else (self.best.val_accuracy, -self.best.val_loss)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainingRecord:
+        """The inverse of `to_dict`."""
+        epochs = tuple(EpochRecord(**epoch) for epoch in data["epochs"])
+        return cls(**{**data, "epochs": epochs})
+
+
+def digest(records: Iterable[TrainingRecord]) -> str:
+    """SHA-256 over what the seed decides: two runs are equal when their digests are.
+
+    Times, memory and the order in which trainings finished are left out, and so are failed attempts at a training.
+    """
+    rows = sorted(
+        json.dumps(
+            [
+                record.generation,
+                record.slot,
+                record.purpose,
+                record.strategy,
+                record.learning_rate,
+                record.plan["phases"],
+                record.seed,
+                [[epoch.train_loss, epoch.val_loss, epoch.val_accuracy] for epoch in record.epochs],
+                record.work,
+            ],
+            sort_keys=True,
+        )
+        for record in records
+    )
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def fingerprint(*parts: object) -> str:
+    """SHA-256 over JSON-able parts, for keys that must change with whatever they depend on."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def environment(*, device: str, threads: int, command: str | None = None) -> dict[str, Any]:
+    """Versions, hardware and command, as every JSON file of a run carries them."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor_name(),
+        "packages": {name: _version(name) for name in RECORDED_PACKAGES},
+        "device": device,
+        "threads": threads,
+        "command": command if command is not None else " ".join(sys.argv),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':', 1)[1].strip()} ({os.cpu_count()} cores)"
+    except OSError:
+        pass
+    return f"{platform.processor() or platform.machine()} ({os.cpu_count()} cores)"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `path` whole or not at all: a reader, or a crash, never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, data: object) -> None:
+    """`write_text` of indented JSON; NaN is refused, since JSON has none."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file of a run folder; `RunFolderError` says which file is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(f"{path} is missing: is {path.parent} a thawline run?") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunFolderError(f"{path} cannot be read ({error}).") from error

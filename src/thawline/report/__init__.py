@@ -1,0 +1,1 @@
+"""A run in numbers, tables and pictures."""

@@ -1,0 +1,1 @@
+"""Tuning, comparing and proving strategies on one data set."""

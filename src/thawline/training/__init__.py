@@ -1,0 +1,1 @@
+"""Training that obeys a plan, and scoring."""
