@@ -1,3 +1,60 @@
 """Which blocks of a pretrained vision model to train on your images, and how fast each: thawline measures it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from thawline.api import compare, evaluate, fit, inspect, predict, resume
+    from thawline.config import DataConfig, SearchConfig, TrainConfig
+    from thawline.errors import InputError, RunError, ThawlineError
+    from thawline.plan import FineTunePlan, Phase
+    from thawline.progress import Listener
+
+_MODULES = {
+    "compare": "api",
+    "evaluate": "api",
+    "fit": "api",
+    "inspect": "api",
+    "predict": "api",
+    "resume": "api",
+    "DataConfig": "config",
+    "SearchConfig": "config",
+    "TrainConfig": "config",
+    "InputError": "errors",
+    "RunError": "errors",
+    "ThawlineError": "errors",
+    "FineTunePlan": "plan",
+    "Phase": "plan",
+    "Listener": "progress",
+}
+
+__all__ = [
+    "DataConfig",
+    "FineTunePlan",
+    "InputError",
+    "Listener",
+    "Phase",
+    "RunError",
+    "SearchConfig",
+    "ThawlineError",
+    "TrainConfig",
+    "__version__",
+    "compare",
+    "evaluate",
+    "fit",
+    "inspect",
+    "predict",
+    "resume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load public names on first use: importing thawline imports no torch."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'thawline' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"thawline.{_MODULES[name]}"), name)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 from thawline.errors import OptionError
+from thawline.plan import GRANULARITIES, Granularity
 
 Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
 Precision = Literal["auto", "fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Augment = Literal["none", "mild"]
+
+DEFAULT_MODEL = "mobilenetv3_large_100"
+DEFAULT_ROWS = ("linear_probe", "last_blocks", "full", "full_10x_head")
+"""What `compare` compares."""
+
+BASE_RATE = 1e-3
+"""Learning rate where nothing is tuned."""
 
 RATE_GRID: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """Learning rates that tuning tries first; it extends the grid when the best lies at an end."""
@@ -123,3 +132,46 @@ class Preprocessing:
     """Per channel, on a 0 to 1 scale."""
     std: tuple[float, float, float]
     """Per channel, on a 0 to 1 scale."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that one run was asked to do: enough to repeat it or to resume it."""
+
+    verb: Literal["fit", "compare"]
+    data: str
+    """Folder of images."""
+    model: str
+    """timm name or local-dir:PATH."""
+    strategies: tuple[str, ...]
+    """Specs such as last_blocks:k=3; fit has one."""
+    weights: str | None = None
+    """File or folder of weights, "random", or None = the model's own."""
+    granularity: Granularity = "stage"
+    train: TrainConfig = field(default_factory=TrainConfig)
+    images: DataConfig = field(default_factory=DataConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.granularity in GRANULARITIES, "granularity", f"one of {GRANULARITIES}", self.granularity)
+        _require(bool(self.strategies), "strategies", "at least one strategy", self.strategies)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Request:
+        """The inverse of `to_dict`; `OptionError` if another version of thawline wrote it with other options."""
+        try:
+            return cls(
+                **{
+                    **data,
+                    "strategies": tuple(data["strategies"]),
+                    "train": TrainConfig(**data["train"]),
+                    "images": DataConfig(**data["images"]),
+                    "search": SearchConfig(**data["search"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise OptionError(f"the stored options of this run cannot be read ({error}).") from error

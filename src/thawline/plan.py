@@ -244,8 +244,8 @@ class Tuned(Protocol):
         ...
 
     @property
-    def score(self) -> float:
-        """Its validation accuracy, 0 to 1."""
+    def score(self) -> tuple[float, float]:
+        """Validation accuracy (0 to 1), then (ties) negative validation loss; higher is better."""
         ...
 
 

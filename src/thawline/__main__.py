@@ -1,0 +1,6 @@
+"""`python -m thawline`."""
+
+from thawline.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""The verbs of the command line as functions. Thin: each opens what it needs and hands it on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from thawline.config import (
+    BASE_RATE,
+    DEFAULT_MODEL,
+    DEFAULT_ROWS,
+    DataConfig,
+    Request,
+    SearchConfig,
+    TrainConfig,
+)
+from thawline.data.demo import demo_network, write_digits
+from thawline.errors import InputError, RunFolderError
+from thawline.model.blocks import partition
+from thawline.model.load import build_on_meta
+from thawline.model.work import WorkTable
+from thawline.plan import Granularity
+from thawline.progress import Listener
+from thawline.records import FORMAT_VERSION, environment
+from thawline.strategies.base import variants
+from thawline.studies import compare as compare_study
+from thawline.studies import fit as fit_study
+from thawline.studies import serving
+from thawline.studies.forecast import forecast
+from thawline.studies.opening import open_experiment
+from thawline.studies.run_folder import RunFolder
+
+
+def fit(
+    data: str | Path,
+    out: str | Path,
+    *,
+    model: str = DEFAULT_MODEL,
+    strategy: str = "auto",
+    weights: str | None = None,
+    granularity: Granularity = "stage",
+    train: TrainConfig | None = None,
+    images: DataConfig | None = None,
+    search: SearchConfig | None = None,
+    listener: Listener | None = None,
+) -> Mapping[str, Any]:
+    """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds."""
+    request = Request(
+        "fit",
+        str(data),
+        model,
+        (strategy,),
+        weights,
+        granularity,
+        train or TrainConfig(),
+        images or DataConfig(),
+        search or SearchConfig(),
+    )
+    return run(request, out, listener)
+
+
+def compare(
+    data: str | Path,
+    out: str | Path,
+    *,
+    model: str = DEFAULT_MODEL,
+    strategies: Sequence[str] = DEFAULT_ROWS,
+    weights: str | None = None,
+    granularity: Granularity = "stage",
+    train: TrainConfig | None = None,
+    images: DataConfig | None = None,
+    search: SearchConfig | None = None,
+    listener: Listener | None = None,
+) -> Mapping[str, Any]:
+    """Tune, train and score several strategies alike; returns what comparison.json holds."""
+    request = Request(
+        "compare",
+        str(data),
+        model,
+        tuple(strategies),
+        weights,
+        granularity,
+        train or TrainConfig(),
+        images or DataConfig(),
+        search or SearchConfig(),
+    )
+    return run(request, out, listener)
+
+
+def run(request: Request, out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]:
+    """Do what `request` asks in the new folder `out`; returns what results.json or comparison.json holds.
+
+    Raises `InputError` before anything is trained if an option, the data, the model or the folder cannot be used.
+    Interrupted at any moment, it leaves a folder that `resume` continues.
+    """
+    request = _with_rate(request)
+    settings = environment(device=request.train.device, threads=request.train.threads)
+    with RunFolder.create(Path(out), request, settings) as folder:
+        try:
+            return _work(folder, listener or Listener())
+        except InputError:
+            folder.discard()
+            raise
+
+
+def resume(run_folder: str | Path, listener: Listener | None = None) -> Mapping[str, Any]:
+    """Continue an interrupted run: finished trainings are not repeated, and the result is as without a break."""
+    with RunFolder.open(Path(run_folder)) as folder:
+        return _work(folder, listener or Listener())
+
+
+def demo(out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]:
+    """`fit` on scikit-learn's handwritten digits from a small network that knows printed letters; all embedded."""
+    folder = Path(out)
+    if folder.exists():
+        raise RunFolderError(f"{folder} exists already; choose another --out, or remove it.")
+    write_digits(folder / "digits", train_per_class=20, val_per_class=40, seed=0)
+    request = Request(
+        verb="fit",
+        data=str(folder / "digits"),
+        model=f"local-dir:{demo_network()}",
+        strategies=("auto",),
+        train=TrainConfig(epochs=10),
+        images=DataConfig(augment="none"),
+    )
+    return run(request, folder / "run", listener)
+
+
+def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> Mapping[str, Any]:
+    """The blocks of a model and what they cost; builds the structure only, reads no weights."""
+    built = build_on_meta(model, num_classes=1000, image_size=image_size)
+    size = built.preprocessing.image_size
+    blocks = partition(built.module, granularity, size)
+    table = WorkTable.measure(built.module, blocks, size)
+    return {
+        "format_version": FORMAT_VERSION,
+        "model": model,
+        "architecture": built.architecture,
+        "image_size": size,
+        "granularity": granularity,
+        "blocks": [
+            {
+                **asdict(row),
+                "step_from_here": table.step_share([block.name for block in blocks[position:]]),
+            }
+            for position, row in enumerate(table.blocks)
+        ],
+    }
+
+
+def evaluate(run_folder: str | Path, data: str) -> Mapping[str, Any]:
+    """Score a run's saved model, or any timm folder, on labelled images; logged in the folder."""
+    return serving.evaluate(Path(run_folder), data)
+
+
+def predict(run_folder: str | Path, images: Sequence[Path], *, top: int = 5) -> Mapping[str, Any]:
+    """The likeliest classes of images, by a run's saved model or any timm folder."""
+    return serving.predict(Path(run_folder), images, top=top)
+
+
+def _with_rate(request: Request) -> Request:
+    """Check the strategies; `fit` of a named one trains at `BASE_RATE` unless told otherwise."""
+    comparing = [bool(variants(spec)[0].compares) for spec in request.strategies]
+    if request.verb == "compare" or all(comparing) or request.search.learning_rate is not None:
+        return request
+    return replace(request, search=replace(request.search, learning_rate=BASE_RATE))
+
+
+def _work(folder: RunFolder, listener: Listener) -> Mapping[str, Any]:
+    opened = open_experiment(folder, listener)
+    experiment = opened.experiment
+    expected = forecast(experiment, experiment.request.strategies)
+    listener.forecast(expected.seconds, expected.units, expected.trainings)
+    study = fit_study.fit if experiment.request.verb == "fit" else compare_study.compare
+    return study(experiment, opened.facts, opened.paths)

@@ -1,0 +1,290 @@
+"""The command line: parses, calls `api`, prints. Imports nothing heavy until a command runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+import typer
+from rich.console import Console
+from typer import Argument, Option
+
+from thawline import __version__, console
+from thawline.config import DEFAULT_MODEL, DEFAULT_ROWS, DataConfig, Request, SearchConfig, TrainConfig
+from thawline.errors import ThawlineError
+from thawline.plan import GRANULARITIES, Granularity
+from thawline.strategies import STRATEGIES
+
+Config = TypeVar("Config", TrainConfig, DataConfig, SearchConfig)
+
+STRATEGY_LIST = "; ".join(f"{name} = {entry.help}" for name, entry in STRATEGIES.items())
+INTERRUPTED = 130
+PLAIN_WIDTH = 160
+"""Columns where the output is no terminal."""
+
+Data = Annotated[str, Argument(help="Folder of images: one folder per class, or train/val/test folders of those.")]
+Out = Annotated[Path, Option(help="New folder for everything that this run produces.")]
+RunArgument = Annotated[Path, Argument(help="Run folder.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+
+app = typer.Typer(
+    help="Which blocks of a pretrained vision model should be trained on your images, and how fast each?",
+    epilog="Exit codes: 0 done, 1 the run failed, 2 the input was wrong, 130 interrupted (resume continues).",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+_train, _images, _search = TrainConfig(), DataConfig(), SearchConfig()
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options that `fit` and `compare` share; names, defaults and meanings are those of `config.py`."""
+
+    model: Annotated[str, Option(help="timm name, or local-dir:PATH of a timm folder.")] = DEFAULT_MODEL
+    weights: Annotated[str | None, Option(help="File or folder of weights, or `random`; default: the model's.")] = None
+    image_size: Annotated[int | None, Option(help="Side of the network's input in pixels; default: the model's.")] = (
+        None
+    )
+    epochs: Annotated[int, Option(help="Epochs per training at most.")] = _train.epochs
+    batch_size: Annotated[int, Option(help="Images per optimiser step.")] = _train.batch_size
+    optimizer: Annotated[str, Option(help="adamw, adam, sgd (momentum 0.9) or rmsprop.")] = _train.optimizer
+    learning_rate: Annotated[
+        float | None, Option(help="Base learning rate; default: 1e-3 for `fit` of a named strategy, else tuned on val.")
+    ] = _search.learning_rate
+    weight_decay: Annotated[float, Option(help="Never applied to biases and norm layers.")] = _train.weight_decay
+    warmup_share: Annotated[float, Option(help="Share of the steps with rising rates.")] = _train.warmup_share
+    patience: Annotated[int, Option(help="Epochs without a better val score before stopping; 0 = never.")] = (
+        _train.patience
+    )
+    label_smoothing: Annotated[float, Option(help="Probability mass taken from the true class in the loss.")] = (
+        _train.label_smoothing
+    )
+    clip_norm: Annotated[float | None, Option(help="Largest 2-norm of the gradient; default: no clipping.")] = None
+    augment: Annotated[str, Option(help="none, or mild: random crop, flip, small rotation.")] = _images.augment
+    views: Annotated[int, Option(help="Pre-drawn augmented views per image; 0 = new ones every epoch.")] = _images.views
+    test_share: Annotated[
+        float | None, Option(help="Share carved off train as test, where the folder brings only train and val.")
+    ] = _images.test_share
+    precision: Annotated[str, Option(help="auto, fp32 or bf16.")] = _train.precision
+    device: Annotated[str, Option(help="auto, cpu, cuda or mps.")] = _train.device
+    threads: Annotated[int, Option(help="CPU threads; 0 = physical cores. Changes rounding: recorded.")] = (
+        _train.threads
+    )
+    granularity: Annotated[str, Option(help=f"What a block is: {', '.join(GRANULARITIES)}.")] = "stage"
+    seed: Annotated[int, Option(help="Draws splits, views, heads, batch order and dropout.")] = _images.seed
+    seeds: Annotated[int, Option(help="Final trainings per strategy; more than one give a spread.")] = _search.seeds
+
+    def request(self, verb: Literal["fit", "compare"], data: str, strategies: tuple[str, ...]) -> Request:
+        """The request that these options make; `OptionError` names the option that cannot be used."""
+        return Request(
+            verb=verb,
+            data=data,
+            model=self.model,
+            strategies=strategies,
+            weights=self.weights,
+            granularity=cast(Granularity, self.granularity),
+            train=self._part(TrainConfig),
+            images=self._part(DataConfig),
+            search=self._part(SearchConfig),
+        )
+
+    def _part(self, config: type[Config]) -> Config:
+        own = {field.name for field in fields(self)}
+        return config(**{field.name: getattr(self, field.name) for field in fields(config) if field.name in own})
+
+
+def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's `options: RunOptions` by one option per field, so that they are declared once."""
+    own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name != "options"]
+    shared = list(inspect.signature(RunOptions, eval_str=True).parameters.values())
+
+    @functools.wraps(command)
+    def expanded(**given: Any) -> None:
+        options = RunOptions(**{one.name: given.pop(one.name) for one in shared})
+        command(**given, options=options)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    expanded.__signature__ = inspect.Signature([one.replace(kind=keyword) for one in [*own, *shared]])  # type: ignore[attr-defined]
+    return expanded
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, Option("--debug", help="Show a traceback for errors, too.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"thawline {__version__}")
+        raise typer.Exit
+    context.obj = {"debug": debug}
+
+
+@app.command()
+@takes_run_options
+def fit(
+    data: Data,
+    out: Out,
+    options: RunOptions,
+    strategy: Annotated[str, Option(help=f"{STRATEGY_LIST}. With arguments: last_blocks:k=3.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find the plan, train it, score it beside the baselines, save the model.
+
+    A strategy that compares others (auto) tunes each of them on val. A named one trains at 1e-3 unless told otherwise.
+    """
+    _run(options.request("fit", data, (strategy,)), out, as_json)
+
+
+@app.command()
+@takes_run_options
+def compare(
+    data: Data,
+    out: Out,
+    options: RunOptions,
+    strategies: Annotated[str, Option(help=f"Comma-separated, of: {STRATEGY_LIST}.")] = ",".join(DEFAULT_ROWS),
+    as_json: Json = False,
+) -> None:
+    """Tune, train and score several strategies on the same splits, seeds and batches."""
+    from thawline.strategies.base import split_specs
+
+    _run(options.request("compare", data, split_specs(strategies)), out, as_json)
+
+
+@app.command()
+def resume(run: RunArgument, as_json: Json = False) -> None:
+    """Continue an interrupted run; it ends with the digest of an uninterrupted one."""
+    from thawline import api
+
+    with _interruptible(run), _listener(as_json) as listener:
+        results = api.resume(run, listener)
+    _show(results, run, as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, Option(help="New folder for the demo's run.")] = Path("thawline-demo"), as_json: Json = False
+) -> None:
+    """Do the main job on embedded data and weights, offline, in under a minute: handwritten digits."""
+    from thawline import api
+
+    with _interruptible(out / "run"), _listener(as_json) as listener:
+        results = api.demo(out, listener)
+    _show(results, out / "run", as_json)
+
+
+@app.command("inspect")
+def inspect_model(
+    model: Annotated[str, Argument(help="timm name, or local-dir:PATH of a timm folder.")],
+    image_size: Annotated[int | None, Option(help="Side of the input in pixels; default: the model's own.")] = None,
+    granularity: Annotated[str, Option(help=f"What a block is: {', '.join(GRANULARITIES)}.")] = "stage",
+    as_json: Json = False,
+) -> None:
+    """List a model's blocks: parameters, FLOPs, bytes at each boundary, share of the work."""
+    from thawline import api
+
+    table = api.inspect(model, image_size=image_size, granularity=cast(Granularity, granularity))
+    if as_json:
+        _print_json(table)
+    else:
+        console.print_blocks(_console(), table)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    data: Annotated[str, Argument(help="Folder of images; its test split if it has one, else all of it.")],
+    as_json: Json = False,
+) -> None:
+    """Score a run's saved model on labelled images: your explicit act, logged in the run folder."""
+    from thawline import api
+
+    scores = api.evaluate(run, data)
+    if as_json:
+        _print_json(scores)
+    else:
+        console.print_scores(_console(), scores)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, Argument(help="Run folder, or any timm folder of a model.")],
+    images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],
+    as_csv: Annotated[bool, Option("--csv", help="Print CSV: path, rank, class, probability.")] = False,
+    top: Annotated[int, Option(help="Classes per image.", min=1)] = 5,
+    as_json: Json = False,
+) -> None:
+    """Name what is in images, with probabilities; files that cannot be read are listed."""
+    from thawline import api
+
+    predictions = api.predict(run, images, top=top)
+    if as_json:
+        _print_json(predictions)
+    elif as_csv:
+        console.write_predictions_csv(sys.stdout, predictions)
+    else:
+        console.print_predictions(_console(), predictions)
+
+
+def main() -> None:
+    """Entry point: errors of ours become one line and their exit code, a traceback only with --debug."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app()
+    except ThawlineError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"thawline: {error}\n")
+        sys.exit(error.exit_code)
+
+
+def _run(request: Request, out: Path, as_json: bool) -> None:
+    from thawline import api
+
+    with _interruptible(out), _listener(as_json) as listener:
+        results = api.run(request, out, listener)
+    _show(results, out, as_json)
+
+
+@contextmanager
+def _interruptible(run: Path) -> Iterator[None]:
+    """Ctrl-C says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"thawline: interrupted; `thawline resume {run}` continues it.\n")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _show(results: Mapping[str, Any], run: Path, as_json: bool) -> None:
+    if as_json:
+        _print_json(results)
+    elif "rows" in results:
+        console.print_comparison(_console(), results)
+    else:
+        from thawline.export.timm_folder import timm_snippet
+
+        console.print_fit(_console(), results, timm_snippet(run / "model"))
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def _listener(as_json: bool) -> console.ConsoleListener:
+    """Progress goes to standard error when standard output belongs to JSON."""
+    return console.ConsoleListener(Console(stderr=True) if as_json else _console())
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,221 @@
+"""The one decoder: from the bytes of a file to an RGB image, the same for training and for prediction."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from thawline.errors import DataError
+
+DECODER_VERSION = 1
+"""Goes up whenever the pixels of any file change; cached pixels of another version are not used."""
+
+LARGEST = 89_478_485
+"""Pixels. Larger images are refused: a small file may unpack to more than the memory (Pillow's own warning limit)."""
+
+DECODING_RULE = (
+    "Pillow decodes the first frame; the EXIF orientation is applied; ICC profiles are ignored. Transparency is "
+    "composited over white. Grayscale, palette, CMYK, YCbCr and HSV images become RGB by Pillow's conversion. 16-bit "
+    "grayscale is divided by 257 (0 to 65535 becomes 0 to 255); 32-bit integer and floating-point grayscale is "
+    "stretched from the smallest to the largest finite value of the image to 0 to 255, NaN and infinities become 0; "
+    f"16-bit colour keeps its upper 8 bits. Images of more than {LARGEST} pixels are refused."
+)
+
+# Formats that Pillow only recognises (no pixels), or that it hands to an outside program such as Ghostscript.
+_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
+
+# What Pillow's readers raise on broken bytes: each plugin parses by hand, so besides OSError any parsing error occurs.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    common = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+    return common + tuple(name for name in sorted(Image.OPEN) if name not in {*common, *_NOT_DECODED})
+
+
+@cache
+def readable_endings() -> frozenset[str]:
+    """File endings of the formats that can be decoded here, in lower case with the dot: `.jpg`, `.png`, ..."""
+    formats = {*_formats(), "MPO"}  # MPO is read by the JPEG reader and has no entry of its own
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats)
+
+
+class UnreadableError(DataError):
+    """A source is no image; the message is the reason alone, whoever knows the file's name adds it."""
+
+
+def decode(source: Path | bytes | Image.Image) -> Image.Image:
+    """A loaded image of mode RGB, by `DECODING_RULE`. Thread-safe.
+
+    Raises `DataError`, naming the file, if the source is missing, truncated, too large or no image.
+    """
+    with quiet():
+        try:
+            return to_rgb(load(source))
+        except UnreadableError as error:
+            where = repr(str(source)) if isinstance(source, Path) else "the image"
+            raise DataError(f"{where} {error}; replace or remove it.") from error
+
+
+def load(source: Path | bytes | Image.Image) -> Image.Image:
+    """The first frame as it is stored, in its own mode and not rotated; raises `UnreadableError`.
+
+    This and the next three are the steps of `decode`; whoever calls them one by one does so inside `quiet`.
+    """
+    try:
+        image = source if isinstance(source, Image.Image) else _open(source)
+        if image.width * image.height > LARGEST:
+            raise UnreadableError(f"is too large ({image.width} x {image.height}; the limit is {LARGEST} pixels)")
+        image.load()
+    except UnreadableError:
+        raise
+    except _BROKEN as error:
+        raise UnreadableError(f"cannot be read as an image ({_reason(error)})") from error
+    return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Rotate, scale and convert a loaded image by `DECODING_RULE`; raises `UnreadableError`."""
+    try:
+        return _upright(_convert(image), orientation(image))
+    except _BROKEN as error:
+        raise UnreadableError(f"has mode {image.mode}, which cannot become RGB ({_reason(error)})") from error
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a loaded image, 1 to 8; 1 = upright, also where the EXIF data is broken."""
+    try:
+        value = image.getexif().get(_ORIENTATION)
+    except _BROKEN:
+        return 1
+    return int(value) if value in _UPRIGHT else 1
+
+
+def frames(image: Image.Image) -> int:
+    """Number of frames in the file; only the first is used."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except _BROKEN:
+        return 1
+
+
+def _open(source: Path | bytes) -> Image.Image:
+    content = source.read_bytes() if isinstance(source, Path) else source
+    if not content:
+        raise ValueError("the file is empty")
+    return Image.open(io.BytesIO(content), formats=_formats())
+
+
+def _convert(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow scales PPM to 16 bits
+        return Image.fromarray(_from_16_bit(np.asarray(image))).convert("RGB")
+    if image.mode in ("I", "F"):
+        return Image.fromarray(_stretched(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        return _over_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_16_bit(values: np.ndarray) -> np.ndarray:
+    """[H, W] integers of 0 to 65535 -> uint8, rounded: 257 = 65535 / 255."""
+    scaled: np.ndarray = np.clip((values.astype(np.int64) + 128) // 257, 0, 255)
+    return scaled.astype(np.uint8)
+
+
+def _stretched(values: np.ndarray) -> np.ndarray:
+    """[H, W] numbers -> uint8 from the smallest to the largest finite value; all equal gives 0."""
+    finite = np.isfinite(values)
+    known = values[finite].astype(np.float64)
+    if known.size == 0 or known.min() == known.max():
+        return np.zeros(values.shape, np.uint8)
+    low, high = known.min(), known.max()
+    scaled: np.ndarray = np.rint((np.where(finite, values, low).astype(np.float64) - low) / (high - low) * 255)
+    return scaled.astype(np.uint8)
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # Pillow knows no direct way from premultiplied gray
+        image = image.convert("LA")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _upright(image: Image.Image, turned: int) -> Image.Image:
+    return image if turned == 1 else image.transpose(_UPRIGHT[turned])
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no image format that Pillow knows"
+    if isinstance(error, OSError) and error.strerror:
+        return os.strerror(error.errno) if error.errno else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_filters: warnings.catch_warnings[None] | None = None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Pillow's warnings (odd EXIF data, large images), whatever thread they come from.
+
+    `warnings.catch_warnings` alone is not safe where threads enter and leave it in any order, so the first thread to
+    come in sets the filter and the last to leave takes it back.
+    """
+    global _quiet_depth, _quiet_filters
+    with _quiet_lock:
+        if _quiet_depth == 0:
+            _quiet_filters = warnings.catch_warnings()
+            _quiet_filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\b")
+        _quiet_depth += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0 and _quiet_filters is not None:
+                _quiet_filters.__exit__(None, None, None)
+                _quiet_filters = None

@@ -1,0 +1,183 @@
+"""Decode once: every image, resized and cropped as timm evaluates, in one memory-mapped file of bytes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import PIL
+import timm
+import torch
+from PIL import Image
+from timm.data.transforms_factory import create_transform
+from torch import Tensor
+
+from thawline.config import Preprocessing
+from thawline.data import cache as cache_folder
+from thawline.data.decode import DECODER_VERSION, LARGEST, UnreadableError
+from thawline.data.survey import Facts, Progress, Transform, in_order, survey
+from thawline.errors import DataError
+from thawline.records import fingerprint
+
+CACHE_LIMIT_BYTES = 8 * 2**30
+"""The pixel cache is cut back to this, least recently used first; the store in use may be larger."""
+
+_PIXELS, _FACTS = "pixels.npy", "facts.json"
+
+
+@dataclass(frozen=True)
+class PixelStore:
+    """All images of a data set, ready for the network but for the normalisation."""
+
+    key: str
+    """Changes with any image's content, the preprocessing, the decoder and Pillow."""
+    path: Path
+    facts: tuple[Facts, ...]
+    """What each file turned out to be, in the order of the rows."""
+    array: np.ndarray = field(repr=False)
+    """[N, S, S, 3] uint8, a read-only memory map; the row of an unreadable image is 0."""
+
+    @classmethod
+    def open(cls, path: Path) -> PixelStore:
+        """Map a finished store into memory."""
+        facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
+        array = np.load(path / _PIXELS, mmap_mode="r", allow_pickle=False)
+        return cls(path.name, path, tuple(Facts(**one) for one in facts), array)
+
+
+def build_pixels(
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    *,
+    cache: Path,
+    threads: int = 0,
+    progress: Progress | None = None,
+    hashes: Sequence[str] | None = None,
+    on_bad: Literal["error", "skip"] = "error",
+    limit_bytes: int = CACHE_LIMIT_BYTES,
+) -> PixelStore:
+    """The store of these images, from the cache or made now; `hashes` are the files' SHA-256 if they are known.
+
+    Raises `DataError` if images cannot be read (unless `on_bad` is "skip": then see `PixelStore.facts`), or if the
+    cache cannot be written.
+    """
+    known = hashes if hashes is not None else hash_files(paths, threads=threads)
+    entry = cache_folder.find(cache, store_key(known, preprocessing))
+    if entry is None:
+        entry = _build(paths, preprocessing, cache, threads, progress)
+        cache_folder.prune(cache, limit_bytes, keep=entry)
+    store = PixelStore.open(entry)
+    if on_bad == "error":
+        require_readable(paths, store.facts)
+    return store
+
+
+def require_readable(paths: Sequence[Path], facts: Sequence[Facts]) -> None:
+    """Raise `DataError`, naming the first, if there are unreadable images."""
+    bad = [(path, one.error) for path, one in zip(paths, facts, strict=True) if one.error is not None]
+    if bad:
+        count = f"{len(bad)} of {len(paths)} images cannot be used, first " if len(bad) > 1 else ""
+        raise DataError(
+            f"{count}{str(bad[0][0])!r} {bad[0][1]}; replace or remove {'them' if len(bad) > 1 else 'it'}, "
+            "or leave unreadable images out with --on-bad skip."
+        )
+
+
+def hash_files(paths: Sequence[Path], *, threads: int = 0) -> list[str]:
+    """SHA-256 of each file's bytes; empty where a file cannot be opened."""
+    return list(in_order(_hash, paths, threads=threads))
+
+
+def store_key(hashes: Sequence[str], preprocessing: Preprocessing) -> str:
+    """What a store's content depends on. Mean and deviation are applied later, but mean colours a border."""
+    border = preprocessing.mean if preprocessing.crop_mode == "border" else None
+    geometry = (
+        preprocessing.image_size,
+        preprocessing.interpolation,
+        preprocessing.crop_pct,
+        preprocessing.crop_mode,
+        border,
+    )
+    return fingerprint(DECODER_VERSION, PIL.__version__, timm.__version__, geometry, list(hashes))
+
+
+def eval_transform(preprocessing: Preprocessing) -> Transform:
+    """From a decoded RGB image to one of S x S pixels by timm's own evaluation transform, without its normalisation."""
+    size = preprocessing.image_size
+    transform = create_transform(
+        input_size=(3, size, size),
+        is_training=False,
+        interpolation=preprocessing.interpolation,
+        crop_pct=preprocessing.crop_pct,
+        crop_mode=preprocessing.crop_mode,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        normalize=False,
+    )
+    steps = transform.transforms[:-1]  # the last one makes a tensor
+
+    def resized(image: Image.Image) -> Image.Image:
+        _check_shape(image, size / preprocessing.crop_pct)
+        for step in steps:
+            image = step(image)
+        return image
+
+    return resized
+
+
+def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Network input [B, 3, H, W] float32 from [B, H, W, 3] uint8, in memory channels last.
+
+    The operations and their order are timm's (ToTensor, then Normalize), so the numbers are equal to the last bit.
+    """
+    mean = torch.tensor(preprocessing.mean, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(preprocessing.std, device=pixels.device).view(3, 1, 1)
+    return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def _build(
+    paths: Sequence[Path], preprocessing: Preprocessing, cache: Path, threads: int, progress: Progress | None
+) -> Path:
+    with cache_folder.building(cache) as folder:
+        with (folder / _PIXELS).open("wb") as stream:
+            facts = _write_rows(stream, paths, preprocessing, threads, progress)
+        (folder / _FACTS).write_text(json.dumps([one.to_dict() for one in facts]), encoding="utf-8")
+        # The key is made of what was read now, in case a file changed after it was hashed.
+        key = store_key([one.sha256 for one in facts], preprocessing)
+        return cache_folder.publish(folder, cache, key)
+
+
+def _write_rows(
+    stream: BinaryIO, paths: Sequence[Path], preprocessing: Preprocessing, threads: int, progress: Progress | None
+) -> list[Facts]:
+    side = preprocessing.image_size
+    shape = (len(paths), side, side, 3)
+    np.lib.format.write_array_header_2_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    blank = bytes(math.prod(shape[1:]))
+    facts = []
+    for one in survey(paths, threads=threads, progress=progress, transform=eval_transform(preprocessing)):
+        stream.write(blank if one.pixels is None else one.pixels.data)
+        facts.append(one.facts)
+    return facts
+
+
+def _check_shape(image: Image.Image, shorter: float) -> None:
+    """A sliver of an image becomes huge when its shorter side is resized to the network's."""
+    scale = shorter / min(image.size)
+    if image.width * image.height * scale * scale > LARGEST:
+        raise UnreadableError(
+            f"is too narrow ({image.width} x {image.height}): resized, it would pass {LARGEST} pixels"
+        )
+
+
+def _hash(path: Path) -> str:
+    try:
+        return sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

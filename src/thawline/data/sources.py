@@ -1,0 +1,211 @@
+"""Where images come from: class folders, split folders of class folders, and loose files for prediction."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from thawline.data.walk import Ignored, sort_key, unwanted_name, walk
+from thawline.errors import DataError
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+_SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image file and what is known about it."""
+
+    path: Path
+    label: str
+    split: Split | None = None
+    """The split that the data set itself gives; None = to be drawn."""
+    group: str | None = None
+    """Images of one group (patient, camera, video) never come into two splits."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of a data set in a fixed order, and the one class map."""
+
+    root: Path
+    items: tuple[Item, ...]
+    """In code-point order of their paths."""
+    classes: tuple[str, ...]
+    """Class names in code-point order, taken from train; the position is the class index everywhere."""
+    ignored: tuple[Ignored, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The image files, one per item."""
+        return tuple(item.path for item in self.items)
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """The class index of every item."""
+        index = {name: number for number, name in enumerate(self.classes)}
+        return tuple(index[item.label] for item in self.items)
+
+    def name(self, item: Item) -> str:
+        """The item's path relative to the root, with forward slashes, as reports and splits.csv show it."""
+        if item.path.is_relative_to(self.root):
+            return item.path.relative_to(self.root).as_posix()
+        return item.path.as_posix()
+
+
+def read_images(data: str | Path) -> ImageSet:
+    """Read `root/class/**` or `root/{train, val|valid|validation, test}/class/**`.
+
+    The label is the name of the class folder (in Unicode NFC); folders below it add nothing. Raises `DataError` for a
+    folder that is missing, holds no images, has one class only, or whose val or test has a class that train lacks.
+    """
+    root = Path(data)
+    if not root.exists():
+        raise DataError(f"{str(data)!r} does not exist: give a folder with one folder of images per class.")
+    if not root.is_dir():
+        raise DataError(f"{str(data)!r} is a file: give a folder with one folder of images per class.")
+    files, ignored = walk(root)
+    if not files:
+        raise DataError(
+            f"{str(root)!r} holds no images{_most_frequent(ignored)}: it needs one folder of them per class."
+        )
+    parts = {file: file.relative_to(root).parts for file in files}
+    folders = _split_folders(root, parts.values())
+    items = []
+    for file in files:
+        item = _item(file, parts[file], folders)
+        if isinstance(item, Item):
+            items.append(item)
+        else:
+            ignored.append(item)
+    ignored += _empty_folders(root, folders, items)
+    return image_set(root, items, ignored, _notes(parts.values(), folders))
+
+
+def image_set(
+    root: Path, items: Sequence[Item], ignored: Sequence[Ignored] = (), notes: Sequence[str] = ()
+) -> ImageSet:
+    """Put items in order and make the class map from train (or from all where no split is given); checks both."""
+    given = {item.split for item in items}
+    if not items:
+        raise DataError(f"{str(root)!r} holds no images in class folders: it needs one folder of images per class.")
+    if None in given and len(given) > 1:
+        raise DataError(f"{str(root)!r}: some images have a split and others have none; give it for all or for none.")
+    if None not in given and "train" not in given:
+        raise DataError(f"{str(root)!r} has no training images, only {' and '.join(sorted(map(str, given)))}.")
+    classes = tuple(sorted({item.label for item in items if item.split in (None, "train")}))
+    missing = _compare_classes(root, items, classes)
+    if len(classes) < 2:
+        raise DataError(f"{str(root)!r} has one class only, {classes[0]!r}: training needs at least two.")
+    ordered = tuple(sorted(items, key=lambda item: sort_key(item.path)))
+    ignored = tuple(sorted(ignored, key=lambda one: sort_key(one.path)))
+    return ImageSet(root, ordered, classes, ignored, (*notes, *missing))
+
+
+def find_images(paths: Iterable[str | Path]) -> tuple[list[Path], list[Ignored]]:
+    """Images to predict: the given files whatever their ending, and the images in the given folders, sorted.
+
+    Raises `DataError` for a path that does not exist and if there is no image at all.
+    """
+    images: set[Path] = set()
+    ignored: list[Ignored] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found, passed_over = walk(path)
+            images.update(found)
+            ignored += passed_over
+        elif path.exists():
+            images.add(path)
+        else:
+            raise DataError(f"{str(path)!r} does not exist: give image files or folders of them.")
+    if not images:
+        raise DataError(f"no image found{_most_frequent(ignored)}: give image files or folders of them.")
+    return sorted(images, key=sort_key), ignored
+
+
+def _split_folders(root: Path, files: Iterable[tuple[str, ...]]) -> dict[str, Split]:
+    """Top folder -> split, or nothing if the top folders are classes.
+
+    A class may be called train (next to bus and car): it counts as a split only beside val or test, or alone.
+    """
+    depths: dict[str, set[bool]] = {}
+    for parts in files:
+        if len(parts) > 1:
+            depths.setdefault(parts[0], set()).add(len(parts) > 2)
+    found = {top: _SPLIT_FOLDERS[top.lower()] for top in sorted(depths) if top.lower() in _SPLIT_FOLDERS}
+    trains = [top for top, split in found.items() if split == "train" and True in depths[top]]
+    if not found or (len(found) < len(depths) and not (trains and len(set(found.values())) > 1)):
+        return {}
+    if not trains:
+        raise DataError(
+            f"{str(root)!r} has split folders but no train folder with one folder of images per class in it."
+        )
+    if len(set(found.values())) < len(found):
+        raise DataError(f"{str(root)!r} has two folders for one split ({', '.join(found)}): keep one of them.")
+    return found
+
+
+def _item(file: Path, parts: tuple[str, ...], folders: dict[str, Split]) -> Item | Ignored:
+    if folders and parts[0] not in folders and len(parts) > 1:
+        return Ignored(file, "lies outside the train, val and test folders")
+    below = parts[1:] if folders else parts
+    if len(below) < 2:
+        return Ignored(file, "lies outside the class folders")
+    return Item(file, unicodedata.normalize("NFC", below[0]), folders.get(parts[0]))
+
+
+def _empty_folders(root: Path, folders: dict[str, Split], items: Sequence[Item]) -> list[Ignored]:
+    depth = 2 if folders else 1
+    used = {item.path.relative_to(root).parts[:depth] for item in items}
+    parents = [root / name for name in folders] or [root]
+    return [
+        Ignored(folder, "a class folder without images")
+        for parent in parents
+        for folder in parent.iterdir()
+        if folder.is_dir() and not folder.is_symlink() and not unwanted_name(folder.name)
+        if folder.relative_to(root).parts not in used
+    ]
+
+
+def _compare_classes(root: Path, items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
+    notes = []
+    for split in ("val", "test"):
+        labels = {item.label for item in items if item.split == split}
+        if unknown := sorted(labels.difference(classes)):
+            raise DataError(f"{str(root)!r}: {split} has {_listed(unknown)} that train lacks; classes come from train.")
+        if labels and (missing := sorted(set(classes) - labels)):
+            notes.append(f"{split} has no image of {_listed(missing)}")
+    return notes
+
+
+def _notes(files: Iterable[tuple[str, ...]], folders: dict[str, Split]) -> list[str]:
+    outside = sorted({parts[0] for parts in files if len(parts) > 1 and parts[0] not in folders}) if folders else []
+    return (
+        [f"{len(outside)} folder(s) beside the splits are not used: {', '.join(map(repr, outside))}"] if outside else []
+    )
+
+
+def _listed(names: Sequence[str], limit: int = 5) -> str:
+    shown = ", ".join(map(repr, names[:limit]))
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{'class' if len(names) == 1 else 'classes'} {shown}{more}"
+
+
+def _most_frequent(ignored: Sequence[Ignored]) -> str:
+    reasons = [one.reason for one in ignored]
+    if not reasons:
+        return ""
+    frequent = max(sorted(set(reasons)), key=reasons.count)
+    return f" ({len(reasons)} passed over; most often: {frequent})"

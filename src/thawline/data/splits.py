@@ -1,0 +1,190 @@
+"""Which images train, which validate, which test: stratified, seeded, copies of one image never in two splits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zlib
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from thawline.config import DataConfig
+from thawline.data.sources import SPLITS, ImageSet, Split
+from thawline.errors import DataError
+from thawline.records import write_text
+
+VAL_SHARE = 0.2
+"""Of all images where nothing is given, of the training images where test is."""
+TEST_SHARE = 0.2
+"""Of all images, where nothing is given."""
+
+Assignment = list[Split | None]
+
+_COLUMNS = ["path", "label", "split"]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The split of every image, in the order of `ImageSet.items`."""
+
+    assignment: tuple[Split | None, ...]
+    """None = left out: unreadable, or a training copy of an image in val or test."""
+    notes: tuple[str, ...] = ()
+    """What was decided on the way, one line each."""
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split at all."""
+        return "test" in self.assignment
+
+    def indices(self, name: str) -> np.ndarray:
+        """[n] int64, the positions of the images of one split."""
+        return np.flatnonzero(np.array([split == name for split in self.assignment]))
+
+
+def draw_splits(images: ImageSet, hashes: Sequence[str], config: DataConfig, *, skip: Collection[int] = ()) -> Splits:
+    """Keep the splits that the data set gives and draw those it lacks.
+
+    Nothing given, or train alone: 60/20/20. Train and test: val is a fifth of train. Train and val: no test, unless
+    `config.test_share` takes one from train. Every class comes into every drawn split, and files with equal `hashes`
+    into one; where such files have different labels, all of them train. Given splits stay as they are, but a copy of
+    a test image is left out of val and train, and a copy of a val image out of train.
+    `skip` holds positions of images to leave out. Raises `DataError` if a class has too few images.
+    """
+    skipped = frozenset(skip)
+    assignment: Assignment = [
+        None if index in skipped else item.split or "train" for index, item in enumerate(images.items)
+    ]
+    given = {split for split in assignment if split}
+    notes = _drop_straddling(images, assignment, hashes)
+    shares, note = _missing_shares(given, config)
+    _carve(images, assignment, hashes, shares, config.seed)
+    _require_training_images(images, assignment)
+    return Splits(tuple(assignment), (*notes, *note))
+
+
+def write_splits(path: Path, images: ImageSet, splits: Splits) -> None:
+    """Write splits.csv: path relative to the data, label, split (empty = left out)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for item, split in zip(images.items, splits.assignment, strict=True):
+        writer.writerow([images.name(item), item.label, split or ""])
+    write_text(path, text.getvalue())
+
+
+def read_splits(path: Path, images: ImageSet) -> Splits:
+    """The inverse of `write_splits`; `DataError` if the images are no longer those that it was written for."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = [tuple(row) for row in csv.reader(stream)]
+    expected = [tuple(_COLUMNS[:2]), *((images.name(item), item.label) for item in images.items)]
+    if [row[:2] for row in rows] != expected:
+        raise DataError(f"{str(path)!r} lists other images than {str(images.root)!r} holds now; start a new run.")
+    known: dict[str, Split | None] = {"": None, **{name: name for name in SPLITS}}
+    if unknown := sorted({row[2] for row in rows[1:]}.difference(known)):
+        raise DataError(f"{str(path)!r} has a split {unknown[0]!r}: it must be train, val, test or empty.")
+    return Splits(tuple(known[row[2]] for row in rows[1:]))
+
+
+def _missing_shares(given: Collection[Split], config: DataConfig) -> tuple[list[tuple[Split, float]], list[str]]:
+    """What to take from train, as shares of it, and what to tell the user about that."""
+    if "test" in given:
+        notes = ["--test-share is not used: the data brings its own test split."] if config.test_share else []
+        if "val" in given:
+            return [], notes
+        return [("val", VAL_SHARE)], [*notes, f"val is drawn from train: {VAL_SHARE:.0%} of each class."]
+    if "val" in given:
+        return ([("test", config.test_share)] if config.test_share else []), []
+    test_share = config.test_share or TEST_SHARE
+    if test_share + VAL_SHARE >= 1:
+        raise DataError(f"--test-share {test_share:g} leaves nothing to train on: val takes {VAL_SHARE:g}; lower it.")
+    return [("test", test_share), ("val", VAL_SHARE)], []
+
+
+def _drop_straddling(images: ImageSet, assignment: Assignment, hashes: Sequence[str]) -> list[str]:
+    """Leave exact copies in the strongest split only: test before val before train. Changes `assignment`."""
+    dropped = []
+    for copies in copies_of_one_image(hashes):
+        strongest = max((SPLITS.index(split) for index in copies if (split := assignment[index])), default=0)
+        for index in copies:
+            if assignment[index] is not None and assignment[index] != SPLITS[strongest]:
+                assignment[index] = None
+                dropped.append(images.name(images.items[index]))
+    if not dropped:
+        return []
+    more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
+    return [
+        f"{len(dropped)} image(s) left out because exact copies are in val or test: "
+        f"{', '.join(map(repr, dropped[:3]))}{more} (empty split in splits.csv)."
+    ]
+
+
+def copies_of_one_image(hashes: Sequence[str]) -> list[list[int]]:
+    """Positions of files with equal hashes, two or more each; an empty hash equals nothing."""
+    positions: dict[str, list[int]] = defaultdict(list)
+    for index, sha256 in enumerate(hashes):
+        positions[sha256].append(index)
+    return [same for sha256, same in positions.items() if sha256 and len(same) > 1]
+
+
+def _carve(
+    images: ImageSet,
+    assignment: Assignment,
+    hashes: Sequence[str],
+    shares: Sequence[tuple[Split, float]],
+    seed: int,
+) -> None:
+    """Move a share of each class from train to other splits. Changes `assignment`."""
+    if not shares:
+        return
+    units = _units_by_class(images, assignment, hashes)
+    for label in images.classes:
+        for split, positions in _draw_class(label, units.get(label, []), shares, seed).items():
+            for index in positions:
+                assignment[index] = split
+
+
+def _units_by_class(
+    images: ImageSet, assignment: Assignment, hashes: Sequence[str]
+) -> Mapping[str, list[tuple[int, ...]]]:
+    """Training images that may move, by class: copies move together, copies under several labels stay."""
+    copies = {index: tuple(same) for same in copies_of_one_image(hashes) for index in same}
+    units: dict[str, dict[tuple[int, ...], None]] = defaultdict(dict)
+    for index, split in enumerate(assignment):
+        same = tuple(one for one in copies.get(index, (index,)) if assignment[one] is not None)
+        if split == "train" and len({images.items[one].label for one in same}) == 1:
+            units[images.items[index].label][same] = None
+    return {label: list(of_class) for label, of_class in units.items()}
+
+
+def _draw_class(
+    label: str, units: list[tuple[int, ...]], shares: Sequence[tuple[Split, float]], seed: int
+) -> dict[Split, list[int]]:
+    """Split -> positions of one class. The draw depends on the seed and the class alone, not on other classes."""
+    if len(units) <= len(shares):
+        raise DataError(
+            f"class {label!r} has {len(units)} different readable image(s), but needs at least {len(shares) + 1}: "
+            f"one each for train, {' and '.join(split for split, _ in shares)}; add images or remove the class."
+        )
+    total, drawn = len(units), {}
+    state = zlib.crc32(f"{seed}/{label}".encode())
+    for number, (split, share) in enumerate(shares):
+        still_to_serve = len(shares) - number  # the later splits and train get at least one each
+        count = min(max(1, round(share * total)), len(units) - still_to_serve)
+        units, taken = train_test_split(units, test_size=count, random_state=state)
+        drawn[split] = [index for unit in taken for index in unit]
+    return drawn
+
+
+def _require_training_images(images: ImageSet, assignment: Assignment) -> None:
+    present = {item.label for item, split in zip(images.items, assignment, strict=True) if split == "train"}
+    if missing := [label for label in images.classes if label not in present]:
+        raise DataError(
+            f"class {missing[0]!r} has no usable training image left: each is unreadable or a copy of an image in val "
+            "or test; add images or remove the class."
+        )

@@ -1,0 +1,96 @@
+"""Every file below a folder: the images, and what is not one with the reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from thawline.data.decode import readable_endings
+
+_BY_THE_SYSTEM = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A file or folder that was not used, and why."""
+
+    path: Path
+    reason: str
+
+
+def walk(root: Path) -> tuple[list[Path], list[Ignored]]:
+    """Image files below `root` by their ending, in code-point order of their paths, and all that was passed over.
+
+    A link is followed if it stays inside `root` and does not run in a circle, but no link to a folder behind another.
+    """
+    images: list[Path] = []
+    ignored: list[Ignored] = []
+    top = Path(os.path.realpath(root))
+    folders = [(root, False)]
+    while folders:
+        folder, linked = folders.pop()
+        for entry in _entries(folder, ignored):
+            path = Path(entry.path)
+            if reason := _unwanted(entry, top, linked):
+                ignored.append(Ignored(path, reason))
+            elif entry.is_dir():
+                folders.append((path, linked or entry.is_symlink()))
+            else:
+                images.append(path)
+    return sorted(images, key=sort_key), sorted(ignored, key=lambda one: sort_key(one.path))
+
+
+def sort_key(path: Path) -> str:
+    """Code-point order of the whole path, the same on every system."""
+    return path.as_posix()
+
+
+def _entries(folder: Path, ignored: list[Ignored]) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except OSError as error:
+        ignored.append(Ignored(folder, f"the folder cannot be opened ({error.strerror})"))
+
+
+def _unwanted(entry: os.DirEntry[str], top: Path, linked: bool) -> str | None:
+    if reason := unwanted_name(entry.name):
+        return reason
+    if entry.is_symlink() and (reason := _unwanted_link(Path(entry.path), top, linked)):
+        return reason
+    if entry.is_dir():
+        return None
+    if not entry.is_file():
+        return "not a regular file"
+    if Path(entry.name).suffix.lower() not in readable_endings():
+        return "its ending is not that of an image format which can be decoded"
+    return None
+
+
+def unwanted_name(name: str) -> str | None:
+    """Why files and folders of this name are passed over; None = they are not."""
+    if name.lower() in _BY_THE_SYSTEM:
+        return "made by the operating system"
+    if name.startswith(".") and not name.startswith(".."):
+        return "hidden (its name starts with a dot)"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not valid Unicode"
+    return None
+
+
+def _unwanted_link(link: Path, top: Path, linked: bool) -> str | None:
+    target = Path(os.path.realpath(link))
+    here = Path(os.path.realpath(link.parent))
+    if not target.exists() or target.is_symlink():
+        return "a symbolic link that leads nowhere"
+    if not target.is_relative_to(top):
+        return "a symbolic link out of the folder"
+    if here.is_relative_to(target):
+        return "a symbolic link that runs in a circle"
+    if linked and target.is_dir():
+        return "a symbolic link behind a symbolic link"
+    return None

@@ -1,0 +1,32 @@
+"""Class names, paths and other words of the user, written so that they cannot break a line or a page."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+_MARKDOWN = re.compile(r"[\\`*_\[\]#|~$]")
+
+
+def markdown(text: str) -> str:
+    """`text` as markdown that shows it literally, also inside a table cell."""
+    return _MARKDOWN.sub(r"\\\g<0>", html.escape(one_line(text), quote=False))
+
+
+def one_line(text: str) -> str:
+    r"""`text` on one visible line: control, line-ending and text-direction characters become \n, \x1b or \u202e.
+
+    A backslash becomes two, so the escaping is reversible: it is that of Python's string literals.
+    """
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    hidden = unicodedata.category(character) in {"Cc", "Zl", "Zp", "Cs"} or _turns_text(character)
+    return character.encode("unicode_escape").decode("ascii") if hidden or character == "\\" else character
+
+
+def _turns_text(character: str) -> bool:
+    # Embeddings, overrides and isolates reorder whatever follows on the line; plain right-to-left letters do not.
+    return unicodedata.bidirectional(character) in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}

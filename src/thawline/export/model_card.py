@@ -1,0 +1,117 @@
+"""The model card: README.md of a saved model, for people and for the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from thawline.config import Preprocessing
+from thawline.export.escaping import markdown
+
+SHOWN_NAMES = 100
+"""Class names on the card at most; labels.txt has all."""
+
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class CardBlock:
+    """A row of the table of blocks."""
+
+    name: str
+    parameters: int
+    learning_rate: float | None
+    """None = frozen."""
+
+
+@dataclass(frozen=True)
+class CardMetric:
+    """A row of the table of test metrics."""
+
+    name: str
+    mean: float
+    """Over the trainings (seeds)."""
+    n: int
+    """Number of trainings."""
+    standard_error: float | None = None
+    """Of the mean over the trainings; None if there was one."""
+    interval95: tuple[float, float] | None = None
+    """Over the test images."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """All that the card says. Every text may be hostile: it is escaped when the card is written."""
+
+    architecture: str
+    base_model: str
+    """The model as the user named it, for instance local-dir:weights/mobilenetv2_050."""
+    strategy: str
+    label_names: Sequence[str]
+    blocks: Sequence[CardBlock]
+    """In order of execution."""
+    dataset: str
+    """The data as the user named them; enters the head of the card as a Hub data set only behind hf:."""
+    split_counts: Mapping[str, int]
+    """Split -> number of images."""
+    preprocessing: Preprocessing
+    decoding: str
+    """In words: how a file becomes an RGB image."""
+    snippet: str
+    """`timm_snippet(folder)`."""
+    versions: Mapping[str, str | None]
+    """Package -> version; None = not installed."""
+    license: str | None = None
+    """Of the base model, if it is known."""
+    test_metrics: Sequence[CardMetric] = ()
+    """Empty if there is no test split."""
+
+
+def model_card(card: ModelCard) -> str:
+    """The card as markdown with the YAML head that the Hub reads."""
+    parameters = sum(block.parameters for block in card.blocks)
+    trained = sum(block.parameters for block in card.blocks if block.learning_rate is not None)
+    return _TEMPLATES.get_template("model_card.md.jinja").render(
+        card=card,
+        license=_hub_id(card.license or ""),
+        dataset_id=_hub_id(card.dataset.removeprefix("hf:")) if card.dataset.startswith("hf:") else None,
+        shown_names=card.label_names[:SHOWN_NAMES],
+        hidden_names=len(card.label_names[SHOWN_NAMES:]),
+        parameters=parameters,
+        trained_percent=100 * trained / max(parameters, 1),
+        resize=_resize_in_words(card.preprocessing),
+    )
+
+
+def _hub_id(text: str) -> str | None:
+    # Anything else would break the YAML head or be refused by the Hub.
+    return text if _HUB_ID.fullmatch(text) else None
+
+
+def _resize_in_words(preprocessing: Preprocessing) -> str:
+    size = preprocessing.image_size
+    target = f"({preprocessing.interpolation}) to {int(size / preprocessing.crop_pct)} pixels"
+    crop = f"then the central {size} x {size} pixels are taken"
+    if preprocessing.crop_mode == "squash":
+        return f"Both sides are resized {target} whatever the proportions, {crop}"
+    if preprocessing.crop_mode == "border":
+        return f"The longer side is resized {target}, {crop}, padded with the mean colour"
+    return f"The shorter side is resized {target}, {crop}"
+
+
+def _escaped(value: object) -> object:
+    return value if isinstance(value, Markup) else markdown(str(value))
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("thawline.export", "."),
+    undefined=StrictUndefined,
+    finalize=_escaped,  # every expression of the template, unless it is marked | safe
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)

@@ -1,0 +1,220 @@
+"""A trained model as a timm folder, which timm, transformers and the Hugging Face Hub open without thawline.
+
+    config.json         architecture, class names, preprocessing: what timm and transformers read
+    model.safetensors   the weights: contiguous, fp32, named as in the bare timm model
+    labels.txt          one class per line in index order, escaped by `one_line`
+    README.md           the model card
+    thawline.json       where the model comes from: blocks and rates, plan, data, metrics, versions
+
+The three files are written here rather than by timm's `save_for_hf`, which writes a pickle by default, rejects shared
+tensors and lets preprocessing of the source weights through (their test size, their label offset, their class names).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from timm.models import PretrainedCfg
+from timm.utils.model import unwrap_model
+from torch import Tensor, nn
+
+from thawline.config import Preprocessing
+from thawline.errors import ModelError, RunFolderError
+from thawline.export.escaping import one_line
+from thawline.export.timm_config import timm_config
+from thawline.records import FORMAT_VERSION, read_json
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+LABELS_FILE = "labels.txt"
+CARD_FILE = "README.md"
+THAWLINE_FILE = "thawline.json"
+
+
+@dataclass(frozen=True)
+class TimmFolder:
+    """What a timm folder says about its model, apart from the weights."""
+
+    architecture: str
+    """timm's name without the tag."""
+    num_classes: int
+    """Outputs of the classifier; 0 = the folder holds features only."""
+    label_names: tuple[str, ...] | None
+    """In index order; None if the folder names no classes."""
+    preprocessing: Preprocessing
+    thawline: dict[str, Any] | None
+    """What thawline recorded about the training; None if another program wrote the folder."""
+
+
+def save_timm_folder(
+    folder: Path,
+    module: nn.Module,
+    *,
+    architecture: str,
+    label_names: Sequence[str],
+    preprocessing: Preprocessing,
+    model_args: Mapping[str, Any],
+    pretrained_cfg: Mapping[str, Any],
+    thawline: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Write `folder` whole or not at all, replacing an earlier folder of ours.
+
+    `model_args` are the keyword arguments that build the architecture and `pretrained_cfg` is the one that the source
+    weights came with; what contradicts the trained model is left out of both. `card` becomes README.md.
+
+    Raises ModelError if names and outputs differ in number or something is not plain JSON, RunFolderError if the folder
+    holds something else or cannot be written.
+    """
+    bare: nn.Module = unwrap_model(module)  # type: ignore[no-untyped-call]
+    _check_head(bare, label_names)
+    config = timm_config(bare, architecture, label_names, preprocessing, model_args, pretrained_cfg)
+    texts = {
+        CONFIG_FILE: _json(CONFIG_FILE, config),
+        LABELS_FILE: "".join(f"{one_line(name)}\n" for name in label_names),
+        CARD_FILE: card,
+        THAWLINE_FILE: _json(THAWLINE_FILE, {"format_version": FORMAT_VERSION, **thawline}),
+    }
+    try:
+        _refuse_foreign(folder)
+        _write_folder(folder, texts, _weights(bare))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunFolderError(
+            f"{folder} cannot be written ({error}); free some space or choose another --out."
+        ) from error
+
+
+def read_timm_folder(folder: Path) -> TimmFolder:
+    """Read what a folder of ours, or any other timm folder, says about its model.
+
+    Raises RunFolderError if a file is missing or is not JSON, ModelError if it does not describe a timm model on RGB.
+    """
+    path = folder / CONFIG_FILE
+    config = read_json(path)
+    if not isinstance(config, dict) or not isinstance(config.get("pretrained_cfg"), dict):
+        raise ModelError(
+            f"{path} has no pretrained_cfg, so this is not a timm folder; save the model with timm >= 1.0."
+        )
+    architecture = config.get("architecture")
+    if not isinstance(architecture, str):
+        raise ModelError(f"{path} names no architecture; add the timm name of the model, for instance resnet50.")
+    num_classes = config.get("num_classes", config["pretrained_cfg"].get("num_classes"))
+    names = _label_names(config, num_classes, path)
+    return TimmFolder(architecture, num_classes, names, _preprocessing(config, path), _read_thawline(folder))
+
+
+def timm_snippet(folder: Path) -> str:
+    """Three lines of Python that open the model in timm, with the network off and without thawline."""
+    name = f"local-dir:{folder.resolve()}"
+    return (
+        "import timm\n"
+        f"model = timm.create_model({name!r}, pretrained=True).eval()\n"
+        "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)"
+    )
+
+
+def _check_head(module: nn.Module, label_names: Sequence[str]) -> None:
+    outputs = getattr(module, "num_classes", len(label_names))
+    if outputs != len(label_names):
+        # timm drops a head of another size without a word, so this must never reach a file.
+        raise ModelError(
+            f"the model has {outputs} outputs and {len(label_names)} class names were given; they must match."
+        )
+
+
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    # One copy per name: safetensors refuses shared and channels_last tensors. torch.compile on a part of a model
+    # leaves its prefix inside the names.
+    return {name.replace("_orig_mod.", ""): _plain(tensor) for name, tensor in module.state_dict().items()}
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
+
+
+def _json(file: str, data: Mapping[str, Any]) -> str:
+    # ASCII, so that a class name that is no valid Unicode (a folder name may hold any bytes) cannot stop the export.
+    try:
+        return json.dumps(data, indent=2, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{file}: the model's description must be plain JSON ({error}).") from error
+
+
+def _refuse_foreign(folder: Path) -> None:
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / THAWLINE_FILE).is_file():
+        raise RunFolderError(f"{folder} holds something that thawline did not write; choose another --out.")
+
+
+def _write_folder(folder: Path, texts: Mapping[str, str], weights: dict[str, Tensor]) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    for leftover in (partial, replaced):  # of a run that was killed right here
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        for name, text in texts.items():
+            (partial / name).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        safetensors.torch.save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        shutil.copymode(partial / CONFIG_FILE, partial / WEIGHTS_FILE)  # safetensors lets only the owner read
+        _flush(partial)
+        if folder.exists():
+            folder.rename(replaced)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.iterdir():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _label_names(config: Mapping[str, Any], num_classes: object, path: Path) -> tuple[str, ...] | None:
+    if not isinstance(num_classes, int) or num_classes < 0:
+        raise ModelError(f"{path}: num_classes must be a number of classes, got {num_classes!r}.")
+    names = config.get("label_names", config["pretrained_cfg"].get("label_names"))
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) != num_classes:
+        raise ModelError(f"{path}: label_names must be a list of {num_classes} names, one for each class.")
+    return tuple(names)
+
+
+def _preprocessing(config: Mapping[str, Any], path: Path) -> Preprocessing:
+    try:
+        # As timm does it: missing keys take its defaults, an unknown key is an error.
+        cfg = PretrainedCfg(**{key: value for key, value in config["pretrained_cfg"].items() if value is not None})
+        channels, height, width = cfg.input_size
+        mean, std, crop_pct = _rgb(cfg.mean), _rgb(cfg.std), float(cfg.crop_pct)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path}: timm cannot use its pretrained_cfg ({error}).") from error
+    if channels != 3 or height != width:
+        raise ModelError(f"{path}: the input must be square RGB, got {channels} channels of {height} x {width} pixels.")
+    return Preprocessing(height, cfg.interpolation, crop_pct, cfg.crop_mode, mean, std)
+
+
+def _rgb(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)
+
+
+def _read_thawline(folder: Path) -> dict[str, Any] | None:
+    path = folder / THAWLINE_FILE
+    if not path.exists():
+        return None
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
+        raise RunFolderError(f"{path} is not of format_version {FORMAT_VERSION}; use the thawline that wrote it.")
+    return record

@@ -1,0 +1,173 @@
+"""Build a pretrained network with a new classifier, and bring it back to that state as often as needed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_model_data_config
+from torch import Tensor, nn
+
+from thawline.config import Preprocessing
+from thawline.errors import ModelError
+from thawline.model.head import HeadFactory, head_tensors, named_tensors, seeded
+from thawline.model.source import Origin, resolve
+from thawline.model.weights import loading
+
+
+@dataclass(frozen=True)
+class ModelStructure:
+    """A network without weights: its module is on the meta device."""
+
+    source: str
+    """What the user asked for."""
+    architecture: str
+    """timm's name without a tag."""
+    module: nn.Module
+    num_classes: int
+    preprocessing: Preprocessing
+    model_args: dict[str, Any]
+    """Keyword arguments that rebuild it with `timm.create_model(architecture, num_classes=..., **model_args)`."""
+    pretrained_cfg: dict[str, Any]
+
+
+class LoadedModel:
+    """A network with pretrained weights and a new classifier, in fp32, on the CPU until its user moves it."""
+
+    def __init__(self, origin: Origin, module: nn.Module, num_classes: int, image_size: int | None) -> None:
+        self.source = origin.source
+        """What the user asked for."""
+        self.architecture = origin.architecture
+        """timm's name without a tag."""
+        self.module = module
+        self.num_classes = num_classes
+        self.preprocessing = _preprocessing(module, image_size, origin.source)
+        self.model_args = dict(origin.model_args)
+        """Keyword arguments that rebuild it with `timm.create_model(architecture, num_classes=..., **model_args)`."""
+        self.pretrained_cfg = _settings(module)
+        """timm's settings of the weights as loaded, without where they came from."""
+        head = head_tensors(module)
+        self._pristine = {name: tensor.detach().clone() for name, tensor in named_tensors(module) if name not in head}
+        self._heads = HeadFactory(module, partial(_create, origin, num_classes))
+        self.weights_fingerprint = _fingerprint(self._pristine)
+        """SHA-256 over names and values of the pretrained tensors, the classifier left out."""
+
+    def restore(self, seed: int) -> None:
+        """Put all weights and buffers back to the pretrained ones, and draw the classifier anew from `seed` alone.
+
+        Modules and parameters stay the same objects on the same device, in the same memory format; the global random
+        generator is not touched, and neither is what is frozen or in which mode.
+        """
+        state = {**self._pristine, **self._heads.draw(seed)}
+        with torch.no_grad():
+            for name, tensor in named_tensors(self.module):
+                tensor.copy_(state[name])
+
+    def pristine(self) -> Mapping[str, Tensor]:
+        """Pretrained parameters and buffers by name, on the CPU, without the classifier. Not to be written to."""
+        return self._pristine
+
+
+def load_model(
+    source: str, num_classes: int, *, weights: str | None = None, image_size: int | None = None, seed: int = 0
+) -> LoadedModel:
+    """Load a timm name, `local-dir:PATH` or `hf-hub:ORGANISATION/NAME`, with a new classifier drawn from `seed`.
+
+    `weights`: `random` (drawn from `seed`), a file of tensors, or a timm folder; None = those that the name stands for.
+    `image_size` in pixels; None = the size that the network was trained at. Raises `ModelError` if the name is unknown,
+    the weights cannot be had or read, or do not fit.
+    """
+    _require_classes(num_classes)
+    origin = resolve(source, weights, image_size)
+    path = origin.locate_weights()
+    filled = contextlib.nullcontext() if path is None else loading(path, allow_extra=not origin.from_user)
+    with filled, seeded(seed):
+        module = _create(origin, num_classes, pretrained=path is not None)
+    model = LoadedModel(origin, module.float(), num_classes, image_size)
+    model.restore(seed)
+    return model
+
+
+def build_on_meta(source: str, num_classes: int, image_size: int | None = None) -> ModelStructure:
+    """The structure of a model, for `inspect`: no weights are read and no memory is taken."""
+    _require_classes(num_classes)
+    origin = resolve(source, None, image_size)
+    with torch.device("meta"):
+        module = _create(origin, num_classes)
+    return ModelStructure(
+        source=source,
+        architecture=origin.architecture,
+        module=module,
+        num_classes=num_classes,
+        preprocessing=_preprocessing(module, image_size, source),
+        model_args=dict(origin.model_args),
+        pretrained_cfg=_settings(module),
+    )
+
+
+def _require_classes(num_classes: int) -> None:
+    if num_classes < 2:
+        raise ModelError(f"a classifier needs at least 2 classes, got {num_classes}.")
+
+
+def _create(origin: Origin, num_classes: int, pretrained: bool = False) -> nn.Module:
+    try:
+        module: nn.Module = timm.create_model(
+            origin.architecture,
+            pretrained=pretrained,
+            pretrained_cfg=dict(origin.pretrained_cfg),
+            num_classes=num_classes,
+            **origin.model_args,
+        )
+    except ModelError:
+        raise
+    except (AssertionError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        size = origin.model_args.get("img_size")
+        hint = f"try another --image-size than {size}" if size else "check its model_args"
+        raise ModelError(f"{origin.source} cannot be built ({reason}); {hint}.") from error
+    return module
+
+
+def _preprocessing(module: nn.Module, image_size: int | None, source: str) -> Preprocessing:
+    """The evaluation transform of timm at the size the network was trained at (not the larger `test_input_size`)."""
+    settings: dict[str, Any] = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
+    height, width = settings["input_size"][1:]
+    if image_size is None and height != width:
+        raise ModelError(
+            f"{source} expects images of {height} x {width} pixels, which are not square; set --image-size."
+        )
+    if len(settings["mean"]) != 3 or len(settings["std"]) != 3:
+        raise ModelError(f"{source}: mean and std must have 3 values each, for RGB images.")
+    return Preprocessing(
+        image_size=image_size or height,
+        interpolation=settings["interpolation"],
+        crop_pct=float(settings["crop_pct"]),
+        crop_mode=settings["crop_mode"],
+        mean=tuple(settings["mean"]),
+        std=tuple(settings["std"]),
+    )
+
+
+_WHERE_FROM = ("file", "source", "state_dict")
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """What timm knows of the weights, without paths of this machine."""
+    cfg: dict[str, Any] = module.pretrained_cfg  # type: ignore[assignment]
+    return {name: value for name, value in cfg.items() if name not in _WHERE_FROM}
+
+
+def _fingerprint(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""What a model's name means: its architecture, its settings, and where its weights are. Nothing is built here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models import resolve_model_input_args
+from timm.models._registry import split_model_name_tag
+
+from thawline.errors import ModelError
+from thawline.model.hub import hub_folder, published_weights, repository_weights
+
+RANDOM = "random"
+_PREFERRED_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+_EXTENSIONS = (".safetensors", ".pth", ".pt", ".pth.tar", ".bin")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A model before it is built."""
+
+    source: str
+    """What the user asked for."""
+    architecture: str
+    """timm's name without a tag."""
+    pretrained_cfg: dict[str, Any]
+    model_args: dict[str, Any]
+    """Keyword arguments of the architecture, JSON types only."""
+    locate_weights: Callable[[], Path | None]
+    """Finds the file with the weights, downloads it if the name asks for that; None = random weights."""
+    from_user: bool
+    """The weights are the user's file or folder, not published ones."""
+
+
+def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
+    """Find out what `source` and `--weights` name; `ModelError` says what is wrong and what to do.
+
+    Only `hf-hub:` reads from the network here, and only a `config.json`.
+    """
+    origin = _resolve_source(source, image_size)
+    if weights is None:
+        return origin
+    if weights == RANDOM:
+        return _with_weights(origin, lambda: None)
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        return _resolve_weights_folder(origin, path, image_size)
+    if not path.is_file():
+        raise ModelError(f"--weights {weights} is neither a file nor a folder, nor the word {RANDOM}.")
+    if not path.name.endswith(_EXTENSIONS):
+        raise ModelError(f"--weights {weights}: the file must end in one of {', '.join(_EXTENSIONS)}.")
+    return _with_weights(origin, lambda: path)
+
+
+def _with_weights(origin: Origin, locate: Callable[[], Path | None]) -> Origin:
+    return Origin(origin.source, origin.architecture, origin.pretrained_cfg, origin.model_args, locate, from_user=True)
+
+
+def _resolve_weights_folder(origin: Origin, folder: Path, image_size: int | None) -> Origin:
+    """The folder's own settings (padding, sizes, mean) come with its weights."""
+    saved = _resolve_folder(str(folder), folder, image_size)
+    if saved.architecture != origin.architecture:
+        raise ModelError(f"--weights {folder} holds a {saved.architecture}, but the model is {origin.architecture}.")
+    return Origin(
+        origin.source, saved.architecture, saved.pretrained_cfg, saved.model_args, saved.locate_weights, from_user=True
+    )
+
+
+def _resolve_source(source: str, image_size: int | None) -> Origin:
+    kind, separator, identifier = source.partition(":")
+    if separator and kind == "local-dir":
+        return _resolve_folder(source, Path(identifier).expanduser(), image_size)
+    if separator and kind in ("hf-hub", "hf_hub"):
+        folder = hub_folder(identifier)
+        return _resolve(source, f"local-dir:{folder}", image_size, partial(repository_weights, identifier))
+    _require_registered(source)
+    name = source
+    return _resolve(name, name, image_size, None)
+
+
+def _resolve_folder(source: str, folder: Path, image_size: int | None) -> Origin:
+    if not folder.is_dir():
+        raise ModelError(f"{source}: there is no folder {folder}.")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{source}: {folder} has no config.json, so it is not a model folder of timm or thawline.")
+    return _resolve(source, f"local-dir:{folder}", image_size, partial(_weights_in, folder), from_user=True)
+
+
+def _resolve(
+    source: str,
+    timm_source: str,
+    image_size: int | None,
+    locate: Callable[[], Path] | None,
+    *,
+    from_user: bool = False,
+) -> Origin:
+    size = None if image_size is None else {"img_size": image_size}
+    try:
+        arguments = resolve_model_input_args(timm_source, args=size)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"{source}: its settings cannot be used ({type(error).__name__}: {error}).") from error
+    architecture, pretrained_cfg = arguments.pop("model_name"), arguments.pop("pretrained_cfg")
+    arguments.pop("pretrained_model_args", None)
+    arguments.pop("num_classes", None)
+    channels = arguments.get("in_chans") or (pretrained_cfg.get("input_size") or (3,))[0]
+    if channels != 3:
+        raise ModelError(f"{source} reads images of {channels} channels; thawline works with RGB images only.")
+    return Origin(
+        source=source,
+        architecture=architecture,
+        pretrained_cfg=pretrained_cfg,
+        model_args=arguments,
+        locate_weights=locate or partial(published_weights, pretrained_cfg, source),
+        from_user=from_user,
+    )
+
+
+def _require_registered(name: str) -> None:
+    if any(character in name for character in "/\\:") or (Path(name).exists() and not timm.is_model(name)):
+        raise ModelError(
+            f"{name!r} looks like a path or a Hub repository; write local-dir:{name} for a folder "
+            f"or hf-hub:{name} for the Hugging Face Hub."
+        )
+    architecture, tag = split_model_name_tag(name)
+    if not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "`timm.list_models()` lists the names."
+        raise ModelError(f"timm has no model {architecture!r}; {hint}")
+    tagged = timm.list_models(f"{architecture}.*", pretrained=True, include_tags=True)
+    if tag and name not in tagged:
+        close = difflib.get_close_matches(name, tagged, n=3, cutoff=0.0)
+        raise ModelError(f"{architecture} has no weights tagged {tag!r}; it has {', '.join(close) or 'none'}, ...")
+
+
+def _weights_in(folder: Path) -> Path:
+    """The file that timm would load from a model folder."""
+    preferred = [folder / name for name in _PREFERRED_FILES]
+    others = [path for extension in _EXTENSIONS for path in sorted(folder.glob(f"*{extension}"))]
+    found = next((path for path in [*preferred, *others] if path.is_file()), None)
+    if found is None:
+        raise ModelError(f"{folder} has no weights: there is no {_PREFERRED_FILES[0]} in it.")
+    return found

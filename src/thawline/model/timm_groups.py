@@ -1,0 +1,60 @@
+"""Which tensors belong together by name: timm's groups, or ours where timm has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from timm.models import group_parameters
+from torch import nn
+
+from thawline.model.atoms import Atom, join
+from thawline.plan import Granularity
+
+
+def group_ordinals(model: nn.Module, atoms: Iterable[Atom], granularity: Granularity) -> dict[str, float]:
+    """Tensor name -> ordinal of its group; the unmatched ones (classifier, often a neck) have the highest ordinal.
+
+    timm's `group_matcher`, else the modules in `feature_info`, else the model's children.
+    """
+    names = [name for atom in atoms for name in (*atom.parameters, *atom.buffers)]
+    matcher = _timm_matcher(model, coarse=granularity == "stage")
+    if matcher is not None:
+        return dict(group_parameters(_named(names), matcher, reverse=True))
+    prefixes = _own_prefixes(model, fine=granularity != "stage")
+    unmatched = len(prefixes)
+    return {name: next((i for i, p in enumerate(prefixes) if name.startswith(f"{p}.")), unmatched) for name in names}
+
+
+def _named(names: Iterable[str]) -> Any:
+    """What `group_parameters` asks of a model. Buffers are grouped by the same patterns as parameters."""
+    return SimpleNamespace(named_parameters=lambda: ((name, None) for name in names))
+
+
+def _timm_matcher(model: nn.Module, *, coarse: bool) -> object | None:
+    if not hasattr(model, "group_matcher"):
+        return None
+    try:
+        matcher: object = model.group_matcher(coarse=coarse)  # type: ignore[operator]
+    except (AssertionError, NotImplementedError):  # rdnet has no coarse groups
+        return None
+    return matcher
+
+
+def _own_prefixes(model: nn.Module, *, fine: bool) -> list[str]:
+    features = [info["module"] for info in getattr(model, "feature_info", None) or [] if info.get("module")]
+    prefixes = features or [name for name, _ in model.named_children()]
+    return [part for prefix in prefixes for part in _parts(model, prefix)] if fine else prefixes
+
+
+def _parts(model: nn.Module, prefix: str) -> list[str]:
+    """The repeated parts of a stage (`stages.1` -> `stages.1.blocks.0`, ...), then the stage itself for the rest."""
+    stage = model.get_submodule(prefix)
+    series = [
+        f"{join(prefix, name)}.{number}"
+        for name, child in stage.named_children()
+        if isinstance(child, nn.Sequential | nn.ModuleList)
+        for number, _ in child.named_children()
+    ]
+    return [*series, prefix]

@@ -1,0 +1,118 @@
+"""A run's results in words and table rows: plain records in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+AS_GOOD = 0.05
+"""Holm-adjusted p above which a difference to full fine-tuning is not called one."""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One strategy in the league table, ready to print."""
+
+    strategy: str
+    rate: str
+    val: str
+    test: str
+    interval: str
+    trained: str
+    work: str
+    verdict: str
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """The answer in one sentence, with its uncertainty; says so when full fine-tuning wins."""
+    blocks = results["blocks"]
+    what = plan_in_words(blocks)
+    accuracy = results["test"] or results["val"]
+    split = "test" if results["test"] else "validation (there is no test split)"
+    sentence = f"{what}: accuracy {_mean(accuracy)} on {split}"
+    if versus := results.get("versus_full"):
+        sentence += f", {versus['words']}"
+    if results["baselines"] and not any(block["frozen"] for block in blocks):
+        sentence = f"Full fine-tuning won on validation. {sentence}"
+    return f"{sentence}."
+
+
+def comparison_headline(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which row is best on validation, and what the test split says of it."""
+    scored = [row for row in rows if not row.get("error")]
+    if not scored:
+        return "No strategy could be trained."
+    best = max(scored, key=lambda row: float(row["val"]["accuracy"]["mean"]))
+    sentence = f"Best on validation: {best['chosen']} at {rate(best['learning_rate'])}"
+    if best["test"]:
+        sentence += f", accuracy {_mean(best['test'])} on test"
+    if best.get("versus_full"):
+        sentence += f", {best['versus_full']['words']}"
+    return f"{sentence}."
+
+
+def plan_in_words(blocks: Sequence[Mapping[str, Any]]) -> str:
+    """`Train blocks.6 and the head at 1e-03, freeze the rest`."""
+    body = [block for block in blocks[:-1] if not block["frozen"]]
+    head = rate(blocks[-1]["learning_rate"])
+    rates = {block["learning_rate"] for block in blocks if not block["frozen"]}
+    if not body:
+        return f"Train the head alone at {head}, freeze the rest"
+    frozen = ", freeze the rest" if len(body) < len(blocks) - 1 else ""
+    if len(rates) == 1 and not frozen:
+        return f"Train everything at {head}"
+    if len(rates) == 1:
+        return f"Train {_span(blocks, body)} and the head at {head}{frozen}"
+    low, high = min(block["learning_rate"] for block in body), max(block["learning_rate"] for block in body)
+    spread = rate(low) if low == high else f"{rate(low)} to {rate(high)}"
+    return f"Train {_span(blocks, body)} at {spread} and the head at {head}{frozen}"
+
+
+def table_row(row: Mapping[str, Any]) -> TableRow:
+    """A row of `comparison.json` as text."""
+    if row.get("error"):
+        return TableRow(row["strategy"], "", "", "", "", "", "", f"failed: {row['error']}")
+    test, versus = row["test"], row.get("versus_full")
+    interval = "{:.3f} to {:.3f}".format(*test["interval95"]) if test else ""
+    return TableRow(
+        row["strategy"] if row["chosen"] == row["strategy"] else f"{row['strategy']} -> {row['chosen']}",
+        rate(row["learning_rate"]),
+        _mean(row["val"]),
+        _mean(test) if test else "",
+        interval,
+        f"{row['trainable_percent']:.3g} %",
+        f"{row['cost']['work']:.2f}",
+        versus["words"] if versus else "",
+    )
+
+
+def rate(value: float) -> str:
+    """A learning rate as people write it: 1e-3, 3e-4, 7.5e-4."""
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def duration(seconds: float) -> str:
+    """Wall time in words, no finer than it is worth: `40 s`, `14 min`, `2 h 5 min`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _mean(scores: Mapping[str, Any]) -> str:
+    mean, error = scores["accuracy"]["mean"], scores["accuracy"]["standard_error"]
+    return f"{mean:.3f}" if error is None else f"{mean:.3f} ± {error:.3f}"
+
+
+def _span(blocks: Sequence[Mapping[str, Any]], body: Sequence[Mapping[str, Any]]) -> str:
+    """Names of trained blocks: `everything`, `blocks.4 to blocks.6`, or a list."""
+    names: list[str] = [block["name"] for block in body]
+    if len(body) == len(blocks) - 1:
+        return "everything" if len(names) > 1 else names[0]
+    positions = [index for index, block in enumerate(blocks) if block in body]
+    contiguous = positions == list(range(positions[0], positions[-1] + 1))
+    if contiguous and len(names) > 2:
+        return f"{names[0]} to {names[-1]}"
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]

@@ -1,0 +1,96 @@
+"""What a strategy is, and how `last_blocks:k=3` becomes one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from thawline.errors import OptionError
+from thawline.plan import FineTunePlan, Granularity, StrategyContext
+from thawline.strategies import STRATEGIES
+
+
+class Strategy(ABC):
+    """Makes a plan. Subclasses are frozen dataclasses whose fields are the arguments, checked on creation."""
+
+    name: ClassVar[str]
+    """The key in `STRATEGIES`."""
+    granularity: ClassVar[Granularity | None] = None
+    """The granularity it needs; None = whatever the run uses."""
+    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Values that tuning tries for an argument the user left open, besides the learning rate."""
+    compares: ClassVar[tuple[str, ...]] = ()
+    """Strategies whose tuned plans it chooses from, through `context.tune`; then nobody tunes it from outside."""
+
+    @abstractmethod
+    def propose(self, context: StrategyContext) -> FineTunePlan:
+        """A plan that covers every block of `context.blocks` and trains the head.
+
+        Called once per learning rate that is tried, before any training with the plan; must not depend on anything but
+        its arguments and the context.
+        """
+
+    @property
+    def spec(self) -> str:
+        """Name and arguments, as the command line takes them: `last_blocks:k=3`."""
+        arguments = dataclasses.asdict(self)  # type: ignore[call-overload]  # every concrete strategy is a dataclass
+        listed = ",".join(f"{name}={value}" for name, value in arguments.items())
+        return f"{self.name}:{listed}" if listed else self.name
+
+
+def variants(spec: str) -> tuple[Strategy, ...]:
+    """Every strategy that tuning should try for `spec`: the grid of the arguments it leaves open.
+
+    Raises `OptionError` for an unknown name or argument, or a value that cannot be used.
+    """
+    name, _, text = spec.partition(":")
+    strategy = strategy_class(name)
+    given = _parse_arguments(strategy, text)
+    open_arguments = {key: values for key, values in strategy.grid.items() if key not in given}
+    combinations = itertools.product(*open_arguments.values())
+    return tuple(strategy(**given, **dict(zip(open_arguments, values, strict=True))) for values in combinations)
+
+
+def strategy_class(name: str) -> type[Strategy]:
+    """Import the class behind a name of the table."""
+    if name not in STRATEGIES:
+        close = difflib.get_close_matches(name, STRATEGIES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(STRATEGIES)}."
+        raise OptionError(f"strategy {name!r} is unknown; {hint}")
+    module, _, attribute = STRATEGIES[name].target.partition(":")
+    found: type[Strategy] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def split_specs(text: str) -> tuple[str, ...]:
+    """Split `a:x=1,y=2,b` into `a:x=1,y=2` and `b`: a comma before `key=value` belongs to the strategy before it."""
+    specs: list[str] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if "=" in part and ":" not in part and specs:
+            specs[-1] += f",{part}"
+        else:
+            specs.append(part)
+    return tuple(specs)
+
+
+def _parse_arguments(strategy: type[Strategy], text: str) -> dict[str, Any]:
+    fields = {field.name: field for field in dataclasses.fields(strategy)}  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        key, separator, value = part.partition("=")
+        if not separator or key not in fields:
+            known = ", ".join(fields) or "none"
+            raise OptionError(f"strategy {strategy.name!r} has no argument {part!r}; its arguments are: {known}.")
+        convert: type = type(fields[key].default)
+        try:
+            given[key] = convert(value)
+        except ValueError:
+            raise OptionError(
+                f"strategy {strategy.name!r}: {key} must be a {convert.__name__}, got {value!r}."
+            ) from None
+    return given

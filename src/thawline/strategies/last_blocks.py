@@ -1,0 +1,32 @@
+"""Train the last k blocks and the head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from thawline.errors import OptionError
+from thawline.plan import FineTunePlan, StrategyContext
+from thawline.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class LastBlocks(Strategy):
+    """Partial fine-tuning from the top; k = 1 is strategy A of the FER2013 and DeepWeeds study."""
+
+    k: int = 1
+    """Blocks below the head that train; more than there are means all of them."""
+
+    name: ClassVar[str] = "last_blocks"
+    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"k": (1, 2, 3)}
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise OptionError(f"strategy 'last_blocks': k must be at least 1, got {self.k}; use linear_probe for 0.")
+
+    def propose(self, context: StrategyContext) -> FineTunePlan:
+        """The last k blocks and the head at the base rate."""
+        trained = context.blocks[-(self.k + 1) :]
+        rates = {block.name: context.learning_rate for block in trained}
+        return FineTunePlan.constant(context.blocks, rates, granularity=context.granularity)

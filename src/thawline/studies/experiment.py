@@ -1,0 +1,184 @@
+"""One data set and one model, opened once: trains plans on demand and remembers everything in the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from thawline.config import Request
+from thawline.errors import NonFiniteLossError, RunFolderError
+from thawline.model.blocks import partition
+from thawline.model.load import LoadedModel
+from thawline.model.work import WorkTable
+from thawline.plan import Block, FineTunePlan, Granularity
+from thawline.progress import Listener
+from thawline.records import Purpose, TrainingRecord, fingerprint, write_bytes
+from thawline.search.ledger import Ledger
+from thawline.studies.run_folder import RunFolder
+from thawline.training import evaluation
+from thawline.training.trainer import LabelledRows, TrainedModel, Trainer, TrainingData
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Class probabilities of one final training on every split, each [n, C] float32."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray | None
+    """None where there is no test split."""
+
+
+@dataclass
+class Experiment:
+    """Trains any plan on one data set with one model, each training at most once."""
+
+    request: Request
+    """With device, precision and threads resolved."""
+    folder: RunFolder
+    model: LoadedModel
+    data: TrainingData
+    test: LabelledRows | None
+    """Scored by `evaluate` only; nothing that selects gets to see it."""
+    classes: tuple[str, ...]
+    data_fingerprint: str
+    """Changes with any pixel, label or split."""
+    ledger: Ledger
+    listener: Listener
+    _blocks: dict[Granularity, tuple[Block, ...]] = field(default_factory=dict)
+    _work: dict[Granularity, WorkTable] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Blocks and FLOPs are read off the network before the trainer moves it to its device.
+        self.work(self.request.granularity)
+        self.trainer = Trainer(self.model, self.data, self.request.train)
+        self._in_network: str | None = None
+
+    def blocks(self, granularity: Granularity) -> tuple[Block, ...]:
+        """The model's blocks at a granularity."""
+        if granularity not in self._blocks:
+            self._blocks[granularity] = partition(self.model.module, granularity, self.model.preprocessing.image_size)
+        return self._blocks[granularity]
+
+    def work(self, granularity: Granularity) -> WorkTable:
+        """What trainings cost, from the FLOPs of every block."""
+        if granularity not in self._work:
+            blocks = self.blocks(granularity)
+            self._work[granularity] = WorkTable.measure(self.model.module, blocks, self.model.preprocessing.image_size)
+        return self._work[granularity]
+
+    def train(
+        self, plan: FineTunePlan, *, strategy: str, learning_rate: float, seed: int, purpose: Purpose
+    ) -> TrainingRecord:
+        """Train, or return the stored record of the same training. A diverged training is a record with an error."""
+        record = TrainingRecord(self._key(plan, seed), purpose, strategy, learning_rate, seed, plan.to_dict())
+        stored = self.ledger.find(record.key)
+        if stored is not None:
+            self.listener.training_done(stored, stored=True)
+            return stored
+        self.listener.training_started(record)
+        record = self._train(record, plan)
+        self.ledger.add(record)
+        self.listener.training_done(record, stored=False)
+        return record
+
+    def evaluate(self, record: TrainingRecord) -> Evaluation:
+        """Probabilities of a final training; the test split is scored once, and the intent is journalled first."""
+        path = self.folder.file("evaluations", f"{record.key}.safetensors")
+        if path.exists() and (self.test is None or self.ledger.test_scores(record.key)):
+            return _read_evaluation(path)
+        self._load(record)
+        splits = {"train": self.data.train, "val": self.data.val}
+        if self.test is not None:
+            self.ledger.intend_test(record.key)
+            splits["test"] = self.test
+        probabilities = {name: self.trainer.probabilities(split.rows) for name, split in splits.items()}
+        write_bytes(path, save(probabilities))
+        if self.test is not None:
+            scores = evaluation.score(probabilities["test"].numpy(), self.test.labels.numpy())
+            self.ledger.commit_test(record.key, scores)
+        return _read_evaluation(path)
+
+    def network_of(self, record: TrainingRecord) -> LoadedModel:
+        """The model with the weights of a final training in it."""
+        self._load(record)
+        return self.model
+
+    def forget_checkpoints(self) -> None:
+        """Remove the weights of final trainings, when the run is complete and the model is saved."""
+        for path in self.folder.path.glob("checkpoints/*.safetensors"):
+            path.unlink()
+
+    def _train(self, record: TrainingRecord, plan: FineTunePlan) -> TrainingRecord:
+        self._in_network = None
+        try:
+            trained = self.trainer.train(
+                plan,
+                self.blocks(plan.granularity),
+                seed=record.seed,
+                on_epoch=lambda epoch: self.listener.epoch_done(record, epoch),
+            )
+        except NonFiniteLossError as error:
+            return replace(record, error=str(error))
+        if record.purpose == "final":
+            # Before the ledger entry: whatever the ledger knows can be scored after a crash.
+            write_bytes(self._checkpoint(record), save(_contiguous(trained.state)))
+            self._in_network = record.key
+        return self._completed(record, plan, trained)
+
+    def _completed(self, record: TrainingRecord, plan: FineTunePlan, trained: TrainedModel) -> TrainingRecord:
+        work = self.work(plan.granularity).training(
+            plan,
+            epochs_run=len(trained.epochs),
+            nominal_epochs=self.request.train.epochs,
+            train_images=len(self.data.train),
+            validation_images=len(self.data.val),
+        )
+        return replace(
+            record,
+            epochs=trained.epochs,
+            best_epoch=trained.best_epoch,
+            work=work,
+            image_passes=trained.image_passes,
+            seconds=trained.seconds,
+            peak_memory_bytes=trained.peak_memory_bytes,
+        )
+
+    def _load(self, record: TrainingRecord) -> None:
+        if self._in_network == record.key:
+            return
+        path = self._checkpoint(record)
+        if not path.exists():
+            raise RunFolderError(f"{path} is missing, so that training cannot be scored; start a new run.")
+        self.trainer.load(load_file(path), seed=record.seed)
+        self._in_network = record.key
+
+    def _checkpoint(self, record: TrainingRecord) -> Path:
+        return self.folder.file("checkpoints", f"{record.key}.safetensors")
+
+    def _key(self, plan: FineTunePlan, seed: int) -> str:
+        images = self.request.images
+        return fingerprint(
+            self.data_fingerprint,
+            self.model.architecture,
+            self.model.weights_fingerprint,
+            asdict(self.model.preprocessing),
+            asdict(self.request.train),
+            (images.augment, images.views, images.seed),
+            plan.to_dict(),
+            seed,
+        )
+
+
+def _read_evaluation(path: Path) -> Evaluation:
+    stored = {name: tensor.numpy() for name, tensor in load_file(path).items()}
+    return Evaluation(stored["train"], stored["val"], stored.get("test"))
+
+
+def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that safetensors takes: it refuses channels_last tensors."""
+    return {name: tensor.contiguous() for name, tensor in state.items()}

@@ -1,0 +1,53 @@
+"""Find the plan, train it, prove it beside the baselines, save the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from thawline.errors import RunError
+from thawline.records import FORMAT_VERSION, write_json, write_text
+from thawline.strategies.base import variants
+from thawline.studies.compare import summaries
+from thawline.studies.experiment import Experiment
+from thawline.studies.results import block_table, history_csv, predictions_csv, run_digest
+from thawline.studies.rows import Row, make_row
+from thawline.studies.saving import MODEL_FOLDER, save_model
+
+
+def fit(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """Train the strategy's plan and write the whole run folder; returns what results.json holds.
+
+    A strategy that compares others has those as its baselines, scored the same way. Raises `RunError` if the strategy
+    itself could not be trained.
+    """
+    spec = experiment.request.strategies[0]
+    row = make_row(experiment, spec)
+    if row.error is not None:
+        raise RunError(f"{spec} could not be trained: {row.error}")
+    baselines = [make_row(experiment, name) for name in variants(spec)[0].compares]
+    results = _results(experiment, facts, row, baselines)
+    folder = experiment.folder
+    save_model(folder.file(MODEL_FOLDER), experiment.network_of(row.finals[0]), results)
+    write_text(folder.file("plan.json"), row.plan.to_json() + "\n")
+    write_text(folder.file("history.csv"), history_csv(experiment.ledger.records))
+    write_text(folder.file("predictions.csv"), predictions_csv(experiment, [row, *baselines], paths))
+    write_json(folder.file("results.json"), results)
+    experiment.forget_checkpoints()
+    return results
+
+
+def _results(experiment: Experiment, facts: Mapping[str, Any], row: Row, baselines: Sequence[Row]) -> dict[str, Any]:
+    """`results.json`: the strategy's figures and, beside them, the baselines'."""
+    summary, *others = summaries(experiment, [row, *baselines])
+    return {
+        "format_version": FORMAT_VERSION,
+        **facts,
+        "saved_seed": row.finals[0].seed,
+        **summary,
+        "blocks": block_table(experiment, row.plan),
+        "baselines": {other["strategy"]: other for other in others},
+        # The trainer proved it after every training; a block that had moved would have ended the run.
+        "frozen_bit_identical": True,
+        "digest": run_digest(experiment),
+    }

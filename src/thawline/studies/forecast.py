@@ -1,0 +1,74 @@
+"""How long a run will take on this machine, told before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from thawline.config import RATE_GRID
+from thawline.strategies.base import Strategy, variants
+from thawline.strategies.full import Full
+from thawline.studies.experiment import Experiment
+from thawline.studies.tuning import propose
+
+VALIDATION_SHARE = 1 / 3
+"""Of a full training step: what a forward pass costs."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """At most this much, if no training stops early and no grid is extended."""
+
+    seconds: float
+    units: float
+    """Units of work, without the passes through frozen prefixes."""
+    trainings: int
+
+    def plus(self, other: Forecast, *, times: int) -> Forecast:
+        """This and `times` times the other."""
+        return Forecast(
+            self.seconds + times * other.seconds,
+            self.units + times * other.units,
+            self.trainings + times * other.trainings,
+        )
+
+
+def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
+    """Time a few real steps of every plan that will be trained and add them up. Costs a second or two."""
+    search = experiment.request.search
+    rates = 1 if search.learning_rate is not None else len(RATE_GRID)
+    forward = VALIDATION_SHARE * _seconds_per_image(experiment, Full())
+    total = Forecast(0.0, 0.0, 0)
+    for spec in compared(specs):
+        strategies = variants(spec)
+        costs = [_one_training(experiment, strategy, forward) for strategy in strategies]
+        tunings = 0 if rates * len(strategies) == 1 else rates
+        for cost in costs:
+            total = total.plus(cost, times=tunings)
+        dearest = max(costs, key=lambda cost: cost.seconds)
+        total = total.plus(dearest, times=search.seeds)
+    return total
+
+
+def compared(specs: Sequence[str]) -> tuple[str, ...]:
+    """The specs that will really be trained: a strategy that compares others stands for those."""
+    expanded: list[str] = []
+    for spec in specs:
+        expanded.extend(variants(spec)[0].compares or (spec,))
+    return tuple(dict.fromkeys(expanded))
+
+
+def _one_training(experiment: Experiment, strategy: Strategy, forward: float) -> Forecast:
+    """One training of all nominal epochs; `forward` = seconds per validation image."""
+    train, val = len(experiment.data.train), len(experiment.data.val)
+    epochs = experiment.request.train.epochs
+    plan = propose(experiment, strategy, RATE_GRID[0])
+    units = experiment.work(plan.granularity).training(
+        plan, epochs_run=epochs, nominal_epochs=epochs, train_images=train, validation_images=val
+    )
+    return Forecast(epochs * (_seconds_per_image(experiment, strategy) * train + forward * val), units, 1)
+
+
+def _seconds_per_image(experiment: Experiment, strategy: Strategy) -> float:
+    plan = propose(experiment, strategy, RATE_GRID[0])
+    return experiment.trainer.measure_step(plan, experiment.blocks(plan.granularity))

@@ -1,0 +1,134 @@
+"""From a request to an experiment: read the images, check and split them, decode them once, load the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thawline.config import Request
+from thawline.data.augment import Augmenter
+from thawline.data.check import Check, check
+from thawline.data.pixels import PixelStore, build_pixels
+from thawline.data.sources import ImageSet, read_images
+from thawline.data.splits import Splits, draw_splits, write_splits
+from thawline.model.load import load_model
+from thawline.progress import Listener
+from thawline.records import environment, fingerprint, write_json
+from thawline.search.ledger import Ledger
+from thawline.studies.experiment import Experiment
+from thawline.studies.run_folder import LEDGER, RunFolder
+from thawline.training.device import resolve
+from thawline.training.trainer import LabelledRows, TrainingData
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An experiment and the facts about it that every result file repeats."""
+
+    experiment: Experiment
+    facts: Mapping[str, Any]
+    paths: tuple[str, ...]
+    """Of all images, relative to the data folder, in the order of the pixel rows."""
+
+
+def cache_folder() -> Path:
+    """Where decoded pixels are kept between runs: $THAWLINE_CACHE, or thawline in the user's cache folder."""
+    chosen = os.environ.get("THAWLINE_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "thawline"
+
+
+def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
+    """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used."""
+    request = folder.request()
+    request = replace(request, train=resolve(request.train))
+    images = read_images(request.data)
+    model = load_model(
+        request.model, len(images.classes), weights=request.weights, image_size=request.images.image_size
+    )
+    pixels = build_pixels(
+        images.paths,
+        model.preprocessing,
+        cache=cache_folder() / "pixels",
+        threads=request.train.threads,
+        progress=listener.decoding,
+    )
+    found = check(images, facts=pixels.facts)
+    splits = draw_splits(images, found.hashes, request.images)
+    _report(folder, images, found, splits, listener)
+    paths = tuple(images.name(item) for item in images.items)
+    data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
+    ledger = Ledger(folder.file(LEDGER))
+    ledger.bind(data_fingerprint)
+    experiment = Experiment(
+        request,
+        folder,
+        model,
+        _training_data(request, images, splits, pixels),
+        _labelled(images, splits, "test") if splits.has_test else None,
+        images.classes,
+        data_fingerprint,
+        ledger,
+        listener,
+    )
+    return Opened(experiment, _facts(experiment, images, splits), paths)
+
+
+def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, listener: Listener) -> None:
+    """check.json and splits.csv, and what the user should know before anything is trained."""
+    write_json(folder.file("check.json"), found.to_dict())
+    write_splits(folder.file("splits.csv"), images, splits)
+    sizes = {name: len(splits.indices(name)) for name in ("train", "val", "test")}
+    listener.note(
+        f"{images.root.name}: {len(images.items):,} images in {len(images.classes)} classes; "
+        f"{sizes['train']:,} train, {sizes['val']:,} val, {sizes['test']:,} test."
+    )
+    if not splits.has_test:
+        listener.note("No test split: there will be no test figures (--test-share 0.2 carves one off train).")
+    for note in (*found.warnings, *splits.notes):
+        listener.note(note)
+
+
+def _training_data(request: Request, images: ImageSet, splits: Splits, pixels: PixelStore) -> TrainingData:
+    options = request.images
+    augmenter = None
+    if options.augment != "none":
+        augmenter = Augmenter(len(images.items), views=options.views, seed=options.seed)
+    return TrainingData(pixels.array, _labelled(images, splits, "train"), _labelled(images, splits, "val"), augmenter)
+
+
+def _labelled(images: ImageSet, splits: Splits, name: str) -> LabelledRows:
+    rows = splits.indices(name)
+    return LabelledRows(rows, torch.tensor(images.targets, dtype=torch.int64)[rows])
+
+
+def _facts(experiment: Experiment, images: ImageSet, splits: Splits) -> dict[str, Any]:
+    request = experiment.request
+    return {
+        "environment": environment(device=request.train.device, threads=request.train.threads),
+        "model": {
+            "source": request.model,
+            "architecture": experiment.model.architecture,
+            "weights_fingerprint": experiment.model.weights_fingerprint,
+        },
+        "seed": request.images.seed,
+        "seeds": request.search.seeds,
+        "request": request.to_dict(),
+        "data": {
+            "root": str(images.root),
+            "fingerprint": experiment.data_fingerprint,
+            "classes": list(images.classes),
+            "images": {
+                "train": len(experiment.data.train),
+                "val": len(experiment.data.val),
+                "test": len(experiment.test) if experiment.test is not None else 0,
+            },
+            "notes": list(splits.notes),
+        },
+    }

@@ -1,0 +1,71 @@
+"""A row of a comparison: one strategy, tuned, trained with fresh seeds, scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from thawline.errors import RunError
+from thawline.plan import FineTunePlan
+from thawline.records import TrainingRecord
+from thawline.studies.experiment import Evaluation, Experiment
+from thawline.studies.tuning import Tuned, tune
+from thawline.training.evaluation import correctness
+
+
+@dataclass(frozen=True)
+class Row:
+    """One strategy with its final trainings; `error` instead of figures if it could not be trained."""
+
+    strategy: str
+    """As asked: last_blocks, auto."""
+    tuned: Tuned | None
+    """What was settled on validation before anything was scored on test."""
+    finals: tuple[TrainingRecord, ...] = ()
+    """One per seed, the lowest first; its model is the one that is saved."""
+    evaluations: tuple[Evaluation, ...] = ()
+    error: str | None = None
+
+    @property
+    def plan(self) -> FineTunePlan:
+        """The plan of the final trainings."""
+        if self.tuned is None:
+            raise RunError(f"{self.strategy} has no plan: {self.error}")
+        return self.tuned.plan
+
+    def test_correctness(self, labels: np.ndarray) -> np.ndarray:
+        """Share of seeds that got each test image right, [n]."""
+        return correctness([one.test for one in self.evaluations if one.test is not None], labels)
+
+
+def make_row(experiment: Experiment, spec: str) -> Row:
+    """Tune on validation, train with every seed, then score. A row that fails says why and spares the others."""
+    try:
+        tuned = tune(experiment, spec)
+    except RunError as error:
+        return Row(spec, None, error=str(error))
+    finals = _train_finals(experiment, tuned)
+    if failed := [record for record in finals if record.error]:
+        return Row(spec, tuned, error=f"seed {failed[0].seed}: {failed[0].error}")
+    return Row(spec, tuned, finals, tuple(experiment.evaluate(record) for record in finals))
+
+
+def final_seeds(experiment: Experiment) -> Sequence[int]:
+    """Seeds of the final trainings: as many as asked, from the run's seed upwards."""
+    first = experiment.request.images.seed
+    return range(first, first + experiment.request.search.seeds)
+
+
+def _train_finals(experiment: Experiment, tuned: Tuned) -> tuple[TrainingRecord, ...]:
+    return tuple(
+        experiment.train(
+            tuned.plan,
+            strategy=tuned.strategy,
+            learning_rate=tuned.learning_rate,
+            seed=seed,
+            purpose="final",
+        )
+        for seed in final_seeds(experiment)
+    )

@@ -1,0 +1,90 @@
+"""The folder that one run owns: who may write to it, where its files are, what it was asked to do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from thawline.config import Request
+from thawline.errors import RunFolderError
+from thawline.records import FORMAT_VERSION, read_json, write_json
+
+REQUEST = "run.json"
+LEDGER = "ledger.journal"
+
+
+class RunFolder:
+    """A run's folder, held under a lock while a command works in it. Use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """`create` and `open` are the ways in."""
+        self.path = path
+        self._lock = FileLock(path / ".lock")
+
+    @classmethod
+    def create(cls, path: Path, request: Request, environment: dict[str, Any]) -> RunFolder:
+        """Make a new run folder; `RunFolderError` if one is there already, or if nothing can be written there."""
+        if (path / REQUEST).exists():
+            raise RunFolderError(
+                f"{path} already holds a run; `thawline resume {path}` continues it, or choose another --out."
+            )
+        if path.exists() and not path.is_dir():
+            raise RunFolderError(f"{path} is a file; --out must name a folder.")
+        if path.is_dir() and any(found.name != ".lock" for found in path.iterdir()):
+            raise RunFolderError(f"{path} is not empty and is no run; choose another --out.")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            write_json(
+                path / REQUEST,
+                {"format_version": FORMAT_VERSION, "request": request.to_dict(), "environment": environment},
+            )
+        except OSError as error:
+            raise RunFolderError(f"{path} cannot be written ({error.strerror}); choose another --out.") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run folder, to resume or to read."""
+        if not (path / REQUEST).is_file():
+            raise RunFolderError(f"{path} holds no run (no {REQUEST} in it).")
+        if not os.access(path, os.W_OK):
+            raise RunFolderError(f"{path} is read-only; the run in it cannot be continued.")
+        return cls(path)
+
+    def request(self) -> Request:
+        """What the run was asked to do."""
+        stored = read_json(self.path / REQUEST)
+        if stored.get("format_version") != FORMAT_VERSION:
+            raise RunFolderError(
+                f"{self.path / REQUEST} has format_version {stored.get('format_version')!r}; "
+                f"this thawline reads {FORMAT_VERSION}."
+            )
+        return Request.from_dict(stored["request"])
+
+    def discard(self) -> None:
+        """Take back a folder in which nothing was trained, so that the mended command can use the same --out."""
+        if not (self.path / LEDGER).exists():
+            for name in (REQUEST, "check.json", "splits.csv"):
+                (self.path / name).unlink(missing_ok=True)
+
+    def file(self, *parts: str) -> Path:
+        """Path of a file of the run; its folder exists."""
+        path = self.path.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def __enter__(self) -> RunFolder:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(f"{self.path} is in use by another thawline process.") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()

@@ -1,0 +1,139 @@
+"""A saved model at work: predictions for files, scores for labelled folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+
+from thawline.data.pixels import eval_transform, normalise
+from thawline.data.sources import find_images, read_images
+from thawline.data.survey import survey
+from thawline.errors import DataError, RunFolderError
+from thawline.export.timm_folder import TimmFolder, read_timm_folder
+from thawline.records import FORMAT_VERSION, read_json, write_json
+from thawline.studies.saving import MODEL_FOLDER
+from thawline.training import evaluation
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that is no image, and why."""
+
+    path: Path
+    reason: str
+
+
+class Classifier:
+    """A model trained by us, or any timm folder, with the preprocessing that it was trained with."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `RunFolderError` or `ModelError` if `folder` is neither a run nor a timm folder."""
+        self.folder = folder / MODEL_FOLDER if (folder / MODEL_FOLDER).is_dir() else folder
+        if not (self.folder / "config.json").is_file():
+            raise RunFolderError(f"{folder} holds no model: give a finished `fit` run, or a timm folder.")
+        self.about: TimmFolder = read_timm_folder(self.folder)
+        self.network = timm.create_model(f"local-dir:{self.folder}", pretrained=True).eval()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in index order; numbers where the folder has no names."""
+        return self.about.label_names or tuple(str(index) for index in range(self.about.num_classes))
+
+    def probabilities(self, paths: Sequence[Path]) -> tuple[np.ndarray, list[int], list[Unreadable]]:
+        """Probabilities [n, C] of the readable images, their positions in `paths`, and the unreadable ones."""
+        batches: list[np.ndarray] = []
+        positions: list[int] = []
+        unreadable: list[Unreadable] = []
+        for pixels, rows in self._batches(paths, unreadable):
+            images = normalise(torch.from_numpy(pixels), self.about.preprocessing)
+            with torch.inference_mode():
+                batches.append(torch.softmax(self.network(images).float(), dim=1).numpy())
+            positions += rows
+        if not batches:
+            return np.zeros((0, len(self.classes)), np.float32), [], unreadable
+        return np.concatenate(batches), positions, unreadable
+
+    def _batches(self, paths: Sequence[Path], unreadable: list[Unreadable]) -> Iterator[tuple[np.ndarray, list[int]]]:
+        """Pixels [B, S, S, 3] and positions of readable images; the others are added to `unreadable`."""
+        size = self.about.preprocessing.image_size
+        pixels: list[np.ndarray] = []
+        rows: list[int] = []
+        decoded = survey(paths, threads=0, transform=eval_transform(self.about.preprocessing))
+        for position, one in enumerate(decoded):
+            if one.pixels is None:
+                unreadable.append(Unreadable(paths[position], one.facts.error or "cannot be read"))
+                continue
+            pixels.append(np.frombuffer(one.pixels, np.uint8).reshape(size, size, 3))
+            rows.append(position)
+            if len(rows) == BATCH:
+                yield np.stack(pixels), rows
+                pixels, rows = [], []
+        if rows:
+            yield np.stack(pixels), rows
+
+
+def predict(folder: Path, images: Sequence[Path], *, top: int) -> dict[str, Any]:
+    """The `top` likeliest classes of every image; folders are searched, unreadable files listed with a reason."""
+    classifier = Classifier(folder)
+    paths, ignored = find_images(images)
+    probabilities, positions, unreadable = classifier.probabilities(paths)
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+    return {
+        "format_version": FORMAT_VERSION,
+        "model": str(classifier.folder),
+        "predictions": [
+            {
+                "path": str(paths[position]),
+                "top": [{"class": classifier.classes[c], "probability": float(row[c])} for c in order],
+            }
+            for position, row, order in zip(positions, probabilities, best, strict=True)
+        ],
+        "unreadable": [{"path": str(one.path), "reason": one.reason} for one in unreadable],
+        "ignored": [{"path": str(one.path), "reason": one.reason} for one in ignored],
+    }
+
+
+def evaluate(folder: Path, data: str) -> dict[str, Any]:
+    """Score a saved model on labelled images and log it in `folder`/evaluations.json.
+
+    Uses the test split of `data` if it has one, else everything. Classes are matched by name; `DataError` for a class
+    that the model does not know.
+    """
+    classifier = Classifier(folder)
+    images = read_images(data)
+    splits = {item.split for item in images.items}
+    items = [item for item in images.items if "test" not in splits or item.split == "test"]
+    index = {name: number for number, name in enumerate(classifier.classes)}
+    if unknown := sorted({item.label for item in items} - set(index)):
+        raise DataError(f"{data!r}: the model does not know the classes {unknown[:5]}; it knows {list(index)[:10]}.")
+    probabilities, positions, unreadable = classifier.probabilities([item.path for item in items])
+    if not positions:
+        raise DataError(f"{data!r}: none of the {len(items)} images can be read.")
+    labels = np.array([index[items[position].label] for position in positions])
+    scores = {
+        "data": str(Path(data).resolve()),
+        "split": "test" if "test" in splits else "all",
+        "images": len(positions),
+        **evaluation.score(probabilities, labels),
+        "interval95": evaluation.bootstrap_interval(evaluation.correctness([probabilities], labels)),
+        "confusion_matrix": evaluation.confusion(probabilities, labels),
+        "per_class": evaluation.per_class(probabilities, labels, classifier.classes),
+        "unreadable": [{"path": str(one.path), "reason": one.reason} for one in unreadable],
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    _log(folder / "evaluations.json", scores)
+    return scores
+
+
+def _log(path: Path, scores: dict[str, Any]) -> None:
+    earlier: list[Any] = read_json(path)["evaluations"] if path.exists() else []
+    write_json(path, {"format_version": FORMAT_VERSION, "evaluations": [*earlier, scores]})

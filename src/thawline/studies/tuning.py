@@ -1,0 +1,130 @@
+"""Tuning of learning rates and arguments on validation: the same rule for every strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from thawline.config import RATE_GRID
+from thawline.errors import RunError
+from thawline.plan import Block, FineTunePlan, Granularity
+from thawline.records import TrainingRecord
+from thawline.strategies.base import Strategy, variants
+from thawline.studies.experiment import Experiment
+
+RATE_LADDER = tuple(round(step * 10.0**power, 12) for power in range(-7, 1) for step in (1, 3))
+"""Half decades, 1e-7 to 3: the grid and its extensions."""
+MAX_EXTENSIONS = 4
+"""Rates tried beyond the ends of the grid, at most."""
+TUNING_SEED_OFFSET = 1_000_000
+"""Tuning has a seed of its own, so that no final training repeats a lucky one."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best of a strategy's trainings on validation."""
+
+    strategy: str
+    """With arguments: last_blocks:k=3."""
+    learning_rate: float
+    plan: FineTunePlan
+    score: tuple[float, float]
+    """Validation accuracy, then (ties) negative validation loss."""
+    records: tuple[TrainingRecord, ...]
+    """Every training that led to it."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a strategy may know and ask; implements `plan.StrategyContext`."""
+
+    experiment: Experiment
+    granularity: Granularity
+    learning_rate: float
+    asked: list[Tuned] = field(default_factory=list)
+    """What `tune` answered so far."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The model's blocks, the head last."""
+        return self.experiment.blocks(self.granularity)
+
+    @property
+    def epochs(self) -> int:
+        """Nominal number of epochs."""
+        return self.experiment.request.train.epochs
+
+    def tune(self, strategy: str) -> Tuned:
+        """The best plan of another strategy."""
+        self.asked.append(tune(self.experiment, strategy))
+        return self.asked[-1]
+
+
+def tune(experiment: Experiment, spec: str) -> Tuned:
+    """Try every open argument of `spec` at every rate of the grid, and further where the best lies at an end.
+
+    With a given base rate and no open argument there is nothing to try, and nothing is trained. Raises `RunError` if
+    every training diverged.
+    """
+    candidates = variants(spec)
+    if candidates[0].compares:
+        return _choose(experiment, candidates[0])
+    given = experiment.request.search.learning_rate
+    if given is not None and len(candidates) == 1:
+        return Tuned(candidates[0].spec, given, propose(experiment, candidates[0], given), (0.0, 0.0), ())
+    rates = RATE_GRID if given is None else (given,)
+    tried = [_try(experiment, strategy, rate) for strategy in candidates for rate in rates]
+    if given is None:
+        tried = _extend(experiment, candidates, tried)
+    return _best(spec, tried)
+
+
+def propose(experiment: Experiment, strategy: Strategy, learning_rate: float) -> FineTunePlan:
+    """The plan of a strategy at a base rate, at the granularity it needs."""
+    return strategy.propose(_context(experiment, strategy, learning_rate))
+
+
+def _context(experiment: Experiment, strategy: Strategy, learning_rate: float) -> Context:
+    return Context(experiment, strategy.granularity or experiment.request.granularity, learning_rate)
+
+
+def _try(experiment: Experiment, strategy: Strategy, rate: float) -> TrainingRecord:
+    return experiment.train(
+        propose(experiment, strategy, rate),
+        strategy=strategy.spec,
+        learning_rate=rate,
+        seed=experiment.request.images.seed + TUNING_SEED_OFFSET,
+        purpose="tuning",
+    )
+
+
+def _extend(
+    experiment: Experiment, candidates: Sequence[Strategy], tried: list[TrainingRecord]
+) -> list[TrainingRecord]:
+    """Follow the best rate beyond the end of the grid while it lies there."""
+    by_spec = {strategy.spec: strategy for strategy in candidates}
+    for _ in range(MAX_EXTENSIONS):
+        best = max(tried, key=lambda record: record.score)
+        rates = [record.learning_rate for record in tried if record.strategy == best.strategy]
+        step = 1 if best.learning_rate == max(rates) else -1 if best.learning_rate == min(rates) else 0
+        position = RATE_LADDER.index(best.learning_rate) + step
+        if step == 0 or best.best is None or not 0 <= position < len(RATE_LADDER):
+            break
+        tried = [*tried, _try(experiment, by_spec[best.strategy], RATE_LADDER[position])]
+    return tried
+
+
+def _best(spec: str, tried: Sequence[TrainingRecord]) -> Tuned:
+    best = max(tried, key=lambda record: record.score)
+    if best.best is None:
+        raise RunError(f"{spec}: every training diverged, the last with: {tried[-1].error}")
+    plan = FineTunePlan.from_dict(best.plan)
+    return Tuned(best.strategy, best.learning_rate, plan, best.score, tuple(tried))
+
+
+def _choose(experiment: Experiment, strategy: Strategy) -> Tuned:
+    """Let a strategy that compares others do so; its answer is one of theirs, at the price of all."""
+    context = _context(experiment, strategy, RATE_GRID[len(RATE_GRID) // 2])
+    plan = strategy.propose(context)
+    chosen = next(tuned for tuned in context.asked if tuned.plan == plan)
+    return replace(chosen, records=tuple(record for tuned in context.asked for record in tuned.records))

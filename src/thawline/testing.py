@@ -1,0 +1,120 @@
+"""The contract that every strategy and every model must meet, public so that you can check yours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thawline.model.apply import AppliedPlan, moved_tensors
+from thawline.model.blocks import partition
+from thawline.model.load import LoadedModel, load_model
+from thawline.plan import Block, FineTunePlan, Granularity
+from thawline.strategies.base import variants
+
+TINY_MODELS = ("test_resnet", "test_efficientnet", "test_vit", "test_convnext")
+"""Small timm models of both kinds of norm, with random weights."""
+IMAGE_SIZE = 96
+CLASSES = 3
+
+
+@dataclass(frozen=True)
+class PlainTuned:
+    """Stands in for a tuned plan where nothing can be trained."""
+
+    plan: FineTunePlan
+    score: tuple[float, float] = (0.5, -1.0)
+
+
+@dataclass(frozen=True)
+class PlainContext:
+    """A strategy's context over given blocks; `tune` answers with the untuned plan."""
+
+    blocks: tuple[Block, ...]
+    granularity: Granularity = "stage"
+    learning_rate: float = 1e-2
+    epochs: int = 4
+
+    def tune(self, strategy: str) -> PlainTuned:
+        """The strategy's plan at this context's rate."""
+        return PlainTuned(variants(strategy)[0].propose(self))
+
+
+def tiny_model(name: str) -> LoadedModel:
+    """One of `TINY_MODELS` with a head for `CLASSES` classes."""
+    return load_model(name, CLASSES, weights="random", image_size=IMAGE_SIZE)
+
+
+def check_model(model: LoadedModel, granularity: Granularity = "stage") -> tuple[Block, ...]:
+    """Assert that the blocks partition the network and end with the head; returns them."""
+    blocks = partition(model.module, granularity, model.preprocessing.image_size)
+    parameters = [name for block in blocks for name in block.parameters]
+    buffers = [name for block in blocks for name in block.buffers]
+    assert sorted(parameters) == sorted(name for name, _ in model.module.named_parameters()), "a parameter is astray"
+    assert sorted(buffers) == sorted(name for name, _ in model.module.named_buffers()), "a buffer is astray"
+    assert [block.is_head for block in blocks] == [False] * (len(blocks) - 1) + [True], "the head is not the last block"
+    assert len({block.name for block in blocks}) == len(blocks), "two blocks share a name"
+    return blocks
+
+
+def check_strategy(spec: str, model: LoadedModel, granularity: Granularity = "stage") -> FineTunePlan:
+    """Assert that a strategy's plan is whole, reaches the optimiser exactly, and freezes for good; returns the plan.
+
+    Trains `model` for two steps in each epoch of the plan on random images.
+    """
+    strategy = variants(spec)[0]
+    granularity = strategy.granularity or granularity
+    blocks = check_model(model, granularity)
+    context = PlainContext(blocks, granularity)
+    plan = strategy.propose(context)
+    plan.check(blocks)
+    assert FineTunePlan.from_json(plan.to_json()) == plan, f"{spec}: the plan does not survive JSON"
+    assert strategy.propose(context) == plan, f"{spec}: the same context gives another plan"
+    model.restore(seed=0)
+    applied = AppliedPlan(model.module, blocks, plan)
+    for epoch in range(context.epochs):
+        applied.start_epoch(epoch)
+        assert_rates(applied, blocks, plan.phase_at(epoch).learning_rates)
+        _train_steps(applied, model, steps=2)
+    moved = moved_tensors(model.module, blocks, plan, model.pristine())
+    assert not moved, f"{spec}: frozen tensors moved: {moved}"
+    assert_trained_blocks_moved(model, blocks, plan)
+    return plan
+
+
+def assert_rates(applied: AppliedPlan, blocks: Sequence[Block], rates: Mapping[str, float | None]) -> None:
+    """Assert that the optimiser steps every parameter at exactly the rate its block has, and frozen ones never."""
+    actual = {id(parameter): group["lr"] for group in applied.optimizer.param_groups for parameter in group["params"]}
+    parameters = dict(applied.model.named_parameters())
+    for block in blocks:
+        for name in block.parameters:
+            parameter, rate = parameters[name], rates[block.name]
+            assert parameter.requires_grad == (rate is not None), f"{name}: requires_grad contradicts the plan"
+            if rate is not None:
+                assert actual[id(parameter)] == rate, f"{name}: steps at {actual[id(parameter)]}, planned {rate}"
+            elif block.name not in applied.plan.trained:
+                assert id(parameter) not in actual, f"{name}: never trains, but the optimiser has it"
+
+
+def assert_trained_blocks_moved(model: LoadedModel, blocks: Sequence[Block], plan: FineTunePlan) -> None:
+    """Assert that training changed at least one parameter of every block that the plan trains."""
+    pristine = model.pristine()
+    parameters = dict(model.module.named_parameters())
+    for block in blocks:
+        if block.name in plan.trained and not block.is_head and block.parameters:
+            same = all(torch.equal(parameters[name].detach(), pristine[name]) for name in block.parameters)
+            assert not same, f"block {block.name} is trained by the plan and did not move"
+
+
+def _train_steps(applied: AppliedPlan, model: LoadedModel, steps: int) -> None:
+    size = model.preprocessing.image_size
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        images: Tensor = torch.randn(4, 3, size, size, generator=generator)
+        labels = torch.arange(4) % model.num_classes
+        applied.optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model.module(images), labels).backward()  # type: ignore[no-untyped-call]
+        applied.optimizer.step()

@@ -1,0 +1,112 @@
+"""Scores of class probabilities: accuracy, macro figures, likelihood, calibration, with their uncertainty."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "negative_log_likelihood",
+    "calibration_error",
+)
+
+CALIBRATION_BINS = 15
+BOOTSTRAP_DRAWS = 10_000
+
+Probabilities = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def score(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
+    """All `METRICS` of one set of predictions: probabilities [n, C], labels [n].
+
+    Macro figures average over the classes that occur in `labels`; a class that is never predicted has precision 0.
+    """
+    predicted = probabilities.argmax(axis=1)
+    present = np.unique(labels)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        labels, predicted, labels=present, average="macro", zero_division=0.0
+    )
+    every_class = np.arange(probabilities.shape[1])
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "balanced_accuracy": float(recall),
+        "macro_precision": float(precision),
+        "macro_recall": float(recall),
+        "macro_f1": float(f1),
+        "negative_log_likelihood": float(log_loss(labels, _normalised(probabilities), labels=every_class)),
+        "calibration_error": calibration_error(probabilities, labels),
+    }
+
+
+def calibration_error(probabilities: Probabilities, labels: Labels) -> float:
+    """Expected calibration error over 15 equal bins of confidence (Guo et al. 2017, Eq. 3), 0 to 1."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gap = np.bincount(bins, weights=correct - confidence, minlength=CALIBRATION_BINS)
+    return float(np.abs(gap).sum() / len(labels))
+
+
+def per_class(probabilities: Probabilities, labels: Labels, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and number of images of every class, in the order of `classes`."""
+    figures = precision_recall_fscore_support(
+        labels, probabilities.argmax(axis=1), labels=np.arange(len(classes)), average=None, zero_division=0.0
+    )
+    return [
+        {"name": name, "precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
+        for name, p, r, f, n in zip(classes, *figures, strict=True)
+    ]
+
+
+def confusion(probabilities: Probabilities, labels: Labels) -> list[list[int]]:
+    """Counts [true][predicted]."""
+    every_class = np.arange(probabilities.shape[1])
+    counts: list[list[int]] = confusion_matrix(labels, probabilities.argmax(axis=1), labels=every_class).tolist()
+    return counts
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and spread of one figure over seeds; the standard error needs two."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    return {
+        "mean": statistics.fmean(values),
+        "standard_error": error,
+        "n": len(values),
+        "per_seed": list(values),
+    }
+
+
+def summarise(scores: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """`over_seeds` of every metric."""
+    return {name: over_seeds([one[name] for one in scores]) for name in METRICS}
+
+
+def correctness(probabilities: Sequence[Probabilities], labels: Labels) -> NDArray[np.float64]:
+    """Share of seeds that got each image right, [n]."""
+    right = np.array([one.argmax(axis=1) == labels for one in probabilities], np.float64)
+    return np.asarray(right.mean(axis=0))
+
+
+def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % percentile interval of the mean over images, from 10,000 seeded resamples."""
+    generator = np.random.default_rng(0)
+    means = [generator.choice(values, len(values)).mean() for _ in range(BOOTSTRAP_DRAWS)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _normalised(probabilities: Probabilities) -> Probabilities:
+    """Rows that sum to one in double precision, as scikit-learn asks of float32 softmax outputs."""
+    wide = probabilities.astype(np.float64)
+    return np.asarray(wide / wide.sum(axis=1, keepdims=True))

@@ -1,0 +1,261 @@
+"""One training that obeys a plan, on a model that stays resident between trainings."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thawline.config import TrainConfig
+from thawline.data.augment import Augmenter
+from thawline.data.pixels import normalise
+from thawline.errors import FrozenBlockMovedError, NonFiniteLossError
+from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors, trained_state
+from thawline.model.load import LoadedModel
+from thawline.plan import Block, FineTunePlan
+from thawline.records import EpochRecord
+
+EVALUATION_BATCH = 128
+"""Images per forward pass without gradients; fixed, since the batch size can change rounding."""
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows of the pixel array with their labels: one split, as far as whoever holds it may see."""
+
+    rows: np.ndarray
+    """[n], row numbers in the pixel array."""
+    labels: Tensor
+    """[n], int64 class indices."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training may see: all pixels, but the labels of train and val only."""
+
+    pixels: np.ndarray
+    """[N, S, S, 3] uint8, usually a read-only memory map."""
+    train: LabelledRows
+    val: LabelledRows
+    augmenter: Augmenter | None = None
+    """Changes training images only; None = no augmentation."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a training leaves behind."""
+
+    epochs: tuple[EpochRecord, ...]
+    best_epoch: int
+    state: dict[str, Tensor] = field(repr=False)
+    """Parameters and buffers of the trained blocks at the best epoch, on the CPU."""
+    image_passes: int
+    seconds: float
+    peak_memory_bytes: int
+
+
+class Trainer:
+    """Trains one network on one data set, any number of times.
+
+    The network is moved to its device once and restored before each training, so that a training costs no set-up. The
+    same plan, configuration and seed give the same weights, bit for bit, on the same device and number of threads.
+    """
+
+    def __init__(self, model: LoadedModel, data: TrainingData, config: TrainConfig) -> None:
+        """`config.device` and `config.precision` must be resolved (not "auto")."""
+        self.model = model
+        self.data = data
+        self.config = config
+        self.device = torch.device(config.device)
+        self.network = model.module.to(self.device).to(memory_format=torch.channels_last)
+
+    def train(
+        self,
+        plan: FineTunePlan,
+        blocks: Sequence[Block],
+        *,
+        seed: int,
+        on_epoch: Callable[[EpochRecord], None] | None = None,
+    ) -> TrainedModel:
+        """Train from the pretrained weights and a head drawn from `seed`; the best epoch's weights are in the network.
+
+        Best means the highest validation accuracy, then the lowest validation loss. Raises `NonFiniteLossError` if the
+        loss diverges and `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
+        """
+        started = time.perf_counter()
+        self.model.restore(seed)
+        applied = AppliedPlan(
+            self.network, blocks, plan, optimizer=self.config.optimizer, weight_decay=self.config.weight_decay
+        )
+        epochs: list[EpochRecord] = []
+        best, best_state = -1, dict[str, Tensor]()
+        for epoch in range(self.config.epochs):
+            applied.start_epoch(epoch)
+            train_loss = self._train_epoch(applied, seed, epoch)
+            record = self._validate(epoch, train_loss)
+            epochs.append(record)
+            if best < 0 or _score(record) > _score(epochs[best]):
+                best, best_state = epoch, trained_state(self.network, blocks, plan)
+            if on_epoch:
+                on_epoch(record)
+            if 0 < self.config.patience <= epoch - best:
+                break
+        load_trained_state(self.network, best_state)
+        self.check_frozen(plan, blocks)
+        return TrainedModel(
+            tuple(epochs),
+            best,
+            {name: tensor.cpu() for name, tensor in best_state.items()},
+            image_passes=len(epochs) * (len(self.data.train) + len(self.data.val)),
+            seconds=time.perf_counter() - started,
+            peak_memory_bytes=_peak_memory(self.device),
+        )
+
+    def load(self, state: dict[str, Tensor], *, seed: int) -> None:
+        """Put a stored training back into the network."""
+        self.model.restore(seed)
+        load_trained_state(self.network, state)
+
+    def check_frozen(self, plan: FineTunePlan, blocks: Sequence[Block]) -> None:
+        """Raise `FrozenBlockMovedError` unless frozen blocks are bit-identical to the pretrained network."""
+        if moved := moved_tensors(self.network, blocks, plan, self.model.pristine()):
+            raise FrozenBlockMovedError(
+                f"{len(moved)} tensors of frozen blocks changed during training, first {moved[0]!r}; "
+                "this is a bug in thawline, please report it with the model's name."
+            )
+
+    def probabilities(self, rows: np.ndarray) -> Tensor:
+        """Class probabilities of unaugmented images, [n, classes] float32 on the CPU."""
+        return torch.softmax(self._logits(rows), dim=1).cpu()
+
+    def measure_step(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int = 3) -> float:
+        """Seconds per training image of `plan` on this machine: the median of a few real steps. Leaves no trace."""
+        self.model.restore(0)
+        applied = AppliedPlan(self.network, blocks, plan, optimizer=self.config.optimizer)
+        rows = np.resize(np.arange(len(self.data.train)), self.config.batch_size)
+        times = []
+        for _ in range(steps + 1):
+            started = time.perf_counter()
+            self._step(applied, rows, epoch=0).item()
+            times.append(time.perf_counter() - started)
+        self.model.restore(0)
+        return float(np.median(times[1:])) / len(rows)
+
+    def _train_epoch(self, applied: AppliedPlan, seed: int, epoch: int) -> float:
+        """Mean training loss of one epoch."""
+        batches = _batches(len(self.data.train), self.config.batch_size, seed, epoch)
+        total = torch.zeros((), device=self.device)
+        with _seeded(self.device, seed, epoch):
+            for index, rows in enumerate(batches):
+                step = epoch * len(batches) + index
+                applied.scale_rates(_rate_factor(step, self.config.epochs * len(batches), self.config.warmup_share))
+                total += self._step(applied, rows, epoch) * len(rows)
+        loss = total.item() / len(self.data.train)
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate, or clip with --clip-norm 1."
+            )
+        return loss
+
+    def _step(self, applied: AppliedPlan, rows: np.ndarray, epoch: int) -> Tensor:
+        """One optimiser step on the given rows of the training split; returns the loss, still on the device."""
+        images = self._images(self.data.train.rows[rows], epoch)
+        labels = self.data.train.labels[rows].to(self.device)
+        with self._autocast():
+            logits = self.network(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
+        applied.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip_norm is not None:
+            parameters = [parameter for group in applied.optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+        applied.optimizer.step()
+        return loss.detach()
+
+    def _validate(self, epoch: int, train_loss: float) -> EpochRecord:
+        logits = self._logits(self.data.val.rows)
+        labels = self.data.val.labels.to(self.device)
+        loss = F.cross_entropy(logits, labels).item()
+        accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the validation loss became {loss} in epoch {epoch + 1}; lower the learning rate."
+            )
+        return EpochRecord(epoch, train_loss, loss, accuracy)
+
+    @torch.inference_mode()
+    def _logits(self, rows: np.ndarray) -> Tensor:
+        self.network.eval()
+        parts = []
+        for start in range(0, len(rows), EVALUATION_BATCH):
+            images = self._images(rows[start : start + EVALUATION_BATCH], epoch=None)
+            with self._autocast():
+                parts.append(self.network(images).float())
+        return torch.cat(parts)
+
+    def _images(self, rows: np.ndarray, epoch: int | None) -> Tensor:
+        """Network input [B, 3, S, S] of the given pixel rows, augmented as in `epoch` unless that is None."""
+        pixels = torch.from_numpy(np.ascontiguousarray(self.data.pixels[rows])).to(self.device)
+        images = normalise(pixels, self.model.preprocessing)
+        augmenter = self.data.augmenter
+        if epoch is None or augmenter is None:
+            return images
+        return augmenter.apply(images, rows, augmenter.view_at(epoch))
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.config.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+def _score(record: EpochRecord) -> tuple[float, float]:
+    return record.val_accuracy, -record.val_loss
+
+
+def _batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """A shuffled epoch, drawn from (seed, epoch). A last batch of one joins the one before: norms need two images."""
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    starts = list(range(0, count, size))
+    if count % size == 1 and count > 1:
+        starts.pop()
+    return np.split(order, starts[1:])
+
+
+def _rate_factor(step: int, total: int, warmup_share: float) -> float:
+    """Linear warm-up to 1, then a cosine to 0: one factor for all blocks, never 0 at a step that is taken."""
+    warmup = round(total * warmup_share)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
+    """Dropout drawn from (seed, epoch); the global generators are put back afterwards."""
+    state = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(state)
+        yield
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: allocated on a GPU, resident in the process otherwise; 0 where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

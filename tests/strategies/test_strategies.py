@@ -1,0 +1,103 @@
+"""What each fixed strategy decides, block by block."""
+
+from __future__ import annotations
+
+import pytest
+
+from thawline.errors import OptionError
+from thawline.plan import Block, FineTunePlan
+from thawline.strategies import STRATEGIES
+from thawline.strategies.base import split_specs, strategy_class, variants
+from thawline.testing import PlainContext
+
+
+def block(name: str, *, is_head: bool = False) -> Block:
+    return Block(name, (name,), (f"{name}.weight",), (), 10, 1, (name,), is_head)
+
+
+BLOCKS = (block("stem"), block("a"), block("b"), block("c"), block("head", is_head=True))
+
+
+def rates(spec: str, blocks: tuple[Block, ...] = BLOCKS, learning_rate: float = 1e-2) -> list[float | None]:
+    plan = variants(spec)[0].propose(PlainContext(blocks, learning_rate=learning_rate))
+    return [plan.phases[0].learning_rates[one.name] for one in blocks]
+
+
+def test_linear_probe_trains_the_head_alone() -> None:
+    assert rates("linear_probe") == [None, None, None, None, 1e-2]
+
+
+def test_full_trains_everything_at_one_rate() -> None:
+    assert rates("full") == [1e-2] * 5
+
+
+def test_full_10x_head() -> None:
+    assert rates("full_10x_head") == [1e-2, 1e-2, 1e-2, 1e-2, 1e-1]
+
+
+@pytest.mark.parametrize(("k", "frozen"), [(1, 3), (2, 2), (4, 0), (9, 0)])
+def test_last_blocks(k: int, frozen: int) -> None:
+    assert rates(f"last_blocks:k={k}") == [None] * frozen + [1e-2] * (5 - frozen)
+
+
+@pytest.mark.parametrize(("share", "trained"), [(0, 0), (1, 1), (20, 1), (21, 2), (25, 2), (50, 3), (80, 4), (100, 5)])
+def test_depth_rounds_up_and_leaves_the_head_out_of_the_count(share: int, trained: int) -> None:
+    layers = (*(block(f"layer{number}") for number in range(5)), block("head", is_head=True))
+    assert rates(f"depth:share={share}", layers) == [None] * (5 - trained) + [1e-2] * (trained + 1)
+
+
+def test_depth_counts_layers() -> None:
+    assert strategy_class("depth").granularity == "layer"
+
+
+def test_layer_decay_is_geometric_from_the_head_down() -> None:
+    assert rates("layer_decay:decay=0.5", learning_rate=1.0) == [0.0625, 0.125, 0.25, 0.5, 1.0]
+
+
+def test_auto_keeps_the_best_and_prefers_less_training_on_a_tie() -> None:
+    plan = variants("auto")[0].propose(PlainContext(BLOCKS))
+    assert plan == variants("linear_probe")[0].propose(PlainContext(BLOCKS))
+
+
+def test_every_strategy_of_the_table_says_its_own_name() -> None:
+    for name in STRATEGIES:
+        assert strategy_class(name).name == name
+
+
+def test_the_grid_opens_only_what_the_user_left_open() -> None:
+    assert [one.spec for one in variants("last_blocks")] == [f"last_blocks:k={k}" for k in (1, 2, 3)]
+    assert [one.spec for one in variants("last_blocks:k=5")] == ["last_blocks:k=5"]
+
+
+def test_specs_with_several_arguments_survive_a_comma_separated_list() -> None:
+    assert split_specs("full, last_blocks:k=3,layer_decay:decay=0.5") == (
+        "full",
+        "last_blocks:k=3",
+        "layer_decay:decay=0.5",
+    )
+    assert split_specs("a:x=1,y=2,b") == ("a:x=1,y=2", "b")
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("fulll", "did you mean 'full'"),
+        ("zzz", "choose from"),
+        ("full:k=1", "has no argument"),
+        ("last_blocks:k=two", "must be a int"),
+        ("last_blocks:k=0", "at least 1"),
+        ("depth:share=101", "between 0 and 100"),
+        ("layer_decay:decay=0", "above 0"),
+    ],
+)
+def test_bad_specs_get_one_clear_line(spec: str, says: str) -> None:
+    with pytest.raises(OptionError, match=says) as error:
+        variants(spec)
+    assert "\n" not in str(error.value)
+
+
+def test_a_plan_may_not_freeze_the_head() -> None:
+    plan = FineTunePlan.constant(BLOCKS, {"head": 1e-3})
+    assert plan.trained == {"head"}
+    with pytest.raises(ValueError, match="head"):
+        FineTunePlan.constant(BLOCKS, {"a": 1e-3})

@@ -1,0 +1,305 @@
+"""The command line as a user meets it: bad input gets one line and exit code 2, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from thawline import cli
+from thawline.errors import InputError
+
+TINY = ["--model", "test_efficientnet", "--weights", "random", "--image-size", "32", "--epochs", "1", "--device", "cpu"]
+FAST = [*TINY, "--strategy", "linear_probe", "--threads", "1", "--batch-size", "8"]
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: Sequence[object]) -> int:
+    """Exit code of the command line, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["thawline", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _unplugged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name can be looked up, as on a machine without a network."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", fail)
+
+
+def write_images(folder: Path, count: int, seed: int = 0) -> None:
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng([seed, len(folder.name)])
+    for number in range(count):
+        Image.fromarray(generator.integers(0, 255, (36, 36, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    for seed, name in enumerate(("cat", "dog")):
+        write_images(root / name, 12, seed)
+    return root
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("thawline: "), error
+    assert "\n" not in error
+    assert "Traceback" not in error
+    return error
+
+
+def empty(tmp_path: Path) -> list[object]:
+    (tmp_path / "empty").mkdir()
+    return [tmp_path / "empty", *FAST]
+
+
+def missing(tmp_path: Path) -> list[object]:
+    return [tmp_path / "nowhere", *FAST]
+
+
+def one_class(tmp_path: Path) -> list[object]:
+    write_images(tmp_path / "one" / "cat", 12)
+    return [tmp_path / "one", *FAST]
+
+
+def one_image(tmp_path: Path) -> list[object]:
+    write_images(tmp_path / "few" / "cat", 12)
+    write_images(tmp_path / "few" / "lynx", 1, 1)
+    return [tmp_path / "few", *FAST]
+
+
+def truncated(tmp_path: Path) -> list[object]:
+    broken = tmp_path / "data" / "cat" / "broken.jpg"
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(broken)
+    broken.write_bytes(broken.read_bytes()[:-200])
+    return [tmp_path / "data", *FAST]
+
+
+def text_as_image(tmp_path: Path) -> list[object]:
+    (tmp_path / "data" / "cat" / "notes.jpg").write_text("no picture")
+    return [tmp_path / "data", *FAST]
+
+
+def unknown_model(tmp_path: Path) -> list[object]:
+    return [tmp_path / "data", "--model", "mobilenetv9"]
+
+
+def no_download(tmp_path: Path) -> list[object]:
+    return [tmp_path / "data", "--model", "resnet18"]
+
+
+def wrong_weights(tmp_path: Path) -> list[object]:
+    save_file({"conv1.weight": torch.zeros(3, 3)}, tmp_path / "wrong.safetensors")
+    return [tmp_path / "data", "--model", "test_efficientnet", "--weights", tmp_path / "wrong.safetensors"]
+
+
+def missing_weights(tmp_path: Path) -> list[object]:
+    return [tmp_path / "data", "--model", "test_efficientnet", "--weights", tmp_path / "gone.safetensors"]
+
+
+def missing_folder_model(tmp_path: Path) -> list[object]:
+    return [tmp_path / "data", "--model", f"local-dir:{tmp_path / 'gone'}"]
+
+
+def unknown_strategy(tmp_path: Path) -> list[object]:
+    return [tmp_path / "data", *TINY, "--strategy", "fulll"]
+
+
+def bad_option(tmp_path: Path) -> list[object]:
+    return [tmp_path / "data", *FAST, "--optimizer", "lion"]
+
+
+def missing_device(tmp_path: Path) -> list[object]:
+    device = "mps" if sys.platform != "darwin" else "cuda"
+    return [tmp_path / "data", *FAST, "--device", device]
+
+
+BAD = {
+    empty: "no images",
+    missing: "does not exist",
+    one_class: "one class only, 'cat'",
+    one_image: "lynx",
+    truncated: "broken.jpg",
+    text_as_image: "notes.jpg",
+    unknown_model: "mobilenetv9",
+    no_download: "--weights",
+    wrong_weights: "wrong.safetensors",
+    missing_weights: "gone.safetensors",
+    missing_folder_model: "gone",
+    unknown_strategy: "did you mean 'full'",
+    bad_option: "--optimizer",
+    missing_device: "not available",
+}
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case.__name__)
+def test_bad_input_gets_one_line_and_exit_code_2(
+    case, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["fit", *case(tmp_path), "--out", tmp_path / "run"]
+    assert run(capsys, monkeypatch, arguments) == 2
+    assert BAD[case] in one_line(capsys)
+    assert not (tmp_path / "run" / "run.json").exists(), "the mended command could not use the same --out"
+
+
+@pytest.mark.parametrize(
+    "name", ["..cat", "a b", "🐈 emoji", "<script>alert(1)</script>".replace("/", "∕"), "'\"; rm", "قط"]
+)
+def test_class_names_are_only_names(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, folder in enumerate((name, "other")):
+        write_images(tmp_path / "data" / folder, 12, seed)
+    assert run(capsys, monkeypatch, ["fit", tmp_path / "data", *FAST, "--out", tmp_path / "run"]) == 0
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["label_names"] == sorted([name, "other"])
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert [row["name"] for row in results["test"]["per_class"]] == sorted([name, "other"])
+
+
+def test_a_class_called_dot_dot_slash_cannot_leave_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A folder name cannot hold a slash, so `../` can only come in as an escape or a look-alike.
+    for seed, folder in enumerate(("..%2f..%2fescape", "..∕escape")):
+        write_images(tmp_path / "data" / folder, 12, seed)
+    before = {path.name for path in tmp_path.iterdir()}
+    assert run(capsys, monkeypatch, ["fit", tmp_path / "data", *FAST, "--out", tmp_path / "run"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} - before == {"run", "cache"}
+
+
+def test_an_output_folder_with_a_run_or_with_files_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["fit", data, *FAST, "--out", tmp_path / "run"]
+    assert run(capsys, monkeypatch, arguments) == 0
+    results = (tmp_path / "run" / "results.json").read_bytes()
+    capsys.readouterr()
+    assert run(capsys, monkeypatch, arguments) == 2
+    assert "already holds a run" in one_line(capsys)
+    assert (tmp_path / "run" / "results.json").read_bytes() == results
+    assert run(capsys, monkeypatch, [*arguments[:-1], data]) == 2
+    assert "not empty" in one_line(capsys)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere, so nothing is read-only for it")
+def test_a_read_only_output_folder(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert run(capsys, monkeypatch, ["fit", data, *FAST, "--out", tmp_path / "locked" / "run"]) == 2
+    assert "cannot be written" in one_line(capsys)
+
+
+def test_an_output_folder_where_nothing_can_be_written(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # /proc refuses new folders to everybody, root included.
+    assert run(capsys, monkeypatch, ["fit", data, *FAST, "--out", "/proc/thawline-run"]) == 2
+    assert "cannot be written" in one_line(capsys)
+
+
+def test_fit_prints_a_forecast_the_table_and_lines_that_open_the_model(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, monkeypatch, ["fit", data, *FAST, "--out", tmp_path / "run"]) == 0
+    out = capsys.readouterr().out
+    assert "Forecast: about" in out
+    assert "Train the head alone at 1e-3, freeze the rest" in out
+    assert "bit-identical" in out
+    snippet = out[out.index("import timm") :]
+    found: dict[str, object] = {}
+    exec(snippet, found)
+    model = found["model"]
+    assert isinstance(model, torch.nn.Module)
+    assert model.num_classes == 2
+
+
+def test_predict_and_evaluate(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, monkeypatch, ["fit", data, *FAST, "--out", tmp_path / "run"]) == 0
+    (data / "cat" / "notes.jpg").write_text("no picture")
+    capsys.readouterr()
+    assert run(capsys, monkeypatch, ["predict", tmp_path / "run", data, "--json"]) == 0
+    predicted = json.loads(capsys.readouterr().out)
+    assert len(predicted["predictions"]) == 24
+    assert [Path(one["path"]).name for one in predicted["unreadable"]] == ["notes.jpg"]
+    assert run(capsys, monkeypatch, ["predict", tmp_path / "run", data / "dog" / "0.png", "--csv", "--top", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "path,rank,class,probability"
+    assert run(capsys, monkeypatch, ["evaluate", tmp_path / "run", data]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    write_images(tmp_path / "others" / "cat", 3)
+    write_images(tmp_path / "others" / "zebra", 3)
+    assert run(capsys, monkeypatch, ["evaluate", tmp_path / "run", tmp_path / "others"]) == 2
+    assert "zebra" in one_line(capsys)
+
+
+def test_json_on_standard_output_is_one_object(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, monkeypatch, ["fit", data, *FAST, "--out", tmp_path / "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["strategy"] == "linear_probe"
+
+
+def test_inspect(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(capsys, monkeypatch, ["inspect", "resnet18", "--json"]) == 0
+    blocks = json.loads(capsys.readouterr().out)["blocks"]
+    assert [block["name"] for block in blocks] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+    assert blocks[0]["step_from_here"] == pytest.approx(1.0)
+    assert run(capsys, monkeypatch, ["inspect", "resnet18"]) == 0
+    assert "layer4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate", "predict"])
+def test_a_folder_that_is_no_run(
+    command: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, monkeypatch, [command, tmp_path, *([data] if command != "resume" else [])]) == 2
+    assert str(tmp_path) in one_line(capsys)
+
+
+def test_ctrl_c_ends_with_130_and_a_way_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("thawline.studies.experiment.Experiment.train", stop)
+    assert run(capsys, monkeypatch, ["fit", data, *FAST, "--out", tmp_path / "run"]) == 130
+    assert "resume" in one_line(capsys)
+    monkeypatch.undo()
+    monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path / "cache"))
+    assert run(capsys, monkeypatch, ["resume", tmp_path / "run"]) == 0
+
+
+def test_the_module_runs_as_a_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "thawline", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("thawline 0.")
+
+
+def test_every_input_error_exits_with_2() -> None:
+    assert InputError.exit_code == 2

@@ -1,0 +1,86 @@
+"""The layout is the architecture: imports go downwards only, and the command line starts without torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import thawline
+
+PACKAGE = Path(thawline.__file__).parent
+
+ROWS: tuple[set[str], ...] = (
+    {"errors", "config", "plan", "records", "progress", "__init__"},
+    {"model", "data"},
+    {"strategies", "training"},
+    {"search", "report", "export", "explain"},
+    {"studies"},
+    {"api", "testing", "console"},
+    {"cli"},
+    {"__main__"},
+)
+"""From the bottom up; parts of one row never import each other, but the bottom row's may."""
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_parts(path: Path) -> set[str]:
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            parts |= {name.name.split(".")[1] for name in node.names if name.name.startswith("thawline.")}
+        elif isinstance(node, ast.ImportFrom) and node.module == "thawline":
+            parts |= {name.name for name in node.names if not name.name.startswith("__")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("thawline."):
+            parts.add(str(node.module).split(".")[1])
+    return parts
+
+
+def test_imports_go_downwards_only() -> None:
+    height = {part: row for row, parts in enumerate(ROWS) for part in parts}
+    for path in PACKAGE.rglob("*.py"):
+        own = part_of(path)
+        for part in imported_parts(path) - {own}:
+            allowed = height[part] < height[own] or height[own] == height[part] == 0
+            assert allowed, f"{path.relative_to(PACKAGE)} imports {part}"
+
+
+def test_the_bottom_row_uses_the_standard_library_only() -> None:
+    for path in [*(PACKAGE / f"{name}.py" for name in ROWS[0]), PACKAGE / "strategies" / "__init__.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                modules = [str(node.module)]
+            for module in modules:
+                root = module.split(".")[0]
+                assert root == "thawline" or root in sys.stdlib_module_names, f"{path.name} imports {module}"
+
+
+def test_help_imports_no_torch() -> None:
+    script = (
+        "import sys, runpy\n"
+        "sys.argv = ['thawline', '--help']\n"
+        "try:\n    runpy.run_module('thawline', run_name='__main__')\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'timm', 'optuna', 'sklearn', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    for arguments in ("['thawline', '--help']", "['thawline', 'fit', '--help']"):
+        done = subprocess.run(
+            [sys.executable, "-c", script.replace("['thawline', '--help']", arguments)], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Usage:" in done.stdout
+
+
+def test_every_freeze_is_in_apply() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path.name != "apply.py":
+            assert "requires_grad_(" not in text, path
+            assert ".requires_grad =" not in text.replace("parameter.requires_grad = rates[prefix]", ""), path
+            assert "param_groups" not in text or path.name == "trainer.py", path

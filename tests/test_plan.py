@@ -1,0 +1,79 @@
+"""The plan: checks, JSON, phases, and the plain PyTorch that it prints."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from thawline.errors import PlanError
+from thawline.plan import Block, FineTunePlan, Phase
+
+RATES = {"stem": None, "body": 1e-4, "head": 1e-3}
+
+
+def two_phases() -> FineTunePlan:
+    return FineTunePlan(
+        (Phase({"stem": None, "body": None, "head": 1e-2}, epochs=2), Phase(RATES)),
+        prefixes={"stem": ("0",), "body": ("1",), "head": ("2",)},
+    )
+
+
+def test_json_round_trip_is_equal() -> None:
+    plan = two_phases()
+    assert FineTunePlan.from_json(plan.to_json()) == plan
+
+
+def test_phases_follow_each_other() -> None:
+    plan = two_phases()
+    assert [plan.phase_at(epoch).learning_rates["body"] for epoch in range(5)] == [None, None, 1e-4, 1e-4, 1e-4]
+    assert plan.trained == {"body", "head"}
+    assert plan.highest_rate("stem") is None
+    assert plan.highest_rate("head") == 1e-2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format_version": 99}, "format_version"),
+        ({"phases": []}, "at least one phase"),
+        ({"phases": [{"learning_rates": {"a": -1}}]}, "above 0"),
+        ({"phases": [{"learning_rates": {"a": "fast"}}]}, "above 0"),
+        ({"phases": [{"rates": {}}]}, "learning_rates"),
+        ({"phases": 3}, "learning_rates"),
+        ({"granularity": "atom"}, "granularity"),
+        ({"norm": "off"}, "norm"),
+        ({"phases": [{"learning_rates": {"a": 1}, "epochs": 0}]}, "at least 1 epoch"),
+        ({"phases": [{"learning_rates": {"a": 1}}, {"learning_rates": {"a": 1}}]}, "only the last phase"),
+        ({"extra": 1}, "unknown keys"),
+    ],
+)
+def test_a_hand_edited_plan_that_cannot_be_used_gets_one_line(change: dict[str, object], says: str) -> None:
+    with pytest.raises(PlanError, match=says) as error:
+        FineTunePlan.from_json(json.dumps({**two_phases().to_dict(), **change}))
+    assert "\n" not in str(error.value)
+
+
+def test_text_that_is_no_json() -> None:
+    with pytest.raises(PlanError, match="not JSON"):
+        FineTunePlan.from_json("{")
+
+
+def test_a_plan_for_another_model_names_the_blocks() -> None:
+    blocks = (Block("stem", (), (), (), 0, 0, ()), Block("head", (), (), (), 0, 0, (), True))
+    with pytest.raises(PlanError, match="body"):
+        two_phases().check(blocks)
+
+
+def test_to_pytorch_rebuilds_the_groups_without_thawline() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2), nn.Linear(2, 2))
+    found: dict[str, object] = {"model": model, "torch": torch}
+    exec(two_phases().to_pytorch(), found)
+    optimizer = found["optimizer"]
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert [rate_of.get(id(p)) for p in model.parameters()] == [None, None, 1e-4, 1e-4, 1e-3, 1e-3]
+    assert [module.training for module in model] == [False, True, True]
+    assert not model[0].weight.requires_grad
