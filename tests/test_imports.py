@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,14 @@ import thawline
 PACKAGE = Path(thawline.__file__).parent
 
 ROWS: tuple[set[str], ...] = (
-    {"errors", "config", "plan", "records", "progress", "__init__"},
+    {"errors", "config", "plan", "records", "progress"},
     {"model", "data"},
     {"strategies", "training"},
     {"search", "report", "export", "explain"},
     {"studies"},
     {"api", "testing", "console"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "__init__"},
 )
 """From the bottom up; parts of one row never import each other, but the bottom row's may."""
 
@@ -82,5 +83,5 @@ def test_every_freeze_is_in_apply() -> None:
         text = path.read_text(encoding="utf-8")
         if path.name != "apply.py":
             assert "requires_grad_(" not in text, path
-            assert ".requires_grad =" not in text.replace("parameter.requires_grad = rates[prefix]", ""), path
-            assert "param_groups" not in text or path.name == "trainer.py", path
+            assert not re.search(r"\.requires_grad = (?!rates\[prefix\])", text), path
+            assert not re.search(r"param_groups(\.append|\[)|add_param_group", text), path

@@ -83,7 +83,8 @@ class ConsoleListener(Listener):
         if self.console.is_terminal or stored:
             return
         outcome = record.error or f"val {record.score[0]:.3f} after {len(record.epochs)} epochs"
-        self.note(f"[{self._done}/{self._expected_trainings}] {_title(record)}: {outcome}; {self._status()}")
+        expected = max(self._done, self._expected_trainings)
+        self.note(f"[{self._done}/{expected}] {_title(record)}: {outcome}; {self._status()}")
 
     def _status(self) -> str:
         best = f"best so far {self._best.strategy} {self._best.score[0]:.3f}" if self._best else "no result yet"

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from thawline.config import Preprocessing
 from thawline.data.check import check
@@ -78,3 +80,26 @@ def test_what_the_pixel_store_found_is_not_looked_for_again(
     again = check(images, facts=store.facts, progress=lambda *done: calls.append(done))
     assert again == check(images)
     assert calls == []
+
+
+def test_lookalikes_across_splits_are_named(make_folder: MakeFolder) -> None:
+    root = make_folder({"train/a": 12, "train/b": 12, "test/a": 10, "test/b": 10})
+    Image.open(root / "train/a/000.png").resize((60, 50)).save(root / "test/a/larger.png")
+    found = check(read_images(root))
+    assert found.duplicates == ()
+    assert found.to_dict()["lookalikes"] == [
+        {"paths": ["test/a/larger.png", "train/a/000.png"], "labels": ["a"], "splits": ["train", "test"]}
+    ]
+    assert found.warnings == ("1 picture(s) are almost equal to one in another split.",)
+
+
+def test_formats_modes_sizes_and_oddities_are_counted(make_folder: MakeFolder) -> None:
+    root = make_folder({"a": 2, "b": 2})
+    Image.new("L", (8, 4), 3).save(root / "a" / "gray.jpg")
+    Image.fromarray(np.arange(12, dtype=np.uint16).reshape(3, 4)).save(root / "b" / "deep.png")
+    Image.new("RGBA", (100, 90)).save(root / "b" / "alpha.png")
+    written = check(read_images(root)).to_dict()
+    assert written["formats"] == {"PNG": 6, "JPEG": 1}
+    assert written["modes"] == {"RGB": 4, "L": 1, "RGBA": 1, "I;16": 1}
+    assert written["sizes"] == {"different": 4, "smallest": (4, 3), "largest": (100, 90)}
+    assert written["oddities"] == {"16-bit, 32-bit or floating-point": 1, "transparency": 1}

@@ -32,10 +32,16 @@ def _rotated() -> Image.Exif:
 
 
 def _bomb(path: Path) -> None:
-    """A PNG header that claims 60,000 x 60,000 pixels."""
-    header = b"IHDR" + (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
-    chunk = len(header[4:]).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+    """A PNG that claims 60,000 x 60,000 pixels."""
+    header = (60_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(100)))]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+            for name, content in chunks
+        )
+    )
 
 
 def _truncated(path: Path) -> None:
@@ -88,13 +94,12 @@ USED: dict[str, Write] = {
 }
 
 UNREADABLE: dict[str, tuple[Write, str]] = {
-    "truncated.jpg": (_truncated, "cannot be read as an image (image file is truncated (70 bytes not processed))"),
+    "truncated.jpg": (_truncated, "cannot be read as an image (image file is truncated"),
     "text.jpg": (lambda path: path.write_text("no image"), NO_IMAGE),
     "page.png": (lambda path: path.write_text("<html>404 Not Found</html>"), NO_IMAGE),
     "postscript.jpg": (lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), NO_IMAGE),
     "empty.jpg": (Path.touch, "cannot be read as an image (the file is empty)"),
     "bomb.png": (_bomb, "cannot be read as an image (Image size (3600000000 pixels) exceeds limit of 178956970 pixels"),
-    "sliver.png": (Image.new("L", (60_000, 1)).save, "is too narrow (60000 x 1)"),
 }
 
 IGNORED: dict[str, tuple[Write, str]] = {

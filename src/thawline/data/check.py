@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from thawline.data.lookalikes import lookalikes
 from thawline.data.pixels import require_readable
 from thawline.data.sources import SPLITS, ImageSet
 from thawline.data.splits import copies_of_one_image
@@ -20,10 +21,18 @@ IMBALANCE = 10.0
 SMALL_CLASS = 10
 """Below this number of images, a class's figures say little."""
 
+_ODD: dict[str, Callable[[Facts], bool]] = {
+    "rotated by EXIF": lambda one: one.orientation != 1,
+    "16-bit, 32-bit or floating-point": lambda one: one.mode == "F" or one.mode.startswith("I"),
+    "more than one frame": lambda one: one.frames > 1,
+    "colour profile": lambda one: one.icc_profile,
+    "transparency": lambda one: one.mode in ("RGBA", "LA", "PA", "La", "RGBa"),
+}
+
 
 @dataclass(frozen=True)
-class Duplicate:
-    """Files with the same bytes."""
+class Alike:
+    """Files with the same bytes, or images that look alike."""
 
     positions: tuple[int, ...]
     """In `ImageSet.items`."""
@@ -39,7 +48,10 @@ class Check:
 
     images: ImageSet
     facts: tuple[Facts, ...]
-    duplicates: tuple[Duplicate, ...]
+    duplicates: tuple[Alike, ...]
+    """The same bytes."""
+    lookalikes: tuple[Alike, ...]
+    """Different bytes, but almost the same picture; exact copies of them are listed along."""
 
     @property
     def hashes(self) -> tuple[str, ...]:
@@ -52,20 +64,20 @@ class Check:
         return tuple(index for index, one in enumerate(self.facts) if one.error is not None)
 
     @property
-    def contradictions(self) -> tuple[Duplicate, ...]:
+    def contradictions(self) -> tuple[Alike, ...]:
         """One image under two or more labels."""
         return tuple(one for one in self.duplicates if len(one.labels) > 1)
 
     @property
-    def leaks(self) -> tuple[Duplicate, ...]:
+    def leaks(self) -> tuple[Alike, ...]:
         """One image in two or more of the given splits."""
         return tuple(one for one in self.duplicates if len(one.splits) > 1)
 
     @property
     def class_counts(self) -> dict[str, int]:
         """Readable images per class, over all splits."""
-        readable = [item.label for item, one in zip(self.images.items, self.facts, strict=True) if one.error is None]
-        counts = Counter(readable)
+        pairs = zip(self.images.items, self.facts, strict=True)
+        counts = Counter(item.label for item, one in pairs if one.error is None)
         return {name: counts[name] for name in self.images.classes}
 
     @property
@@ -73,6 +85,20 @@ class Check:
         """Images of the largest class for each of the smallest."""
         counts = self.class_counts.values()
         return max(counts) / max(1, min(counts))
+
+    @property
+    def leaking_lookalikes(self) -> tuple[Alike, ...]:
+        """Almost the same picture in two or more of the given splits."""
+        return tuple(one for one in self.lookalikes if len(one.splits) > 1)
+
+    @property
+    def oddities(self) -> dict[str, int]:
+        """How many images need more than plain decoding; `decode.DECODING_RULE` says what is done with them."""
+        return {name: count for name, test in _ODD.items() if (count := sum(map(test, self._readable)))}
+
+    @property
+    def _readable(self) -> list[Facts]:
+        return [one for one in self.facts if one.error is None]
 
     def require_readable(self) -> None:
         """Raise `DataError` if there are unreadable images."""
@@ -90,6 +116,10 @@ class Check:
                 "{} image(s) have exact copies in two splits; only the copy furthest from train is used.",
             ),
             (len(self.duplicates), "{} image(s) are there more than once, byte for byte."),
+            (
+                len(self.leaking_lookalikes),
+                "{} picture(s) are almost equal to one in another split.",
+            ),
             (len(small), f"{{}} class(es) have fewer than {SMALL_CLASS} images: {', '.join(map(repr, small[:5]))}."),
         ]
         warnings = [text.format(count) for count, text in lines if count]
@@ -111,7 +141,12 @@ class Check:
             "imbalance": self.imbalance,
             "warnings": list(self.warnings),
             "unreadable": [{"path": names[index], "reason": self.facts[index].error} for index in self.unreadable],
-            "duplicates": [_duplicate(one, names) for one in self.duplicates],
+            "duplicates": [_named(one, names) for one in self.duplicates],
+            "lookalikes": [_named(one, names) for one in self.lookalikes],
+            "oddities": self.oddities,
+            "formats": _counts(one.format for one in self._readable),
+            "modes": _counts(one.mode for one in self._readable),
+            "sizes": _sizes(self._readable),
             "ignored": [{"path": str(one.path), "reason": one.reason} for one in self.images.ignored],
         }
 
@@ -126,18 +161,36 @@ def check(
     """Examine every file: decode it in full, unless its `facts` are known (from `PixelStore.facts`)."""
     if facts is None:
         facts = [one.facts for one in survey(images.paths, threads=threads, progress=progress)]
-    duplicates = [
-        Duplicate(
-            tuple(same),
-            tuple(sorted({images.items[index].label for index in same})),
-            tuple(name for name in SPLITS if any(images.items[index].split == name for index in same)),
-        )
-        for same in copies_of_one_image([one.sha256 for one in facts])
-    ]
-    return Check(images, tuple(facts), tuple(duplicates))
+    hashes = [one.sha256 for one in facts]
+    similar = lookalikes([one.difference_hash for one in facts])
+    return Check(
+        images,
+        tuple(facts),
+        tuple(_alike(images, same) for same in copies_of_one_image(hashes)),
+        tuple(_alike(images, same) for same in similar if len({hashes[index] for index in same}) > 1),
+    )
 
 
-def _duplicate(one: Duplicate, names: Sequence[str]) -> dict[str, Any]:
+def _alike(images: ImageSet, positions: Sequence[int]) -> Alike:
+    items = [images.items[index] for index in positions]
+    return Alike(
+        tuple(positions),
+        tuple(sorted({item.label for item in items})),
+        tuple(name for name in SPLITS if any(item.split == name for item in items)),
+    )
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _sizes(facts: Sequence[Facts]) -> dict[str, Any]:
+    """Width and height in pixels, as stored."""
+    sizes = sorted({(one.width, one.height) for one in facts}, key=lambda size: size[0] * size[1])
+    return {"different": len(sizes), "smallest": sizes[0], "largest": sizes[-1]} if sizes else {"different": 0}
+
+
+def _named(one: Alike, names: Sequence[str]) -> dict[str, Any]:
     return {
         "paths": [names[index] for index in one.positions],
         "labels": list(one.labels),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from thawline.data.manifest import MANIFEST_ENDINGS, read_manifest
 from thawline.data.walk import Ignored, sort_key, unwanted_name, walk
 from thawline.errors import DataError
 
@@ -66,7 +67,7 @@ class ImageSet:
 
 
 def read_images(data: str | Path) -> ImageSet:
-    """Read `root/class/**` or `root/{train, val|valid|validation, test}/class/**`.
+    """Read `root/class/**`, `root/{train, val|valid|validation, test}/class/**` or a .csv or .tsv manifest.
 
     The label is the name of the class folder (in Unicode NFC); folders below it add nothing. Raises `DataError` for a
     folder that is missing, holds no images, has one class only, or whose val or test has a class that train lacks.
@@ -74,8 +75,16 @@ def read_images(data: str | Path) -> ImageSet:
     root = Path(data)
     if not root.exists():
         raise DataError(f"{str(data)!r} does not exist: give a folder with one folder of images per class.")
+    if root.suffix.lower() in MANIFEST_ENDINGS and root.is_file():
+        rows, notes = read_manifest(root)
+        items = [Item(row.path, row.label, split_named(row.split, row.where), row.group) for row in rows]
+        return image_set(root.parent, items, notes=notes, where=root)
     if not root.is_dir():
-        raise DataError(f"{str(data)!r} is a file: give a folder with one folder of images per class.")
+        raise DataError(f"{str(data)!r} is a file: give a folder of class folders, or a .csv or .tsv manifest.")
+    return _read_folder(root)
+
+
+def _read_folder(root: Path) -> ImageSet:
     files, ignored = walk(root)
     if not files:
         raise DataError(
@@ -95,20 +104,29 @@ def read_images(data: str | Path) -> ImageSet:
 
 
 def image_set(
-    root: Path, items: Sequence[Item], ignored: Sequence[Ignored] = (), notes: Sequence[str] = ()
+    root: Path,
+    items: Sequence[Item],
+    ignored: Sequence[Ignored] = (),
+    notes: Sequence[str] = (),
+    *,
+    where: Path | None = None,
 ) -> ImageSet:
-    """Put items in order and make the class map from train (or from all where no split is given); checks both."""
+    """Put items in order and make the class map from train (or from all where no split is given); checks both.
+
+    `where` names the source in errors, if it is not the root folder.
+    """
     given = {item.split for item in items}
+    source = repr(str(where or root))
     if not items:
-        raise DataError(f"{str(root)!r} holds no images in class folders: it needs one folder of images per class.")
+        raise DataError(f"{source} holds no images in class folders: it needs one folder of images per class.")
     if None in given and len(given) > 1:
-        raise DataError(f"{str(root)!r}: some images have a split and others have none; give it for all or for none.")
+        raise DataError(f"{source}: some images have a split and others have none; give it for all or for none.")
     if None not in given and "train" not in given:
-        raise DataError(f"{str(root)!r} has no training images, only {' and '.join(sorted(map(str, given)))}.")
+        raise DataError(f"{source} has no training images, only {' and '.join(sorted(map(str, given)))}.")
     classes = tuple(sorted({item.label for item in items if item.split in (None, "train")}))
-    missing = _compare_classes(root, items, classes)
+    missing = _compare_classes(source, items, classes)
     if len(classes) < 2:
-        raise DataError(f"{str(root)!r} has one class only, {classes[0]!r}: training needs at least two.")
+        raise DataError(f"{source} has one class only, {classes[0]!r}: training needs at least two.")
     ordered = tuple(sorted(items, key=lambda item: sort_key(item.path)))
     ignored = tuple(sorted(ignored, key=lambda one: sort_key(one.path)))
     return ImageSet(root, ordered, classes, ignored, (*notes, *missing))
@@ -133,6 +151,15 @@ def find_images(paths: Iterable[str | Path]) -> tuple[list[Path], list[Ignored]]
     if not images:
         raise DataError(f"no image found{_most_frequent(ignored)}: give image files or folders of them.")
     return sorted(images, key=sort_key), ignored
+
+
+def split_named(name: str | None, where: str) -> Split | None:
+    """The split that a manifest means; None = to be drawn. `where` names the row in errors."""
+    if not name:
+        return None
+    if name.lower() not in _SPLIT_FOLDERS:
+        raise DataError(f"{where} has the split {name!r}: it must be one of {', '.join(_SPLIT_FOLDERS)}, or empty.")
+    return _SPLIT_FOLDERS[name.lower()]
 
 
 def _split_folders(root: Path, files: Iterable[tuple[str, ...]]) -> dict[str, Split]:
@@ -179,12 +206,12 @@ def _empty_folders(root: Path, folders: dict[str, Split], items: Sequence[Item])
     ]
 
 
-def _compare_classes(root: Path, items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
+def _compare_classes(source: str, items: Sequence[Item], classes: tuple[str, ...]) -> list[str]:
     notes = []
     for split in ("val", "test"):
         labels = {item.label for item in items if item.split == split}
         if unknown := sorted(labels.difference(classes)):
-            raise DataError(f"{str(root)!r}: {split} has {_listed(unknown)} that train lacks; classes come from train.")
+            raise DataError(f"{source}: {split} has {_listed(unknown)} that train lacks; classes come from train.")
         if labels and (missing := sorted(set(classes) - labels)):
             notes.append(f"{split} has no image of {_listed(missing)}")
     return notes

@@ -24,6 +24,9 @@ Transform = Callable[[Image.Image], Image.Image]
 
 Result = TypeVar("Result")
 
+_FLAT = 16
+"""Gray levels of 256 between the darkest and the brightest pixel of a thumbnail: below, noise decides its hash."""
+
 _CHUNK = 16
 """Files per task: single tiny files would cost more in hand-over than in decoding."""
 
@@ -50,7 +53,7 @@ class Facts:
     icc_profile: bool = False
     """Has a colour profile, which is ignored."""
     difference_hash: str = ""
-    """128 bits in hexadecimal, close for images that look alike (`difference_hash`)."""
+    """128 bits in hexadecimal, close for images that look alike; empty for a flat one (`difference_hash`)."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -143,9 +146,12 @@ def difference_hash(image: Image.Image) -> str:
     """128 bits in hexadecimal that are close for images which look alike.
 
     In a gray thumbnail of 9 x 9 pixels: is each pixel brighter than its right neighbour, and than the one below it?
-    Copies that were resized or compressed again differ in few bits (dHash: Krawetz, "Kind of like that", 2013).
+    Copies that were resized or compressed again differ in few bits (dHash: Krawetz, "Kind of like that", 2013). A
+    thumbnail that is all but flat has no such pattern, and no hash.
     """
     thumbnail = image.convert("L").resize((9, 9), Image.Resampling.BICUBIC)
     gray = np.frombuffer(thumbnail.tobytes(), np.uint8).reshape(9, 9)
+    if int(gray.max()) - int(gray.min()) < _FLAT:
+        return ""
     across, down = gray[:8, :-1] > gray[:8, 1:], gray[:-1, :8] > gray[1:, :8]
     return np.packbits([across, down]).tobytes().hex()

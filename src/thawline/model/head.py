@@ -27,9 +27,11 @@ def head_modules(model: nn.Module) -> dict[str, nn.Module]:
     heads = tuple(classifier) if isinstance(classifier, list | tuple | nn.ModuleList) else (classifier,)
     declared = network.pretrained_cfg.get("classifier") or ()
     names = (declared,) if isinstance(declared, str) else tuple(declared)
-    found = {
-        name: module for name, module in model.named_modules() if any(module is head for head in heads) or name in names
-    }
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        is_head = name in names or any(module is head for head in heads)
+        if is_head and not name.startswith(tuple(f"{outer}." for outer in found)):
+            found[name] = module
     if not any(True for module in found.values() for _ in module.parameters()):
         kind = network.pretrained_cfg.get("architecture") or type(network).__name__
         raise ModelError(f"{kind} has no classifier to train: it is an encoder only; choose a model with a classifier.")

@@ -127,7 +127,7 @@ def _create(origin: Origin, num_classes: int, pretrained: bool = False) -> nn.Mo
         )
     except ModelError:
         raise
-    except (AssertionError, ValueError, TypeError, RuntimeError) as error:
+    except (AssertionError, ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         size = origin.model_args.get("img_size")
         hint = f"try another --image-size than {size}" if size else "check its model_args"

@@ -108,6 +108,8 @@ def _resolve(
     architecture, pretrained_cfg = arguments.pop("model_name"), arguments.pop("pretrained_cfg")
     arguments.pop("pretrained_model_args", None)
     arguments.pop("num_classes", None)
+    if image_size is not None and "img_size" in arguments:
+        arguments["img_size"] = image_size  # timm makes a tuple of it, JSON would make a list of that
     channels = arguments.get("in_chans") or (pretrained_cfg.get("input_size") or (3,))[0]
     if channels != 3:
         raise ModelError(f"{source} reads images of {channels} channels; thawline works with RGB images only.")

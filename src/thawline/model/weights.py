@@ -17,6 +17,7 @@ from thawline.errors import ModelError
 from thawline.model.head import head_modules
 
 State = dict[str, Tensor]
+_COUNTER = "num_batches_tracked"
 _NAMED = 3
 """Tensors that an error message names before it counts the rest."""
 
@@ -81,22 +82,26 @@ def _filtered(state: State, model: nn.Module, filter_fn: Callable[..., State] | 
 def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, *, allow_extra: bool) -> None:
     """Copy every tensor but the classifier's into `model`; `ModelError` names the first that do not fit."""
     heads = tuple(f"{name}." for name in head_modules(model))
-    given = {name: tensor for name, tensor in state.items() if not name.startswith(heads)}
-    expected = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(heads)}
+    # Batch counters are absent from old files and say nothing about fit.
+    given, expected = (
+        {n: tensor for n, tensor in tensors.items() if not n.startswith(heads) and not n.endswith(_COUNTER)}
+        for tensors in (state, model.state_dict())
+    )
     if not given.keys() & expected.keys():
         raise ModelError(
             f"{path} does not fit {_kind(model)}: they have no tensor in common "
             f"(the file has {_list(list(given))}; the network {_list(list(expected))})."
         )
     problems = {
-        "missing": [name for name in expected if name not in given and not name.endswith("num_batches_tracked")],
+        "missing": [name for name in expected if name not in given],
         "of another shape": [name for name in expected if name in given and given[name].shape != expected[name].shape],
         "unknown": [] if allow_extra else [name for name in given if name not in expected],
     }
     if any(problems.values()):
         words = "; ".join(f"{word}: {_list(names)}" for word, names in problems.items() if names)
         raise ModelError(f"{path} does not fit {_kind(model)} ({words}); is it of another architecture or image size?")
-    model.load_state_dict({name: tensor for name, tensor in given.items() if name in expected}, strict=False)
+    fitting = {name: tensor for name, tensor in state.items() if name in expected or name.endswith(_COUNTER)}
+    model.load_state_dict(fitting, strict=False)
 
 
 def _kind(model: nn.Module) -> str:

@@ -31,10 +31,10 @@ def headline(results: Mapping[str, Any]) -> str:
     accuracy = results["test"] or results["val"]
     split = "test" if results["test"] else "validation (there is no test split)"
     sentence = f"{what}: accuracy {_mean(accuracy)} on {split}"
+    if not any(block["frozen"] for block in blocks) and results["baselines"]:
+        return f"Full fine-tuning is as good as anything tried, so use it. {sentence}."
     if versus := results.get("versus_full"):
         sentence += f", {versus['words']}"
-    if results["baselines"] and not any(block["frozen"] for block in blocks):
-        sentence = f"Full fine-tuning won on validation. {sentence}"
     return f"{sentence}."
 
 

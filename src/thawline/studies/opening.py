@@ -47,11 +47,11 @@ def cache_folder() -> Path:
 def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
     """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used."""
     request = folder.request()
-    request = replace(request, train=resolve(request.train))
     images = read_images(request.data)
     model = load_model(
         request.model, len(images.classes), weights=request.weights, image_size=request.images.image_size
     )
+    request = replace(request, train=resolve(request.train, model.module))
     pixels = build_pixels(
         images.paths,
         model.preprocessing,

@@ -18,6 +18,7 @@ from thawline.training.trainer import LabelledRows
 
 REFERENCE = "full"
 """The row that others are compared with."""
+SAME_PLAN = {"difference": 0.0, "interval95": (0.0, 0.0), "p_holm": 1.0, "words": "the same plan as full"}
 
 
 def row_summary(experiment: Experiment, row: Row) -> dict[str, Any]:
@@ -86,10 +87,16 @@ def versus_reference(experiment: Experiment, rows: Sequence[Row]) -> dict[str, d
     if experiment.test is None or REFERENCE not in scored:
         return {}
     labels = experiment.test.labels.numpy()
-    reference = scored.pop(REFERENCE).test_correctness(labels)
-    found = {name: significance.compare(row.test_correctness(labels), reference) for name, row in scored.items()}
+    full = scored.pop(REFERENCE)
+    same = {name: dict(SAME_PLAN) for name, row in scored.items() if row.plan == full.plan}
+    reference = full.test_correctness(labels)
+    found = {
+        name: significance.compare(row.test_correctness(labels), reference)
+        for name, row in scored.items()
+        if name not in same
+    }
     adjusted = significance.holm([one.p for one in found.values()])
-    return {
+    return same | {
         name: {
             "difference": one.difference,
             "interval95": one.interval95,

@@ -1,0 +1,100 @@
+"""A table of images: CSV or TSV with the columns path, label and, if wanted, split and group."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from thawline.errors import DataError
+
+MANIFEST_ENDINGS = (".csv", ".tsv")
+
+_ALIASES = {
+    "path": ("path", "file", "file_name", "filename", "file_path", "filepath", "image", "image_path", "image_name"),
+    "label": ("label", "class", "class_name", "category", "target"),
+    "split": ("split", "subset", "set", "fold"),
+    "group": ("group", "group_id"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a manifest, as text."""
+
+    where: str
+    """File and line, for errors."""
+    path: Path
+    """Absolute, or relative to the current folder: never to the manifest."""
+    label: str
+    split: str | None
+    group: str | None
+
+
+def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
+    """The rows and notes about columns that were not used.
+
+    Paths are relative to the manifest. A .csv may have commas or semicolons, the text must be UTF-8. Column names may
+    be those of `_ALIASES` in any case. Raises `DataError` with the line that cannot be used.
+    """
+    try:
+        text = manifest.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{str(manifest)!r} cannot be read ({error}); it must be a table in UTF-8.") from error
+    lines = _lines(manifest, text)
+    header = next(lines, (0, []))[1]
+    columns = _columns(manifest, header)
+    rows = [_row(manifest, number, cells, header, columns) for number, cells in lines if any(cells)]
+    unused = [name for position, name in enumerate(header) if position not in columns.values()]
+    return rows, [f"column(s) not used: {', '.join(map(repr, unused))}"] if unused else []
+
+
+def _lines(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number (of the row's last line, from 1) and cells."""
+    first = text.split("\n", 1)[0]
+    semicolons = first.count(";") > first.count(",")
+    delimiter = "\t" if manifest.suffix.lower() == ".tsv" else ";" if semicolons else ","
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        for cells in reader:
+            yield reader.line_num, cells
+    except csv.Error as error:
+        raise DataError(f"{str(manifest)!r}, line {reader.line_num}: not a proper table ({error}).") from error
+
+
+def _columns(manifest: Path, header: Sequence[str]) -> dict[str, int]:
+    """Meaning -> position."""
+    names = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in header]
+    columns = {}
+    for meaning, aliases in _ALIASES.items():
+        found = [position for position, name in enumerate(names) if name in aliases]
+        if len(found) > 1:
+            both = " and ".join(repr(header[position]) for position in found)
+            raise DataError(f"{str(manifest)!r}: the columns {both} both mean the {meaning}; keep one of them.")
+        if found:
+            columns[meaning] = found[0]
+        elif meaning in ("path", "label"):
+            raise DataError(
+                f"{str(manifest)!r} has no column for the {meaning}: its first line must name one of "
+                f"{', '.join(aliases)}; it has {', '.join(map(repr, header)) or 'nothing'}."
+            )
+    return columns
+
+
+def _row(manifest: Path, number: int, cells: Sequence[str], header: Sequence[str], columns: dict[str, int]) -> Row:
+    where = f"{str(manifest)!r}, line {number},"
+    if len(cells) != len(header):
+        raise DataError(f"{where} has {len(cells)} cells, but the first line has {len(header)}.")
+    values = {meaning: cells[position].strip() for meaning, position in columns.items()}
+    for meaning in ("path", "label"):
+        if not values[meaning]:
+            raise DataError(f"{where} has no {meaning}.")
+    return Row(
+        where,
+        manifest.parent / cells[columns["path"]],
+        unicodedata.normalize("NFC", values["label"]),
+        values.get("split") or None,
+        values.get("group") or None,
+    )

@@ -1,0 +1,36 @@
+"""`auto` is settled by rules, not by timings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from thawline.config import TrainConfig
+from thawline.errors import OptionError
+from thawline.training.device import resolve
+
+DENSE = nn.Conv2d(4, 4, 3)
+DEPTHWISE = nn.Conv2d(4, 4, 3, groups=4)
+
+
+@pytest.mark.parametrize(
+    ("network", "native", "expected"), [(DENSE, True, "bf16"), (DEPTHWISE, True, "fp32"), (DENSE, False, "fp32")]
+)
+def test_bf16_on_a_cpu_where_it_pays(
+    network: nn.Module, native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native}, raising=False)
+    assert resolve(TrainConfig(device="cpu", threads=1), network).precision == expected
+
+
+def test_what_the_user_says_stands() -> None:
+    resolved = resolve(TrainConfig(device="cpu", threads=1, precision="fp32"), DENSE)
+    assert (resolved.precision, resolved.device, resolved.threads) == ("fp32", "cpu", 1)
+    assert torch.get_num_threads() == 1
+
+
+def test_a_device_that_is_not_there() -> None:
+    missing = "cuda" if not torch.cuda.is_available() else "mps"
+    with pytest.raises(OptionError, match="not available"):
+        resolve(TrainConfig(device=missing, threads=1), DENSE)
