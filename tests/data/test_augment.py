@@ -3,11 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from thawline.data.augment import LARGEST_ANGLE, LARGEST_SHIFT, Augmenter, matrices, resample
+from thawline.config import Preprocessing
+from thawline.data.augment import COLUMNS, RANGES, Augmenter, Kind, matrices, recolour, resample
 
-IDENTITY = np.array([[1.0, 0.0, 0.0, 0.0]])
+IDENTITY = np.array([[1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
+
+
+def _draw(**values: float) -> np.ndarray:
+    """One draw that is the identity but for the named columns."""
+    draw = IDENTITY.copy()
+    for name, value in values.items():
+        draw[:, COLUMNS.index(name)] = value
+    return draw
 
 
 @pytest.fixture
@@ -28,12 +38,13 @@ def test_every_image_is_changed_in_its_own_way() -> None:
     assert len({image.numpy().tobytes() for image in out}) == 16
 
 
+@pytest.mark.parametrize("kind", ["mild", "strong"])
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_pixels_do_not_depend_on_the_batch(channels_last: bool) -> None:
+def test_pixels_do_not_depend_on_the_batch(channels_last: bool, kind: Kind) -> None:
     images = torch.rand(40, 3, 96, 96)
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
-    augmenter = Augmenter(40, views=0, seed=0)
+    augmenter = Augmenter(40, views=0, seed=0, kind=kind)
     whole = augmenter.apply(images, np.arange(40), 2)
     for rows in (np.array([7]), np.array([39, 7, 0]), np.arange(40)[::-1].copy(), np.arange(33)):
         assert torch.equal(augmenter.apply(images[rows], rows, 2), whole[rows])
@@ -48,13 +59,27 @@ def test_views_repeat_and_differ(batch: Tensor) -> None:
     assert not torch.equal(first[0], first[1])
 
 
-def test_draws_stay_in_their_ranges_and_fill_them() -> None:
-    mirror, angle, *shifts = Augmenter(20_000, views=0, seed=0).draws(0).T
+def test_mild_draws_stay_in_their_ranges_and_fill_them() -> None:
+    mirror, angle, width, height, *shifts = Augmenter(20_000, views=0, seed=0).draws(0)[:, :6].T
     assert set(mirror) == {-1.0, 1.0}
     assert abs(mirror.mean()) < 0.03
-    for values, limit in [(angle, np.radians(LARGEST_ANGLE)), *((shift, LARGEST_SHIFT) for shift in shifts)]:
+    assert set(width) == set(height) == {1.0}
+    for values, limit in [(angle, np.radians(10)), *((shift, 1 / 8) for shift in shifts)]:
         assert 0.99 * limit < np.abs(values).max() <= limit
         assert abs(values.mean()) < 0.02 * limit
+
+
+def test_strong_crops_lie_inside_the_image() -> None:
+    draws = Augmenter(20_000, views=0, seed=0, kind="strong").draws(0)
+    _, _, width, height, shift_x, shift_y, *factors = draws.T
+    assert 0.49 < (width * height).min() < 0.52
+    assert (width * height).max() <= 1
+    assert (np.abs(shift_x) + width / 2).max() <= 0.5 + 1e-9
+    assert (np.abs(shift_y) + height / 2).max() <= 0.5 + 1e-9
+    assert (width / height).max() <= RANGES["strong"].aspect + 1e-9
+    for factor in factors:
+        assert 0.8 <= factor.min() < 0.81
+        assert 1.19 < factor.max() <= 1.2
 
 
 def test_identity_leaves_the_input_as_it_is(batch: Tensor) -> None:
@@ -66,12 +91,12 @@ def test_identity_leaves_the_input_as_it_is(batch: Tensor) -> None:
 
 def test_mirror_shift_and_rotation_are_what_they_say() -> None:
     image = torch.rand(1, 3, 16, 16)
-    mirrored = resample(image, matrices(np.array([[-1.0, 0.0, 0.0, 0.0]])))
+    mirrored = resample(image, matrices(_draw(mirror=-1)))
     assert torch.allclose(mirrored, image.flip(3), atol=1e-5)
-    shifted = resample(image, matrices(np.array([[1.0, 0.0, 2 / 16, 0.0]])))
+    shifted = resample(image, matrices(_draw(shift_x=2 / 16)))
     assert torch.allclose(shifted[..., :-2], image[..., 2:], atol=1e-5)
     assert torch.allclose(shifted[..., -2:], image[..., -2:].flip(3), atol=1e-5)  # the border is reflected
-    turned = resample(image, matrices(np.array([[1.0, np.pi / 2, 0.0, 0.0]])))
+    turned = resample(image, matrices(_draw(angle=np.pi / 2)))
     assert torch.allclose(turned, image.rot90(1, (2, 3)), atol=1e-4) or torch.allclose(
         turned, image.rot90(-1, (2, 3)), atol=1e-4
     )
@@ -82,3 +107,31 @@ def test_bytes_come_back_as_floats_of_the_same_scale() -> None:
     out = Augmenter(2, views=0, seed=0).apply(image, np.arange(2), 0)
     assert out.dtype == torch.float32
     assert torch.allclose(out, torch.tensor(200.0))
+
+
+def test_a_crop_is_enlarged() -> None:
+    image = torch.rand(1, 3, 16, 16)
+    cropped = resample(image, matrices(_draw(width=0.5, height=0.5, shift_x=0.25, shift_y=-0.25)))
+    expected = F.interpolate(image[..., :8, 8:], size=16, mode="bilinear", align_corners=False)
+    assert torch.allclose(cropped[..., 1:-2, 2:-1], expected[..., 1:-2, 2:-1], atol=1e-5)  # but for the crop's border
+
+
+def test_colours_change_in_pixel_space_whatever_the_normalisation(preprocessing: Preprocessing) -> None:
+    pixels = torch.rand(4, 3, 8, 8)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    factors = np.array([[1.2, 0.8, 1.1]]).repeat(4, axis=0)
+    plain = recolour(pixels, factors, (0, 0, 0), (1, 1, 1))
+    normalised = recolour((pixels - mean) / std, factors, preprocessing.mean, preprocessing.std)
+    assert torch.allclose(normalised * std + mean, plain, atol=1e-5)
+    assert plain.min() >= 0
+    assert plain.max() <= 1
+
+
+def test_single_colour_changes_are_what_they_say() -> None:
+    pixels = torch.rand(1, 3, 8, 8) / 2
+    one, zero = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+    assert torch.allclose(recolour(pixels, np.array([[1.0, 1.0, 1.0]]), zero, one), pixels, atol=1e-6)
+    assert torch.allclose(recolour(pixels, np.array([[1.5, 1.0, 1.0]]), zero, one), pixels * 1.5, atol=1e-6)
+    assert torch.allclose(recolour(pixels, np.array([[1.0, 0.0, 1.0]]), zero, one), torch.tensor(0.5), atol=1e-6)
+    gray = recolour(pixels, np.array([[1.0, 1.0, 0.0]]), zero, one)
+    assert torch.allclose(gray[:, 0], gray[:, 1], atol=1e-6)

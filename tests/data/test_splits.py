@@ -10,8 +10,9 @@ import pytest
 
 from thawline.config import DataConfig
 from thawline.data.check import check
+from thawline.data.groups import copies_of_one_image
 from thawline.data.sources import ImageSet, Item, Split, image_set, read_images
-from thawline.data.splits import Splits, copies_of_one_image, draw_splits, read_splits, write_splits
+from thawline.data.splits import Splits, draw_splits, read_splits, write_splits
 from thawline.errors import DataError
 
 if TYPE_CHECKING:

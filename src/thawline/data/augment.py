@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FLIP_PROBABILITY = 0.5
-LARGEST_ANGLE = 10.0
-"""Degrees, to either side."""
-LARGEST_SHIFT = 1 / 8
-"""Share of the image's side, in all directions: a random crop out of the image with a reflected border."""
+from thawline.config import Preprocessing
+
+Kind = Literal["mild", "strong"]
+
+COLUMNS = ("mirror", "angle", "width", "height", "shift_x", "shift_y", "brightness", "contrast", "saturation")
+"""What is drawn for each image: -1 = flipped; radians; size and centre of the crop in sides; factors."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """How far a kind of augmentation goes. Every image is flipped with probability 1/2."""
+
+    angle: float
+    """Largest rotation to either side, in degrees."""
+    shift: float
+    """Largest shift out of the image, in sides; the border is reflected: a random crop of the padded image."""
+    area: float
+    """Smallest share of the image's area that is cropped and resized; 1 = no resizing."""
+    aspect: float
+    """Largest ratio of the crop's width and height, either way; 1 = square."""
+    colour: float
+    """Largest relative change of brightness, of contrast and of saturation."""
+
+
+RANGES: dict[Kind, Ranges] = {
+    "mild": Ranges(angle=10, shift=1 / 8, area=1, aspect=1, colour=0),
+    "strong": Ranges(angle=10, shift=0, area=0.5, aspect=4 / 3, colour=0.2),
+}
+"""After the study on FER2013 (mild) and DeepWeeds (strong), which names the operations; the numbers are ours."""
 
 
 class Augmenter:
-    """Augmented views of `count` images: random crop, horizontal flip and small rotation, different for each image.
+    """Augmented views of `count` images, different for each image.
 
     What happens to image i in view v depends on (seed, v, i) only: not on the batch it is in, nor on how often or in
     which order views are asked for.
     """
 
-    def __init__(self, count: int, *, views: int, seed: int) -> None:
-        """`views` = 0 draws anew in every epoch; `seed` must be 0 or more."""
+    def __init__(
+        self, count: int, *, views: int, seed: int, kind: Kind = "mild", preprocessing: Preprocessing | None = None
+    ) -> None:
+        """`views` = 0 draws anew in every epoch. `preprocessing` says how the batches are normalised, for colours.
+
+        Without it, batches are on a scale of 0 to 1.
+        """
         self.count = count
         self.views = views
         self.seed = seed
+        self.ranges = RANGES[kind]
+        self.mean = preprocessing.mean if preprocessing else (0.0, 0.0, 0.0)
+        self.std = preprocessing.std if preprocessing else (1.0, 1.0, 1.0)
         self._drawn: tuple[int, np.ndarray] | None = None
 
     def view_at(self, epoch: int) -> int:
@@ -33,29 +69,46 @@ class Augmenter:
         return epoch % self.views if self.views else epoch
 
     def draws(self, view: int) -> np.ndarray:
-        """[count, 4] float64: mirror (-1 = flipped), angle in radians, horizontal and vertical shift in sides."""
+        """[count, 9] float64, the columns of `COLUMNS`."""
         if self._drawn is None or self._drawn[0] != view:
-            uniform = np.random.default_rng([self.seed, view]).random((self.count, 4))
-            mirror = np.where(uniform[:, 0] < FLIP_PROBABILITY, -1.0, 1.0)
-            angle = (2 * uniform[:, 1] - 1) * np.radians(LARGEST_ANGLE)
-            shift = (2 * uniform[:, 2:] - 1) * LARGEST_SHIFT
-            self._drawn = view, np.column_stack([mirror, angle, shift])
+            uniform = np.random.default_rng([self.seed, view]).random((self.count, len(COLUMNS)))
+            self._drawn = view, _scaled(uniform, self.ranges)
         return self._drawn[1]
 
     def apply(self, batch: Tensor, rows: np.ndarray, view: int) -> Tensor:
-        """`batch` [B, C, H, W] (H = W, any scale, channels last or not) -> float32 of the same shape and layout.
+        """`batch` [B, 3, H, W] (H = W, channels last or not) -> float32 of the same shape, scale and layout.
 
         `rows` [B] says which of the images they are.
         """
-        return resample(batch, matrices(self.draws(view)[rows]))
+        draws = self.draws(view)[rows]
+        moved = resample(batch, matrices(draws))
+        if self.ranges.colour == 0:
+            return moved
+        return recolour(moved, draws[:, -3:], self.mean, self.std)
+
+
+def _scaled(uniform: np.ndarray, ranges: Ranges) -> np.ndarray:
+    """From [count, 9] numbers in 0 to 1 to what `COLUMNS` says."""
+    mirror = np.where(uniform[:, 0] < 0.5, -1.0, 1.0)
+    signed = 2 * uniform - 1
+    angle = signed[:, 1] * math.radians(ranges.angle)
+    area = ranges.area + (1 - ranges.area) * uniform[:, 2]
+    aspect = ranges.aspect ** signed[:, 3]
+    width, height = np.minimum(1, np.sqrt(area * aspect)), np.minimum(1, np.sqrt(area / aspect))
+    shift_x = signed[:, 4] * (ranges.shift + (1 - width) / 2)
+    shift_y = signed[:, 5] * (ranges.shift + (1 - height) / 2)
+    return np.column_stack([mirror, angle, width, height, shift_x, shift_y, 1 + ranges.colour * signed[:, 6:]])
 
 
 def matrices(draws: np.ndarray) -> np.ndarray:
     """[B, 2, 3] maps from output to input coordinates (-1 to 1), as in `torch.nn.functional.affine_grid`."""
-    mirror, angle, shift_x, shift_y = draws.T
+    mirror, angle, width, height, shift_x, shift_y = draws[:, :6].T
     cosine, sine = np.cos(angle), np.sin(angle)
     # An image is 2 units wide, hence twice the shift.
-    rows = [[mirror * cosine, -sine, 2 * shift_x], [mirror * sine, cosine, 2 * shift_y]]
+    rows = [
+        [mirror * width * cosine, -height * sine, 2 * shift_x],
+        [mirror * width * sine, height * cosine, 2 * shift_y],
+    ]
     return np.moveaxis(np.array(rows, np.float32), -1, 0)
 
 
@@ -67,6 +120,21 @@ def resample(batch: Tensor, transforms: np.ndarray) -> Tensor:
         moved = F.grid_sample(batch, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     channels_last = batch.is_contiguous(memory_format=torch.channels_last)
     return moved.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def recolour(batch: Tensor, factors: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Change brightness, contrast and saturation of normalised [B, 3, H, W] by `factors` [B, 3].
+
+    Contrast turns around middle gray, not the image's mean: the rounding of a mean may depend on the batch.
+    """
+    deviation, centre = (torch.tensor(values, device=batch.device).view(3, 1, 1) for values in (std, mean))
+    scaled = torch.from_numpy(factors.astype(np.float32)).to(batch.device)
+    brightness, contrast, saturation = (scaled[:, column].view(-1, 1, 1, 1) for column in range(3))
+    pixels = (batch * deviation + centre) * brightness
+    pixels = (pixels - 0.5) * contrast + 0.5
+    gray = 0.299 * pixels[:, :1] + 0.587 * pixels[:, 1:2] + 0.114 * pixels[:, 2:]
+    pixels = gray + (pixels - gray) * saturation
+    return pixels.clamp_(0, 1).sub_(centre).div_(deviation)
 
 
 def _grid(transforms: Tensor, height: int, width: int) -> Tensor:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from thawline.data.groups import copies_of_one_image
 from thawline.data.lookalikes import lookalikes
 from thawline.data.pixels import require_readable
 from thawline.data.sources import SPLITS, ImageSet
-from thawline.data.splits import copies_of_one_image
 from thawline.data.survey import Facts, Progress, survey
 
 FORMAT_VERSION = 1
@@ -92,6 +92,15 @@ class Check:
         return tuple(one for one in self.lookalikes if len(one.splits) > 1)
 
     @property
+    def leaking_groups(self) -> tuple[str, ...]:
+        """Groups with images in two or more of the given splits."""
+        splits: dict[str, set[str]] = defaultdict(set)
+        for item in self.images.items:
+            if item.group and item.split:
+                splits[item.group].add(item.split)
+        return tuple(group for group, names in splits.items() if len(names) > 1)
+
+    @property
     def oddities(self) -> dict[str, int]:
         """How many images need more than plain decoding; `decode.DECODING_RULE` says what is done with them."""
         return {name: count for name, test in _ODD.items() if (count := sum(map(test, self._readable)))}
@@ -108,21 +117,16 @@ class Check:
     def warnings(self) -> tuple[str, ...]:
         """What the user should look at, one line each, worst first."""
         small = [name for name, count in self.class_counts.items() if count < SMALL_CLASS]
-        lines = [
-            (len(self.unreadable), "{} image(s) cannot be read."),
-            (len(self.contradictions), "{} image(s) are there under two or more labels; all copies go to train."),
-            (
-                len(self.leaks),
-                "{} image(s) have exact copies in two splits; only the copy furthest from train is used.",
-            ),
-            (len(self.duplicates), "{} image(s) are there more than once, byte for byte."),
-            (
-                len(self.leaking_lookalikes),
-                "{} picture(s) are almost equal to one in another split.",
-            ),
-            (len(small), f"{{}} class(es) have fewer than {SMALL_CLASS} images: {', '.join(map(repr, small[:5]))}."),
-        ]
-        warnings = [text.format(count) for count, text in lines if count]
+        counted = {
+            "{} image(s) cannot be read.": self.unreadable,
+            "{} image(s) are there under two or more labels; all copies go to train.": self.contradictions,
+            "{} image(s) have exact copies in two splits; the copies nearer to train are left out.": self.leaks,
+            "{} group(s) have images in two splits: the scores will flatter.": self.leaking_groups,
+            "{} picture(s) are almost equal to one in another split.": self.leaking_lookalikes,
+            "{} image(s) are there more than once, byte for byte.": self.duplicates,
+            f"{{}} class(es) have fewer than {SMALL_CLASS} images: {', '.join(map(repr, small[:5]))}.": small,
+        }
+        warnings = [text.format(len(found)) for text, found in counted.items() if found]
         if self.imbalance >= IMBALANCE:
             warnings.append(f"The largest class has {self.imbalance:.0f} times as many images as the smallest.")
         return (*warnings, *self.images.notes)
@@ -143,6 +147,7 @@ class Check:
             "unreadable": [{"path": names[index], "reason": self.facts[index].error} for index in self.unreadable],
             "duplicates": [_named(one, names) for one in self.duplicates],
             "lookalikes": [_named(one, names) for one in self.lookalikes],
+            "leaking_groups": list(self.leaking_groups),
             "oddities": self.oddities,
             "formats": _counts(one.format for one in self._readable),
             "modes": _counts(one.mode for one in self._readable),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ MANIFEST_ENDINGS = (".csv", ".tsv")
 _ALIASES = {
     "path": ("path", "file", "file_name", "filename", "file_path", "filepath", "image", "image_path", "image_name"),
     "label": ("label", "class", "class_name", "category", "target"),
-    "split": ("split", "subset", "set", "fold"),
+    "split": ("split", "subset", "set"),
     "group": ("group", "group_id"),
 }
 
@@ -56,7 +57,7 @@ def _lines(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     first = text.split("\n", 1)[0]
     semicolons = first.count(";") > first.count(",")
     delimiter = "\t" if manifest.suffix.lower() == ".tsv" else ";" if semicolons else ","
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for cells in reader:
             yield reader.line_num, cells

@@ -6,7 +6,7 @@ import csv
 import io
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from thawline.config import DataConfig
+from thawline.data.groups import copies_of_one_image, draw_groups, kept_together
 from thawline.data.sources import SPLITS, ImageSet, Split
 from thawline.errors import DataError
 from thawline.records import write_text
@@ -52,7 +53,8 @@ def draw_splits(images: ImageSet, hashes: Sequence[str], config: DataConfig, *, 
 
     Nothing given, or train alone: 60/20/20. Train and test: val is a fifth of train. Train and val: no test, unless
     `config.test_share` takes one from train. Every class comes into every drawn split, and files with equal `hashes`
-    into one; where such files have different labels, all of them train. Given splits stay as they are, but a copy of
+    into one; where such files have different labels, all of them train. Images of one group come into one split too, as
+    evenly as whole groups allow. Given splits stay as they are, but a copy of
     a test image is left out of val and train, and a copy of a val image out of train.
     `skip` holds positions of images to leave out. Raises `DataError` if a class has too few images.
     """
@@ -124,46 +126,67 @@ def _drop_straddling(images: ImageSet, assignment: Assignment, hashes: Sequence[
     ]
 
 
-def copies_of_one_image(hashes: Sequence[str]) -> list[list[int]]:
-    """Positions of files with equal hashes, two or more each; an empty hash equals nothing."""
-    positions: dict[str, list[int]] = defaultdict(list)
-    for index, sha256 in enumerate(hashes):
-        positions[sha256].append(index)
-    return [same for sha256, same in positions.items() if sha256 and len(same) > 1]
-
-
 def _carve(
-    images: ImageSet,
-    assignment: Assignment,
-    hashes: Sequence[str],
-    shares: Sequence[tuple[Split, float]],
-    seed: int,
+    images: ImageSet, assignment: Assignment, hashes: Sequence[str], shares: Sequence[tuple[Split, float]], seed: int
 ) -> None:
     """Move a share of each class from train to other splits. Changes `assignment`."""
     if not shares:
         return
-    units = _units_by_class(images, assignment, hashes)
+    together = kept_together(hashes, [item.group for item in images.items])
+    movable = _movable(images, assignment, hashes, together)
+    if any(images.items[index].group for index in movable):
+        _carve_groups(images, assignment, together, movable, shares, seed)
+        return
+    units: dict[str, dict[int, list[int]]] = {label: defaultdict(list) for label in images.classes}
+    for index in movable:
+        units[images.items[index].label][int(together[index])].append(index)
     for label in images.classes:
-        for split, positions in _draw_class(label, units.get(label, []), shares, seed).items():
+        for split, positions in _draw_class(label, list(units[label].values()), shares, seed).items():
             for index in positions:
                 assignment[index] = split
 
 
-def _units_by_class(
-    images: ImageSet, assignment: Assignment, hashes: Sequence[str]
-) -> Mapping[str, list[tuple[int, ...]]]:
-    """Training images that may move, by class: copies move together, copies under several labels stay."""
-    copies = {index: tuple(same) for same in copies_of_one_image(hashes) for index in same}
-    units: dict[str, dict[tuple[int, ...], None]] = defaultdict(dict)
-    for index, split in enumerate(assignment):
-        same = tuple(one for one in copies.get(index, (index,)) if assignment[one] is not None)
-        if split == "train" and len({images.items[one].label for one in same}) == 1:
-            units[images.items[index].label][same] = None
-    return {label: list(of_class) for label, of_class in units.items()}
+def _movable(images: ImageSet, assignment: Assignment, hashes: Sequence[str], together: np.ndarray) -> list[int]:
+    """Training images that may leave train: not those that are, or belong to, one image under several labels."""
+    contradictions = [
+        same for same in copies_of_one_image(hashes) if len({images.items[index].label for index in same}) > 1
+    ]
+    stay = {int(together[index]) for same in contradictions for index in same}
+    return [index for index, split in enumerate(assignment) if split == "train" and int(together[index]) not in stay]
+
+
+def _carve_groups(
+    images: ImageSet,
+    assignment: Assignment,
+    together: np.ndarray,
+    movable: Sequence[int],
+    shares: Sequence[tuple[Split, float]],
+    seed: int,
+) -> None:
+    """`_carve` by whole groups. Changes `assignment`."""
+    rest, targets, total = np.array(movable), np.array(images.targets), len(movable)
+    for number, (split, share) in enumerate(shares):
+        chosen, missing = draw_groups(
+            targets[rest],
+            together[rest],
+            share * total / len(rest),
+            seed=seed,
+            still_to_draw=len(shares) - number - 1,
+        )
+        absent = [label for code, label in enumerate(images.classes) if code not in targets[rest]]
+        if missing or absent:
+            label = images.classes[missing[0]] if missing else absent[0]
+            raise DataError(
+                f"class {label!r} is in too few groups to be in train, {' and '.join(name for name, _ in shares)}, "
+                "each with groups of its own; add images of other groups, or give the splits yourself."
+            )
+        for index in rest[chosen]:
+            assignment[index] = split
+        rest = np.delete(rest, chosen)
 
 
 def _draw_class(
-    label: str, units: list[tuple[int, ...]], shares: Sequence[tuple[Split, float]], seed: int
+    label: str, units: list[list[int]], shares: Sequence[tuple[Split, float]], seed: int
 ) -> dict[Split, list[int]]:
     """Split -> positions of one class. The draw depends on the seed and the class alone, not on other classes."""
     if len(units) <= len(shares):

@@ -1,0 +1,28 @@
+"""Draw the answer of a finished `fit` run as the README shows it: python -m scripts.fit_picture RUN PICTURE.svg."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from thawline.console import print_fit
+from thawline.export.timm_folder import timm_snippet
+
+COLUMNS = 132
+
+
+def draw(run: Path, picture: Path) -> None:
+    """Print the run's results to a recorded terminal and save that as SVG."""
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    console = Console(record=True, width=COLUMNS, force_terminal=True, color_system="truecolor", file=io.StringIO())
+    snippet = timm_snippet(run / "model").replace(str(run.resolve()), "run")
+    print_fit(console, results, snippet)
+    picture.write_text(console.export_svg(title="thawline fit"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    draw(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,185 @@
+"""A training on random pixels: reproducible, best weights kept, frozen blocks proved, divergence reported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from thawline.config import TrainConfig
+from thawline.data.augment import Augmenter
+from thawline.errors import FrozenBlockMovedError, NonFiniteLossError
+from thawline.model.blocks import partition
+from thawline.model.load import LoadedModel, load_model
+from thawline.plan import Block, FineTunePlan
+from thawline.records import EpochRecord
+from thawline.training import trainer as module
+from thawline.training.trainer import LabelledRows, Trainer, TrainingData
+
+CONFIG = TrainConfig(epochs=3, batch_size=8, patience=0, device="cpu", precision="fp32", threads=1)
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return load_model("test_efficientnet", 2, weights="random", image_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def blocks(model: LoadedModel) -> tuple[Block, ...]:
+    return partition(model.module, "stage", SIZE)
+
+
+def data(augmenter: Augmenter | None = None) -> TrainingData:
+    pixels = np.random.default_rng(0).integers(0, 255, (30, SIZE, SIZE, 3), dtype=np.uint8)
+    labels = torch.arange(30) % 2
+    pixels[1::2, ..., 0] //= 2
+    return TrainingData(
+        pixels,
+        LabelledRows(np.arange(20), labels[:20]),
+        LabelledRows(np.arange(20, 30), labels[20:]),
+        augmenter,
+    )
+
+
+def plan_for(blocks: tuple[Block, ...], *, trained: int, rate: float = 1e-2) -> FineTunePlan:
+    return FineTunePlan.constant(blocks, {block.name: rate for block in blocks[-trained:]})
+
+
+def weights(model: LoadedModel) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    model: LoadedModel, blocks: tuple[Block, ...]
+) -> None:
+    trainer = Trainer(model, data(Augmenter(30, views=2, seed=0)), CONFIG)
+    plan = plan_for(blocks, trained=len(blocks))
+    found = []
+    for seed in (5, 6, 5):
+        torch.manual_seed(len(found))  # the global generator must not matter
+        trainer.train(plan, blocks, seed=seed)
+        found.append(weights(model))
+    assert equal(found[0], found[2])
+    assert not equal(found[0], found[1])
+
+
+def test_frozen_blocks_are_bit_identical_and_trained_ones_are_not(
+    model: LoadedModel, blocks: tuple[Block, ...]
+) -> None:
+    Trainer(model, data(), CONFIG).train(plan_for(blocks, trained=2), blocks, seed=0)
+    state = weights(model)
+    for block in blocks[:-1]:
+        same = all(torch.equal(state[name], model.pristine()[name]) for name in (*block.parameters, *block.buffers))
+        assert same == (block in blocks[:-2])
+
+
+def test_a_frozen_block_that_moved_ends_the_run(model: LoadedModel, blocks: tuple[Block, ...]) -> None:
+    trainer = Trainer(model, data(), CONFIG)
+    plan = plan_for(blocks, trained=1)
+    trainer.train(plan, blocks, seed=0)
+    with torch.no_grad():
+        next(model.module.parameters()).add_(1e-3)
+    with pytest.raises(FrozenBlockMovedError, match="bug in thawline"):
+        trainer.check_frozen(plan, blocks)
+
+
+def test_the_best_epoch_is_restored(
+    model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(model, data(), CONFIG)
+    accuracies = iter([0.5, 0.9, 0.9])
+    losses = iter([1.0, 0.5, 0.6])
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def validate(epoch: int, train_loss: float) -> EpochRecord:
+        kept.append(weights(model))
+        return EpochRecord(epoch, train_loss, next(losses), next(accuracies))
+
+    monkeypatch.setattr(trainer, "_validate", validate)
+    trained = trainer.train(plan_for(blocks, trained=3), blocks, seed=0)
+    assert trained.best_epoch == 1
+    assert equal(weights(model), kept[1])
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(0, 6), (2, 4), (9, 6)])
+def test_early_stopping(
+    patience: int, epochs: int, model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(model, data(), replace(CONFIG, epochs=6, patience=patience))
+    scores = iter([0.1, 0.5, 0.4, 0.4, 0.3, 0.2])
+    monkeypatch.setattr(trainer, "_validate", lambda epoch, loss: EpochRecord(epoch, loss, 1.0, next(scores)))
+    assert len(trainer.train(plan_for(blocks, trained=1), blocks, seed=0).epochs) == epochs
+
+
+def test_a_diverging_loss_says_what_to_do(model: LoadedModel, blocks: tuple[Block, ...]) -> None:
+    trainer = Trainer(model, data(), replace(CONFIG, optimizer="sgd"))
+    with pytest.raises(NonFiniteLossError, match="lower the learning rate"):
+        trainer.train(plan_for(blocks, trained=len(blocks), rate=1e30), blocks, seed=0)
+
+
+def test_stored_weights_give_the_same_probabilities(model: LoadedModel, blocks: tuple[Block, ...]) -> None:
+    trainer = Trainer(model, data(), CONFIG)
+    trained = trainer.train(plan_for(blocks, trained=2), blocks, seed=3)
+    rows = np.arange(30)
+    expected = trainer.probabilities(rows)
+    trainer.train(plan_for(blocks, trained=len(blocks)), blocks, seed=0)
+    trainer.load(trained.state, seed=3)
+    assert torch.equal(trainer.probabilities(rows), expected)
+
+
+def test_timing_a_step_leaves_no_trace(model: LoadedModel, blocks: tuple[Block, ...]) -> None:
+    trainer = Trainer(model, data(), CONFIG)
+    plan = plan_for(blocks, trained=len(blocks))
+    trainer.train(plan, blocks, seed=0)
+    expected = weights(model)
+    assert trainer.measure_step(plan, blocks) > 0
+    trainer.train(plan, blocks, seed=0)
+    assert equal(weights(model), expected)
+
+
+def test_every_image_is_seen_once_an_epoch_and_no_batch_has_one() -> None:
+    for count, size in ((20, 8), (17, 8), (16, 8), (5, 8), (9, 8)):
+        batches = module._batches(count, size, seed=0, epoch=1)
+        assert sorted(np.concatenate(batches)) == list(range(count))
+        assert min(map(len, batches)) > 1
+    assert not np.array_equal(module._batches(20, 8, 0, 0)[0], module._batches(20, 8, 0, 1)[0])
+    assert np.array_equal(module._batches(20, 8, 0, 1)[0], module._batches(20, 8, 0, 1)[0])
+
+
+def test_warm_up_rises_and_the_cosine_falls_to_nearly_zero() -> None:
+    factors = [module._rate_factor(step, 100, 0.1) for step in range(100)]
+    assert factors[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert 0 < factors[-1] < 0.001
+
+
+def test_validation_images_are_never_augmented(model: LoadedModel) -> None:
+    rows = np.arange(20, 30)
+    plain = Trainer(model, data(), CONFIG)
+    augmented = Trainer(model, data(Augmenter(30, views=2, seed=0)), CONFIG)
+    model.restore(0)
+    assert torch.equal(plain.probabilities(rows), augmented.probabilities(rows))
+    assert not torch.equal(plain._images(rows, epoch=0), augmented._images(rows, epoch=0))
+
+
+@pytest.mark.parametrize(
+    "change", [{"label_smoothing": 0.1}, {"clip_norm": 0.01}, {"precision": "bf16"}, {"optimizer": "rmsprop"}]
+)
+def test_every_option_changes_the_training_and_trains(
+    change: dict[str, object], model: LoadedModel, blocks: tuple[Block, ...]
+) -> None:
+    train = partial(Trainer.train, plan=plan_for(blocks, trained=2), blocks=blocks, seed=0)
+    plain = train(Trainer(model, data(), CONFIG))
+    changed = train(Trainer(model, data(), replace(CONFIG, **change)))  # type: ignore[arg-type]
+    assert [epoch.train_loss for epoch in plain.epochs] != [epoch.train_loss for epoch in changed.epochs]
+    assert changed.epochs[-1].train_loss < changed.epochs[0].train_loss
