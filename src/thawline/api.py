@@ -16,7 +16,11 @@ from thawline.config import (
     SearchConfig,
     TrainConfig,
 )
+from thawline.data.check import check as check_images
 from thawline.data.demo import demo_network, write_digits
+from thawline.data.groups import with_groups
+from thawline.data.remembered import survey_again
+from thawline.data.sources import read_images
 from thawline.errors import InputError, RunFolderError
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
@@ -29,7 +33,7 @@ from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
 from thawline.studies import serving
 from thawline.studies.forecast import forecast
-from thawline.studies.opening import open_experiment
+from thawline.studies.opening import cache_folder, open_experiment
 from thawline.studies.run_folder import RunFolder
 
 
@@ -128,6 +132,16 @@ def demo(out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]
     return run(request, folder / "run", listener)
 
 
+def check(data: str | Path, *, group_pattern: str | None = None, listener: Listener | None = None) -> Mapping[str, Any]:
+    """What is wrong with a data set: every file decoded in full, results remembered by size and time."""
+    images = read_images(str(data))
+    if group_pattern is not None:
+        images = with_groups(images, group_pattern)
+    progress = (listener or Listener()).decoding
+    facts = survey_again(images.paths, root=images.root, cache=cache_folder() / "facts", progress=progress)
+    return check_images(images, facts=facts).to_dict()
+
+
 def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> Mapping[str, Any]:
     """The blocks of a model and what they cost; builds the structure only, reads no weights."""
     built = build_on_meta(model, num_classes=1000, image_size=image_size)
@@ -172,6 +186,6 @@ def _work(folder: RunFolder, listener: Listener) -> Mapping[str, Any]:
     opened = open_experiment(folder, listener)
     experiment = opened.experiment
     expected = forecast(experiment, experiment.request.strategies)
-    listener.forecast(expected.seconds, expected.units, expected.trainings)
+    listener.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
     study = fit_study.fit if experiment.request.verb == "fit" else compare_study.compare
     return study(experiment, opened.facts, opened.paths)

@@ -70,7 +70,16 @@ class RunOptions:
         _train.label_smoothing
     )
     clip_norm: Annotated[float | None, Option(help="Largest 2-norm of the gradient; default: no clipping.")] = None
-    augment: Annotated[str, Option(help="none, or mild: random crop, flip, small rotation.")] = _images.augment
+    limit: Annotated[int | None, Option(help="Use a stratified draw of this many images; default: all.")] = None
+    group_pattern: Annotated[
+        str | None, Option(help="Regex over paths; images with the same first bracket (patient, camera) share a split.")
+    ] = None
+    on_bad: Annotated[str, Option(help="Unreadable images: error, or skip (listed, left out).")] = _images.on_bad
+    balance: Annotated[str, Option(help="For unequal classes: none, loss (weights) or sampler.")] = _train.balance
+    metric: Annotated[str, Option(help="Selects on val: accuracy or macro_f1.")] = _train.metric
+    augment: Annotated[
+        str, Option(help="none; mild: random crop, flip, small rotation; strong: also resized crop and colour jitter.")
+    ] = _images.augment
     views: Annotated[int, Option(help="Pre-drawn augmented views per image; 0 = new ones every epoch.")] = _images.views
     test_share: Annotated[
         float | None, Option(help="Share carved off train as test, where the folder brings only train and val.")
@@ -181,6 +190,32 @@ def demo(
     with _interruptible(out / "run"), _listener(as_json) as listener:
         results = api.demo(out, listener)
     _show(results, out / "run", as_json)
+
+
+@app.command()
+def check(
+    data: Data,
+    out: Annotated[Path | None, Option(help="Also write everything found to this JSON file.")] = None,
+    group_pattern: Annotated[
+        str | None, Option(help="Regex over paths; images with the same first bracket belong together.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find what is wrong with a data set.
+
+    Unreadable files, copies, one image under two labels or in two splits, look-alikes, tiny or unequal classes.
+    """
+    from thawline import api
+    from thawline.records import write_json
+
+    with _listener(as_json) as listener:
+        found = api.check(data, group_pattern=group_pattern, listener=listener)
+    if out is not None:
+        write_json(out, found)
+    if as_json:
+        _print_json(found)
+    else:
+        console.print_check(_console(), found)
 
 
 @app.command("inspect")

@@ -12,7 +12,10 @@ from thawline.plan import GRANULARITIES, Granularity
 Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
 Precision = Literal["auto", "fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Augment = Literal["none", "mild"]
+Augment = Literal["none", "mild", "strong"]
+Balance = Literal["none", "loss", "sampler"]
+Metric = Literal["accuracy", "macro_f1"]
+OnBad = Literal["error", "skip"]
 
 DEFAULT_MODEL = "mobilenetv3_large_100"
 DEFAULT_ROWS = ("linear_probe", "last_blocks", "full", "full_10x_head")
@@ -51,6 +54,11 @@ class TrainConfig:
     """Epochs without a better validation score before a training stops; 0 = never stop early."""
     warmup_share: float = 0.05
     """Share of all steps over which the rates rise linearly from 0, before the cosine takes them back to 0."""
+    balance: Balance = "none"
+    """For classes of unequal size: loss = weigh each class by its effective number of images (Cui et al. 2019, beta
+    0.999), sampler = draw every class equally often."""
+    metric: Metric = "accuracy"
+    """Validation score that picks the epoch, the rate and the plan."""
     label_smoothing: float = 0.0
     """Probability mass taken from the true class in the training loss."""
     clip_norm: float | None = None
@@ -71,6 +79,8 @@ class TrainConfig:
         _require(0 <= self.warmup_share < 1, "warmup-share", "at least 0 and below 1", self.warmup_share)
         _require(0 <= self.label_smoothing < 1, "label-smoothing", "at least 0 and below 1", self.label_smoothing)
         _require(self.clip_norm is None or self.clip_norm > 0, "clip-norm", "above 0", self.clip_norm)
+        _require_choice("balance", Balance, self.balance)
+        _require_choice("metric", Metric, self.metric)
         _require_choice("precision", Precision, self.precision)
         _require_choice("device", Device, self.device)
         _require(self.threads >= 0, "threads", "0 (physical cores) or more", self.threads)
@@ -83,13 +93,20 @@ class DataConfig:
     image_size: int | None = None
     """Side of the square that the network sees, in pixels; None = the model's own."""
     augment: Augment = "mild"
-    """none, or mild: random crop (up to 1/8 of the side), horizontal flip, rotation up to 10 degrees. Training only."""
+    """Of training images only. mild: random crop (up to 1/8 of the side), flip, rotation up to 10 degrees; strong:
+    random resized crop (half the area or more), flip, rotation, colour jitter of 0.2."""
     views: int = 4
     """Pre-drawn augmented views per image, taken in turn by epoch; 0 = a new draw in every epoch."""
     test_share: float | None = None
     """Share carved off train as test where the folder brings train and val only; None = no test figures then."""
+    limit: int | None = None
+    """Use a stratified draw of this many images; None = all."""
+    group_pattern: str | None = None
+    """Regular expression over paths; images with the same first bracket (patient, camera, video) stay in one split."""
+    on_bad: OnBad = "error"
+    """What an unreadable image does: end the run before training, or be listed and left out."""
     seed: int = 0
-    """Draws the splits and the views."""
+    """Draws the splits, the views and the images of `limit`."""
 
     def __post_init__(self) -> None:
         size = self.image_size
@@ -98,6 +115,8 @@ class DataConfig:
         _require(self.views >= 0, "views", "0 (a new draw every epoch) or more", self.views)
         share = self.test_share
         _require(share is None or 0 < share < 1, "test-share", "above 0 and below 1", share)
+        _require(self.limit is None or self.limit >= 1, "limit", "at least 1 image", self.limit)
+        _require_choice("on-bad", OnBad, self.on_bad)
         _require(self.seed >= 0, "seed", "0 or more", self.seed)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
@@ -17,6 +18,8 @@ from thawline.records import EpochRecord, TrainingRecord
 from thawline.report import summary
 
 FROZEN = "❄"
+SHOWN = 20
+"""Groups of files listed on screen at most."""
 _SCALE = ("#5b8fc7", "#7aa6a1", "#c9b458", "#e8953a", "#d9480f")
 """Learning rates from 1e-5 to 1e-1, a colour per decade."""
 
@@ -57,13 +60,14 @@ class ConsoleListener(Listener):
         """A bar while pixels are made."""
         self._show("decoding images", done, total, f"{done:,} of {total:,}")
 
-    def forecast(self, seconds: float, units: float, trainings: int) -> None:
+    def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
         """Say how long it will take, at most."""
         self._expected_seconds, self._expected_trainings = seconds, trainings
         self._started = time.monotonic()
         self.note(
             f"Forecast: about {summary.duration(seconds)} here at most: "
-            f"{trainings} trainings, {units:.1f} full fine-tunings' worth of work."
+            f"{trainings} training(s), {units:.1f} full fine-tunings' worth of work, "
+            f"{memory_bytes / 2**20:,.0f} MiB for a step."
         )
 
     def training_started(self, record: TrainingRecord) -> None:
@@ -187,6 +191,49 @@ def print_blocks(console: Console, inspected: Mapping[str, Any]) -> None:
         style="dim",
         highlight=False,
     )
+
+
+def print_check(console: Console, found: Mapping[str, Any]) -> None:
+    """The answer of `check`: what to look at first, then the files it is about."""
+    counts = found["classes"]
+    low, high = min(counts.values()), max(counts.values())
+    each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    console.print(
+        f"{found['root']}: {found['images']:,} images in {len(counts)} classes, {each} in each",
+        style="bold",
+        highlight=False,
+        markup=False,
+    )
+    facts = {**found["formats"], **found["oddities"]}
+    console.print(", ".join(f"{name} {count:,}" for name, count in facts.items() if count), highlight=False)
+    _print_sizes(console, found["sizes"])
+    for text in found["warnings"] or ["Nothing to complain of."]:
+        console.print(f"  {text}", highlight=False, markup=False)
+    _print_alike(console, "The same file under different labels", found["duplicates"], contradicting=True)
+    _print_alike(console, "The same file twice", found["duplicates"], contradicting=False)
+    _print_alike(console, "Nearly the same picture under different labels", found["lookalikes"], contradicting=True)
+    _print_unreadable(console, found["unreadable"])
+    ignored = Counter(one["reason"] for one in found["ignored"])
+    for reason, count in ignored.most_common():
+        console.print(f"ignored: {count:,} file(s): {reason}", highlight=False, markup=False)
+
+
+def _print_sizes(console: Console, sizes: Mapping[str, Any]) -> None:
+    if sizes["different"]:
+        (low_width, low_height), (width, height) = sizes["smallest"], sizes["largest"]
+        span = f"{width} x {height}" if sizes["different"] == 1 else f"{low_width} x {low_height} to {width} x {height}"
+        console.print(f"{sizes['different']} different size(s), {span} pixels", highlight=False)
+
+
+def _print_alike(console: Console, title: str, groups: Sequence[Mapping[str, Any]], *, contradicting: bool) -> None:
+    chosen = [one for one in groups if (len(one["labels"]) > 1) == contradicting]
+    if not chosen:
+        return
+    console.print(f"\n{title} ({len(chosen)})", style="bold", highlight=False)
+    for one in chosen[:SHOWN]:
+        console.print(f"  {'  =  '.join(one['paths'])}", highlight=False, markup=False, soft_wrap=True)
+    if len(chosen) > SHOWN:
+        console.print(f"  and {len(chosen) - SHOWN} more: --out FILE or --json lists them all", highlight=False)
 
 
 def print_scores(console: Console, scores: Mapping[str, Any]) -> None:

@@ -14,8 +14,8 @@ class Listener:
     def decoding(self, done: int, total: int) -> None:
         """Images decoded so far."""
 
-    def forecast(self, seconds: float, units: float, trainings: int) -> None:
-        """Before training: expected wall time in seconds, units of work and number of trainings still to do."""
+    def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
+        """Before training: wall time in seconds, units of work, trainings and bytes of one step, at most."""
 
     def training_started(self, record: TrainingRecord) -> None:
         """A training begins; the record has no epochs yet."""

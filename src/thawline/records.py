@@ -37,6 +37,8 @@ class EpochRecord:
     """Mean negative log-likelihood, in nats."""
     val_accuracy: float
     """0 to 1."""
+    val_score: float
+    """The metric that selects, 0 to 1: the accuracy, unless the user asked for another."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class TrainingRecord:
 
     @property
     def score(self) -> tuple[float, float]:
-        """Higher is better: validation accuracy, then (ties) negative validation loss; a failed training comes last."""
-        return (-1.0, 0.0) if self.best is None else (self.best.val_accuracy, -self.best.val_loss)
+        """Higher is better: validation score, then (ties) negative validation loss; a failed training comes last."""
+        return (-1.0, 0.0) if self.best is None else (self.best.val_score, -self.best.val_loss)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -103,7 +105,7 @@ def digest(records: Iterable[TrainingRecord]) -> str:
                 record.learning_rate,
                 record.plan["phases"],
                 record.seed,
-                [[epoch.train_loss, epoch.val_loss, epoch.val_accuracy] for epoch in record.epochs],
+                [[epoch.train_loss, epoch.val_loss, epoch.val_accuracy, epoch.val_score] for epoch in record.epochs],
                 record.work,
             ],
             sort_keys=True,

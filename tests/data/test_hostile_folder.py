@@ -17,6 +17,7 @@ from thawline.data.check import check
 from thawline.data.pixels import build_pixels
 from thawline.data.sources import read_images
 from thawline.data.splits import draw_splits, read_splits, write_splits
+from thawline.records import write_json
 
 COLOURS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
 
@@ -178,8 +179,10 @@ def test_every_file_is_used_or_listed_with_its_reason(
 def test_what_comes_of_it_can_be_written_and_read(hostile: Path, tmp_path: Path) -> None:
     images = read_images(hostile)
     found = check(images)
-    written = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    write_json(tmp_path / "check.json", found.to_dict())
+    written = json.loads((tmp_path / "check.json").read_text(encoding="utf-8"))
     assert len(written["unreadable"]) == len(UNREADABLE)
+    assert len(written["ignored"]) == len(images.ignored)
     splits = draw_splits(images, found.hashes, DataConfig(), skip=found.unreadable)
     write_splits(tmp_path / "splits.csv", images, splits)
     assert read_splits(tmp_path / "splits.csv", images) == splits

@@ -157,3 +157,34 @@ def test_the_cache_is_bounded(files: list[Path], tmp_path: Path, preprocessing: 
     assert [store.path.exists() for store in stores] == [False, True, True]
     alone = build_pixels(files, replace(preprocessing, image_size=19), cache=cache, limit_bytes=0)
     assert [entry.name for entry in cache.iterdir()] == [alone.key]
+
+
+def _plain(path: Path, preprocessing: Preprocessing) -> Tensor:
+    """What a loop around timm feeds its network, without our decoder."""
+    return timm_transform(preprocessing)(Image.open(path).convert("RGB"))
+
+
+def test_rotated_photographs_are_upright_where_plain_timm_leaves_them_lying(
+    tmp_path: Path, preprocessing: Preprocessing, picture: Picture
+) -> None:
+    upright, exif = picture(0, 60, 40), Image.Exif()
+    exif[0x0112] = 6
+    upright.save(tmp_path / "upright.png")
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
+    paths = [tmp_path / "upright.png", tmp_path / "lying.png"]
+    store = build_pixels(paths, preprocessing, cache=tmp_path / "cache")
+    assert np.array_equal(store.array[0], store.array[1])
+    assert not torch.equal(_plain(paths[0], preprocessing), _plain(paths[1], preprocessing))
+
+
+def test_sixteen_bit_images_keep_their_grays_where_plain_timm_clips_them(
+    tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    gray = np.linspace(0, 255, 32 * 32).reshape(32, 32)
+    Image.fromarray(gray.round().astype(np.uint8)).save(tmp_path / "8.png")
+    Image.fromarray((gray * 257).round().astype(np.uint16)).save(tmp_path / "16.png")
+    paths = [tmp_path / "8.png", tmp_path / "16.png"]
+    store = build_pixels(paths, preprocessing, cache=tmp_path / "cache")
+    assert np.abs(store.array[0].astype(int) - store.array[1]).max() <= 1
+    plain = [_plain(path, preprocessing) for path in paths]
+    assert (plain[0] - plain[1]).abs().max() > 1

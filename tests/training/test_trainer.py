@@ -11,7 +11,7 @@ import torch
 
 from thawline.config import TrainConfig
 from thawline.data.augment import Augmenter
-from thawline.errors import FrozenBlockMovedError, NonFiniteLossError
+from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, RunError
 from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel, load_model
 from thawline.plan import Block, FineTunePlan
@@ -35,8 +35,8 @@ def blocks(model: LoadedModel) -> tuple[Block, ...]:
 
 def data(augmenter: Augmenter | None = None) -> TrainingData:
     pixels = np.random.default_rng(0).integers(0, 255, (30, SIZE, SIZE, 3), dtype=np.uint8)
-    labels = torch.arange(30) % 2
-    pixels[1::2, ..., 0] //= 2
+    labels = (torch.arange(30) % 3 == 0).long()
+    pixels[::3, ..., 0] //= 2
     return TrainingData(
         pixels,
         LabelledRows(np.arange(20), labels[:20]),
@@ -101,7 +101,7 @@ def test_the_best_epoch_is_restored(
 
     def validate(epoch: int, train_loss: float) -> EpochRecord:
         kept.append(weights(model))
-        return EpochRecord(epoch, train_loss, next(losses), next(accuracies))
+        return EpochRecord(epoch, train_loss, next(losses), 0.0, next(accuracies))
 
     monkeypatch.setattr(trainer, "_validate", validate)
     trained = trainer.train(plan_for(blocks, trained=3), blocks, seed=0)
@@ -115,7 +115,7 @@ def test_early_stopping(
 ) -> None:
     trainer = Trainer(model, data(), replace(CONFIG, epochs=6, patience=patience))
     scores = iter([0.1, 0.5, 0.4, 0.4, 0.3, 0.2])
-    monkeypatch.setattr(trainer, "_validate", lambda epoch, loss: EpochRecord(epoch, loss, 1.0, next(scores)))
+    monkeypatch.setattr(trainer, "_validate", lambda epoch, loss: EpochRecord(epoch, loss, 1.0, 0.0, next(scores)))
     assert len(trainer.train(plan_for(blocks, trained=1), blocks, seed=0).epochs) == epochs
 
 
@@ -147,11 +147,9 @@ def test_timing_a_step_leaves_no_trace(model: LoadedModel, blocks: tuple[Block, 
 
 def test_every_image_is_seen_once_an_epoch_and_no_batch_has_one() -> None:
     for count, size in ((20, 8), (17, 8), (16, 8), (5, 8), (9, 8)):
-        batches = module._batches(count, size, seed=0, epoch=1)
+        batches = module._batches(np.random.default_rng(0).permutation(count), size)
         assert sorted(np.concatenate(batches)) == list(range(count))
         assert min(map(len, batches)) > 1
-    assert not np.array_equal(module._batches(20, 8, 0, 0)[0], module._batches(20, 8, 0, 1)[0])
-    assert np.array_equal(module._batches(20, 8, 0, 1)[0], module._batches(20, 8, 0, 1)[0])
 
 
 def test_warm_up_rises_and_the_cosine_falls_to_nearly_zero() -> None:
@@ -173,13 +171,62 @@ def test_validation_images_are_never_augmented(model: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"label_smoothing": 0.1}, {"clip_norm": 0.01}, {"precision": "bf16"}, {"optimizer": "rmsprop"}]
+    "change",
+    [
+        {"label_smoothing": 0.1},
+        {"balance": "loss"},
+        {"balance": "sampler"},
+        {"clip_norm": 0.01},
+        {"precision": "bf16"},
+        {"optimizer": "rmsprop"},
+    ],
 )
 def test_every_option_changes_the_training_and_trains(
     change: dict[str, object], model: LoadedModel, blocks: tuple[Block, ...]
 ) -> None:
-    train = partial(Trainer.train, plan=plan_for(blocks, trained=2), blocks=blocks, seed=0)
+    train = partial(Trainer.train, plan=plan_for(blocks, trained=2, rate=2e-3), blocks=blocks, seed=0)
     plain = train(Trainer(model, data(), CONFIG))
     changed = train(Trainer(model, data(), replace(CONFIG, **change)))  # type: ignore[arg-type]
     assert [epoch.train_loss for epoch in plain.epochs] != [epoch.train_loss for epoch in changed.epochs]
     assert changed.epochs[-1].train_loss < changed.epochs[0].train_loss
+
+
+def test_out_of_memory_halves_what_is_in_memory_and_keeps_the_batch(
+    model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(model, data(), CONFIG)
+    plan = FineTunePlan.constant(blocks, {block.name: 1e-3 for block in blocks}, norm="eval")
+    whole = trainer.train(plan, blocks, seed=0)
+    told: list[int] = []
+    forward = model.module.forward
+
+    def small_memory(images: torch.Tensor) -> torch.Tensor:
+        if model.module.training and len(images) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(images)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(model.module, "forward", small_memory)
+    trainer.on_smaller_batch = told.append
+    parts = trainer.train(plan, blocks, seed=0)
+    assert told == [4, 2]
+    for one, other in zip(whole.epochs, parts.epochs, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
+
+
+def test_out_of_memory_with_two_images_is_the_end(
+    model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(_: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model.module, "forward", no_memory)
+    with pytest.raises(RunError, match="smaller model or --image-size"):
+        Trainer(model, data(), CONFIG).train(plan_for(blocks, trained=1), blocks, seed=0)
+
+
+def test_memory_grows_with_what_trains_and_with_the_batch(model: LoadedModel, blocks: tuple[Block, ...]) -> None:
+    def memory(trained: int, batch_size: int) -> int:
+        trainer = Trainer(model, data(), replace(CONFIG, batch_size=batch_size))
+        return trainer.measure_memory(plan_for(blocks, trained=trained), blocks)
+
+    assert memory(1, 8) < memory(len(blocks), 8) < memory(len(blocks), 16)

@@ -152,7 +152,7 @@ class Check:
             "formats": _counts(one.format for one in self._readable),
             "modes": _counts(one.mode for one in self._readable),
             "sizes": _sizes(self._readable),
-            "ignored": [{"path": str(one.path), "reason": one.reason} for one in self.images.ignored],
+            "ignored": [one.to_dict() for one in self.images.ignored],
         }
 
 

@@ -18,7 +18,10 @@ from thawline.data.sources import ImageSet
 from thawline.errors import DataError, OptionError
 
 _ATTEMPTS = 10
-"""Seeded draws of which the most even one is taken."""
+"""Seeded draws at most, of which the most even one is taken."""
+
+_EVEN_ENOUGH = 0.02
+"""Deviation of a class's share at which no further draw is made."""
 
 
 def with_groups(images: ImageSet, pattern: str) -> ImageSet:
@@ -86,6 +89,8 @@ def draw_groups(
             splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=(seed * _ATTEMPTS + attempt) % 2**32)
             for _, positions in splitter.split(targets, targets, together):
                 candidates.append(_judged(positions, targets, together, share, still_to_draw))
+            if any(not fold.missing and fold.unevenness < _EVEN_ENOUGH for fold in candidates):
+                break
     best = min(candidates, key=lambda fold: (len(fold.missing), fold.unevenness))
     return best.positions, best.missing
 

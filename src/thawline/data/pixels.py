@@ -28,6 +28,9 @@ from thawline.records import fingerprint
 CACHE_LIMIT_BYTES = 8 * 2**30
 """The pixel cache is cut back to this, least recently used first; the store in use may be larger."""
 
+STORE_VERSION = 1
+"""Goes up whenever the files of a store change their form."""
+
 _PIXELS, _FACTS = "pixels.npy", "facts.json"
 
 
@@ -48,7 +51,7 @@ class PixelStore:
         """Map a finished store into memory."""
         facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
         array = np.load(path / _PIXELS, mmap_mode="r", allow_pickle=False)
-        return cls(path.name, path, tuple(Facts(**one) for one in facts), array)
+        return cls(path.name, path, tuple(Facts(*row) for row in facts), array)
 
 
 def build_pixels(
@@ -104,7 +107,7 @@ def store_key(hashes: Sequence[str], preprocessing: Preprocessing) -> str:
         preprocessing.crop_mode,
         border,
     )
-    return fingerprint(DECODER_VERSION, PIL.__version__, timm.__version__, geometry, list(hashes))
+    return fingerprint(STORE_VERSION, DECODER_VERSION, PIL.__version__, timm.__version__, geometry, list(hashes))
 
 
 def eval_transform(preprocessing: Preprocessing) -> Transform:
@@ -147,7 +150,7 @@ def _build(
     with cache_folder.building(cache) as folder:
         with (folder / _PIXELS).open("wb") as stream:
             facts = _write_rows(stream, paths, preprocessing, threads, progress)
-        (folder / _FACTS).write_text(json.dumps([one.to_dict() for one in facts]), encoding="utf-8")
+        (folder / _FACTS).write_text(json.dumps([one.to_row() for one in facts]), encoding="utf-8")
         # The key is made of what was read now, in case a file changed after it was hashed.
         key = store_key([one.sha256 for one in facts], preprocessing)
         return cache_folder.publish(folder, cache, key)

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,12 +55,9 @@ class Facts:
     difference_hash: str = ""
     """128 bits in hexadecimal, close for images that look alike; empty for a flat one (`difference_hash`)."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {field.name: getattr(self, field.name) for field in _FIELDS}
-
-
-_FIELDS = fields(Facts)
+    def to_row(self) -> list[Any]:
+        """The fields in order, as JSON types; `Facts(*row)` is the inverse."""
+        return [getattr(self, name) for name in self.__slots__]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,7 @@ def difference_hash(image: Image.Image) -> str:
     Copies that were resized or compressed again differ in few bits (dHash: Krawetz, "Kind of like that", 2013). A
     thumbnail that is all but flat has no such pattern, and no hash.
     """
-    thumbnail = image.convert("L").resize((9, 9), Image.Resampling.BICUBIC)
+    thumbnail = image.convert("L").resize((9, 9), Image.Resampling.BICUBIC, reducing_gap=3)
     gray = np.frombuffer(thumbnail.tobytes(), np.uint8).reshape(9, 9)
     if int(gray.max()) - int(gray.min()) < _FLAT:
         return ""

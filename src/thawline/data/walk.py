@@ -19,6 +19,10 @@ class Ignored:
     path: Path
     reason: str
 
+    def to_dict(self) -> dict[str, str]:
+        """Plain JSON types; bytes of a name that are no Unicode are escaped."""
+        return {"path": os.fsencode(self.path).decode("utf-8", "backslashreplace"), "reason": self.reason}
+
 
 def walk(root: Path) -> tuple[list[Path], list[Ignored]]:
     """Image files below `root` by their ending, in code-point order of their paths, and all that was passed over.

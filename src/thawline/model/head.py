@@ -83,6 +83,36 @@ class HeadFactory:
             return _head_state(self._create())
 
 
+class ResettingHead:
+    """Draws new classifiers of networks that are not timm's: `reset_parameters` of every module in the head.
+
+    It works on copies of the head's modules. Raises `ModelError` if the draw does not depend on the seed.
+    """
+
+    def __init__(self, model: nn.Module, source: str) -> None:
+        self._heads: dict[str, Any] = {name: copy.deepcopy(module) for name, module in head_modules(model).items()}
+        one, other = self.draw(0), self.draw(1)
+        if all(torch.equal(tensor, other[name]) for name, tensor in one.items()):
+            name = next(iter(self._heads))
+            raise ModelError(
+                f"{source}: its head {name!r} ({type(self._heads[name]).__name__}) cannot be drawn anew from a seed; "
+                "give it a method reset_parameters() that initialises all its weights."
+            )
+
+    def draw(self, seed: int) -> dict[str, Tensor]:
+        """As `HeadFactory.draw`."""
+        with seeded(seed):
+            for head in self._heads.values():
+                for module in head.modules():
+                    if hasattr(module, "reset_parameters"):
+                        module.reset_parameters()
+        return {
+            f"{name}.{part}": tensor.detach().clone()
+            for name, head in self._heads.items()
+            for part, tensor in named_tensors(head)
+        }
+
+
 def _head_state(model: nn.Module) -> dict[str, Tensor]:
     names = head_tensors(model)
     return {name: tensor.detach() for name, tensor in named_tensors(model) if name in names}

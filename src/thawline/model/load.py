@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 
 from thawline.config import Preprocessing
 from thawline.errors import ModelError
-from thawline.model.head import HeadFactory, head_tensors, named_tensors, seeded
+from thawline.model import own
+from thawline.model.head import HeadFactory, ResettingHead, head_tensors, named_tensors, seeded
 from thawline.model.source import Origin, resolve
-from thawline.model.weights import loading
+from thawline.model.weights import fill, loading, read_weights
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class ModelStructure:
     source: str
     """What the user asked for."""
     architecture: str
-    """timm's name without a tag."""
+    """timm's name without a tag; the source itself for the user's own network."""
     module: nn.Module
     num_classes: int
     preprocessing: Preprocessing
@@ -40,23 +42,35 @@ class ModelStructure:
 class LoadedModel:
     """A network with pretrained weights and a new classifier, in fp32, on the CPU until its user moves it."""
 
-    def __init__(self, origin: Origin, module: nn.Module, num_classes: int, image_size: int | None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        module: nn.Module,
+        preprocessing: Preprocessing,
+        heads: HeadFactory | ResettingHead,
+        *,
+        num_classes: int,
+        code: str = "",
+    ) -> None:
+        """`load_model` is the way in; `code` is what else but the weights says what the network computes."""
         self.source = origin.source
         """What the user asked for."""
+        self.is_timm = origin.is_timm
+        """False for the user's own network: only the code that `source` names can build it again, not timm."""
         self.architecture = origin.architecture
-        """timm's name without a tag."""
+        """timm's name without a tag; the source itself for the user's own network."""
         self.module = module
         self.num_classes = num_classes
-        self.preprocessing = _preprocessing(module, image_size, origin.source)
+        self.preprocessing = preprocessing
         self.model_args = dict(origin.model_args)
         """Keyword arguments that rebuild it with `timm.create_model(architecture, num_classes=..., **model_args)`."""
         self.pretrained_cfg = _settings(module)
         """timm's settings of the weights as loaded, without where they came from."""
         head = head_tensors(module)
         self._pristine = {name: tensor.detach().clone() for name, tensor in named_tensors(module) if name not in head}
-        self._heads = HeadFactory(module, partial(_create, origin, num_classes))
-        self.weights_fingerprint = _fingerprint(self._pristine)
-        """SHA-256 over names and values of the pretrained tensors, the classifier left out."""
+        self._heads = heads
+        self.weights_fingerprint = _fingerprint(self._pristine, code)
+        """SHA-256 over names and values of the pretrained tensors, the classifier left out, and the user's own code."""
 
     def restore(self, seed: int) -> None:
         """Put all weights and buffers back to the pretrained ones, and draw the classifier anew from `seed` alone.
@@ -77,35 +91,68 @@ class LoadedModel:
 def load_model(
     source: str, num_classes: int, *, weights: str | None = None, image_size: int | None = None, seed: int = 0
 ) -> LoadedModel:
-    """Load a timm name, `local-dir:PATH` or `hf-hub:ORGANISATION/NAME`, with a new classifier drawn from `seed`.
+    """Load a network with a new classifier drawn from `seed`.
 
-    `weights`: `random` (drawn from `seed`), a file of tensors, or a timm folder; None = those that the name stands for.
-    `image_size` in pixels; None = the size that the network was trained at. Raises `ModelError` if the name is unknown,
-    the weights cannot be had or read, or do not fit.
+    `source`: a timm name, `local-dir:PATH`, `hf-hub:ORGANISATION/NAME`, or the user's own `module.py:factory` (see
+    `model/own.py`). `weights`: `random` (drawn from `seed`), a file of tensors, or a timm folder; None = those that the
+    name stands for. `image_size` in pixels; None = the size that the network was trained at. Raises `ModelError` if the
+    name is unknown, the weights cannot be had or read, or do not fit.
     """
     _require_classes(num_classes)
     origin = resolve(source, weights, image_size)
     path = origin.locate_weights()
+    if not origin.is_timm:
+        return _load_own(origin, num_classes, path, image_size, seed)
     filled = contextlib.nullcontext() if path is None else loading(path, allow_extra=not origin.from_user)
     with filled, seeded(seed):
-        module = _create(origin, num_classes, pretrained=path is not None)
-    model = LoadedModel(origin, module.float(), num_classes, image_size)
+        module = _create(origin, num_classes, pretrained=path is not None).float()
+    heads = HeadFactory(module, partial(_create, origin, num_classes))
+    preprocessing = _preprocessing(module, image_size, source)
+    model = LoadedModel(origin, module, preprocessing, heads, num_classes=num_classes)
     model.restore(seed)
     return model
 
 
+def _load_own(origin: Origin, num_classes: int, weights: Path | None, image_size: int | None, seed: int) -> LoadedModel:
+    with seeded(seed):
+        network, preprocessing = _build_own(origin, num_classes, image_size)
+    module = network.module
+    if weights is not None:
+        fill(module, read_weights(weights), weights, allow_extra=False)
+    heads = ResettingHead(module, origin.source)
+    model = LoadedModel(origin, module, preprocessing, heads, num_classes=num_classes, code=network.code)
+    model.restore(seed)
+    return model
+
+
+def _build_own(origin: Origin, num_classes: int, image_size: int | None) -> tuple[own.OwnNetwork, Preprocessing]:
+    network = own.build(origin.source, num_classes)
+    preprocessing = _preprocessing(network.module, image_size, origin.source)
+    own.examine(network, num_classes, preprocessing.image_size)
+    return network, preprocessing
+
+
 def build_on_meta(source: str, num_classes: int, image_size: int | None = None) -> ModelStructure:
-    """The structure of a model, for `inspect`: no weights are read and no memory is taken."""
+    """The structure of a model, for `inspect`: no weights are read and no memory is taken.
+
+    The user's own network is built as its code says, weights included, and then let go of.
+    """
     _require_classes(num_classes)
     origin = resolve(source, None, image_size)
-    with torch.device("meta"):
-        module = _create(origin, num_classes)
+    if origin.is_timm:
+        with torch.device("meta"):
+            module = _create(origin, num_classes)
+        preprocessing = _preprocessing(module, image_size, source)
+    else:
+        with seeded(0):  # code of others may compute with its tensors, which meta ones do not allow
+            network, preprocessing = _build_own(origin, num_classes, image_size)
+        module = network.module.to("meta")
     return ModelStructure(
         source=source,
         architecture=origin.architecture,
         module=module,
         num_classes=num_classes,
-        preprocessing=_preprocessing(module, image_size, source),
+        preprocessing=preprocessing,
         model_args=dict(origin.model_args),
         pretrained_cfg=_settings(module),
     )
@@ -137,25 +184,41 @@ def _create(origin: Origin, num_classes: int, pretrained: bool = False) -> nn.Mo
 
 def _preprocessing(module: nn.Module, image_size: int | None, source: str) -> Preprocessing:
     """The evaluation transform of timm at the size the network was trained at (not the larger `test_input_size`)."""
-    settings: dict[str, Any] = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
-    height, width = settings["input_size"][1:]
+    try:
+        settings: dict[str, Any] = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
+        _, height, width = settings["input_size"]
+        found = Preprocessing(
+            image_size=image_size or height,
+            interpolation=settings["interpolation"],
+            crop_pct=float(settings["crop_pct"]),
+            crop_mode=settings["crop_mode"],
+            mean=tuple(map(float, settings["mean"])),  # type: ignore[arg-type]
+            std=tuple(map(float, settings["std"])),  # type: ignore[arg-type]
+        )
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{source}: its settings for images cannot be used ({error}).") from error
     if image_size is None and height != width:
         raise ModelError(
             f"{source} expects images of {height} x {width} pixels, which are not square; set --image-size."
         )
-    if len(settings["mean"]) != 3 or len(settings["std"]) != 3:
-        raise ModelError(f"{source}: mean and std must have 3 values each, for RGB images.")
-    return Preprocessing(
-        image_size=image_size or height,
-        interpolation=settings["interpolation"],
-        crop_pct=float(settings["crop_pct"]),
-        crop_mode=settings["crop_mode"],
-        mean=tuple(settings["mean"]),
-        std=tuple(settings["std"]),
-    )
+    _require_usable(found, source)
+    return found
+
+
+def _require_usable(found: Preprocessing, source: str) -> None:
+    if len(found.mean) != 3 or len(found.std) != 3 or min(found.std) <= 0:
+        raise ModelError(f"{source}: mean and std must have 3 values each, for RGB images, and std be above 0.")
+    if found.interpolation not in _INTERPOLATIONS:
+        raise ModelError(f"{source}: interpolation must be one of {_INTERPOLATIONS}, got {found.interpolation!r}.")
+    if found.crop_mode not in _CROP_MODES:
+        raise ModelError(f"{source}: crop_mode must be one of {_CROP_MODES}, got {found.crop_mode!r}.")
+    if not 0 < found.crop_pct <= 1:
+        raise ModelError(f"{source}: crop_pct must be above 0 and at most 1, got {found.crop_pct}.")
 
 
 _WHERE_FROM = ("file", "source", "state_dict")
+_INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming", "random")
+_CROP_MODES = ("center", "squash", "border")
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
@@ -164,8 +227,8 @@ def _settings(module: nn.Module) -> dict[str, Any]:
     return {name: value for name, value in cfg.items() if name not in _WHERE_FROM}
 
 
-def _fingerprint(state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _fingerprint(state: Mapping[str, Tensor], code: str) -> str:
+    digest = hashlib.sha256(code.encode(errors="replace"))
     for name in sorted(state):
         tensor = state[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

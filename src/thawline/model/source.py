@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from timm.models._registry import split_model_name_tag
 
 from thawline.errors import ModelError
 from thawline.model.hub import hub_folder, published_weights, repository_weights
+from thawline.model.own import FACTORY, is_own
 
 RANDOM = "random"
 _PREFERRED_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
@@ -36,6 +37,8 @@ class Origin:
     """Finds the file with the weights, downloads it if the name asks for that; None = random weights."""
     from_user: bool
     """The weights are the user's file or folder, not published ones."""
+    is_timm: bool = True
+    """timm can build it by name; False for the user's own network."""
 
 
 def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
@@ -46,6 +49,10 @@ def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
     origin = _resolve_source(source, image_size)
     if weights is None:
         return origin
+    if not origin.is_timm and (weights == RANDOM or Path(weights).expanduser().is_dir()):
+        raise ModelError(
+            f"--weights {weights} cannot be used with {source}: its own code decides; leave it out, or give a file."
+        )
     if weights == RANDOM:
         return _with_weights(origin, lambda: None)
     path = Path(weights).expanduser()
@@ -59,7 +66,7 @@ def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
 
 
 def _with_weights(origin: Origin, locate: Callable[[], Path | None]) -> Origin:
-    return Origin(origin.source, origin.architecture, origin.pretrained_cfg, origin.model_args, locate, from_user=True)
+    return replace(origin, locate_weights=locate, from_user=True)
 
 
 def _resolve_weights_folder(origin: Origin, folder: Path, image_size: int | None) -> Origin:
@@ -67,9 +74,7 @@ def _resolve_weights_folder(origin: Origin, folder: Path, image_size: int | None
     saved = _resolve_folder(str(folder), folder, image_size)
     if saved.architecture != origin.architecture:
         raise ModelError(f"--weights {folder} holds a {saved.architecture}, but the model is {origin.architecture}.")
-    return Origin(
-        origin.source, saved.architecture, saved.pretrained_cfg, saved.model_args, saved.locate_weights, from_user=True
-    )
+    return replace(saved, source=origin.source)
 
 
 def _resolve_source(source: str, image_size: int | None) -> Origin:
@@ -79,9 +84,10 @@ def _resolve_source(source: str, image_size: int | None) -> Origin:
     if separator and kind in ("hf-hub", "hf_hub"):
         folder = hub_folder(identifier)
         return _resolve(source, f"local-dir:{folder}", image_size, partial(repository_weights, identifier))
+    if is_own(source):
+        return Origin(source, source, {}, {}, lambda: None, from_user=True, is_timm=False)
     _require_registered(source)
-    name = source
-    return _resolve(name, name, image_size, None)
+    return _resolve(source, source, image_size, None)
 
 
 def _resolve_folder(source: str, folder: Path, image_size: int | None) -> Origin:
@@ -124,6 +130,8 @@ def _resolve(
 
 
 def _require_registered(name: str) -> None:
+    if name.endswith(".py"):
+        raise ModelError(f"{name!r} is Python code; write {name}:FACTORY, where {FACTORY}.")
     if any(character in name for character in "/\\:") or (Path(name).exists() and not timm.is_model(name)):
         raise ModelError(
             f"{name!r} looks like a path or a Hub repository; write local-dir:{name} for a folder "

@@ -61,6 +61,16 @@ class Ledger:
                 "the images or their splits changed since this run began; start a new run with another --out."
             )
 
+    @property
+    def micro_batch(self) -> int | None:
+        """Images in memory at a time, if the batch did not fit at some point of the run."""
+        found: int | None = self._study.user_attrs.get("micro_batch")
+        return found
+
+    def keep_micro_batch(self, size: int) -> None:
+        """Journal that only `size` images fit, so that a resumed run computes what this one does."""
+        self._study.set_user_attr("micro_batch", size)
+
     def intend_test(self, key: str) -> None:
         """Journal that the training `key` is about to be scored on test; its plan, rate and epoch are settled."""
         self._study.set_user_attr(f"test:{key}", {"intent": True})
@@ -84,11 +94,11 @@ def _trial(record: TrainingRecord) -> FrozenTrial:
     }
     return create_trial(
         state=TrialState.FAIL if record.best is None else TrialState.COMPLETE,
-        value=None if record.best is None else record.best.val_accuracy,
+        value=None if record.best is None else record.best.val_score,
         params={"learning_rate": record.learning_rate, "seed": record.seed},
         distributions=distributions,
         user_attrs={"strategy": record.strategy, "purpose": record.purpose, RECORD: record.to_dict()},
-        intermediate_values={epoch.epoch: epoch.val_accuracy for epoch in record.epochs},
+        intermediate_values={epoch.epoch: epoch.val_score for epoch in record.epochs},
     )
 
 

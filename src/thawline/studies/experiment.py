@@ -56,6 +56,8 @@ class Experiment:
         # Blocks and FLOPs are read off the network before the trainer moves it to its device.
         self.work(self.request.granularity)
         self.trainer = Trainer(self.model, self.data, self.request.train)
+        self.trainer.micro_batch = self.ledger.micro_batch or self.trainer.micro_batch
+        self.trainer.on_smaller_batch = self._smaller_batch
         self._in_network: str | None = None
 
     def blocks(self, granularity: Granularity) -> tuple[Block, ...]:
@@ -112,6 +114,13 @@ class Experiment:
         """Remove the weights of final trainings, when the run is complete and the model is saved."""
         for path in self.folder.path.glob("checkpoints/*.safetensors"):
             path.unlink()
+
+    def _smaller_batch(self, size: int) -> None:
+        self.ledger.keep_micro_batch(size)
+        self.listener.note(
+            f"Out of memory: going on with {size} images at a time, gradients accumulated to batches of "
+            f"{self.request.train.batch_size}."
+        )
 
     def _train(self, record: TrainingRecord, plan: FineTunePlan) -> TrainingRecord:
         self._in_network = None

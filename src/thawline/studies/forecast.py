@@ -23,6 +23,8 @@ class Forecast:
     units: float
     """Units of work, without the passes through frozen prefixes."""
     trainings: int
+    memory_bytes: int = 0
+    """Of the largest step, caches and the interpreter apart."""
 
     def plus(self, other: Forecast, *, times: int) -> Forecast:
         """This and `times` times the other."""
@@ -30,6 +32,7 @@ class Forecast:
             self.seconds + times * other.seconds,
             self.units + times * other.units,
             self.trainings + times * other.trainings,
+            max(self.memory_bytes, other.memory_bytes),
         )
 
 
@@ -66,7 +69,9 @@ def _one_training(experiment: Experiment, strategy: Strategy, forward: float) ->
     units = experiment.work(plan.granularity).training(
         plan, epochs_run=epochs, nominal_epochs=epochs, train_images=train, validation_images=val
     )
-    return Forecast(epochs * (_seconds_per_image(experiment, strategy) * train + forward * val), units, 1)
+    seconds = epochs * (_seconds_per_image(experiment, strategy) * train + forward * val)
+    memory = experiment.trainer.measure_memory(plan, experiment.blocks(plan.granularity))
+    return Forecast(seconds, units, 1, memory)
 
 
 def _seconds_per_image(experiment: Experiment, strategy: Strategy) -> float:

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
-from thawline.config import Request
+from thawline.config import Preprocessing, Request
 from thawline.data.augment import Augmenter
 from thawline.data.check import Check, check
+from thawline.data.groups import with_groups
+from thawline.data.limit import limit_images
 from thawline.data.pixels import PixelStore, build_pixels
 from thawline.data.sources import ImageSet, read_images
 from thawline.data.splits import Splits, draw_splits, write_splits
@@ -47,7 +49,7 @@ def cache_folder() -> Path:
 def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
     """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used."""
     request = folder.request()
-    images = read_images(request.data)
+    images = _read(request)
     model = load_model(
         request.model, len(images.classes), weights=request.weights, image_size=request.images.image_size
     )
@@ -58,9 +60,10 @@ def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
         cache=cache_folder() / "pixels",
         threads=request.train.threads,
         progress=listener.decoding,
+        on_bad=request.images.on_bad,
     )
     found = check(images, facts=pixels.facts)
-    splits = draw_splits(images, found.hashes, request.images)
+    splits = draw_splits(images, found.hashes, request.images, skip=found.unreadable)
     _report(folder, images, found, splits, listener)
     paths = tuple(images.name(item) for item in images.items)
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
@@ -70,7 +73,7 @@ def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
         request,
         folder,
         model,
-        _training_data(request, images, splits, pixels),
+        _training_data(request, images, splits, pixels, model.preprocessing),
         _labelled(images, splits, "test") if splits.has_test else None,
         images.classes,
         data_fingerprint,
@@ -78,6 +81,13 @@ def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
         listener,
     )
     return Opened(experiment, _facts(experiment, images, splits), paths)
+
+
+def _read(request: Request) -> ImageSet:
+    """The images that the request is about, with their groups."""
+    options = request.images
+    images = limit_images(read_images(request.data), options.limit, options.seed)
+    return images if options.group_pattern is None else with_groups(images, options.group_pattern)
 
 
 def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, listener: Listener) -> None:
@@ -95,11 +105,19 @@ def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, l
         listener.note(note)
 
 
-def _training_data(request: Request, images: ImageSet, splits: Splits, pixels: PixelStore) -> TrainingData:
+def _training_data(
+    request: Request, images: ImageSet, splits: Splits, pixels: PixelStore, preprocessing: Preprocessing
+) -> TrainingData:
     options = request.images
     augmenter = None
     if options.augment != "none":
-        augmenter = Augmenter(len(images.items), views=options.views, seed=options.seed)
+        augmenter = Augmenter(
+            len(images.items),
+            views=options.views,
+            seed=options.seed,
+            kind=options.augment,
+            preprocessing=preprocessing,
+        )
     return TrainingData(pixels.array, _labelled(images, splits, "train"), _labelled(images, splits, "val"), augmenter)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 METRICS = (
@@ -47,6 +47,14 @@ def score(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
         "negative_log_likelihood": float(log_loss(labels, _normalised(probabilities), labels=every_class)),
         "calibration_error": calibration_error(probabilities, labels),
     }
+
+
+def macro_f1(predicted: ArrayLike, labels: ArrayLike) -> float:
+    """Mean F1 over the classes that occur in `labels`."""
+    figures = precision_recall_fscore_support(
+        labels, predicted, labels=np.unique(labels), average="macro", zero_division=0.0
+    )
+    return float(figures[2])
 
 
 def calibration_error(probabilities: Probabilities, labels: Labels) -> float:

@@ -17,11 +17,13 @@ from torch import Tensor
 from thawline.config import TrainConfig
 from thawline.data.augment import Augmenter
 from thawline.data.pixels import normalise
-from thawline.errors import FrozenBlockMovedError, NonFiniteLossError
+from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, RunError
 from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors, trained_state
 from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
+from thawline.training.balance import class_weights, draw_order
+from thawline.training.evaluation import macro_f1
 
 EVALUATION_BATCH = 128
 """Images per forward pass without gradients; fixed, since the batch size can change rounding."""
@@ -78,6 +80,12 @@ class Trainer:
         self.data = data
         self.config = config
         self.device = torch.device(config.device)
+        self.micro_batch = config.batch_size
+        """Images in memory at a time; below the batch size, gradients are accumulated."""
+        self.on_smaller_batch: Callable[[int], None] = _ignore
+        """Told when `micro_batch` had to shrink."""
+        weights = class_weights(data.train.labels, model.num_classes, config.balance)
+        self._class_weights = None if weights is None else weights.to(self.device)
         self.network = model.module.to(self.device).to(memory_format=torch.channels_last)
 
     def train(
@@ -90,9 +98,18 @@ class Trainer:
     ) -> TrainedModel:
         """Train from the pretrained weights and a head drawn from `seed`; the best epoch's weights are in the network.
 
-        Best means the highest validation accuracy, then the lowest validation loss. Raises `NonFiniteLossError` if the
+        Best means the highest validation score, then the lowest validation loss. Raises `NonFiniteLossError` if the
         loss diverges and `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
         """
+        while True:
+            try:
+                return self._train(plan, blocks, seed, on_epoch or _ignore)
+            except torch.OutOfMemoryError as error:
+                self._halve_micro_batch(error)
+
+    def _train(
+        self, plan: FineTunePlan, blocks: Sequence[Block], seed: int, on_epoch: Callable[[EpochRecord], None]
+    ) -> TrainedModel:
         started = time.perf_counter()
         self.model.restore(seed)
         applied = AppliedPlan(
@@ -107,8 +124,7 @@ class Trainer:
             epochs.append(record)
             if best < 0 or _score(record) > _score(epochs[best]):
                 best, best_state = epoch, trained_state(self.network, blocks, plan)
-            if on_epoch:
-                on_epoch(record)
+            on_epoch(record)
             if 0 < self.config.patience <= epoch - best:
                 break
         load_trained_state(self.network, best_state)
@@ -152,9 +168,32 @@ class Trainer:
         self.model.restore(0)
         return float(np.median(times[1:])) / len(rows)
 
+    def measure_memory(self, plan: FineTunePlan, blocks: Sequence[Block]) -> int:
+        """Bytes that one step of `plan` needs, caches and the interpreter apart, from a forward pass of two images.
+
+        Weights, gradients and optimiser state of what trains, and the activations kept for the backward pass.
+        """
+        self.model.restore(0)
+        applied = AppliedPlan(self.network, blocks, plan, optimizer=self.config.optimizer)
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            if not isinstance(tensor, torch.nn.Parameter):
+                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), self._autocast():
+            logits = self.network(self._images(self.data.train.rows[:2], epoch=0))
+        del logits
+        weights: int = sum(tensor.nbytes for tensor in self.network.state_dict().values())
+        trained: int = sum(p.nbytes for group in applied.optimizer.param_groups for p in group["params"])
+        self.model.restore(0)
+        return weights + 3 * trained + sum(kept.values()) * self.config.batch_size // 2
+
     def _train_epoch(self, applied: AppliedPlan, seed: int, epoch: int) -> float:
         """Mean training loss of one epoch."""
-        batches = _batches(len(self.data.train), self.config.batch_size, seed, epoch)
+        order = draw_order(self.data.train.labels, self.config.balance, seed, epoch)
+        batches = _batches(order, self.config.batch_size)
         total = torch.zeros((), device=self.device)
         with _seeded(self.device, seed, epoch):
             for index, rows in enumerate(batches):
@@ -169,30 +208,60 @@ class Trainer:
         return loss
 
     def _step(self, applied: AppliedPlan, rows: np.ndarray, epoch: int) -> Tensor:
-        """One optimiser step on the given rows of the training split; returns the loss, still on the device."""
-        images = self._images(self.data.train.rows[rows], epoch)
+        """One optimiser step on the given rows of the training split; returns the loss, still on the device.
+
+        Where the batch does not fit into memory, gradients are accumulated over parts of it. Norm layers then see the
+        parts, everything else the whole batch.
+        """
         labels = self.data.train.labels[rows].to(self.device)
-        with self._autocast():
-            logits = self.network(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
+        weights = self._class_weights
+        total_weight = len(rows) if weights is None else weights[labels].sum()
         applied.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = torch.zeros((), device=self.device)
+        for part in torch.arange(len(rows)).tensor_split(math.ceil(len(rows) / self.micro_batch)):
+            images = self._images(self.data.train.rows[rows[part.numpy()]], epoch)
+            with self._autocast():
+                logits = self.network(images)
+            share = F.cross_entropy(
+                logits.float(),
+                labels[part],
+                weight=weights,
+                label_smoothing=self.config.label_smoothing,
+                reduction="sum",
+            )
+            share = share / total_weight
+            share.backward()  # type: ignore[no-untyped-call]
+            loss += share.detach()
         if self.config.clip_norm is not None:
             parameters = [parameter for group in applied.optimizer.param_groups for parameter in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
         applied.optimizer.step()
-        return loss.detach()
+        return loss
+
+    def _halve_micro_batch(self, error: torch.OutOfMemoryError) -> None:
+        """Go on with half the images at a time; `RunError` if two at a time are too many already."""
+        if self.micro_batch < 4:
+            raise RunError(
+                f"out of memory on {self.device} with {self.micro_batch} images at a time; "
+                "take a smaller model or --image-size."
+            ) from error
+        self.micro_batch //= 2
+        self.on_smaller_batch(self.micro_batch)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _validate(self, epoch: int, train_loss: float) -> EpochRecord:
         logits = self._logits(self.data.val.rows)
         labels = self.data.val.labels.to(self.device)
         loss = F.cross_entropy(logits, labels).item()
-        accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
+        predicted = logits.argmax(dim=1)
+        accuracy = (predicted == labels).double().mean().item()
         if not math.isfinite(loss):
             raise NonFiniteLossError(
                 f"the validation loss became {loss} in epoch {epoch + 1}; lower the learning rate."
             )
-        return EpochRecord(epoch, train_loss, loss, accuracy)
+        selecting = accuracy if self.config.metric == "accuracy" else macro_f1(predicted.cpu(), labels.cpu())
+        return EpochRecord(epoch, train_loss, loss, accuracy, selecting)
 
     @torch.inference_mode()
     def _logits(self, rows: np.ndarray) -> Tensor:
@@ -219,15 +288,18 @@ class Trainer:
         return nullcontext()
 
 
+def _ignore(_: object) -> None:
+    """Nobody wants to know."""
+
+
 def _score(record: EpochRecord) -> tuple[float, float]:
-    return record.val_accuracy, -record.val_loss
+    return record.val_score, -record.val_loss
 
 
-def _batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """A shuffled epoch, drawn from (seed, epoch). A last batch of one joins the one before: norms need two images."""
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    starts = list(range(0, count, size))
-    if count % size == 1 and count > 1:
+def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """An epoch in batches. A last batch of one joins the one before: norms need two images."""
+    starts = list(range(0, len(order), size))
+    if len(order) % size == 1 and len(order) > 1:
         starts.pop()
     return np.split(order, starts[1:])
 

@@ -1,0 +1,73 @@
+"""What files turned out to be, remembered between commands as long as their size and time stay the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import PIL
+
+from thawline.data import cache as cache_folder
+from thawline.data.decode import DECODER_VERSION
+from thawline.data.survey import Facts, Progress, survey
+from thawline.records import fingerprint
+
+CACHE_LIMIT_BYTES = 2**28
+
+_FACTS = "facts.json"
+
+Stamp = tuple[int, int]
+"""Size in bytes and time of the last change in nanoseconds."""
+
+
+def survey_again(
+    paths: Sequence[Path], *, root: Path, cache: Path, threads: int = 0, progress: Progress | None = None
+) -> list[Facts]:
+    """The facts of every file; only files that are new or changed since the last call are read.
+
+    One memory is kept per `root` in the folder `cache`. `progress` counts the files that are read. Raises `DataError`
+    if the cache cannot be written.
+    """
+    key = fingerprint(DECODER_VERSION, PIL.__version__, str(root.resolve()))
+    known = _read(cache, key)
+    stamps = {path: _stamp(path) for path in paths}
+    facts = {path: one for path in paths if (one := _recalled(known, path, stamps[path])) is not None}
+    unknown = [path for path in paths if path not in facts]
+    for path, found in zip(unknown, survey(unknown, threads=threads, progress=progress), strict=True):
+        facts[path] = found.facts
+    if unknown or len(known) != len(facts):
+        _write(cache, key, facts, stamps)
+    return [facts[path] for path in paths]
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _recalled(known: Mapping[str, tuple[Stamp, Facts]], path: Path, stamp: Stamp | None) -> Facts | None:
+    then, facts = known.get(str(path), (None, None))
+    return facts if stamp is not None and then == stamp else None
+
+
+def _read(cache: Path, key: str) -> dict[str, tuple[Stamp, Facts]]:
+    entry = cache_folder.find(cache, key)
+    if entry is None:
+        return {}
+    rows = json.loads((entry / _FACTS).read_text(encoding="utf-8"))
+    return {path: ((size, time), Facts(*row)) for path, size, time, row in rows}
+
+
+def _write(cache: Path, key: str, facts: Mapping[Path, Facts], stamps: Mapping[Path, Stamp | None]) -> None:
+    # A file that could not be opened is not remembered: its rights may change and its stamp stay the same.
+    rows = [[str(path), *stamp, one.to_row()] for path, one in facts.items() if (stamp := stamps[path]) and one.sha256]
+    with cache_folder.building(cache) as folder:
+        (folder / _FACTS).write_text(json.dumps(rows), encoding="utf-8")
+        shutil.rmtree(cache / key, ignore_errors=True)
+        entry = cache_folder.publish(folder, cache, key)
+    cache_folder.prune(cache, CACHE_LIMIT_BYTES, keep=entry)

@@ -1,0 +1,221 @@
+"""The user's own network: `module.py:factory` or `package.module:factory`, run, examined and made to look like timm's.
+
+`factory(num_classes: int) -> nn.Module` returns a network from images `[B, 3, S, S]` to logits `[B, num_classes]`. Any
+pretrained weights are its business. What timm would know of a network is read off optional attributes of the module:
+`pretrained_cfg` or `default_cfg`, a dict with any of `input_size`, `mean`, `std`, `interpolation`, `crop_pct`,
+`crop_mode` and `classifier` (dotted name of the head; without it the last layer to run).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thawline.errors import ModelError
+from thawline.model.execution import is_layer, record_execution
+from thawline.model.head import named_tensors
+
+FACTORY = "FACTORY(num_classes) returns the network"
+_PREFIXES = ("local-dir", "hf-hub", "hf_hub")
+_IMAGES = 2
+"""In a trial batch: enough to see that the first dimension of the output is the batch."""
+
+
+def is_own(source: str) -> bool:
+    """Whether `source` reads as `module.py:factory` or `package.module:factory`."""
+    place, separator, name = source.rpartition(":")
+    if not separator or place in _PREFIXES:
+        return False
+    is_dotted = all(part.isidentifier() for part in (*place.split("."), name))
+    return place.endswith(".py") or is_dotted
+
+
+@dataclass(frozen=True)
+class OwnNetwork:
+    """A network that a factory returned."""
+
+    source: str
+    """What the user asked for."""
+    module: nn.Module
+    """In fp32 on the CPU, with a `pretrained_cfg` as timm's networks have one."""
+    code: str
+    """Text of the file with the factory, and the network's structure: weights alone do not say what it computes."""
+
+
+def build(source: str, num_classes: int) -> OwnNetwork:
+    """Run the user's factory; `ModelError` says what is wrong with the file, the factory or what it returned."""
+    place, _, name = source.rpartition(":")
+    with _importable_beside(Path(place)), _users_code(source, "its import"):
+        code = _import(source, place)
+        factory = getattr(code, name, None)
+    if not callable(factory):
+        raise ModelError(f"{source}: {place} has no function {name or 'after the colon'!r}; {FACTORY}.")
+    with _importable_beside(Path(place)), _users_code(source, f"{name}({num_classes})"):
+        module = _call(factory, num_classes)
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{source} returned {type(module).__name__}, not an nn.Module; {FACTORY}.")
+    if next(module.parameters(), None) is None:
+        raise ModelError(f"{source} returned a network without parameters: there is nothing to train.")
+    module.pretrained_cfg = {"architecture": source, **_settings(module)}  # type: ignore[assignment]
+    return OwnNetwork(source, module.to("cpu", torch.float32), f"{_text(code)}\n{module}")
+
+
+def examine(network: OwnNetwork, num_classes: int, image_size: int) -> None:
+    """Check the output in both modes and find the head; the network is left as it was.
+
+    Raises `ModelError` if two images of `image_size` do not give `[2, num_classes]`, or if there is no head to train.
+    """
+    module: Any = network.module
+    with _users_code(network.source, f"a batch {[_IMAGES, 3, image_size, image_size]}"), _unchanged(module):
+        outputs = {mode: _trial(module, image_size, training=mode == "training") for mode in ("evaluation", "training")}
+    for mode, output in outputs.items():
+        found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        if found != [_IMAGES, num_classes]:
+            raise ModelError(
+                f"{network.source}: in {mode} mode its output for {_IMAGES} images is {found}, not the logits "
+                f"{[_IMAGES, num_classes]}; mend its forward or its last layer."
+            )
+    if "classifier" not in module.pretrained_cfg:
+        module.pretrained_cfg["classifier"] = _last_layer(network, num_classes, image_size)
+    _require_head(network)
+
+
+def _import(source: str, place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        try:
+            return importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            if error.name and f"{place}.".startswith(f"{error.name}."):
+                raise ModelError(f"{source}: there is no module {place}; a file is named {place}.py:...") from error
+            raise
+    path = Path(place).expanduser()
+    if not path.is_file():
+        raise ModelError(f"{source}: there is no file {path}.")
+    spec = importlib.util.spec_from_file_location(f"thawline_own_{path.stem}", path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look a class's module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _importable_beside(place: Path) -> Iterator[None]:
+    """Files beside the module can be imported from it, as if it ran as a script; dotted names start here."""
+    folder = str(place.expanduser().resolve().parent if place.suffix == ".py" else Path.cwd())
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+@contextmanager
+def _users_code(source: str, doing: str) -> Iterator[None]:
+    """Whatever the user's code raises becomes one line that names the place in it."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except SyntaxError as error:
+        where = f"{Path(error.filename).name if error.filename else source}, line {error.lineno}"
+        raise ModelError(f"{source}: {where}: {type(error).__name__}: {error.msg}.") from error
+    except (Exception, SystemExit) as error:  # not our code: it may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ModelError(f"{source}: {doing} failed with {reason} ({_where(error)}).") from error
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line outside installed packages and of a real file: most likely the user's own."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__)[1:] if not frame.filename.startswith("<")]
+    own = [frame for frame in frames if not {"site-packages", "thawline"} & set(Path(frame.filename).parts)]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}"
+
+
+def _call(factory: Callable[..., object], num_classes: int) -> object:
+    """By keyword where it takes that, as torchvision's functions insist on; else as the first argument."""
+    try:
+        inspect.signature(factory).bind(num_classes=num_classes)
+    except (TypeError, ValueError):  # another name; or a builtin, which has no signature
+        return factory(num_classes)
+    return factory(num_classes=num_classes)
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    found = (getattr(module, name, None) for name in ("pretrained_cfg", "default_cfg"))
+    return dict(next((settings for settings in found if isinstance(settings, Mapping)), {}))
+
+
+def _text(code: ModuleType) -> str:
+    path = getattr(code, "__file__", None)
+    return Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
+
+
+@contextmanager
+def _unchanged(module: nn.Module) -> Iterator[None]:
+    """Modes and buffers are put back: a batch in training mode moves running statistics."""
+    modes = {part: part.training for part in module.modules()}
+    buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+        with torch.no_grad():
+            for name, buffer in module.named_buffers():
+                if name in buffers:
+                    buffer.copy_(buffers[name])
+
+
+@torch.no_grad()
+def _trial(module: nn.Module, image_size: int, *, training: bool) -> object:
+    return module.train(training)(torch.zeros(_IMAGES, 3, image_size, image_size))
+
+
+def _last_layer(network: OwnNetwork, num_classes: int, image_size: int) -> str:
+    """The layer that runs last, which is not always the one that is registered last."""
+    layers = {name: part for name, part in network.module.named_modules() if is_layer(part)}
+    ran = [name for name in record_execution(network.module, image_size).order if name in layers]
+    found = f"its last layer is {ran[-1]!r} with {len(layers[ran[-1]].weight)} outputs" if ran else "no layer ran"
+    if not ran or len(layers[ran[-1]].weight) != num_classes:  # type: ignore[arg-type]
+        raise ModelError(
+            f"{network.source}: its head cannot be told ({found}, not {num_classes}); "
+            "name it in default_cfg = {'classifier': 'dotted.name'} on the network."
+        )
+    return ran[-1]
+
+
+def _require_head(network: OwnNetwork) -> None:
+    """The head must be there and share nothing with the rest, or it could not be drawn anew by itself."""
+    declared = network.module.pretrained_cfg["classifier"]  # type: ignore[index]
+    names = (declared,) if isinstance(declared, str) else tuple(declared)
+    modules = dict(network.module.named_modules())
+    if unknown := [name for name in names if name not in modules]:
+        raise ModelError(f"{network.source}: its 'classifier' {unknown[0]!r} is no module of the network.")
+    heads = {id(tensor) for name in names for _, tensor in named_tensors(modules[name])}
+    inside = {id(part) for name in names for part in modules[name].modules()}
+    others = {
+        id(tensor)
+        for part in network.module.modules()
+        if id(part) not in inside
+        for tensor in (*part._parameters.values(), *part._buffers.values())
+        if tensor is not None
+    }
+    if not heads or heads & others:
+        problem = "shares weights with other layers" if heads else "has no weights"
+        raise ModelError(f"{network.source}: its head {names[0]!r} {problem}, so it cannot be drawn anew.")

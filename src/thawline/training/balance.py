@@ -1,0 +1,38 @@
+"""Classes of unequal size: weights for the loss, or an order that draws every class equally often."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thawline.config import Balance
+
+BETA = 0.999
+"""Of the effective number of images; 0 = no weighting, towards 1 = by inverse frequency."""
+
+
+def class_weights(labels: Tensor, num_classes: int, balance: Balance) -> Tensor | None:
+    """Weights [C] for the loss, 1 on average over the images; None unless `balance` is "loss".
+
+    Inverse effective number of images, (1 - beta) / (1 - beta^n) (Cui et al. 2019, Eq. 6). Classes without images get
+    weight 0.
+    """
+    if balance != "loss":
+        return None
+    counts = torch.bincount(labels, minlength=num_classes).double()
+    weights = torch.where(counts > 0, (1 - BETA) / (1 - BETA**counts), 0.0)
+    return (weights * counts.sum() / (weights * counts).sum()).float()
+
+
+def draw_order(labels: Tensor, balance: Balance, seed: int, epoch: int) -> np.ndarray:
+    """Positions of the training images in the order of one epoch, drawn from (seed, epoch).
+
+    Each image once, or, for "sampler", as many draws with replacement in which every class is equally likely.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    if balance != "sampler":
+        return generator.permutation(len(labels))
+    counts = np.bincount(labels.numpy())
+    share = 1.0 / counts[labels.numpy()]
+    return generator.choice(len(labels), len(labels), p=share / share.sum())
