@@ -1,0 +1,107 @@
+"""What `fit` makes of odd data: unreadable files, groups, limits, imbalance, no test split."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.studies.conftest import small_request
+from thawline import api
+from thawline.config import Request
+from thawline.errors import DataError, RunFolderError
+from thawline.progress import Listener
+
+PROBE = ("linear_probe",)
+
+
+class Notes(Listener):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def quick(images: Path, **options: object) -> Request:
+    """One `fit` of a linear probe with changed image options."""
+    request = small_request(images, PROBE, verb="fit", learning_rate=1e-2)
+    return replace(request, images=replace(request.images, **options))  # type: ignore[arg-type]
+
+
+def splits_of(run: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((run / "splits.csv").read_text().splitlines()))
+
+
+@pytest.fixture
+def flat(images: Path, tmp_path: Path) -> Path:
+    """All images in class folders without a split, named by camera."""
+    root = tmp_path / "flat"
+    for path in sorted(images.glob("*/*/*.png")):
+        target = root / path.parent.name / f"camera{int(path.stem) % 4}-{path.parent.parent.name}{path.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    return root
+
+
+def test_unreadable_files_are_listed_and_left_out(flat: Path, tmp_path: Path) -> None:
+    (flat / "red" / "broken.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"broken\.png"):
+        api.run(quick(flat), tmp_path / "run")
+    notes = Notes()
+    results = api.run(quick(flat, on_bad="skip"), tmp_path / "run", notes)
+    assert any("cannot be read" in line for line in notes.lines)
+    assert [row["split"] for row in splits_of(tmp_path / "run") if "broken" in row["path"]] == [""]
+    assert sum(results["data"]["images"].values()) == 56
+    check = json.loads((tmp_path / "run" / "check.json").read_text())
+    assert [Path(one["path"]).name for one in check["unreadable"]] == ["broken.png"]
+
+
+def test_a_group_never_straddles_splits(flat: Path, tmp_path: Path) -> None:
+    api.run(quick(flat, group_pattern=r"(camera\d)"), tmp_path / "run")
+    found: dict[str, set[str]] = {}
+    for row in splits_of(tmp_path / "run"):
+        found.setdefault(Path(row["path"]).name[:7], set()).add(row["split"])
+    assert set(map(len, found.values())) == {1}
+    assert set.union(*found.values()) == {"train", "val", "test"}
+
+
+def test_a_limit_keeps_the_classes_in_proportion(flat: Path, tmp_path: Path) -> None:
+    results = api.run(quick(flat, limit=28), tmp_path / "run")
+    assert sum(results["data"]["images"].values()) == 28
+    labels = [row["label"] for row in splits_of(tmp_path / "run")]
+    assert labels.count("red") == labels.count("blue") == 14
+    with pytest.raises(DataError, match="--limit 1 "):
+        api.run(quick(flat, limit=1), tmp_path / "other")
+
+
+def test_without_a_test_split_there_are_no_test_figures_and_the_user_is_told(images: Path, tmp_path: Path) -> None:
+    shutil.copytree(images, tmp_path / "two", ignore=shutil.ignore_patterns("test"))
+    notes = Notes()
+    results = api.run(quick(tmp_path / "two"), tmp_path / "run", notes)
+    assert results["test"] is None
+    assert any("No test split" in line for line in notes.lines)
+    carved = api.run(quick(tmp_path / "two", test_share=0.25), tmp_path / "carved")
+    assert carved["data"]["images"] == {"train": 18, "val": 16, "test": 6}
+    assert carved["test"]["accuracy"]["n"] == 1
+
+
+@pytest.mark.parametrize("change", [{"balance": "loss"}, {"balance": "sampler"}, {"metric": "macro_f1"}])
+def test_imbalance_options_run(change: dict[str, str], images: Path, tmp_path: Path) -> None:
+    request = quick(images, augment="strong")
+    request = replace(request, train=replace(request.train, **change))  # type: ignore[arg-type]
+    assert api.run(request, tmp_path / "run")["val"]["macro_f1"]["n"] == 1
+
+
+def test_a_resumed_run_refuses_images_that_changed(flat: Path, tmp_path: Path) -> None:
+    api.run(quick(flat), tmp_path / "run")
+    first = next((flat / "red").iterdir())
+    first.write_bytes(next((flat / "blue").iterdir()).read_bytes())
+    with pytest.raises(RunFolderError, match="changed since this run began"):
+        api.resume(tmp_path / "run")

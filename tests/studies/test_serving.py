@@ -1,0 +1,107 @@
+"""`predict` against plain timm: equal on ordinary files, right where plain timm is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image, ImageOps
+
+from thawline import api
+from thawline.export.timm_folder import save_timm_folder
+from thawline.model.load import load_model
+
+SIZE = 64
+CLASSES = ("a", "b", "c", "d")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A timm folder of a small network whose answers depend on where things are in the image."""
+    path = tmp_path_factory.mktemp("model") / "timm"
+    model = load_model("test_vit", len(CLASSES), weights="random", image_size=SIZE)
+    with torch.no_grad():
+        for parameter in model.module.parameters():
+            parameter.mul_(3)
+        model.module.get_classifier().weight.normal_(std=0.2)
+    save_timm_folder(
+        path,
+        model.module,
+        architecture=model.architecture,
+        label_names=CLASSES,
+        preprocessing=model.preprocessing,
+        model_args=model.model_args,
+        pretrained_cfg=model.pretrained_cfg,
+        thawline={},
+        card="",
+    )
+    return path
+
+
+def picture() -> Image.Image:
+    """Bright above, dark below, with a red left side: every turn shows."""
+    rows = np.linspace(250, 5, 80).astype(np.uint8)
+    pixels = np.repeat(np.repeat(rows[:, None, None], 100, 1), 3, 2).copy()
+    pixels[:, :30, 0] = 255
+    return Image.fromarray(pixels)
+
+
+def ours(folder: Path, path: Path) -> dict[str, float]:
+    (one,) = api.predict(folder, [path], top=len(CLASSES))["predictions"]
+    return {guess["class"]: guess["probability"] for guess in one["top"]}
+
+
+def plain_timm(folder: Path, image: Image.Image) -> dict[str, float]:
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    with torch.inference_mode():
+        probabilities = model(transform(image.convert("RGB")).unsqueeze(0)).softmax(dim=1)[0]
+    return dict(zip(CLASSES, probabilities.tolist(), strict=True))
+
+
+def differ(one: dict[str, float], other: dict[str, float]) -> float:
+    return max(abs(one[name] - other[name]) for name in CLASSES)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "bmp", "tif"])
+def test_ordinary_files_agree(folder: Path, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"ordinary.{ending}"
+    picture().save(path)
+    assert differ(ours(folder, path), plain_timm(folder, Image.open(path))) < 1e-4
+
+
+def test_gray_files_agree(folder: Path, tmp_path: Path) -> None:
+    picture().convert("L").save(tmp_path / "gray.png")
+    assert differ(ours(folder, tmp_path / "gray.png"), plain_timm(folder, Image.open(tmp_path / "gray.png"))) < 1e-4
+
+
+def test_a_rotated_photo_is_turned_upright_here_and_not_in_plain_timm(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "phone.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture().save(path, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(path))
+    assert differ(ours(folder, path), plain_timm(folder, upright)) < 1e-4
+    assert differ(ours(folder, path), plain_timm(folder, Image.open(path))) > 0.01
+
+
+def test_16_bits_are_scaled_here_and_clipped_in_plain_timm(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    gray = np.asarray(picture().convert("L"))
+    Image.fromarray(gray.astype(np.uint16) * 257).save(path)
+    assert differ(ours(folder, path), plain_timm(folder, Image.fromarray(gray))) < 1e-4
+    assert differ(ours(folder, path), plain_timm(folder, Image.open(path))) > 0.01
+
+
+def test_files_that_cannot_be_read_are_listed_with_the_reason(folder: Path, tmp_path: Path) -> None:
+    picture().save(tmp_path / "good.png")
+    (tmp_path / "bad.jpg").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no picture")
+    predicted = api.predict(folder, [tmp_path], top=1)
+    assert [Path(one["path"]).name for one in predicted["predictions"]] == ["good.png"]
+    assert [Path(one["path"]).name for one in predicted["unreadable"]] == ["bad.jpg"]
+    assert [Path(one["path"]).name for one in predicted["ignored"]] == ["notes.txt"]
+    assert all(one["reason"] for one in [*predicted["unreadable"], *predicted["ignored"]])
