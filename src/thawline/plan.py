@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Protocol, get_args
 
 from thawline.errors import PlanError
 
@@ -18,9 +18,11 @@ FORMAT_VERSION = 1
 
 Granularity = Literal["stage", "group", "layer"]
 NormMode = Literal["train", "eval"]
+Parts = Literal["all", "norms_and_biases"]
+RateRule = Literal["constant", "relative_gradient"]
+PenaltyKind = Literal["l1_sp", "l2_sp"]
 
-GRANULARITIES: tuple[Granularity, ...] = ("stage", "group", "layer")
-NORM_MODES: tuple[NormMode, ...] = ("train", "eval")
+GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,27 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Penalty:
+    """Pulls trained weights back to where they were pretrained, and the head to zero; replaces weight decay."""
+
+    kind: PenaltyKind
+    """l2_sp: strength/2 x squared distance to the pretrained weights; l1_sp: strength x absolute distance."""
+    strength: float
+    """Of the pull on pretrained weights."""
+    head_strength: float = 1e-2
+    """Of the pull on the head: half of it x its squared norm."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Low-rank updates instead of the weights themselves; merged into them after training."""
+
+    rank: int
+    scale: float
+    """Factor on the product of the two factors (alpha / rank in the papers)."""
+
+
+@dataclass(frozen=True)
 class FineTunePlan:
     """Block -> learning rate for every phase. Compare with `==`, store with `to_json`, edit by hand."""
 
@@ -70,15 +93,32 @@ class FineTunePlan:
     granularity: Granularity = "stage"
     norm: NormMode = "train"
     """Norm layers of trained blocks: "train" uses and updates batch statistics, "eval" keeps the pretrained ones."""
+    parts: Parts = "all"
+    """Which parameters of trained blocks train; the head always trains whole."""
+    penalty: Penalty | None = None
+    adapter: Adapter | None = None
+    rate_rule: RateRule = "constant"
+    """relative_gradient: at the start of every epoch each tensor's rate is scaled by its gradient's norm over its own,
+    the largest being 1 (Auto-RGN)."""
+    interpolation: tuple[float, ...] = ()
+    """Shares of the way from the weights at the start of the last phase to the trained ones; the best on validation is
+    kept. Empty = all the way."""
     prefixes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     """Block name -> parameter name prefixes: what `to_pytorch` prints; for reading only."""
 
     def __post_init__(self) -> None:
         _check_phases(self.phases)
-        if self.granularity not in GRANULARITIES:
-            raise PlanError(f"plan: granularity must be one of {', '.join(GRANULARITIES)}, got {self.granularity!r}.")
-        if self.norm not in NORM_MODES:
-            raise PlanError(f"plan: norm must be one of {', '.join(NORM_MODES)}, got {self.norm!r}.")
+        for name, value, choices in (
+            ("granularity", self.granularity, get_args(Granularity)),
+            ("norm", self.norm, get_args(NormMode)),
+            ("parts", self.parts, get_args(Parts)),
+            ("rate_rule", self.rate_rule, get_args(RateRule)),
+            ("penalty kind", self.penalty and self.penalty.kind, (None, *get_args(PenaltyKind))),
+        ):
+            if value not in choices:
+                raise PlanError(f"plan: {name} must be one of {', '.join(filter(None, choices))}, got {value!r}.")
+        if any(not (_is_number(share) and 0 <= share <= 1) for share in self.interpolation):
+            raise PlanError(f"plan: interpolation must be shares from 0 to 1, got {self.interpolation!r}.")
 
     @classmethod
     def constant(
@@ -87,11 +127,26 @@ class FineTunePlan:
         learning_rates: Mapping[str, float | None],
         *,
         granularity: Granularity = "stage",
-        norm: NormMode = "train",
+        **others: Any,
     ) -> FineTunePlan:
-        """One phase for the whole training. Blocks that `learning_rates` does not name are frozen."""
-        phase = Phase({block.name: learning_rates.get(block.name) for block in blocks})
-        plan = cls((phase,), granularity, norm, {block.name: block.prefixes for block in blocks})
+        """One phase for the whole training. Blocks that `learning_rates` does not name are frozen.
+
+        `others` are further fields of the plan: norm, parts, penalty, adapter, rate_rule, interpolation.
+        """
+        return cls.phased(blocks, [(None, learning_rates)], granularity=granularity, **others)
+
+    @classmethod
+    def phased(
+        cls,
+        blocks: Sequence[Block],
+        phases: Sequence[tuple[int | None, Mapping[str, float | None]]],
+        *,
+        granularity: Granularity = "stage",
+        **others: Any,
+    ) -> FineTunePlan:
+        """One row of rates for each span of epochs; the last span is None, until the end."""
+        rows = tuple(Phase({block.name: rates.get(block.name) for block in blocks}, span) for span, rates in phases)
+        plan = cls(rows, granularity, prefixes={block.name: block.prefixes for block in blocks}, **others)
         plan.check(blocks)
         return plan
 
@@ -113,6 +168,14 @@ class FineTunePlan:
                 return phase
             start += phase.epochs
         return self.phases[-1]
+
+    def in_last_phase(self, epoch: int) -> bool:
+        """Whether `epoch` (from 0) falls into the last phase."""
+        return self.phase_at(epoch) is self.phases[-1]
+
+    def starts_last_phase(self, epoch: int) -> bool:
+        """Whether `epoch` (from 0) is the first of the last phase."""
+        return epoch == sum(phase.epochs or 0 for phase in self.phases[:-1])
 
     def highest_rate(self, block: str) -> float | None:
         """The highest rate that `block` gets in any phase; None if it is always frozen."""
@@ -147,6 +210,11 @@ class FineTunePlan:
             "format_version": FORMAT_VERSION,
             "granularity": self.granularity,
             "norm": self.norm,
+            "parts": self.parts,
+            "penalty": asdict(self.penalty) if self.penalty else None,
+            "adapter": asdict(self.adapter) if self.adapter else None,
+            "rate_rule": self.rate_rule,
+            "interpolation": list(self.interpolation),
             "phases": [{"epochs": phase.epochs, "learning_rates": dict(phase.learning_rates)} for phase in self.phases],
             "prefixes": {name: list(prefixes) for name, prefixes in self.prefixes.items()},
         }
@@ -167,18 +235,22 @@ class FineTunePlan:
         version = data.get("format_version")
         if version != FORMAT_VERSION:
             raise PlanError(f"plan: format_version must be {FORMAT_VERSION}, got {version!r}.")
-        known = {"format_version", "granularity", "norm", "phases", "prefixes"}
+        known = {"format_version", *(one.name for one in fields(cls))}
         if unknown := sorted(set(data) - known):
             raise PlanError(f"plan: unknown keys {unknown}; known are {sorted(known)}.")
         try:
             phases = tuple(Phase(dict(phase["learning_rates"]), phase.get("epochs")) for phase in data["phases"])
             prefixes = {name: tuple(names) for name, names in data.get("prefixes", {}).items()}
+            penalty = Penalty(**data["penalty"]) if data.get("penalty") else None
+            adapter = Adapter(**data["adapter"]) if data.get("adapter") else None
+            interpolation = tuple(data.get("interpolation", ()))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise PlanError(
                 "plan: every phase needs `learning_rates` (block name -> rate, or null = frozen), "
                 f"`prefixes` maps block names to lists; could not read {error}."
             ) from error
-        return cls(phases, data.get("granularity", "stage"), data.get("norm", "train"), prefixes)
+        plain = {name: data[name] for name in ("granularity", "norm", "parts", "rate_rule") if name in data}
+        return cls(phases, prefixes=prefixes, penalty=penalty, adapter=adapter, interpolation=interpolation, **plain)
 
     def to_pytorch(self) -> str:
         """Lines of plain PyTorch that rebuild the optimiser groups of the last phase, without thawline."""
@@ -270,6 +342,10 @@ class StrategyContext(Protocol):
     @property
     def epochs(self) -> int:
         """The nominal number of epochs of the training that the plan is for."""
+        ...
+
+    def score(self, plan: FineTunePlan) -> tuple[float, float]:
+        """Validation score of a training with `plan`, then (ties) its negative loss. Costs one training, once."""
         ...
 
     def tune(self, strategy: str) -> Tuned:

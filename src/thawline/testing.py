@@ -38,6 +38,10 @@ class PlainContext:
     learning_rate: float = 1e-2
     epochs: int = 4
 
+    def score(self, plan: FineTunePlan) -> tuple[float, float]:
+        """The same for every plan: nothing is trained."""
+        return (0.5, -1.0)
+
     def tune(self, strategy: str) -> PlainTuned:
         """The strategy's plan at this context's rate."""
         return PlainTuned(variants(strategy)[0].propose(self))
@@ -79,34 +83,39 @@ def check_strategy(spec: str, model: LoadedModel, granularity: Granularity = "st
         applied.start_epoch(epoch)
         assert_rates(applied, blocks, plan.phase_at(epoch).learning_rates)
         _train_steps(applied, model, steps=2)
+    assert_moved_as_planned(applied, model.pristine())
+    applied.finish()
     moved = moved_tensors(model.module, blocks, plan, model.pristine())
     assert not moved, f"{spec}: frozen tensors moved: {moved}"
-    assert_trained_blocks_moved(model, blocks, plan)
     return plan
 
 
 def assert_rates(applied: AppliedPlan, blocks: Sequence[Block], rates: Mapping[str, float | None]) -> None:
     """Assert that the optimiser steps every parameter at exactly the rate its block has, and frozen ones never."""
-    actual = {id(parameter): group["lr"] for group in applied.optimizer.param_groups for parameter in group["params"]}
-    parameters = dict(applied.model.named_parameters())
+    group_of = {id(p): group for group in applied.optimizer.param_groups for p in group["params"]}
+    for group in applied.optimizer.param_groups:
+        rate = rates[group["block"]]
+        assert group["lr"] == (rate or 0.0), f"{group['block']}: steps at {group['lr']}, planned {rate}"
+        assert {p.requires_grad for p in group["params"]} == {rate is not None}, f"{group['block']}: wrongly frozen"
+    for name, parameter in applied.model.named_parameters():
+        assert not parameter.requires_grad or id(parameter) in group_of, f"{name}: has gradients, but never steps"
     for block in blocks:
-        for name in block.parameters:
-            parameter, rate = parameters[name], rates[block.name]
-            assert parameter.requires_grad == (rate is not None), f"{name}: requires_grad contradicts the plan"
-            if rate is not None:
-                assert actual[id(parameter)] == rate, f"{name}: steps at {actual[id(parameter)]}, planned {rate}"
-            elif block.name not in applied.plan.trained:
-                assert id(parameter) not in actual, f"{name}: never trains, but the optimiser has it"
+        for name in set(block.parameters) & set(applied.parameters):
+            found = group_of[id(applied.parameters[name])]["block"]
+            assert found == block.name, f"{name}: steps with {found}, belongs to {block.name}"
 
 
-def assert_trained_blocks_moved(model: LoadedModel, blocks: Sequence[Block], plan: FineTunePlan) -> None:
-    """Assert that training changed at least one parameter of every block that the plan trains."""
-    pristine = model.pristine()
-    parameters = dict(model.module.named_parameters())
-    for block in blocks:
-        if block.name in plan.trained and not block.is_head and block.parameters:
-            same = all(torch.equal(parameters[name].detach(), pristine[name]) for name in block.parameters)
-            assert not same, f"block {block.name} is trained by the plan and did not move"
+def assert_moved_as_planned(applied: AppliedPlan, pristine: Mapping[str, Tensor]) -> None:
+    """Assert that training changed every block that the plan trains, and in it nothing that must stay."""
+    state = applied.trained_state()
+    for block in applied.blocks:
+        if block.is_head or block.name not in applied.plan.trained:
+            continue
+        moved = {name for name in block.parameters if not torch.equal(state[name], pristine[name])}
+        movable = set(block.parameters) & set(applied.parameters)
+        if applied.plan.adapter is None:
+            assert moved <= movable, f"{block.name}: {sorted(moved - movable)[:3]} moved against the plan"
+        assert moved or not movable, f"block {block.name} is trained by the plan and did not move"
 
 
 def _train_steps(applied: AppliedPlan, model: LoadedModel, steps: int) -> None:

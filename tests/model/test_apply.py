@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from thawline.config import Optimizer
-from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors, trained_state
+from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors
 from thawline.plan import Block, FineTunePlan, Phase
 
 BLOCKS = (
@@ -126,7 +126,7 @@ def test_the_trained_state_comes_back_bit_for_bit() -> None:
     plan = FineTunePlan.constant(BLOCKS, {"body": 1e-1, "head": 1e-1})
     applied = AppliedPlan(model, BLOCKS, plan)
     step(applied)
-    kept = trained_state(model, BLOCKS, plan)
+    kept = applied.trained_state()
     expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     step(applied)
     load_trained_state(model, kept)

@@ -17,6 +17,7 @@ from thawline.model.load import LoadedModel, load_model
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
 from thawline.training import trainer as module
+from thawline.training.measure import bytes_of_a_step, seconds_per_image
 from thawline.training.trainer import LabelledRows, Trainer, TrainingData
 
 CONFIG = TrainConfig(epochs=3, batch_size=8, patience=0, device="cpu", precision="fp32", threads=1)
@@ -140,7 +141,7 @@ def test_timing_a_step_leaves_no_trace(model: LoadedModel, blocks: tuple[Block, 
     plan = plan_for(blocks, trained=len(blocks))
     trainer.train(plan, blocks, seed=0)
     expected = weights(model)
-    assert trainer.measure_step(plan, blocks) > 0
+    assert seconds_per_image(trainer, plan, blocks) > 0
     trainer.train(plan, blocks, seed=0)
     assert equal(weights(model), expected)
 
@@ -227,6 +228,6 @@ def test_out_of_memory_with_two_images_is_the_end(
 def test_memory_grows_with_what_trains_and_with_the_batch(model: LoadedModel, blocks: tuple[Block, ...]) -> None:
     def memory(trained: int, batch_size: int) -> int:
         trainer = Trainer(model, data(), replace(CONFIG, batch_size=batch_size))
-        return trainer.measure_memory(plan_for(blocks, trained=trained), blocks)
+        return bytes_of_a_step(trainer, plan_for(blocks, trained=trained), blocks)
 
     assert memory(1, 8) < memory(len(blocks), 8) < memory(len(blocks), 16)

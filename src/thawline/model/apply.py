@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from thawline.config import Optimizer
+from thawline.model import adapters
 from thawline.plan import Block, FineTunePlan, NormMode, Phase
 
 _OPTIMIZERS: Mapping[Optimizer, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
@@ -19,13 +20,15 @@ _OPTIMIZERS: Mapping[Optimizer, tuple[type[torch.optim.Optimizer], dict[str, Any
     "rmsprop": (torch.optim.RMSprop, {}),
 }
 _FUSED_DEVICES = {"cpu", "cuda"}
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 class AppliedPlan:
     """A plan laid upon a model: its optimiser groups, and what is frozen in the current epoch.
 
     Parameters that train in any phase are in the optimiser from the start, the others never; groups are not added or
-    removed later, so optimiser state and schedules stay whole (traps of Lightning's finetuning callbacks).
+    removed later, so optimiser state and schedules stay whole (traps of Lightning's finetuning callbacks). Call
+    `finish` at the end, whatever happened: it takes adapters off the model.
     """
 
     def __init__(
@@ -36,12 +39,20 @@ class AppliedPlan:
         *,
         optimizer: Optimizer = "adamw",
         weight_decay: float = 1e-4,
+        seed: int = 0,
     ) -> None:
+        """`seed` draws the adapters, if the plan has any. A plan with a penalty has no weight decay."""
         plan.check(blocks)
         self.model = model
         self.blocks = blocks
         self.plan = plan
-        self.optimizer = _build_optimizer(_groups(model, blocks, plan, weight_decay), optimizer)
+        self._tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        self.parameters = _trainable(model, blocks, plan)
+        """What the optimiser may change, by name, adapters apart."""
+        trained = [block for block in blocks if block.name in plan.trained]
+        self._adapters = adapters.install(model, trained, plan.adapter, seed) if plan.adapter else {}
+        groups = self._groups(0.0 if plan.penalty else weight_decay)
+        self.optimizer = _build_optimizer(groups, optimizer)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
@@ -50,7 +61,7 @@ class AppliedPlan:
         Call it before every epoch of training: evaluation puts the whole model into eval mode.
         """
         phase = self.plan.phase_at(epoch)
-        _set_requires_grad(self.model, self.blocks, phase)
+        self._set_requires_grad(phase)
         _set_modes(self.model, self.blocks, phase, self.plan.norm)
         for group in self.optimizer.param_groups:
             group["base_rate"] = phase.learning_rates[group["block"]] or 0.0
@@ -60,6 +71,59 @@ class AppliedPlan:
         """Multiply every block's rate by one factor: warm-up and cosine never change the ratios between blocks."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_rate"] * factor
+
+    def scale_tensors(self, factors: Mapping[str, float]) -> None:
+        """Give each tensor its own share of its block's rate for the rest of the epoch (rate rule of the plan)."""
+        for group in self.optimizer.param_groups:
+            group["base_rate"] *= factors[group["name"]]
+
+    def rates(self) -> dict[str, float]:
+        """The rate at which each parameter that is not frozen just now takes its next step, adapters apart."""
+        name_of = {id(parameter): name for name, parameter in self.parameters.items()}
+        return {
+            name_of[id(parameter)]: group["lr"]
+            for group in self.optimizer.param_groups
+            for parameter in group["params"]
+            if id(parameter) in name_of and parameter.requires_grad
+        }
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Copies of the parameters and buffers that the plan may change, adapters merged: all to keep of a training."""
+        merged = adapters.merged_weights(self.model, self.blocks)
+        names = (name for block in self.blocks if block.name in self.plan.trained for name in _names(block))
+        return {name: merged.get(name, self._tensors[name]).detach().clone() for name in names}
+
+    def finish(self) -> None:
+        """Take adapters off. The weights under them are the pretrained ones: load a `trained_state` to have more."""
+        adapters.remove(self.model)
+
+    def _groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """One optimiser group per block and kind of decay; one per tensor where a rule gives each its own rate."""
+        no_weight_decay: Callable[[], Iterable[str]] = getattr(self.model, "no_weight_decay", tuple)
+        exempt = set(no_weight_decay())
+        groups: dict[tuple[str, ...], dict[str, Any]] = {}
+        for block in self.blocks:
+            for name in block.parameters:
+                if name not in self.parameters:
+                    continue
+                parameter = self.parameters[name]
+                decay = 0.0 if parameter.ndim <= 1 or name in exempt else weight_decay
+                own = name if self.plan.rate_rule == "relative_gradient" else ""
+                group = {"params": [], "weight_decay": decay, "block": block.name, "name": own}
+                groups.setdefault((block.name, str(decay), own), group)["params"].append(parameter)
+            if added := self._adapters.get(block.name):
+                groups[block.name, "adapters"] = {
+                    "params": added, "weight_decay": weight_decay, "block": block.name, "name": ""
+                }  # fmt: skip
+        return [{**group, "lr": self.plan.highest_rate(group["block"])} for group in groups.values()]
+
+    def _set_requires_grad(self, phase: Phase) -> None:
+        for block in self.blocks:
+            trains = phase.learning_rates[block.name] is not None
+            for name in block.parameters:
+                self._tensors[name].requires_grad_(trains and name in self.parameters)
+            for parameter in self._adapters.get(block.name, ()):
+                parameter.requires_grad_(trains)
 
 
 def moved_tensors(
@@ -71,44 +135,41 @@ def moved_tensors(
         name
         for block in blocks
         if block.name not in plan.trained
-        for name in (*block.parameters, *block.buffers)
+        for name in _names(block)
         if name in pristine and not torch.equal(state[name].detach().cpu(), pristine[name].cpu())
     )
 
 
-def trained_state(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) -> dict[str, Tensor]:
-    """Copies of the parameters and buffers that the plan may change: all that must be kept of a training."""
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    names = (name for block in blocks if block.name in plan.trained for name in (*block.parameters, *block.buffers))
-    return {name: state[name].detach().clone() for name in names}
-
-
 def load_trained_state(model: nn.Module, trained: Mapping[str, Tensor]) -> None:
-    """Put back what `trained_state` copied."""
+    """Put back what `AppliedPlan.trained_state` copied."""
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     with torch.no_grad():
         for name, tensor in trained.items():
             state[name].copy_(tensor)
 
 
-def _groups(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan, weight_decay: float) -> list[dict[str, Any]]:
+def _names(block: Block) -> tuple[str, ...]:
+    return (*block.parameters, *block.buffers)
+
+
+def _trainable(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) -> dict[str, nn.Parameter]:
+    """Parameters that train in any phase, by name: those of trained blocks, as far as the plan's parts and rule say."""
     parameters = dict(model.named_parameters())
-    no_weight_decay: Callable[[], Iterable[str]] = getattr(model, "no_weight_decay", tuple)
-    exempt = set(no_weight_decay())
-    groups = []
+    modules = dict(model.named_modules())
+    chosen = {}
     for block in blocks:
         if block.name not in plan.trained:
             continue
-        decayed: list[nn.Parameter] = []
-        plain: list[nn.Parameter] = []
         for name in block.parameters:
-            parameter = parameters[name]
-            (plain if parameter.ndim <= 1 or name in exempt else decayed).append(parameter)
-        for members, decay in ((decayed, weight_decay), (plain, 0.0)):
-            if members:
-                rate = plan.highest_rate(block.name)
-                groups.append({"params": members, "lr": rate, "weight_decay": decay, "block": block.name})
-    return groups
+            of_norm = isinstance(modules[name.rpartition(".")[0]], _NORMS)
+            kernel = parameters[name].ndim > 1
+            if block.is_head or not (
+                (kernel and (plan.parts == "norms_and_biases" or plan.adapter is not None))
+                # As in the authors' code: norm layers have no relative gradient and keep their weights.
+                or (of_norm and plan.rate_rule == "relative_gradient")
+            ):
+                chosen[name] = parameters[name]
+    return chosen
 
 
 def _build_optimizer(groups: list[dict[str, Any]], name: Optimizer) -> torch.optim.Optimizer:
@@ -117,14 +178,6 @@ def _build_optimizer(groups: list[dict[str, Any]], name: Optimizer) -> torch.opt
     # One kernel per group instead of several per tensor; RMSprop has no fused form.
     fast: dict[str, Any] = {"fused": True} if name != "rmsprop" and device in _FUSED_DEVICES else {}
     return kind(groups, **options, **fast)
-
-
-def _set_requires_grad(model: nn.Module, blocks: Sequence[Block], phase: Phase) -> None:
-    parameters = dict(model.named_parameters())
-    for block in blocks:
-        trains = phase.learning_rates[block.name] is not None
-        for name in block.parameters:
-            parameters[name].requires_grad_(trains)
 
 
 def _set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: NormMode) -> None:

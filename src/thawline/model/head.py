@@ -86,18 +86,20 @@ class HeadFactory:
 class ResettingHead:
     """Draws new classifiers of networks that are not timm's: `reset_parameters` of every module in the head.
 
-    It works on copies of the head's modules. Raises `ModelError` if the draw does not depend on the seed.
+    It works on copies of the head's modules. Raises `ModelError` if a weight matrix does not depend on the seed: that
+    of a layer without the method, or with a parametrisation (weight norm), which hides the weights from it.
     """
 
     def __init__(self, model: nn.Module, source: str) -> None:
-        self._heads: dict[str, Any] = {name: copy.deepcopy(module) for name, module in head_modules(model).items()}
-        one, other = self.draw(0), self.draw(1)
-        if all(torch.equal(tensor, other[name]) for name, tensor in one.items()):
-            name = next(iter(self._heads))
-            raise ModelError(
-                f"{source}: its head {name!r} ({type(self._heads[name]).__name__}) cannot be drawn anew from a seed; "
-                "give it a method reset_parameters() that initialises all its weights."
-            )
+        heads = head_modules(model)
+        try:
+            self._heads: dict[str, Any] = {name: copy.deepcopy(module) for name, module in heads.items()}
+            one, other = self.draw(0), self.draw(1)
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise _cannot_be_drawn(source, heads, str(error)) from error
+        constant = [name for name, tensor in one.items() if tensor.ndim >= 2 and torch.equal(tensor, other[name])]
+        if constant:
+            raise _cannot_be_drawn(source, heads, f"{constant[0]!r} stays the same")
 
     def draw(self, seed: int) -> dict[str, Tensor]:
         """As `HeadFactory.draw`."""
@@ -111,6 +113,14 @@ class ResettingHead:
             for name, head in self._heads.items()
             for part, tensor in named_tensors(head)
         }
+
+
+def _cannot_be_drawn(source: str, heads: Mapping[str, nn.Module], reason: str) -> ModelError:
+    name, module = next(iter(heads.items()))
+    return ModelError(
+        f"{source}: its head {name!r} ({type(module).__name__}) cannot be drawn anew from a seed "
+        f"({' '.join(reason.split())[:200]}); give it a reset_parameters() that initialises all its weights."
+    )
 
 
 def _head_state(model: nn.Module) -> dict[str, Tensor]:

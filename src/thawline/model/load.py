@@ -212,12 +212,12 @@ def _require_usable(found: Preprocessing, source: str) -> None:
         raise ModelError(f"{source}: interpolation must be one of {_INTERPOLATIONS}, got {found.interpolation!r}.")
     if found.crop_mode not in _CROP_MODES:
         raise ModelError(f"{source}: crop_mode must be one of {_CROP_MODES}, got {found.crop_mode!r}.")
-    if not 0 < found.crop_pct <= 1:
-        raise ModelError(f"{source}: crop_pct must be above 0 and at most 1, got {found.crop_pct}.")
+    if not found.crop_pct > 0:
+        raise ModelError(f"{source}: crop_pct must be above 0, got {found.crop_pct}.")
 
 
 _WHERE_FROM = ("file", "source", "state_dict")
-_INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming", "random")
+_INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
 _CROP_MODES = ("center", "squash", "border")
 
 

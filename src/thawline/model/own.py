@@ -192,7 +192,7 @@ def _last_layer(network: OwnNetwork, num_classes: int, image_size: int) -> str:
     layers = {name: part for name, part in network.module.named_modules() if is_layer(part)}
     ran = [name for name in record_execution(network.module, image_size).order if name in layers]
     found = f"its last layer is {ran[-1]!r} with {len(layers[ran[-1]].weight)} outputs" if ran else "no layer ran"
-    if not ran or len(layers[ran[-1]].weight) != num_classes:  # type: ignore[arg-type]
+    if not ran or len(layers[ran[-1]].weight) != num_classes:
         raise ModelError(
             f"{network.source}: its head cannot be told ({found}, not {num_classes}); "
             "name it in default_cfg = {'classifier': 'dotted.name'} on the network."

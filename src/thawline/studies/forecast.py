@@ -10,6 +10,7 @@ from thawline.strategies.base import Strategy, variants
 from thawline.strategies.full import Full
 from thawline.studies.experiment import Experiment
 from thawline.studies.tuning import propose
+from thawline.training.measure import bytes_of_a_step, seconds_per_image
 
 VALIDATION_SHARE = 1 / 3
 """Of a full training step: what a forward pass costs."""
@@ -70,10 +71,10 @@ def _one_training(experiment: Experiment, strategy: Strategy, forward: float) ->
         plan, epochs_run=epochs, nominal_epochs=epochs, train_images=train, validation_images=val
     )
     seconds = epochs * (_seconds_per_image(experiment, strategy) * train + forward * val)
-    memory = experiment.trainer.measure_memory(plan, experiment.blocks(plan.granularity))
+    memory = bytes_of_a_step(experiment.trainer, plan, experiment.blocks(plan.granularity))
     return Forecast(seconds, units, 1, memory)
 
 
 def _seconds_per_image(experiment: Experiment, strategy: Strategy) -> float:
     plan = propose(experiment, strategy, RATE_GRID[0])
-    return experiment.trainer.measure_step(plan, experiment.blocks(plan.granularity))
+    return seconds_per_image(experiment.trainer, plan, experiment.blocks(plan.granularity))

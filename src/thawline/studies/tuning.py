@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from thawline.config import RATE_GRID
+from thawline.config import BASE_RATE, RATE_GRID
 from thawline.errors import RunError
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord
@@ -39,10 +39,17 @@ class Context:
     """What a strategy may know and ask; implements `plan.StrategyContext`."""
 
     experiment: Experiment
-    granularity: Granularity
+    strategy: Strategy
     learning_rate: float
     asked: list[Tuned] = field(default_factory=list)
     """What `tune` answered so far."""
+    scored: list[TrainingRecord] = field(default_factory=list)
+    """The trainings behind `score`."""
+
+    @property
+    def granularity(self) -> Granularity:
+        """The strategy's own, or that of the run."""
+        return self.strategy.granularity or self.experiment.request.granularity
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -53,6 +60,12 @@ class Context:
     def epochs(self) -> int:
         """Nominal number of epochs."""
         return self.experiment.request.train.epochs
+
+    def score(self, plan: FineTunePlan) -> tuple[float, float]:
+        """Train `plan` with the tuning seed."""
+        record = _train(self.experiment, plan, self.strategy.spec, self.learning_rate)
+        self.scored.append(record)
+        return record.score
 
     def tune(self, strategy: str) -> Tuned:
         """The best plan of another strategy."""
@@ -81,21 +94,16 @@ def tune(experiment: Experiment, spec: str) -> Tuned:
 
 def propose(experiment: Experiment, strategy: Strategy, learning_rate: float) -> FineTunePlan:
     """The plan of a strategy at a base rate, at the granularity it needs."""
-    return strategy.propose(_context(experiment, strategy, learning_rate))
-
-
-def _context(experiment: Experiment, strategy: Strategy, learning_rate: float) -> Context:
-    return Context(experiment, strategy.granularity or experiment.request.granularity, learning_rate)
+    return strategy.propose(Context(experiment, strategy, learning_rate))
 
 
 def _try(experiment: Experiment, strategy: Strategy, rate: float) -> TrainingRecord:
-    return experiment.train(
-        propose(experiment, strategy, rate),
-        strategy=strategy.spec,
-        learning_rate=rate,
-        seed=experiment.request.images.seed + TUNING_SEED_OFFSET,
-        purpose="tuning",
-    )
+    return _train(experiment, propose(experiment, strategy, rate), strategy.spec, rate)
+
+
+def _train(experiment: Experiment, plan: FineTunePlan, spec: str, rate: float) -> TrainingRecord:
+    seed = experiment.request.images.seed + TUNING_SEED_OFFSET
+    return experiment.train(plan, strategy=spec, learning_rate=rate, seed=seed, purpose="tuning")
 
 
 def _extend(
@@ -124,7 +132,7 @@ def _best(spec: str, tried: Sequence[TrainingRecord]) -> Tuned:
 
 def _choose(experiment: Experiment, strategy: Strategy) -> Tuned:
     """Let a strategy that compares others do so; its answer is one of theirs, at the price of all."""
-    context = _context(experiment, strategy, RATE_GRID[len(RATE_GRID) // 2])
+    context = Context(experiment, strategy, BASE_RATE)
     plan = strategy.propose(context)
     chosen = next(tuned for tuned in context.asked if tuned.plan == plan)
     return replace(chosen, records=tuple(record for tuned in context.asked for record in tuned.records))

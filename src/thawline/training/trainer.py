@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -18,13 +18,18 @@ from thawline.config import TrainConfig
 from thawline.data.augment import Augmenter
 from thawline.data.pixels import normalise
 from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, RunError
-from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors, trained_state
+from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors
 from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
 from thawline.training.balance import class_weights, draw_order
 from thawline.training.evaluation import macro_f1
+from thawline.training.gradients import relative_gradient_norms
+from thawline.training.mixing import fresh_statistics, mixed
+from thawline.training.penalties import StartingPoint
 
+GRADIENT_BATCHES = 5
+"""Minibatches behind relative gradient norms, as in the authors' code."""
 EVALUATION_BATCH = 128
 """Images per forward pass without gradients; fixed, since the batch size can change rounding."""
 
@@ -112,31 +117,87 @@ class Trainer:
     ) -> TrainedModel:
         started = time.perf_counter()
         self.model.restore(seed)
-        applied = AppliedPlan(
-            self.network, blocks, plan, optimizer=self.config.optimizer, weight_decay=self.config.weight_decay
-        )
-        epochs: list[EpochRecord] = []
-        best, best_state = -1, dict[str, Tensor]()
-        for epoch in range(self.config.epochs):
-            applied.start_epoch(epoch)
-            train_loss = self._train_epoch(applied, seed, epoch)
-            record = self._validate(epoch, train_loss)
-            epochs.append(record)
-            if best < 0 or _score(record) > _score(epochs[best]):
-                best, best_state = epoch, trained_state(self.network, blocks, plan)
-            on_epoch(record)
-            if 0 < self.config.patience <= epoch - best:
-                break
-        load_trained_state(self.network, best_state)
+        applied = self._apply(plan, blocks, seed)
+        try:
+            kept = self._run_epochs(applied, seed, on_epoch)
+        finally:
+            applied.finish()
+        load_trained_state(self.network, kept.state)
+        if plan.interpolation:
+            kept = self._interpolate(kept, applied)
         self.check_frozen(plan, blocks)
         return TrainedModel(
-            tuple(epochs),
-            best,
-            {name: tensor.cpu() for name, tensor in best_state.items()},
-            image_passes=len(epochs) * (len(self.data.train) + len(self.data.val)),
+            tuple(kept.epochs),
+            kept.best,
+            {name: tensor.cpu() for name, tensor in kept.state.items()},
+            image_passes=len(kept.epochs) * (len(self.data.train) + len(self.data.val)),
             seconds=time.perf_counter() - started,
             peak_memory_bytes=_peak_memory(self.device),
         )
+
+    def _apply(self, plan: FineTunePlan, blocks: Sequence[Block], seed: int) -> AppliedPlan:
+        return AppliedPlan(
+            self.network,
+            blocks,
+            plan,
+            optimizer=self.config.optimizer,
+            weight_decay=self.config.weight_decay,
+            seed=seed,
+        )
+
+    def _run_epochs(self, applied: AppliedPlan, seed: int, on_epoch: Callable[[EpochRecord], None]) -> _Kept:
+        """Train until the epochs or the patience are used up."""
+        kept = _Kept(applied.trained_state())
+        pull = StartingPoint(applied.plan.penalty, applied) if applied.plan.penalty else None
+        for epoch in range(self.config.epochs):
+            if applied.plan.starts_last_phase(epoch):
+                kept.start = applied.trained_state()
+            applied.start_epoch(epoch)
+            if applied.plan.rate_rule == "relative_gradient" and applied.plan.in_last_phase(epoch):
+                applied.scale_tensors(self._relative_rates(applied, seed, epoch))
+            train_loss = self._train_epoch(applied, pull, seed, epoch)
+            record = self._validate(epoch, train_loss)
+            if kept.improves(record):
+                kept.keep(record, applied.trained_state())
+            else:
+                kept.epochs.append(record)
+            on_epoch(record)
+            if 0 < self.config.patience <= epoch - kept.best and applied.plan.in_last_phase(epoch):
+                break
+        return kept
+
+    def _relative_rates(self, applied: AppliedPlan, seed: int, epoch: int) -> dict[str, float]:
+        """Shares of the rate by tensor, from the first few minibatches of the epoch; nothing moves."""
+        order = draw_order(self.data.train.labels, self.config.balance, seed, epoch)
+        self.network.eval()
+        losses = (self._loss(rows, epoch) for rows in _batches(order, self.config.batch_size)[:GRADIENT_BATCHES])
+        shares = relative_gradient_norms(applied.parameters, losses)
+        applied.start_epoch(epoch)
+        return shares
+
+    def _interpolate(self, kept: _Kept, applied: AppliedPlan) -> _Kept:
+        """Try weights between the start of the last phase and the best epoch on validation; keep the best of all."""
+        trained = kept.state
+        for share in applied.plan.interpolation:
+            load_trained_state(self.network, mixed(kept.start, trained, share))
+            if 0 < share < 1:
+                self._settle_norms(applied)
+            record = self._validate(len(kept.epochs), kept.epochs[kept.best].train_loss)
+            if kept.improves(record):
+                kept.keep(record, {name: tensor.clone() for name, tensor in self._tensors(trained).items()})
+        load_trained_state(self.network, kept.state)
+        return kept
+
+    def _settle_norms(self, applied: AppliedPlan) -> None:
+        """Recompute the statistics of trained batch norms for the weights as they are, from the training images."""
+        with torch.no_grad(), fresh_statistics(applied, self.config.epochs - 1):
+            for start in range(0, len(self.data.train), EVALUATION_BATCH):
+                with self._autocast():
+                    self.network(self._images(self.data.train.rows[start : start + EVALUATION_BATCH], epoch=None))
+
+    def _tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
+        state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        return {name: state[name].detach() for name in names}
 
     def load(self, state: dict[str, Tensor], *, seed: int) -> None:
         """Put a stored training back into the network."""
@@ -155,42 +216,20 @@ class Trainer:
         """Class probabilities of unaugmented images, [n, classes] float32 on the CPU."""
         return torch.softmax(self._logits(rows), dim=1).cpu()
 
-    def measure_step(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int = 3) -> float:
-        """Seconds per training image of `plan` on this machine: the median of a few real steps. Leaves no trace."""
+    def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Iterator[AppliedPlan]:
+        """Take real steps of `plan`, one per item, for whoever times or watches them; leaves no trace."""
         self.model.restore(0)
-        applied = AppliedPlan(self.network, blocks, plan, optimizer=self.config.optimizer)
+        applied = self._apply(plan, blocks, seed=0)
         rows = np.resize(np.arange(len(self.data.train)), self.config.batch_size)
-        times = []
-        for _ in range(steps + 1):
-            started = time.perf_counter()
-            self._step(applied, rows, epoch=0).item()
-            times.append(time.perf_counter() - started)
-        self.model.restore(0)
-        return float(np.median(times[1:])) / len(rows)
+        try:
+            for _ in range(steps):
+                self._step(applied, None, rows, epoch=0).item()
+                yield applied
+        finally:
+            applied.finish()
+            self.model.restore(0)
 
-    def measure_memory(self, plan: FineTunePlan, blocks: Sequence[Block]) -> int:
-        """Bytes that one step of `plan` needs, caches and the interpreter apart, from a forward pass of two images.
-
-        Weights, gradients and optimiser state of what trains, and the activations kept for the backward pass.
-        """
-        self.model.restore(0)
-        applied = AppliedPlan(self.network, blocks, plan, optimizer=self.config.optimizer)
-        kept: dict[int, int] = {}
-
-        def keep(tensor: Tensor) -> Tensor:
-            if not isinstance(tensor, torch.nn.Parameter):
-                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), self._autocast():
-            logits = self.network(self._images(self.data.train.rows[:2], epoch=0))
-        del logits
-        weights: int = sum(tensor.nbytes for tensor in self.network.state_dict().values())
-        trained: int = sum(p.nbytes for group in applied.optimizer.param_groups for p in group["params"])
-        self.model.restore(0)
-        return weights + 3 * trained + sum(kept.values()) * self.config.batch_size // 2
-
-    def _train_epoch(self, applied: AppliedPlan, seed: int, epoch: int) -> float:
+    def _train_epoch(self, applied: AppliedPlan, pull: StartingPoint | None, seed: int, epoch: int) -> float:
         """Mean training loss of one epoch."""
         order = draw_order(self.data.train.labels, self.config.balance, seed, epoch)
         batches = _batches(order, self.config.batch_size)
@@ -199,7 +238,7 @@ class Trainer:
             for index, rows in enumerate(batches):
                 step = epoch * len(batches) + index
                 applied.scale_rates(_rate_factor(step, self.config.epochs * len(batches), self.config.warmup_share))
-                total += self._step(applied, rows, epoch) * len(rows)
+                total += self._step(applied, pull, rows, epoch) * len(rows)
         loss = total.item() / len(self.data.train)
         if not math.isfinite(loss):
             raise NonFiniteLossError(
@@ -207,36 +246,40 @@ class Trainer:
             )
         return loss
 
-    def _step(self, applied: AppliedPlan, rows: np.ndarray, epoch: int) -> Tensor:
+    def _step(self, applied: AppliedPlan, pull: StartingPoint | None, rows: np.ndarray, epoch: int) -> Tensor:
         """One optimiser step on the given rows of the training split; returns the loss, still on the device.
 
         Where the batch does not fit into memory, gradients are accumulated over parts of it. Norm layers then see the
         parts, everything else the whole batch.
         """
-        labels = self.data.train.labels[rows].to(self.device)
-        weights = self._class_weights
-        total_weight = len(rows) if weights is None else weights[labels].sum()
         applied.optimizer.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=self.device)
-        for part in torch.arange(len(rows)).tensor_split(math.ceil(len(rows) / self.micro_batch)):
-            images = self._images(self.data.train.rows[rows[part.numpy()]], epoch)
-            with self._autocast():
-                logits = self.network(images)
-            share = F.cross_entropy(
-                logits.float(),
-                labels[part],
-                weight=weights,
-                label_smoothing=self.config.label_smoothing,
-                reduction="sum",
-            )
-            share = share / total_weight
-            share.backward()  # type: ignore[no-untyped-call]
-            loss += share.detach()
+        total = torch.zeros((), device=self.device)
+        for part in np.array_split(rows, math.ceil(len(rows) / self.micro_batch)):
+            loss = self._loss(part, epoch, of=rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if pull is not None:
+            pull.loss().backward()  # type: ignore[no-untyped-call]
         if self.config.clip_norm is not None:
             parameters = [parameter for group in applied.optimizer.param_groups for parameter in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
         applied.optimizer.step()
-        return loss
+        if pull is not None:
+            pull.after_step(applied.rates())
+        return total
+
+    def _loss(self, rows: np.ndarray, epoch: int, *, of: np.ndarray | None = None) -> Tensor:
+        """Cross-entropy of rows of the training split; of a part of a batch, its share in the batch's mean."""
+        labels = self.data.train.labels[rows].to(self.device)
+        whole = labels if of is None else self.data.train.labels[of].to(self.device)
+        weights = self._class_weights
+        images = self._images(self.data.train.rows[rows], epoch)
+        with self._autocast():
+            logits = self.network(images)
+        summed = F.cross_entropy(
+            logits.float(), labels, weight=weights, label_smoothing=self.config.label_smoothing, reduction="sum"
+        )
+        return summed / (len(whole) if weights is None else weights[whole].sum())
 
     def _halve_micro_batch(self, error: torch.OutOfMemoryError) -> None:
         """Go on with half the images at a time; `RunError` if two at a time are too many already."""
@@ -286,6 +329,27 @@ class Trainer:
         if self.config.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
+
+
+@dataclass
+class _Kept:
+    """The best of a training so far."""
+
+    state: dict[str, Tensor]
+    """Parameters and buffers of the trained blocks at the best epoch."""
+    epochs: list[EpochRecord] = field(default_factory=list)
+    best: int = -1
+    start: dict[str, Tensor] = field(default_factory=dict)
+    """The same tensors at the start of the last phase."""
+
+    def improves(self, record: EpochRecord) -> bool:
+        """Whether `record` is better than what is kept."""
+        return self.best < 0 or _score(record) > _score(self.epochs[self.best])
+
+    def keep(self, record: EpochRecord, state: dict[str, Tensor]) -> None:
+        """Add the record as the best."""
+        self.best, self.state = len(self.epochs), state
+        self.epochs.append(record)
 
 
 def _ignore(_: object) -> None:

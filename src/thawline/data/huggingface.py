@@ -1,0 +1,211 @@
+"""Data sets by their names on the Hugging Face hub, or from a folder that holds one: `hf:NAME`."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thawline.data import cache as cache_folder
+from thawline.data.materialise import Sample, entry_key, find_materialised, materialise
+from thawline.data.sources import ImageSet, Split
+from thawline.errors import DataError, MissingExtraError
+
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
+_OPTIONS = ("image", "label", "revision")
+_LABEL_NAMES = ("label", "labels", "class", "class_name", "category", "target")
+
+_SPLITS: dict[str, Split] = {
+    "train": "train",
+    "validation": "val",
+    "valid": "val",
+    "val": "val",
+    "dev": "val",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class _Name:
+    """What stands behind `hf:`, taken apart."""
+
+    source: str
+    path: str
+    """A folder, or the name on the hub."""
+    config: str | None
+    options: Mapping[str, str]
+
+    @property
+    def is_folder(self) -> bool:
+        return Path(self.path).is_dir()
+
+
+def read_huggingface(name: str, cache: Path) -> ImageSet:
+    """The data set `USER/NAME[/CONFIG]` of the hub, or the one in a local folder (`save_to_disk`, parquet, images).
+
+    `:` and options may follow: `image=` and `label=` choose between several columns, `revision=` a version. The images
+    are decoded by us. What was downloaded once is used ever after, without the network; a folder is read anew when a
+    file in it changes. Raises `DataError` if the name cannot be downloaded or the columns are not clear, and
+    `MissingExtraError` without the datasets library.
+    """
+    asked = _parse(name)
+    key = entry_key(asked.source, _state(Path(asked.path)) if asked.is_folder else None)
+    if found := find_materialised(asked.source, cache, key):
+        return found
+    library = _library()
+    with cache_folder.building(cache) as scratch:
+        loaded, notes = _load(library, asked, scratch)
+        splits, unused = _by_split(asked.source, loaded)
+        samples = _samples(library, asked, splits)
+        return materialise(asked.source, samples, cache, key=key, notes=[*notes, *unused])
+
+
+def _parse(name: str) -> _Name:
+    path, separator, text = name.rpartition(":")
+    if not separator or "=" not in text:
+        path, text = name, ""
+    options = dict(part.partition("=")[::2] for part in text.split(",") if part)
+    source = f"hf:{name}"
+    if unknown := sorted(set(options).difference(_OPTIONS)):
+        raise DataError(f"{source!r} has the option {unknown[0]!r}; known are {', '.join(_OPTIONS)}.")
+    if path and Path(path).is_dir():
+        return _Name(source, path, None, options)
+    if not _HUB_NAME.fullmatch(path):
+        raise DataError(f"{source!r} is neither a folder nor a name on the hub (USER/NAME or USER/NAME/CONFIG).")
+    user, _, rest = path.partition("/")
+    dataset, _, config = rest.partition("/")
+    return _Name(source, f"{user}/{dataset}" if dataset else user, config or None, options)
+
+
+def _state(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of every file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    states = [(path, path.stat()) for path in files]
+    return [(path.relative_to(folder).as_posix(), state.st_size, state.st_mtime_ns) for path, state in states]
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("datasets")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "hf: data sets are read by the datasets library, which is not installed: pip install 'thawline[hf]'"
+        ) from error
+
+
+def _load(library: Any, asked: _Name, scratch: Path) -> tuple[Any, list[str]]:
+    """The `Dataset` or `DatasetDict`, and notes; a local one leaves nothing in the library's own cache."""
+    hub = importlib.import_module("huggingface_hub")
+    # The bases of the hub's own error are those of whichever HTTP library it uses, whose errors it lets through.
+    http_errors = hub.errors.HfHubHTTPError.__bases__
+    library.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # no telemetry
+    revision = asked.options.get("revision")
+    try:
+        if not asked.is_folder:
+            commit = _ask_hub(hub, library, asked.path, revision)
+            loaded = library.load_dataset(asked.path, asked.config, revision=revision)
+            return loaded, [f"{asked.source} was read at revision {commit}"] if commit else []
+        if any((Path(asked.path) / file).is_file() for file in ("dataset_dict.json", "state.json")):
+            return library.load_from_disk(asked.path), []
+        return library.load_dataset(asked.path, cache_dir=str(scratch)), []
+    except (OSError, RuntimeError, ValueError, library.exceptions.DatasetsError, *http_errors) as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        remedy = "check the folder" if asked.is_folder else "check the name and the connection"
+        raise DataError(f"{asked.source!r} cannot be loaded ({reason}): {remedy}.") from error
+
+
+def _ask_hub(hub: Any, library: Any, name: str, revision: str | None) -> str | None:
+    """The commit that will be read, if the hub tells.
+
+    Without a connection this one request fails at once, where the library would try again and again.
+    """
+    if library.config.HF_HUB_OFFLINE:  # the user's wish: an earlier download, or the library's own error
+        return None
+    try:
+        commit: str | None = hub.HfApi().dataset_info(name, revision=revision, timeout=10).sha
+    except hub.errors.HfHubHTTPError:  # the hub answers: the library says better what is wrong with the name
+        return None
+    return commit
+
+
+def _by_split(source: str, loaded: Any) -> tuple[dict[Split | None, Any], list[str]]:
+    """The parts to use, and a note about those that are not."""
+    if not isinstance(loaded, dict):
+        return {None: loaded}, []
+    if len(loaded) == 1:
+        ((name, part),) = loaded.items()
+        return {None: part}, [] if name == "train" else [f"the only split, {name!r}, is divided anew"]
+    found: dict[Split | None, Any] = {}
+    for name, part in loaded.items():
+        split = _SPLITS.get(name)
+        if split in found:
+            raise DataError(f"{source!r} has two {split} splits, among {', '.join(loaded)}.")
+        if split:
+            found[split] = part
+    if "train" not in found:
+        raise DataError(f"{source!r} has no split called train, only {', '.join(loaded)}.")
+    unused = [name for name in loaded if name not in _SPLITS]
+    return found, [f"split(s) not used: {', '.join(unused)}"] if unused else []
+
+
+def _samples(library: Any, asked: _Name, splits: Mapping[Split | None, Any]) -> Iterator[Sample]:
+    for split, part in splits.items():
+        image = _image_column(library, asked, part.features)
+        label = _label_column(library, asked, part.features)
+        rows = part.select_columns([image, label]).cast_column(image, library.Image(decode=False))
+        names = getattr(part.features[label], "names", None)
+        for row in rows:
+            yield Sample(_content(row[image]), _class_name(row[label], names), split)
+
+
+def _image_column(library: Any, asked: _Name, features: Mapping[str, Any]) -> str:
+    images = [name for name, feature in features.items() if isinstance(feature, library.Image)]
+    return _choose(asked, "image", images, features)
+
+
+def _label_column(library: Any, asked: _Name, features: Mapping[str, Any]) -> str:
+    """The class labels; else text or numbers in a column of the right name; else the only column of text."""
+    labels = [name for name, feature in features.items() if isinstance(feature, library.ClassLabel)]
+    plain = {name: str(getattr(feature, "dtype", "")) for name, feature in features.items() if name not in labels}
+    text = [name for name, kind in plain.items() if kind in ("string", "large_string")]
+    numbers = [name for name, kind in plain.items() if kind.startswith(("int", "uint", "bool"))]
+    if "label" in asked.options:
+        return _choose(asked, "label", [*labels, *text, *numbers], features)
+    named = [name for name in (*text, *numbers) if name.lower() in _LABEL_NAMES]
+    return _choose(asked, "label", labels or named or text, features)
+
+
+def _choose(asked: _Name, kind: str, candidates: Sequence[str], features: Mapping[str, Any]) -> str:
+    wanted = asked.options.get(kind)
+    if wanted is not None:
+        if wanted in candidates:
+            return wanted
+        known = ", ".join(candidates) or "none"
+        raise DataError(f"{asked.source!r}: {wanted!r} is no {kind} column; those that can be are: {known}.")
+    if not candidates:
+        raise DataError(f"{asked.source!r} has no {kind} column; its columns are: {', '.join(features)}.")
+    if len(candidates) > 1:
+        name = f"{asked.path}/{asked.config}" if asked.config else asked.path
+        raise DataError(
+            f"{asked.source!r} has several {kind} columns ({', '.join(candidates)}): "
+            f"choose one, as in hf:{name}:{kind}={candidates[0]}"
+        )
+    return candidates[0]
+
+
+def _content(image: Mapping[str, Any] | None) -> bytes:
+    """The image file, undecoded; empty where the data set has none, which the check of the data then reports."""
+    if image is None or (image["bytes"] is None and image["path"] is None):
+        return b""
+    content: bytes = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+    return content
+
+
+def _class_name(value: Any, names: Sequence[str] | None) -> str | None:
+    """None = not labelled: test sets have -1 there."""
+    if names is None or value is None:
+        return None if value is None else str(value)
+    return names[value] if 0 <= value < len(names) else None

@@ -1,0 +1,38 @@
+"""What a step of a plan takes on this machine, from a few real ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thawline.plan import Block, FineTunePlan
+from thawline.training.trainer import Trainer
+
+
+def seconds_per_image(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block], steps: int = 3) -> float:
+    """Median over a few steps, after one to warm up."""
+    times = [time.perf_counter()]
+    for _ in trainer.try_steps(plan, blocks, steps + 1):
+        times.append(time.perf_counter())
+    return float(np.median(np.diff(times)[1:])) / trainer.config.batch_size
+
+
+def bytes_of_a_step(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> int:
+    """Weights, gradients and optimiser state, and the activations kept for the backward pass; caches apart."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    trained = 0
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        for applied in trainer.try_steps(plan, blocks, 1):
+            trained = sum(p.nbytes for group in applied.optimizer.param_groups for p in group["params"])
+    weights: int = sum(tensor.nbytes for tensor in trainer.network.state_dict().values())
+    return weights + 3 * trained + sum(kept.values())

@@ -1,0 +1,57 @@
+"""Pulling weights back to where they were pretrained: L2-SP and L1-SP (Li et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from thawline.model.apply import AppliedPlan
+from thawline.plan import Penalty
+
+
+class StartingPoint:
+    """Remembers where training started and pulls towards it.
+
+    As in the authors' code, kernels and matrices are pulled, norm layers and biases are not; the head goes to zero.
+    """
+
+    def __init__(self, penalty: Penalty, applied: AppliedPlan) -> None:
+        """Call it before the first step."""
+        self.penalty = penalty
+        head = set(applied.blocks[-1].parameters)
+        pulled = {name: parameter for name, parameter in applied.parameters.items() if parameter.ndim > 1}
+        self.head = [parameter for name, parameter in pulled.items() if name in head]
+        self.body = {name: parameter for name, parameter in pulled.items() if name not in head}
+        self.start = {name: parameter.detach().clone() for name, parameter in self.body.items()}
+
+    def loss(self) -> Tensor:
+        """What is added to the loss of a step: Eq. 3 of the paper for L2-SP; for L1-SP the head's part alone.
+
+        The absolute distance is left to `after_step`: an adaptive optimiser would scale its gradient away.
+        """
+        loss = self.penalty.head_strength / 2 * _sum_of_squares(self.head)
+        if self.penalty.kind == "l2_sp":
+            distances = [self.body[name] - start for name, start in self.start.items()]
+            loss = loss + self.penalty.strength / 2 * _sum_of_squares(distances)
+        return loss
+
+    @torch.no_grad()
+    def after_step(self, rates: Mapping[str, float]) -> None:
+        """L1-SP as a decoupled proximal step: shrink each distance by rate x strength, not past zero.
+
+        `rates` are the learning rates of this step by parameter name; parameters without one are frozen just now.
+        """
+        if self.penalty.kind == "l1_sp":
+            for name, rate in rates.items():
+                if name in self.body:
+                    start, parameter = self.start[name], self.body[name]
+                    distance = torch.nn.functional.softshrink(parameter - start, rate * self.penalty.strength)
+                    parameter.copy_(start + distance)
+
+
+def _sum_of_squares(tensors: Sequence[Tensor]) -> Tensor:
+    if not tensors:
+        return torch.zeros(())
+    return torch.stack([tensor.square().sum() for tensor in tensors]).sum()
