@@ -21,7 +21,7 @@ from thawline.data.demo import demo_network, write_digits
 from thawline.data.groups import with_groups
 from thawline.data.remembered import survey_again
 from thawline.data.sources import read_images
-from thawline.errors import InputError, RunFolderError
+from thawline.errors import InputError, OptionError, RunFolderError
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
 from thawline.model.work import WorkTable
@@ -109,9 +109,14 @@ def run(request: Request, out: str | Path, listener: Listener | None = None) -> 
             raise
 
 
-def resume(run_folder: str | Path, listener: Listener | None = None) -> Mapping[str, Any]:
-    """Continue an interrupted run: finished trainings are not repeated, and the result is as without a break."""
+def resume(run_folder: str | Path, listener: Listener | None = None, *, add: Sequence[str] = ()) -> Mapping[str, Any]:
+    """Continue an interrupted run: finished trainings are not repeated, and the result is as without a break.
+
+    `add` = strategies to add to a comparison, finished or not; only they are trained.
+    """
     with RunFolder.open(Path(run_folder)) as folder:
+        if add:
+            _add_strategies(folder, add)
         return _work(folder, listener or Listener())
 
 
@@ -180,6 +185,15 @@ def _with_rate(request: Request) -> Request:
     if request.verb == "compare" or all(comparing) or request.search.learning_rate is not None:
         return request
     return replace(request, search=replace(request.search, learning_rate=BASE_RATE))
+
+
+def _add_strategies(folder: RunFolder, add: Sequence[str]) -> None:
+    request = folder.request()
+    if request.verb != "compare":
+        raise OptionError(f"{folder.path} is no comparison, so no strategy can be added to it; start one with compare.")
+    for spec in add:
+        variants(spec)
+    folder.store(replace(request, strategies=tuple(dict.fromkeys((*request.strategies, *add)))))
 
 
 def _work(folder: RunFolder, listener: Listener) -> Mapping[str, Any]:

@@ -171,12 +171,17 @@ def compare(
 
 
 @app.command()
-def resume(run: RunArgument, as_json: Json = False) -> None:
-    """Continue an interrupted run; it ends with the digest of an uninterrupted one."""
+def resume(
+    run: RunArgument,
+    add: Annotated[str | None, Option(help="Strategies to add to a comparison; only they are trained.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Continue an interrupted run, or add to a comparison."""
     from thawline import api
+    from thawline.strategies.base import split_specs
 
     with _interruptible(run), _listener(as_json) as listener:
-        results = api.resume(run, listener)
+        results = api.resume(run, listener, add=split_specs(add or ""))
     _show(results, run, as_json)
 
 

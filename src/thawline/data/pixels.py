@@ -21,7 +21,7 @@ from torch import Tensor
 from thawline.config import Preprocessing
 from thawline.data import cache as cache_folder
 from thawline.data.decode import DECODER_VERSION, LARGEST, UnreadableError
-from thawline.data.survey import Facts, Progress, Transform, in_order, survey
+from thawline.data.survey import FACTS_VERSION, Facts, Progress, Transform, in_order, read, survey
 from thawline.errors import DataError
 from thawline.records import fingerprint
 
@@ -70,8 +70,7 @@ def build_pixels(
     Raises `DataError` if images cannot be read (unless `on_bad` is "skip": then see `PixelStore.facts`), or if the
     cache cannot be written.
     """
-    known = hashes if hashes is not None else hash_files(paths, threads=threads)
-    entry = cache_folder.find(cache, store_key(known, preprocessing))
+    entry = _find(paths, preprocessing, cache, threads, hashes)
     if entry is None:
         entry = _build(paths, preprocessing, cache, threads, progress)
         cache_folder.prune(cache, limit_bytes, keep=entry)
@@ -98,7 +97,12 @@ def hash_files(paths: Sequence[Path], *, threads: int = 0) -> list[str]:
 
 
 def store_key(hashes: Sequence[str], preprocessing: Preprocessing) -> str:
-    """What a store's content depends on. Mean and deviation are applied later, but mean colours a border."""
+    """What a store's content depends on: its settings, then the files."""
+    return f"{_settings_key(preprocessing, len(hashes))}-{fingerprint(list(hashes))}"
+
+
+def _settings_key(preprocessing: Preprocessing, images: int) -> str:
+    # Mean and deviation are applied later, but mean colours a border.
     border = preprocessing.mean if preprocessing.crop_mode == "border" else None
     geometry = (
         preprocessing.image_size,
@@ -107,7 +111,8 @@ def store_key(hashes: Sequence[str], preprocessing: Preprocessing) -> str:
         preprocessing.crop_mode,
         border,
     )
-    return fingerprint(STORE_VERSION, DECODER_VERSION, PIL.__version__, timm.__version__, geometry, list(hashes))
+    versions = (STORE_VERSION, FACTS_VERSION, DECODER_VERSION, PIL.__version__, timm.__version__)
+    return fingerprint(versions, geometry, images)
 
 
 def eval_transform(preprocessing: Preprocessing) -> Transform:
@@ -142,6 +147,16 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     mean = torch.tensor(preprocessing.mean, device=pixels.device).view(3, 1, 1)
     std = torch.tensor(preprocessing.std, device=pixels.device).view(3, 1, 1)
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def _find(
+    paths: Sequence[Path], preprocessing: Preprocessing, cache: Path, threads: int, hashes: Sequence[str] | None
+) -> Path | None:
+    """The finished store, if there is one; where none can fit, the files are not read to find that out."""
+    if not any(cache.glob(f"{_settings_key(preprocessing, len(paths))}-*")):
+        return None
+    known = hashes if hashes is not None else hash_files(paths, threads=threads)
+    return cache_folder.find(cache, store_key(known, preprocessing))
 
 
 def _build(
@@ -181,6 +196,6 @@ def _check_shape(image: Image.Image, shorter: float) -> None:
 
 def _hash(path: Path) -> str:
     try:
-        return sha256(path.read_bytes()).hexdigest()
+        return sha256(read(path)).hexdigest()
     except OSError:
         return ""

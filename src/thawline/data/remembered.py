@@ -11,7 +11,7 @@ import PIL
 
 from thawline.data import cache as cache_folder
 from thawline.data.decode import DECODER_VERSION
-from thawline.data.survey import Facts, Progress, survey
+from thawline.data.survey import FACTS_VERSION, Facts, Progress, survey
 from thawline.records import fingerprint
 
 CACHE_LIMIT_BYTES = 2**28
@@ -30,7 +30,7 @@ def survey_again(
     One memory is kept per `root` in the folder `cache`. `progress` counts the files that are read. Raises `DataError`
     if the cache cannot be written.
     """
-    key = fingerprint(DECODER_VERSION, PIL.__version__, str(root.resolve()))
+    key = fingerprint(FACTS_VERSION, DECODER_VERSION, PIL.__version__, str(root.resolve()))
     known = _read(cache, key)
     stamps = {path: _stamp(path) for path in paths}
     facts = {path: one for path in paths if (one := _recalled(known, path, stamps[path])) is not None}

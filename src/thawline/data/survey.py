@@ -24,8 +24,16 @@ Transform = Callable[[Image.Image], Image.Image]
 
 Result = TypeVar("Result")
 
+FACTS_VERSION = 2
+"""Goes up whenever the facts of any file change, the difference hash among them."""
+
 _FLAT = 16
 """Gray levels of 256 between the darkest and the brightest pixel of a thumbnail: below, noise decides its hash."""
+
+_CORNER = (np.arange(8)[:, None] * 9 + np.arange(8)).ravel()
+_HERE = np.concatenate([_CORNER, _CORNER])
+_NEXT = np.concatenate([_CORNER + 1, _CORNER + 9])
+"""Positions in a flat thumbnail of 9 x 9: which pixel of its 8 x 8 is compared, and with which neighbour."""
 
 _CHUNK = 16
 """Files per task: single tiny files would cost more in hand-over than in decoding."""
@@ -86,6 +94,9 @@ def survey(
 def in_order(function: Callable[[Path], Result], paths: Sequence[Path], *, threads: int) -> Generator[Result]:
     """`map` on several threads (0 = one per core), holding only a few results per thread at any time."""
     workers = threads or os.cpu_count() or 1
+    if workers == 1:
+        yield from map(function, paths)
+        return
     chunks = iter([paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)])
     waiting: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
@@ -107,7 +118,7 @@ def _each(function: Callable[[Path], Result], paths: Sequence[Path]) -> list[Res
 def examine(path: Path, transform: Transform | None = None) -> Surveyed:
     """Read and decode one file, inside `quiet`; what is wrong with it is in `facts.error`."""
     try:
-        content = path.read_bytes()
+        content = read(path)
     except OSError as error:
         return Surveyed(Facts("", f"cannot be opened ({error.strerror})"))
     sha256 = hashlib.sha256(content).hexdigest()
@@ -118,6 +129,12 @@ def examine(path: Path, transform: Transform | None = None) -> Surveyed:
     except UnreadableError as error:
         return Surveyed(Facts(sha256, str(error)))
     return Surveyed(_facts(sha256, image, difference_hash(rgb)), pixels)
+
+
+def read(path: Path) -> bytes:
+    """`path.read_bytes()` without the buffer between, which takes a fifth of the time where files are tiny."""
+    with path.open("rb", buffering=0) as stream:
+        return stream.readall()
 
 
 def _facts(sha256: str, image: Image.Image, look: str) -> Facts:
@@ -146,9 +163,9 @@ def difference_hash(image: Image.Image) -> str:
     Copies that were resized or compressed again differ in few bits (dHash: Krawetz, "Kind of like that", 2013). A
     thumbnail that is all but flat has no such pattern, and no hash.
     """
-    thumbnail = image.convert("L").resize((9, 9), Image.Resampling.BICUBIC, reducing_gap=3)
-    gray = np.frombuffer(thumbnail.tobytes(), np.uint8).reshape(9, 9)
-    if int(gray.max()) - int(gray.min()) < _FLAT:
+    thumbnail = image.convert("L").resize((9, 9), Image.Resampling.BILINEAR, reducing_gap=3)
+    gray = np.frombuffer(thumbnail.tobytes(), np.uint8)
+    darkest, brightest = thumbnail.getextrema()
+    if brightest - darkest < _FLAT:
         return ""
-    across, down = gray[:8, :-1] > gray[:8, 1:], gray[:-1, :8] > gray[1:, :8]
-    return np.packbits([across, down]).tobytes().hex()
+    return np.packbits(gray[_HERE] > gray[_NEXT]).tobytes().hex()

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -69,6 +70,7 @@ def build(source: str, num_classes: int) -> OwnNetwork:
     if next(module.parameters(), None) is None:
         raise ModelError(f"{source} returned a network without parameters: there is nothing to train.")
     module.pretrained_cfg = {"architecture": source, **_settings(module)}  # type: ignore[assignment]
+    _own_memory(module)
     return OwnNetwork(source, module.to("cpu", torch.float32), f"{_text(code)}\n{module}")
 
 
@@ -136,15 +138,14 @@ def _users_code(source: str, doing: str) -> Iterator[None]:
         raise ModelError(f"{source}: {where}: {type(error).__name__}: {error.msg}.") from error
     except (Exception, SystemExit) as error:  # not our code: it may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ModelError(f"{source}: {doing} failed with {reason} ({_where(error)}).") from error
+        raise ModelError(f"{source}: {doing} failed with {reason}{_where(error)}.") from error
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line outside installed packages and of a real file: most likely the user's own."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__)[1:] if not frame.filename.startswith("<")]
-    own = [frame for frame in frames if not {"site-packages", "thawline"} & set(Path(frame.filename).parts)]
-    frame = (own or frames)[-1]
-    return f"{Path(frame.filename).name}, line {frame.lineno}"
+    """The innermost line outside Python, installed packages and thawline: most likely the user's own."""
+    others = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]), "<")
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(others)]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _call(factory: Callable[..., object], num_classes: int) -> object:
@@ -154,6 +155,14 @@ def _call(factory: Callable[..., object], num_classes: int) -> object:
     except (TypeError, ValueError):  # another name; or a builtin, which has no signature
         return factory(num_classes)
     return factory(num_classes=num_classes)
+
+
+def _own_memory(module: nn.Module) -> None:
+    """Buffers made by `expand` get memory of their own: nothing can be written into one element of many places."""
+    for part in module.modules():
+        for name, buffer in part._buffers.items():
+            if buffer is not None and 0 in buffer.stride():
+                part._buffers[name] = buffer.contiguous()
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:

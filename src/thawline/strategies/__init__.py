@@ -33,4 +33,26 @@ STRATEGIES: dict[str, StrategyEntry] = {
     "layer_decay": StrategyEntry(
         "thawline.strategies.layer_decay:LayerDecay", "everything, slower by a factor with every block below the head"
     ),
+    "l2_sp": StrategyEntry(
+        "thawline.strategies.l2_sp:L2SP", "everything, pulled back to the pretrained weights (squared distance)"
+    ),
+    "l1_sp": StrategyEntry(
+        "thawline.strategies.l1_sp:L1SP", "everything, pulled back to the pretrained weights (absolute distance)"
+    ),
+    "gradual_last_first": StrategyEntry(
+        "thawline.strategies.gradual_last_first:GradualLastFirst", "everything, thawed from the head down"
+    ),
+    "gradual_first_last": StrategyEntry(
+        "thawline.strategies.gradual_first_last:GradualFirstLast", "everything, thawed from the stem up"
+    ),
+    "auto_rgn": StrategyEntry(
+        "thawline.strategies.auto_rgn:AutoRGN", "everything, each tensor in proportion to its relative gradient norm"
+    ),
+    "lora": StrategyEntry("thawline.strategies.lora:LoRA", "low-rank updates of all weights, and the head"),
+    "lp_ft": StrategyEntry("thawline.strategies.lp_ft:LPFT", "the head first, then everything"),
+    "norm_only": StrategyEntry("thawline.strategies.norm_only:NormOnly", "norm layers, biases and the head"),
+    "subtune": StrategyEntry("thawline.strategies.subtune:SubTune", "blocks chosen greedily, and the head"),
+    "wise_ft": StrategyEntry(
+        "thawline.strategies.wise_ft:WiSEFT", "the head first, then everything, mixed with the start"
+    ),
 }

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thawline.config import RATE_GRID
+from thawline.plan import FineTunePlan
 from thawline.strategies.base import Strategy, variants
 from thawline.strategies.full import Full
 from thawline.studies.experiment import Experiment
-from thawline.studies.tuning import propose
+from thawline.studies.tuning import Context
 from thawline.training.measure import bytes_of_a_step, seconds_per_image
 
 VALIDATION_SHARE = 1 / 3
@@ -62,11 +63,20 @@ def compared(specs: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(expanded))
 
 
+@dataclass(frozen=True)
+class _Unscored(Context):
+    """For plans that are only timed: what a strategy asks for to make its plan is not trained, and not forecast."""
+
+    def score(self, plan: FineTunePlan) -> tuple[float, float]:
+        """The same for every plan."""
+        return (0.0, 0.0)
+
+
 def _one_training(experiment: Experiment, strategy: Strategy, forward: float) -> Forecast:
     """One training of all nominal epochs; `forward` = seconds per validation image."""
     train, val = len(experiment.data.train), len(experiment.data.val)
     epochs = experiment.request.train.epochs
-    plan = propose(experiment, strategy, RATE_GRID[0])
+    plan = strategy.propose(_Unscored(experiment, strategy, RATE_GRID[0]))
     units = experiment.work(plan.granularity).training(
         plan, epochs_run=epochs, nominal_epochs=epochs, train_images=train, validation_images=val
     )
@@ -76,5 +86,5 @@ def _one_training(experiment: Experiment, strategy: Strategy, forward: float) ->
 
 
 def _seconds_per_image(experiment: Experiment, strategy: Strategy) -> float:
-    plan = propose(experiment, strategy, RATE_GRID[0])
+    plan = strategy.propose(_Unscored(experiment, strategy, RATE_GRID[0]))
     return seconds_per_image(experiment.trainer, plan, experiment.blocks(plan.granularity))

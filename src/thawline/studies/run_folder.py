@@ -38,10 +38,7 @@ class RunFolder:
             raise RunFolderError(f"{path} is not empty and is no run; choose another --out.")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            write_json(
-                path / REQUEST,
-                {"format_version": FORMAT_VERSION, "request": request.to_dict(), "environment": environment},
-            )
+            write_json(path / REQUEST, _stored(request, environment))
         except OSError as error:
             raise RunFolderError(f"{path} cannot be written ({error.strerror}); choose another --out.") from error
         return cls(path)
@@ -71,6 +68,10 @@ class RunFolder:
             for name in (REQUEST, "check.json", "splits.csv"):
                 (self.path / name).unlink(missing_ok=True)
 
+    def store(self, request: Request) -> None:
+        """Change what the run was asked to do."""
+        write_json(self.path / REQUEST, _stored(request, read_json(self.path / REQUEST)["environment"]))
+
     def file(self, *parts: str) -> Path:
         """Path of a file of the run; its folder exists."""
         path = self.path.joinpath(*parts)
@@ -88,3 +89,7 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release()
+
+
+def _stored(request: Request, environment: dict[str, Any]) -> dict[str, Any]:
+    return {"format_version": FORMAT_VERSION, "request": request.to_dict(), "environment": environment}

@@ -84,21 +84,23 @@ def tune(experiment: Experiment, spec: str) -> Tuned:
         return _choose(experiment, candidates[0])
     given = experiment.request.search.learning_rate
     if given is not None and len(candidates) == 1:
-        return Tuned(candidates[0].spec, given, propose(experiment, candidates[0], given), (0.0, 0.0), ())
+        context = Context(experiment, candidates[0], given)
+        plan = candidates[0].propose(context)
+        return Tuned(candidates[0].spec, given, plan, (0.0, 0.0), tuple(context.scored))
     rates = RATE_GRID if given is None else (given,)
-    tried = [_try(experiment, strategy, rate) for strategy in candidates for rate in rates]
+    asked: list[TrainingRecord] = []
+    tried = [_try(experiment, strategy, rate, asked) for strategy in candidates for rate in rates]
     if given is None:
-        tried = _extend(experiment, candidates, tried)
-    return _best(spec, tried)
+        tried = _extend(experiment, candidates, tried, asked)
+    return _best(spec, tried, asked)
 
 
-def propose(experiment: Experiment, strategy: Strategy, learning_rate: float) -> FineTunePlan:
-    """The plan of a strategy at a base rate, at the granularity it needs."""
-    return strategy.propose(Context(experiment, strategy, learning_rate))
-
-
-def _try(experiment: Experiment, strategy: Strategy, rate: float) -> TrainingRecord:
-    return _train(experiment, propose(experiment, strategy, rate), strategy.spec, rate)
+def _try(experiment: Experiment, strategy: Strategy, rate: float, asked: list[TrainingRecord]) -> TrainingRecord:
+    """Train the strategy's plan at `rate`; trainings that the strategy asked for to make it are added to `asked`."""
+    context = Context(experiment, strategy, rate)
+    plan = strategy.propose(context)
+    asked += context.scored
+    return _train(experiment, plan, strategy.spec, rate)
 
 
 def _train(experiment: Experiment, plan: FineTunePlan, spec: str, rate: float) -> TrainingRecord:
@@ -107,7 +109,10 @@ def _train(experiment: Experiment, plan: FineTunePlan, spec: str, rate: float) -
 
 
 def _extend(
-    experiment: Experiment, candidates: Sequence[Strategy], tried: list[TrainingRecord]
+    experiment: Experiment,
+    candidates: Sequence[Strategy],
+    tried: list[TrainingRecord],
+    asked: list[TrainingRecord],
 ) -> list[TrainingRecord]:
     """Follow the best rate beyond the end of the grid while it lies there."""
     by_spec = {strategy.spec: strategy for strategy in candidates}
@@ -118,16 +123,17 @@ def _extend(
         position = RATE_LADDER.index(best.learning_rate) + step
         if step == 0 or best.best is None or not 0 <= position < len(RATE_LADDER):
             break
-        tried = [*tried, _try(experiment, by_spec[best.strategy], RATE_LADDER[position])]
+        tried = [*tried, _try(experiment, by_spec[best.strategy], RATE_LADDER[position], asked)]
     return tried
 
 
-def _best(spec: str, tried: Sequence[TrainingRecord]) -> Tuned:
+def _best(spec: str, tried: Sequence[TrainingRecord], asked: Sequence[TrainingRecord]) -> Tuned:
     best = max(tried, key=lambda record: record.score)
     if best.best is None:
         raise RunError(f"{spec}: every training diverged, the last with: {tried[-1].error}")
     plan = FineTunePlan.from_dict(best.plan)
-    return Tuned(best.strategy, best.learning_rate, plan, best.score, tuple(tried))
+    records = {one.key: one for one in (*asked, *tried)}
+    return Tuned(best.strategy, best.learning_rate, plan, best.score, tuple(records.values()))
 
 
 def _choose(experiment: Experiment, strategy: Strategy) -> Tuned:

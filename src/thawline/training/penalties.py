@@ -27,7 +27,7 @@ class StartingPoint:
         self.start = {name: parameter.detach().clone() for name, parameter in self.body.items()}
 
     def loss(self) -> Tensor:
-        """What is added to the loss of a step: Eq. 3 of the paper for L2-SP; for L1-SP the head's part alone.
+        """What is added to the loss of a step: both pulls for L2-SP; for L1-SP the head's alone.
 
         The absolute distance is left to `after_step`: an adaptive optimiser would scale its gradient away.
         """

@@ -1,0 +1,32 @@
+"""Full fine-tuning that is pulled back to the pretrained weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from thawline.errors import OptionError
+from thawline.plan import FineTunePlan, Penalty, StrategyContext
+from thawline.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class L2SP(Strategy):
+    """L2-SP (Li, Grandvalet and Davoine 2018): the starting point as reference of weight decay."""
+
+    strength: float = 0.01
+    """Half of it multiplies the squared distance to the pretrained weights."""
+    head_strength: float = 0.01
+    """Half of it multiplies the squared norm of the head."""
+
+    name: ClassVar[str] = "l2_sp"
+
+    def __post_init__(self) -> None:
+        if min(self.strength, self.head_strength) < 0:
+            raise OptionError(f"strategy 'l2_sp': strengths must be 0 or more, got {self.spec}.")
+
+    def propose(self, context: StrategyContext) -> FineTunePlan:
+        """Every block at the base rate, with the penalty."""
+        rates = {block.name: context.learning_rate for block in context.blocks}
+        penalty = Penalty("l2_sp", self.strength, self.head_strength)
+        return FineTunePlan.constant(context.blocks, rates, granularity=context.granularity, penalty=penalty)

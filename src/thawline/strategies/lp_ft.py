@@ -1,0 +1,41 @@
+"""Train the head first, then everything from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from thawline.errors import OptionError
+from thawline.plan import FineTunePlan, StrategyContext
+from thawline.strategies.base import Strategy
+
+HEAD_RATE = 1e-2
+"""Of the probe phase; what tuning picks is the rate of the second phase, which wants to be lower."""
+
+
+def probe_then_all(context: StrategyContext, share: float, **others: Any) -> FineTunePlan:
+    """The head alone for `share` of the epochs, then everything at the base rate."""
+    head = context.blocks[-1].name
+    everything: dict[str, float | None] = {block.name: context.learning_rate for block in context.blocks}
+    alone = min(max(1, round(share * context.epochs)), max(1, context.epochs - 1))
+    return FineTunePlan.phased(
+        context.blocks, [(alone, {head: HEAD_RATE}), (None, everything)], granularity=context.granularity, **others
+    )
+
+
+@dataclass(frozen=True)
+class LPFT(Strategy):
+    """Linear probing, then fine-tuning (Kumar et al. 2022), so that a random head does not distort the features."""
+
+    share: float = 0.5
+    """Of the epochs that go to the head alone."""
+
+    name: ClassVar[str] = "lp_ft"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise OptionError(f"strategy 'lp_ft': share must be between 0 and 1, got {self.share}.")
+
+    def propose(self, context: StrategyContext) -> FineTunePlan:
+        """A probe at 1e-2, then everything at the base rate."""
+        return probe_then_all(context, self.share)

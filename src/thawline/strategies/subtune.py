@@ -1,0 +1,52 @@
+"""Add the block that helps most, again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from thawline.errors import OptionError
+from thawline.plan import FineTunePlan, StrategyContext
+from thawline.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class SubTune(Strategy):
+    """Greedy forward selection of blocks (SubTuning, Kaplun et al. 2023). Costs one training per block and step."""
+
+    most: int = 3
+    """Blocks below the head that are added at most."""
+    gain: float = 0.005
+    """Validation score, 0 to 1, that a block must add to be kept."""
+    selecting_rate: float = 1e-3
+    """Learning rate of the trainings that select; the rate of the plan is tuned afterwards, with the blocks settled."""
+
+    name: ClassVar[str] = "subtune"
+
+    def __post_init__(self) -> None:
+        if self.most < 1 or self.gain < 0:
+            raise OptionError(f"strategy 'subtune': most must be at least 1 and gain 0 or more, got {self.spec}.")
+
+    def propose(self, context: StrategyContext) -> FineTunePlan:
+        """The head and the greedily chosen blocks at the base rate."""
+        return _plan(context, self._choose(context), context.learning_rate)
+
+    def _choose(self, context: StrategyContext) -> tuple[str, ...]:
+        """Blocks in the order in which they were added; does not depend on the base rate."""
+        chosen: tuple[str, ...] = ()
+        best = context.score(_plan(context, chosen, self.selecting_rate))
+        while len(chosen) < min(self.most, len(context.blocks) - 1):
+            rest = [block.name for block in context.blocks[-2::-1] if block.name not in chosen]
+            scored = {name: context.score(_plan(context, (*chosen, name), self.selecting_rate)) for name in rest}
+            name = max(scored, key=scored.__getitem__)
+            if scored[name][0] < best[0] + self.gain:
+                break
+            chosen, best = (*chosen, name), scored[name]
+        return chosen
+
+
+def _plan(context: StrategyContext, chosen: Iterable[str], rate: float) -> FineTunePlan:
+    trained = [context.blocks[-1].name, *chosen]
+    rates = dict.fromkeys(trained, rate)
+    return FineTunePlan.constant(context.blocks, rates, granularity=context.granularity)

@@ -1,0 +1,59 @@
+"""The published methods inside whole runs: what their plans make of the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from tests.studies.conftest import small_request
+from thawline import api
+from thawline.model.load import load_model
+from thawline.search.ledger import Ledger
+from thawline.strategies import STRATEGIES
+
+
+@pytest.mark.parametrize("spec", [name for name in STRATEGIES if name != "auto"])
+def test_every_strategy_fits_and_saves_a_plain_timm_model(spec: str, images: Path, tmp_path: Path) -> None:
+    request = small_request(images, (spec,), verb="fit", learning_rate=1e-2)
+    results = api.run(request, tmp_path / "run")
+    saved = timm.create_model(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True).state_dict()
+    plain = load_model("test_efficientnet", 2, weights="random", image_size=32)
+    assert set(saved) == set(plain.module.state_dict())
+    frozen = {block["name"] for block in results["blocks"] if block["frozen"]}
+    assert "head" not in frozen
+    assert results["frozen_bit_identical"]
+    assert api.evaluate(tmp_path / "run", str(images))["accuracy"] == results["test"]["accuracy"]["per_seed"][0]
+
+
+def test_norm_only_leaves_every_kernel_as_pretrained(images: Path, tmp_path: Path) -> None:
+    api.run(small_request(images, ("norm_only",), verb="fit", learning_rate=1e-1), tmp_path / "run")
+    saved = timm.create_model(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True).state_dict()
+    pristine = load_model("test_efficientnet", 2, weights="random", image_size=32).pristine()
+    kernels = [name for name, tensor in pristine.items() if tensor.ndim > 1]
+    assert kernels
+    assert all(torch.equal(saved[name], pristine[name]) for name in kernels)
+    assert not all(torch.equal(saved[name], pristine[name]) for name in pristine if name not in kernels)
+
+
+def test_subtune_selects_once_for_all_rates_and_counts_it(images: Path, tmp_path: Path) -> None:
+    comparison = api.run(small_request(images, ("subtune:most=1,gain=0",)), tmp_path / "run")
+    (row,) = comparison["rows"]
+    records = Ledger(tmp_path / "run" / "ledger.journal").records
+    tuning = [record for record in records if record.purpose == "tuning"]
+    selecting = 1 + 5  # the head alone, and each of the five blocks below it; one more at each other rate of the grid
+    assert len(tuning) >= selecting + 4
+    assert row["cost"]["trainings"] == len(records)
+    assert len(row["plan"]["phases"][0]["learning_rates"]) == 6
+
+
+def test_adding_a_strategy_to_a_finished_comparison_trains_only_that_one(images: Path, tmp_path: Path) -> None:
+    first = api.run(small_request(images, ("full",)), tmp_path / "run")
+    before = {record.key for record in Ledger(tmp_path / "run" / "ledger.journal").records}
+    grown = api.resume(tmp_path / "run", add=("linear_probe",))
+    after = Ledger(tmp_path / "run" / "ledger.journal").records
+    assert grown["rows"][0]["test"] == first["rows"][0]["test"]
+    assert [row["strategy"] for row in grown["rows"]] == ["full", "linear_probe"]
+    assert {record.strategy for record in after if record.key not in before} == {"linear_probe"}
