@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from thawline.config import (
     BASE_RATE,
@@ -16,12 +16,13 @@ from thawline.config import (
     SearchConfig,
     TrainConfig,
 )
+from thawline.data.cache import user_cache
 from thawline.data.check import check as check_images
 from thawline.data.demo import demo_network, write_digits
 from thawline.data.groups import with_groups
+from thawline.data.named import Data, absolute_name, name_of, read_named
 from thawline.data.remembered import survey_again
-from thawline.data.sources import read_images
-from thawline.errors import InputError, OptionError, RunFolderError
+from thawline.errors import InputError, OptionError, RunError, RunFolderError
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
 from thawline.model.work import WorkTable
@@ -33,64 +34,55 @@ from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
 from thawline.studies import serving
 from thawline.studies.forecast import forecast
-from thawline.studies.opening import cache_folder, open_experiment
+from thawline.studies.opening import open_experiment
 from thawline.studies.run_folder import RunFolder
 
 
+class Options(TypedDict, total=False):
+    """What `fit` and `compare` take besides the data, the model and the strategies."""
+
+    weights: str | None
+    granularity: Granularity
+    train: TrainConfig
+    images: DataConfig
+    search: SearchConfig
+
+
 def fit(
-    data: str | Path,
+    data: Data,
     out: str | Path,
     *,
     model: str = DEFAULT_MODEL,
     strategy: str = "auto",
-    weights: str | None = None,
-    granularity: Granularity = "stage",
-    train: TrainConfig | None = None,
-    images: DataConfig | None = None,
-    search: SearchConfig | None = None,
     listener: Listener | None = None,
+    **options: Unpack[Options],
 ) -> Mapping[str, Any]:
-    """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds."""
-    request = Request(
-        "fit",
-        str(data),
-        model,
-        (strategy,),
-        weights,
-        granularity,
-        train or TrainConfig(),
-        images or DataConfig(),
-        search or SearchConfig(),
-    )
-    return run(request, out, listener)
+    """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds.
+
+    `data`: a folder, a manifest, hf:NAME, torchvision:NAME, a list of (path, label), or a data set of PIL images.
+    `model`: a timm name, local-dir:PATH, hf-hub:NAME, or module.py:factory.
+    """
+    return run(_request("fit", data, model, (strategy,), options), out, listener)
 
 
 def compare(
-    data: str | Path,
+    data: Data,
     out: str | Path,
     *,
     model: str = DEFAULT_MODEL,
     strategies: Sequence[str] = DEFAULT_ROWS,
-    weights: str | None = None,
-    granularity: Granularity = "stage",
-    train: TrainConfig | None = None,
-    images: DataConfig | None = None,
-    search: SearchConfig | None = None,
     listener: Listener | None = None,
+    **options: Unpack[Options],
 ) -> Mapping[str, Any]:
-    """Tune, train and score several strategies alike; returns what comparison.json holds."""
-    request = Request(
-        "compare",
-        str(data),
-        model,
-        tuple(strategies),
-        weights,
-        granularity,
-        train or TrainConfig(),
-        images or DataConfig(),
-        search or SearchConfig(),
-    )
-    return run(request, out, listener)
+    """Tune, train and score several strategies alike; returns what comparison.json holds. `data` as in `fit`."""
+    return run(_request("compare", data, model, tuple(strategies), options), out, listener)
+
+
+def _request(
+    verb: Literal["fit", "compare"], data: Data, model: str, strategies: tuple[str, ...], options: Options
+) -> Request:
+    named = name_of(data, user_cache() / "data")
+    return Request(verb=verb, data=named, model=model, strategies=strategies, **options)
 
 
 def run(request: Request, out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]:
@@ -99,7 +91,7 @@ def run(request: Request, out: str | Path, listener: Listener | None = None) -> 
     Raises `InputError` before anything is trained if an option, the data, the model or the folder cannot be used.
     Interrupted at any moment, it leaves a folder that `resume` continues.
     """
-    request = _with_rate(request)
+    request = _absolute(_with_rate(request))
     settings = environment(device=request.train.device, threads=request.train.threads)
     with RunFolder.create(Path(out), request, settings) as folder:
         try:
@@ -117,7 +109,8 @@ def resume(run_folder: str | Path, listener: Listener | None = None, *, add: Seq
     with RunFolder.open(Path(run_folder)) as folder:
         if add:
             _add_strategies(folder, add)
-        return _work(folder, listener or Listener())
+        finished = folder.results()
+        return _work(folder, listener or Listener()) if finished is None else finished
 
 
 def demo(out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]:
@@ -139,11 +132,11 @@ def demo(out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]
 
 def check(data: str | Path, *, group_pattern: str | None = None, listener: Listener | None = None) -> Mapping[str, Any]:
     """What is wrong with a data set: every file decoded in full, results remembered by size and time."""
-    images = read_images(str(data))
+    images = read_named(str(data), user_cache() / "data")
     if group_pattern is not None:
         images = with_groups(images, group_pattern)
     progress = (listener or Listener()).decoding
-    facts = survey_again(images.paths, root=images.root, cache=cache_folder() / "facts", progress=progress)
+    facts = survey_again(images.paths, root=images.root, cache=user_cache() / "facts", progress=progress)
     return check_images(images, facts=facts).to_dict()
 
 
@@ -196,7 +189,28 @@ def _add_strategies(folder: RunFolder, add: Sequence[str]) -> None:
     folder.store(replace(request, strategies=tuple(dict.fromkeys((*request.strategies, *add)))))
 
 
+def _absolute(request: Request) -> Request:
+    """The same with paths that hold wherever the run is resumed from."""
+    kind, separator, rest = request.model.partition(":")
+    model, weights = request.model, request.weights
+    if kind == "local-dir":
+        model = f"{kind}:{Path(rest).expanduser().absolute()}"
+    elif separator and kind.endswith(".py"):
+        model = f"{Path(kind).expanduser().absolute()}:{rest}"
+    if weights not in (None, "random"):
+        weights = str(Path(str(weights)).expanduser().absolute())
+    return replace(request, data=absolute_name(request.data), model=model, weights=weights)
+
+
 def _work(folder: RunFolder, listener: Listener) -> Mapping[str, Any]:
+    """Whatever a run folder asks for; a full disk ends it with a line and leaves what is done for `resume`."""
+    try:
+        return _study(folder, listener)
+    except OSError as error:
+        raise RunError(f"{folder.path}: {error}; free some space, then `thawline resume {folder.path}`.") from error
+
+
+def _study(folder: RunFolder, listener: Listener) -> Mapping[str, Any]:
     opened = open_experiment(folder, listener)
     experiment = opened.experiment
     expected = forecast(experiment, experiment.request.strategies)

@@ -29,7 +29,9 @@ INTERRUPTED = 130
 PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
 
-Data = Annotated[str, Argument(help="Folder of images: one folder per class, or train/val/test folders of those.")]
+Data = Annotated[
+    str, Argument(help="Folder of class or train/val/test folders; .csv table; hf:NAME; torchvision:NAME.")
+]
 Out = Annotated[Path, Option(help="New folder for everything that this run produces.")]
 RunArgument = Annotated[Path, Argument(help="Run folder.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object on standard output, and nothing else.")]
@@ -50,7 +52,7 @@ _train, _images, _search = TrainConfig(), DataConfig(), SearchConfig()
 class RunOptions:
     """The options that `fit` and `compare` share; names, defaults and meanings are those of `config.py`."""
 
-    model: Annotated[str, Option(help="timm name, or local-dir:PATH of a timm folder.")] = DEFAULT_MODEL
+    model: Annotated[str, Option(help="timm name, local-dir:PATH, hf-hub:NAME, or file.py:factory.")] = DEFAULT_MODEL
     weights: Annotated[str | None, Option(help="File or folder of weights, or `random`; default: the model's.")] = None
     image_size: Annotated[int | None, Option(help="Side of the network's input in pixels; default: the model's.")] = (
         None
@@ -312,9 +314,9 @@ def _show(results: Mapping[str, Any], run: Path, as_json: bool) -> None:
     elif "rows" in results:
         console.print_comparison(_console(), results)
     else:
-        from thawline.export.timm_folder import timm_snippet
+        from thawline.studies.saving import MODEL_FOLDER, opening_lines
 
-        console.print_fit(_console(), results, timm_snippet(run / "model"))
+        console.print_fit(_console(), results, opening_lines(run / MODEL_FOLDER))
 
 
 def _console() -> Console:

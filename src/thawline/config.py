@@ -117,7 +117,7 @@ class DataConfig:
         _require(share is None or 0 < share < 1, "test-share", "above 0 and below 1", share)
         _require(self.limit is None or self.limit >= 1, "limit", "at least 1 image", self.limit)
         _require_choice("on-bad", OnBad, self.on_bad)
-        _require(self.seed >= 0, "seed", "0 or more", self.seed)
+        _require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         _require(self.seeds >= 1, "seeds", "at least 1", self.seeds)
         rate = self.learning_rate
-        _require(rate is None or 0 < rate < 100, "learning-rate", "above 0 and below 100", rate)
+        _require(rate is None or 1e-9 <= rate <= 100, "learning-rate", "between 1e-9 and 100", rate)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def print_fit(console: Console, results: Mapping[str, Any], snippet: str) -> Non
         f"{blocks} frozen blocks bit-identical to the pretrained network: proved after every training.",
         highlight=False,
     )
-    console.print("\nOpen the model in timm:\n", highlight=False)
+    console.print("\nOpen the model:\n", highlight=False)
     console.print(snippet, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -10,6 +10,7 @@
     │   └── MissingExtraError          an optional dependency is not installed
     └── RunError (RuntimeError)        the run failed: exit code 1
         ├── NonFiniteLossError         one training diverged; the others go on
+        ├── TooLittleMemoryError       one training does not fit, whatever the batch; the others go on
         └── FrozenBlockMovedError      a frozen block changed: a bug of ours, never the user's
 
 A message is one line that says what is wrong, where, and what to do about it.
@@ -60,6 +61,10 @@ class RunError(ThawlineError, RuntimeError):
 
 class NonFiniteLossError(RunError):
     """The loss of one training became NaN or infinite."""
+
+
+class TooLittleMemoryError(RunError):
+    """Even two images at a time do not fit into memory."""
 
 
 class FrozenBlockMovedError(RunError):

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from thawline.data import lookalikes as module
 from thawline.data.check import check
 from thawline.data.lookalikes import LARGEST_DISTANCE, lookalikes
 from thawline.data.sources import read_images
@@ -30,16 +30,41 @@ def test_groups_are_linked_within_the_distance() -> None:
     assert lookalikes([]) == []
 
 
-def test_every_pair_is_compared_whatever_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_the_groups_are_those_of_comparing_every_pair(share: float) -> None:
     generator = np.random.default_rng(0)
-    hashes = [generator.bytes(16) for _ in range(50)]
-    pairs = [(3, 47), (11, 12), (0, 49)]
-    texts = [one.hex() for one in hashes]
-    for a, b in pairs:
-        texts[b] = _flipped(hashes[a], 5)
-    for block in (1, 7, 1024):
-        monkeypatch.setattr(module, "_BLOCK", block)
-        assert lookalikes(texts) == sorted([a, b] for a, b in pairs)
+    bits = generator.random((600, 128)) < share
+    copies = bits[generator.integers(0, 600, 300)] ^ (generator.random((300, 128)) < 0.06)
+    bits = np.concatenate([bits, copies])
+    distance = (bits[:, None] ^ bits[None, :]).sum(axis=2)
+    linked: list[list[int]] = []
+    for position in range(len(bits)):
+        if not any(position in group for group in linked):
+            linked.append(_reached(distance <= LARGEST_DISTANCE, position))
+    expected = [group for group in linked if len(group) > 1]
+    assert 50 < len(expected) < 300
+    assert lookalikes([one.tobytes().hex() for one in np.packbits(bits, axis=1)]) == expected
+
+
+def _reached(near: np.ndarray, start: int) -> list[int]:
+    reached, waiting = {start}, [start]
+    while waiting:
+        new = set(np.flatnonzero(near[waiting.pop()]).tolist()) - reached
+        reached |= new
+        waiting += new
+    return sorted(reached)
+
+
+def test_thousands_of_frames_of_one_video_are_one_group_without_a_table_of_pairs() -> None:
+    generator = np.random.default_rng(0)
+    frames = (generator.random(128) < 0.5) ^ (generator.random((5000, 128)) < 0.01)
+    hashes = [one.tobytes().hex() for one in np.packbits(frames, axis=1)]
+    tracemalloc.start()
+    groups = lookalikes(hashes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [len(group) for group in groups] == [5000]
+    assert peak < 50 * 2**20  # all pairs would be 12.5 million
 
 
 def test_a_flat_image_is_like_no_other() -> None:

@@ -13,6 +13,7 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
 from thawline.config import Preprocessing
+from thawline.data import pixels
 from thawline.data.pixels import build_pixels, hash_files, normalise, store_key
 from thawline.errors import DataError
 
@@ -75,6 +76,23 @@ def test_a_second_build_comes_from_the_cache_without_decoding(
     assert first.facts == second.facts
     assert np.array_equal(first.array, second.array)
     assert not second.array.flags.writeable
+
+
+def test_files_are_hashed_beforehand_only_where_a_store_might_fit(
+    files: list[Path], tmp_path: Path, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[int] = []
+
+    def counted(paths: list[Path], *, threads: int = 0) -> list[str]:
+        hashed.append(len(paths))
+        return hash_files(paths, threads=threads)
+
+    monkeypatch.setattr(pixels, "hash_files", counted)
+    for _ in range(2):
+        build_pixels(files, preprocessing, cache=tmp_path / "cache")
+        build_pixels(files[1:], preprocessing, cache=tmp_path / "cache")
+        build_pixels(files, replace(preprocessing, crop_pct=1.0), cache=tmp_path / "cache")
+    assert hashed == [len(files), len(files) - 1, len(files)]
 
 
 def test_the_number_of_threads_changes_nothing(files: list[Path], tmp_path: Path, preprocessing: Preprocessing) -> None:

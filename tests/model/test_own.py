@@ -29,7 +29,7 @@ SMALL = """
             self.classifier = nn.Linear(8, num_classes)  # registered first, runs last
             self.features = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
             self.nested = nn.ModuleDict({"inner": nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))})
-            self.register_buffer("scale", torch.tensor(2.0).expand(8), persistent=False)
+            self.register_buffer("scale", torch.tensor(2.0).expand(4), persistent=False)
 
         def forward(self, images):
             return self.classifier(self.nested["inner"](self.features(images).mean((2, 3)) * self.scale))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.studies.conftest import small_request
 from thawline import api
-from thawline.config import Request
+from thawline.config import DataConfig, Request, TrainConfig
 from thawline.errors import DataError, RunFolderError
 from thawline.progress import Listener
+from thawline.studies.saving import opening_lines
 
 PROBE = ("linear_probe",)
 
@@ -101,7 +104,56 @@ def test_imbalance_options_run(change: dict[str, str], images: Path, tmp_path: P
 
 def test_a_resumed_run_refuses_images_that_changed(flat: Path, tmp_path: Path) -> None:
     api.run(quick(flat), tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()  # as if it had been interrupted
     first = next((flat / "red").iterdir())
     first.write_bytes(next((flat / "blue").iterdir()).read_bytes())
     with pytest.raises(RunFolderError, match="changed since this run began"):
         api.resume(tmp_path / "run")
+
+
+def test_python_objects_train_like_the_folder_they_came_from(images: Path, tmp_path: Path) -> None:
+    pairs = [(path, path.parent.name) for path in sorted((images / "train").glob("*/*.png"))]
+    pictures = [(Image.open(path).copy(), label) for path, label in pairs]
+    options = {"model": "test_efficientnet", "weights": "random", "strategy": "linear_probe"}
+    train = TrainConfig(epochs=1, batch_size=8, threads=1, device="cpu")
+    figures = [
+        api.fit(data, tmp_path / name, train=train, images=DataConfig(image_size=32), **options)["val"]  # type: ignore[arg-type]
+        for name, data in (("folder", images / "train"), ("pairs", pairs), ("pictures", pictures_as_set(pictures)))
+    ]
+    assert figures[0]["accuracy"]["n"] == 1
+    assert [set(one) for one in figures] == [set(figures[0])] * 3
+    assert api.resume(tmp_path / "pairs")["val"] == figures[1]
+
+
+def pictures_as_set(pictures: list[tuple[Image.Image, str]]) -> object:
+    """What a torch `Dataset` is: a length and items."""
+
+    class Pictures:
+        def __len__(self) -> int:
+            return len(pictures)
+
+        def __getitem__(self, index: int) -> tuple[Image.Image, str]:
+            return pictures[index]
+
+    return Pictures()
+
+
+def test_a_network_of_the_users_own_code_is_trained_saved_and_used(images: Path, tmp_path: Path) -> None:
+    code = tmp_path / "mine.py"
+    code.write_text(
+        "from torch import nn\n"
+        "def small(num_classes):\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2),\n"
+        "        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))\n"
+    )
+    request = replace(quick(images), model=f"{code}:small", weights=None, strategies=("last_blocks:k=1",))
+    results = api.run(replace(request, granularity="layer"), tmp_path / "run")
+    assert [block["frozen"] for block in results["blocks"]] == [True, False, False]
+    assert api.evaluate(tmp_path / "run", str(images))["accuracy"] == results["test"]["accuracy"]["per_seed"][0]
+    found: dict[str, object] = {}
+    sys.path.insert(0, str(tmp_path))
+    try:
+        exec(opening_lines(tmp_path / "run" / "model"), found)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert "model" in found

@@ -16,6 +16,14 @@ _BUILDING = ".building-"
 _ABANDONED_SECONDS = 24 * 3600
 
 
+def user_cache() -> Path:
+    """Where decoded pixels and downloads are kept between runs: $THAWLINE_CACHE, or thawline in the user's cache."""
+    chosen = os.environ.get("THAWLINE_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "thawline"
+
+
 def find(cache: Path, key: str) -> Path | None:
     """The entry's folder, marked as used now; None if there is none."""
     entry = cache / key

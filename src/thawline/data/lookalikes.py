@@ -83,7 +83,8 @@ def _joined_within(words: np.ndarray, band: np.ndarray, group: np.ndarray) -> np
 def _undecided(first: np.ndarray, ranked: np.ndarray, starts: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Those of `first` that share their number with another group: many frames of one video are one group soon."""
     mixed = np.minimum.reduceat(group, starts) != np.maximum.reduceat(group, starts)
-    return first[mixed[ranked[first]]]
+    undecided: np.ndarray = first[mixed[ranked[first]]]
+    return undecided
 
 
 def _joined(group: np.ndarray, pairs: np.ndarray) -> np.ndarray:

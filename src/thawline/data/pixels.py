@@ -112,7 +112,7 @@ def _settings_key(preprocessing: Preprocessing, images: int) -> str:
         border,
     )
     versions = (STORE_VERSION, FACTS_VERSION, DECODER_VERSION, PIL.__version__, timm.__version__)
-    return fingerprint(versions, geometry, images)
+    return fingerprint(versions, geometry, images)[:16]
 
 
 def eval_transform(preprocessing: Preprocessing) -> Transform:

@@ -32,14 +32,14 @@ def survey_again(
     """
     key = fingerprint(FACTS_VERSION, DECODER_VERSION, PIL.__version__, str(root.resolve()))
     known = _read(cache, key)
-    stamps = {path: _stamp(path) for path in paths}
-    facts = {path: one for path in paths if (one := _recalled(known, path, stamps[path])) is not None}
-    unknown = [path for path in paths if path not in facts]
+    stamps = {str(path): _stamp(path) for path in paths}
+    facts = {name: one for name, stamp in stamps.items() if (one := _recalled(known, name, stamp)) is not None}
+    unknown = [path for path in paths if str(path) not in facts]
     for path, found in zip(unknown, survey(unknown, threads=threads, progress=progress), strict=True):
-        facts[path] = found.facts
+        facts[str(path)] = found.facts
     if unknown or len(known) != len(facts):
         _write(cache, key, facts, stamps)
-    return [facts[path] for path in paths]
+    return [facts[str(path)] for path in paths]
 
 
 def _stamp(path: Path) -> Stamp | None:
@@ -50,8 +50,8 @@ def _stamp(path: Path) -> Stamp | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _recalled(known: Mapping[str, tuple[Stamp, Facts]], path: Path, stamp: Stamp | None) -> Facts | None:
-    then, facts = known.get(str(path), (None, None))
+def _recalled(known: Mapping[str, tuple[Stamp, Facts]], name: str, stamp: Stamp | None) -> Facts | None:
+    then, facts = known.get(name, (None, None))
     return facts if stamp is not None and then == stamp else None
 
 
@@ -63,9 +63,9 @@ def _read(cache: Path, key: str) -> dict[str, tuple[Stamp, Facts]]:
     return {path: ((size, time), Facts(*row)) for path, size, time, row in rows}
 
 
-def _write(cache: Path, key: str, facts: Mapping[Path, Facts], stamps: Mapping[Path, Stamp | None]) -> None:
+def _write(cache: Path, key: str, facts: Mapping[str, Facts], stamps: Mapping[str, Stamp | None]) -> None:
     # A file that could not be opened is not remembered: its rights may change and its stamp stay the same.
-    rows = [[str(path), *stamp, one.to_row()] for path, one in facts.items() if (stamp := stamps[path]) and one.sha256]
+    rows = [[name, *stamp, one.to_row()] for name, one in facts.items() if (stamp := stamps[name]) and one.sha256]
     with cache_folder.building(cache) as folder:
         (folder / _FACTS).write_text(json.dumps(rows), encoding="utf-8")
         shutil.rmtree(cache / key, ignore_errors=True)

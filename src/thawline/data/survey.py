@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,9 +64,13 @@ class Facts:
     difference_hash: str = ""
     """128 bits in hexadecimal, close for images that look alike; empty for a flat one (`difference_hash`)."""
 
-    def to_row(self) -> list[Any]:
+    def to_row(self) -> tuple[Any, ...]:
         """The fields in order, as JSON types; `Facts(*row)` is the inverse."""
-        return [getattr(self, name) for name in self.__slots__]
+        row: tuple[Any, ...] = _IN_ORDER(self)
+        return row
+
+
+_IN_ORDER = attrgetter(*Facts.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +169,8 @@ def difference_hash(image: Image.Image) -> str:
     thumbnail that is all but flat has no such pattern, and no hash.
     """
     thumbnail = image.convert("L").resize((9, 9), Image.Resampling.BILINEAR, reducing_gap=3)
-    gray = np.frombuffer(thumbnail.tobytes(), np.uint8)
-    darkest, brightest = thumbnail.getextrema()
-    if brightest - darkest < _FLAT:
+    content = thumbnail.tobytes()
+    if max(content) - min(content) < _FLAT:
         return ""
+    gray = np.frombuffer(content, np.uint8)
     return np.packbits(gray[_HERE] > gray[_NEXT]).tobytes().hex()

@@ -20,8 +20,13 @@ class Ignored:
     reason: str
 
     def to_dict(self) -> dict[str, str]:
-        """Plain JSON types; bytes of a name that are no Unicode are escaped."""
-        return {"path": os.fsencode(self.path).decode("utf-8", "backslashreplace"), "reason": self.reason}
+        """Plain JSON types."""
+        return {"path": as_text(self.path), "reason": self.reason}
+
+
+def as_text(path: Path) -> str:
+    """The path for JSON and the screen: bytes of a name that are no Unicode are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def walk(root: Path) -> tuple[list[Path], list[Ignored]]:

@@ -12,31 +12,23 @@ tensors and lets preprocessing of the source weights through (their test size, t
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
 from timm.models import PretrainedCfg
 from timm.utils.model import unwrap_model
-from torch import Tensor, nn
+from torch import nn
 
 from thawline.config import Preprocessing
 from thawline.errors import ModelError, RunFolderError
 from thawline.export.escaping import one_line
 from thawline.export.timm_config import timm_config
+from thawline.export.writing import CARD_FILE, LABELS_FILE, THAWLINE_FILE, plain_json, write_folder
 from thawline.records import FORMAT_VERSION, read_json
 
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-LABELS_FILE = "labels.txt"
-CARD_FILE = "README.md"
-THAWLINE_FILE = "thawline.json"
 
 
 @dataclass(frozen=True)
@@ -78,18 +70,12 @@ def save_timm_folder(
     _check_head(bare, label_names)
     config = timm_config(bare, architecture, label_names, preprocessing, model_args, pretrained_cfg)
     texts = {
-        CONFIG_FILE: _json(CONFIG_FILE, config),
+        CONFIG_FILE: plain_json(CONFIG_FILE, config),
         LABELS_FILE: "".join(f"{one_line(name)}\n" for name in label_names),
         CARD_FILE: card,
-        THAWLINE_FILE: _json(THAWLINE_FILE, {"format_version": FORMAT_VERSION, **thawline}),
+        THAWLINE_FILE: plain_json(THAWLINE_FILE, {"format_version": FORMAT_VERSION, **thawline}),
     }
-    try:
-        _refuse_foreign(folder)
-        _write_folder(folder, texts, _weights(bare))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise RunFolderError(
-            f"{folder} cannot be written ({error}); free some space or choose another --out."
-        ) from error
+    write_folder(folder, texts, bare)
 
 
 def read_timm_folder(folder: Path) -> TimmFolder:
@@ -128,57 +114,6 @@ def _check_head(module: nn.Module, label_names: Sequence[str]) -> None:
         raise ModelError(
             f"the model has {outputs} outputs and {len(label_names)} class names were given; they must match."
         )
-
-
-def _weights(module: nn.Module) -> dict[str, Tensor]:
-    # One copy per name: safetensors refuses shared and channels_last tensors. torch.compile on a part of a model
-    # leaves its prefix inside the names.
-    return {name.replace("_orig_mod.", ""): _plain(tensor) for name, tensor in module.state_dict().items()}
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return tensor.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
-
-
-def _json(file: str, data: Mapping[str, Any]) -> str:
-    # ASCII, so that a class name that is no valid Unicode (a folder name may hold any bytes) cannot stop the export.
-    try:
-        return json.dumps(data, indent=2, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{file}: the model's description must be plain JSON ({error}).") from error
-
-
-def _refuse_foreign(folder: Path) -> None:
-    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not is_free and not (folder / THAWLINE_FILE).is_file():
-        raise RunFolderError(f"{folder} holds something that thawline did not write; choose another --out.")
-
-
-def _write_folder(folder: Path, texts: Mapping[str, str], weights: dict[str, Tensor]) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
-    replaced = folder.with_name(f".{folder.name}.replaced")
-    for leftover in (partial, replaced):  # of a run that was killed right here
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        for name, text in texts.items():
-            (partial / name).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-        safetensors.torch.save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-        shutil.copymode(partial / CONFIG_FILE, partial / WEIGHTS_FILE)  # safetensors lets only the owner read
-        _flush(partial)
-        if folder.exists():
-            folder.rename(replaced)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _flush(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
 
 
 def _label_names(config: Mapping[str, Any], num_classes: object, path: Path) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -25,24 +26,31 @@ class LowRank(nn.Module):
         super().__init__()
         rank = min(adapter.rank, weight.shape[0], weight[0].numel())
         self.scale = adapter.scale
-        self.down = nn.Parameter(weight.new_empty(rank, weight[0].numel()))
+        # Drawn on the CPU, whose generator is the one that was seeded.
+        down = nn.init.kaiming_uniform_(torch.empty(rank, weight[0].numel()), a=math.sqrt(5))
+        self.down = nn.Parameter(down.to(weight))
         self.up = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight with its update."""
         return weight + self.scale * (self.up @ self.down).view(weight.shape)
 
 
-def adapted_layers(model: nn.Module, block: Block) -> dict[str, nn.Module]:
-    """Layers of a block that take an adapter, by name: linear ones and convolutions over all channels at once.
+def adaptable_layers(model: nn.Module, block: Block) -> dict[str, nn.Module]:
+    """Layers of a block that can take an adapter, by name: linear ones and convolutions over all channels at once.
 
-    Depthwise and grouped convolutions are tiny and stay as they are; the head trains whole.
+    Depthwise and grouped convolutions are tiny and stay as they are; the head trains whole. A weight that two layers
+    share, or that is computed from others (weight normalisation), could not be merged, and stays as it is, too.
     """
     if block.is_head:
         return {}
     modules = dict(model.named_modules())
-    return {name: modules[name] for name in block.modules if _takes_adapter(modules[name])}
+    holders = Counter(id(weight) for module in modules.values() for weight in module.parameters(recurse=False))
+    return {
+        name: modules[name]
+        for name in block.modules
+        if _is_dense(modules[name]) and holders[id(getattr(modules[name], WEIGHT))] == 1
+    }
 
 
 def install(model: nn.Module, blocks: Sequence[Block], adapter: Adapter, seed: int) -> dict[str, list[nn.Parameter]]:
@@ -50,31 +58,44 @@ def install(model: nn.Module, blocks: Sequence[Block], adapter: Adapter, seed: i
     parameters: dict[str, list[nn.Parameter]] = {}
     with seeded(seed):
         for block in blocks:
-            for layer in adapted_layers(model, block).values():
-                weight = layer.get_parameter(WEIGHT)
-                low_rank = LowRank(weight.detach(), adapter)
+            for layer in adaptable_layers(model, block).values():
+                low_rank = LowRank(layer.get_parameter(WEIGHT).detach(), adapter)
                 parametrize.register_parametrization(layer, WEIGHT, low_rank)
                 parameters.setdefault(block.name, []).extend((low_rank.down, low_rank.up))
     return parameters
 
 
-def merged_weights(model: nn.Module, blocks: Sequence[Block]) -> dict[str, Tensor]:
+def merged_weights(model: nn.Module) -> dict[str, Tensor]:
     """The weights of adapted layers with their updates in, by the name they have without adapters."""
     with torch.no_grad():
         return {
-            f"{name}.{WEIGHT}": getattr(layer, WEIGHT).clone()
-            for block in blocks
-            for name, layer in adapted_layers(model, block).items()
-            if parametrize.is_parametrized(layer, WEIGHT)
+            f"{name}.{WEIGHT}": getattr(module, WEIGHT).clone()
+            for name, module in model.named_modules()
+            if _is_adapted(module)
         }
 
 
 def remove(model: nn.Module) -> None:
     """Take all adapters off; the weights are then those from before, bit for bit."""
-    for module in list(model.modules()):
-        if parametrize.is_parametrized(module, WEIGHT):
-            parametrize.remove_parametrizations(module, WEIGHT, leave_parametrized=False)
+    for module in filter(_is_adapted, list(model.modules())):
+        parametrize.remove_parametrizations(module, WEIGHT, leave_parametrized=False)
+        _put_weight_first(module)
 
 
-def _takes_adapter(module: nn.Module) -> bool:
+def _put_weight_first(module: nn.Module) -> None:
+    """The weight was registered anew, behind the bias: the order of a model's parameters must not tell of the past."""
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        if name != WEIGHT:
+            delattr(module, name)
+            module.register_parameter(name, parameter)
+
+
+def _is_dense(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+
+
+def _is_adapted(module: nn.Module) -> bool:
+    """The model may have parametrizations of its own, which are not ours to remove."""
+    return parametrize.is_parametrized(module, WEIGHT) and isinstance(
+        module.get_submodule("parametrizations.weight.0"), LowRank
+    )

@@ -89,7 +89,7 @@ class AppliedPlan:
 
     def trained_state(self) -> dict[str, Tensor]:
         """Copies of the parameters and buffers that the plan may change, adapters merged: all to keep of a training."""
-        merged = adapters.merged_weights(self.model, self.blocks)
+        merged = adapters.merged_weights(self.model)
         names = (name for block in self.blocks if block.name in self.plan.trained for name in _names(block))
         return {name: merged.get(name, self._tensors[name]).detach().clone() for name in names}
 
@@ -136,8 +136,17 @@ def moved_tensors(
         for block in blocks
         if block.name not in plan.trained
         for name in _names(block)
-        if name in pristine and not torch.equal(state[name].detach().cpu(), pristine[name].cpu())
+        if name in pristine and not _same_bits(state[name].detach().cpu(), pristine[name].cpu())
     )
+
+
+def trainable_size(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) -> int:
+    """Number of scalars that the optimiser changes under a plan, those of adapters included; leaves no trace."""
+    applied = AppliedPlan(model, blocks, plan)
+    try:
+        return sum(p.numel() for group in applied.optimizer.param_groups for p in group["params"])
+    finally:
+        applied.finish()
 
 
 def load_trained_state(model: nn.Module, trained: Mapping[str, Tensor]) -> None:
@@ -146,6 +155,11 @@ def load_trained_state(model: nn.Module, trained: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in trained.items():
             state[name].copy_(tensor)
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    """Equality that also holds for NaN."""
+    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
 
 
 def _names(block: Block) -> tuple[str, ...]:
@@ -184,7 +198,7 @@ def _set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: No
     """Train mode for modules of trained blocks, eval mode (running statistics, no dropout) for frozen ones.
 
     A module with children is in train mode if anything below it is: some read `self.training` in their own forward.
-    Norm layers that contain their activation (timm's BatchNormAct2d) are such modules, so norms are settled last.
+    Some of them own tensors too, such as norms that contain their activation, so frozen ones are settled last.
     """
     model.eval()
     modules = dict(model.named_modules())
@@ -193,10 +207,10 @@ def _set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: No
             for path in {path for name in block.modules for path in _path_to(name)}:
                 modules[path].training = True
     for block in blocks:
-        if phase.learning_rates[block.name] is None or norm == "eval":
-            for name in block.modules:
-                if isinstance(modules[name], _NormBase):
-                    modules[name].training = False
+        frozen = phase.learning_rates[block.name] is None
+        for name in block.modules:
+            if frozen or (norm == "eval" and isinstance(modules[name], _NormBase)):
+                modules[name].training = False
 
 
 def _path_to(name: str) -> Iterator[str]:

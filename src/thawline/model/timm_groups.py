@@ -10,7 +10,11 @@ from timm.models import group_parameters
 from torch import nn
 
 from thawline.model.atoms import Atom, join
+from thawline.model.execution import is_layer
 from thawline.plan import Granularity
+
+_FEWEST_STAGES = 4
+"""Children with layers (the head's among them) that make a sensible division."""
 
 
 def group_ordinals(model: nn.Module, atoms: Iterable[Atom], granularity: Granularity) -> dict[str, float]:
@@ -44,8 +48,40 @@ def _timm_matcher(model: nn.Module, *, coarse: bool) -> object | None:
 
 def _own_prefixes(model: nn.Module, *, fine: bool) -> list[str]:
     features = [info["module"] for info in getattr(model, "feature_info", None) or [] if info.get("module")]
-    prefixes = features or [name for name, _ in model.named_children()]
-    return [part for prefix in prefixes for part in _parts(model, prefix)] if fine else prefixes
+    if not fine:
+        return features or _stages(model)
+    divide = _parts if features else _sequence
+    return [part for prefix in features or _stages(model) for part in divide(model, prefix)]
+
+
+def _stages(model: nn.Module) -> list[str]:
+    """The model's children; while too few of them hold layers, the largest is replaced by its own children.
+
+    So `features` (torchvision) or `backbone` (a network in a network) do not become one block.
+    """
+    prefixes = [name for name, _ in model.named_children()]
+    opened: list[str] = []
+    while sum(_layer_count(model, prefix) > 0 for prefix in prefixes) < _FEWEST_STAGES:
+        largest = max(prefixes, key=lambda prefix: _layer_count(model, prefix), default="")
+        inner = [join(largest, name) for name, _ in model.get_submodule(largest).named_children()]
+        if _layer_count(model, largest) < _FEWEST_STAGES or not inner:
+            break
+        at = prefixes.index(largest)
+        prefixes[at : at + 1] = inner
+        opened.append(largest)
+    return [*prefixes, *reversed(opened)]  # an opened module stays for tensors of its own
+
+
+def _layer_count(model: nn.Module, prefix: str) -> int:
+    return sum(map(is_layer, model.get_submodule(prefix).modules()))
+
+
+def _sequence(model: nn.Module, prefix: str) -> list[str]:
+    """The parts of a stage that is a sequence; one within a sequence that was opened is a part already."""
+    stage = model.get_submodule(prefix)
+    if isinstance(stage, nn.Sequential):
+        return [*(join(prefix, name) for name, _ in stage.named_children()), prefix]
+    return [prefix] if "." in prefix else _parts(model, prefix)
 
 
 def _parts(model: nn.Module, prefix: str) -> list[str]:

@@ -7,6 +7,7 @@ loses at most the training that was running.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,15 @@ class Ledger:
         """The caller holds the run folder's lock: nobody else writes."""
         _mend(path)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = JournalStorage(JournalFileBackend(str(path)))
-        self._study = optuna.create_study(
-            study_name=STUDY_NAME, storage=storage, direction="maximize", load_if_exists=True
-        )
-        trials = self._study.get_trials(deepcopy=False)
-        self._records = {record.key: record for record in map(_record, trials)}
+        try:
+            storage = JournalStorage(JournalFileBackend(str(path)))
+            self._study = optuna.create_study(
+                study_name=STUDY_NAME, storage=storage, direction="maximize", load_if_exists=True
+            )
+            trials = self._study.get_trials(deepcopy=False)
+            self._records = {record.key: record for record in map(_record, trials)}
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{path} is damaged ({error}); start a new run with another --out.") from error
 
     @property
     def records(self) -> tuple[TrainingRecord, ...]:
@@ -51,14 +55,15 @@ class Ledger:
         self._study.add_trial(_trial(record))
         self._records[record.key] = record
 
-    def bind(self, data_fingerprint: str) -> None:
-        """Tie the ledger to its data: trainings on other pixels, labels or splits must not join it."""
-        bound = self._study.user_attrs.get("data")
+    def bind(self, origin: str) -> None:
+        """Tie the ledger to what its trainings start from: others must not join it."""
+        bound = self._study.user_attrs.get("origin")
         if bound is None:
-            self._study.set_user_attr("data", data_fingerprint)
-        elif bound != data_fingerprint:
+            self._study.set_user_attr("origin", origin)
+        elif bound != origin:
             raise RunFolderError(
-                "the images or their splits changed since this run began; start a new run with another --out."
+                "the images, their splits, the model or its weights changed since this run began; "
+                "start a new run with another --out."
             )
 
     @property
@@ -119,7 +124,7 @@ def _mend(path: Path) -> None:
     if whole.endswith(b"\n") and not _is_json(whole.splitlines()[-1]):
         whole = whole[: whole.rstrip(b"\n").rfind(b"\n") + 1]
     if whole != data:
-        path.write_bytes(whole)
+        os.truncate(path, len(whole))
 
 
 def _is_json(line: bytes) -> bool:

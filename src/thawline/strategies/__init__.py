@@ -1,11 +1,15 @@
 """Ways to make a plan; each is one file and one line of the table in this module.
 
-Standard library only: the command line lists strategies from here without importing torch.
+Other packages add theirs through entry points (docs/add-a-strategy.md). Standard library only: the command line lists
+strategies from here without importing torch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from thawline.strategies.third_party import Offer, offers
 
 
 @dataclass(frozen=True)
@@ -15,9 +19,13 @@ class StrategyEntry:
     target: str
     """module:Class, imported when the strategy is used."""
     help: str
+    package: str = "thawline"
+    """Who offers it."""
+    rivals: tuple[str, ...] = ()
+    """Packages that offer another strategy by this name: which one is meant is unclear, so none can be used."""
 
 
-STRATEGIES: dict[str, StrategyEntry] = {
+OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "auto": StrategyEntry(
         "thawline.strategies.auto:Auto", "the best on validation of linear_probe, last_blocks and full, each tuned"
     ),
@@ -56,3 +64,19 @@ STRATEGIES: dict[str, StrategyEntry] = {
         "thawline.strategies.wise_ft:WiSEFT", "the head first, then everything, mixed with the start"
     ),
 }
+
+
+def with_offers(own: Mapping[str, StrategyEntry], others: Iterable[Offer]) -> dict[str, StrategyEntry]:
+    """The table with what other packages offer; where two use one name, the first stays and the others are noted."""
+    table = dict(own)
+    for offer in others:
+        taken = table.get(offer.name)
+        if taken is None:
+            table[offer.name] = StrategyEntry(offer.target, offer.help, offer.package)
+        else:
+            table[offer.name] = replace(taken, rivals=(*taken.rivals, offer.package))
+    return table
+
+
+STRATEGIES = with_offers(OWN_STRATEGIES, offers())
+"""Every strategy by name: ours, then those of other packages."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import inspect
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,6 +14,10 @@ from typing import Any, ClassVar
 from thawline.errors import OptionError
 from thawline.plan import FineTunePlan, Granularity, StrategyContext
 from thawline.strategies import STRATEGIES
+
+_FAULTS_OF_A_MODULE = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError)
+"""What importing somebody's module raises where it is absent or wrong."""
+_ARGUMENT_TYPES = (int, float, str)
 
 
 class Strategy(ABC):
@@ -62,9 +67,21 @@ def strategy_class(name: str) -> type[Strategy]:
         close = difflib.get_close_matches(name, STRATEGIES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(STRATEGIES)}."
         raise OptionError(f"strategy {name!r} is unknown; {hint}")
-    module, _, attribute = STRATEGIES[name].target.partition(":")
-    found: type[Strategy] = getattr(importlib.import_module(module), attribute)
-    return found
+    entry = STRATEGIES[name]
+    if entry.rivals:
+        raise OptionError(
+            f"strategy {name!r} of {entry.package} is also offered by {', '.join(entry.rivals)}; "
+            "rename it there, or uninstall that package."
+        )
+    try:
+        found = _imported(entry.target)
+    except _FAULTS_OF_A_MODULE as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise OptionError(f"strategy {name!r} of {entry.package} cannot be imported: {reason}") from error
+    if fault := _fault_of(found, name):
+        raise OptionError(f"strategy {name!r} of {entry.package} cannot be used: {entry.target} {fault}")
+    strategy: type[Strategy] = found
+    return strategy
 
 
 def split_specs(text: str) -> tuple[str, ...]:
@@ -76,6 +93,28 @@ def split_specs(text: str) -> tuple[str, ...]:
         else:
             specs.append(part)
     return tuple(specs)
+
+
+def _imported(target: str) -> Any:
+    """The object behind module:Class."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _fault_of(found: Any, name: str) -> str | None:
+    """What keeps an imported object from being the strategy `name`; None if nothing does."""
+    if not (isinstance(found, type) and issubclass(found, Strategy)):
+        return "is no subclass of thawline.strategies.base.Strategy."
+    if inspect.isabstract(found):
+        return "has no method `propose`."
+    if getattr(found, "name", None) != name:
+        return f"must have the class attribute name = {name!r}, as in its entry point."
+    if "__dataclass_fields__" not in vars(found):
+        return "must be decorated with @dataclass(frozen=True)."
+    for field in dataclasses.fields(found):  # type: ignore[arg-type]  # the line above has made sure
+        if type(field.default) not in _ARGUMENT_TYPES:
+            return f"must give its argument {field.name!r} a default that is a whole number, a number or a text."
+    return None
 
 
 def _parse_arguments(strategy: type[Strategy], text: str) -> dict[str, Any]:

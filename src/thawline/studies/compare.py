@@ -17,6 +17,7 @@ from thawline.studies.results import (
     versus_reference,
 )
 from thawline.studies.rows import Row, make_row
+from thawline.studies.run_folder import RESULTS
 
 TABLE = ("strategy", "chosen", "learning_rate", "trainable_percent", "work", "seconds")
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "negative_log_likelihood", "calibration_error")
@@ -35,7 +36,7 @@ def compare(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[st
     write_text(folder.file("history.csv"), history_csv(experiment.ledger.records))
     write_text(folder.file("predictions.csv"), predictions_csv(experiment, rows, paths))
     write_text(folder.file("comparison.csv"), _table(comparison["rows"]))
-    write_json(folder.file("comparison.json"), comparison)
+    write_json(folder.file(RESULTS["compare"]), comparison)
     experiment.forget_checkpoints()
     return comparison
 

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from thawline.config import Request
-from thawline.errors import NonFiniteLossError, RunFolderError
+from thawline.errors import NonFiniteLossError, RunFolderError, TooLittleMemoryError
+from thawline.model.apply import trainable_size
 from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
@@ -73,6 +75,10 @@ class Experiment:
             self._work[granularity] = WorkTable.measure(self.model.module, blocks, self.model.preprocessing.image_size)
         return self._work[granularity]
 
+    def trainable_size(self, plan: FineTunePlan) -> int:
+        """Number of scalars that a plan trains."""
+        return trainable_size(self.model.module, self.blocks(plan.granularity), plan)
+
     def train(
         self, plan: FineTunePlan, *, strategy: str, learning_rate: float, seed: int, purpose: Purpose
     ) -> TrainingRecord:
@@ -131,7 +137,7 @@ class Experiment:
                 seed=record.seed,
                 on_epoch=lambda epoch: self.listener.epoch_done(record, epoch),
             )
-        except NonFiniteLossError as error:
+        except (NonFiniteLossError, TooLittleMemoryError) as error:
             return replace(record, error=str(error))
         if record.purpose == "final":
             # Before the ledger entry: whatever the ledger knows can be scored after a crash.
@@ -184,7 +190,10 @@ class Experiment:
 
 
 def _read_evaluation(path: Path) -> Evaluation:
-    stored = {name: tensor.numpy() for name, tensor in load_file(path).items()}
+    try:
+        stored = {name: tensor.numpy() for name, tensor in load_file(path).items()}
+    except SafetensorError as error:
+        raise RunFolderError(f"{path} is damaged ({error}); start a new run with another --out.") from error
     return Evaluation(stored["train"], stored["val"], stored.get("test"))
 
 

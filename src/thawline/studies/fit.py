@@ -12,6 +12,7 @@ from thawline.studies.compare import summaries
 from thawline.studies.experiment import Experiment
 from thawline.studies.results import block_table, history_csv, predictions_csv, run_digest
 from thawline.studies.rows import Row, make_row
+from thawline.studies.run_folder import RESULTS
 from thawline.studies.saving import MODEL_FOLDER, save_model
 
 
@@ -32,7 +33,7 @@ def fit(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[str]) 
     write_text(folder.file("plan.json"), row.plan.to_json() + "\n")
     write_text(folder.file("history.csv"), history_csv(experiment.ledger.records))
     write_text(folder.file("predictions.csv"), predictions_csv(experiment, [row, *baselines], paths))
-    write_json(folder.file("results.json"), results)
+    write_json(folder.file(RESULTS["fit"]), results)
     experiment.forget_checkpoints()
     return results
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from thawline.config import Preprocessing, Request
 from thawline.data.augment import Augmenter
+from thawline.data.cache import user_cache
 from thawline.data.check import Check, check
 from thawline.data.groups import with_groups
 from thawline.data.limit import limit_images
+from thawline.data.named import read_named
 from thawline.data.pixels import PixelStore, build_pixels
-from thawline.data.sources import ImageSet, read_images
+from thawline.data.sources import ImageSet
 from thawline.data.splits import Splits, draw_splits, write_splits
 from thawline.model.load import load_model
 from thawline.progress import Listener
@@ -38,14 +38,6 @@ class Opened:
     """Of all images, relative to the data folder, in the order of the pixel rows."""
 
 
-def cache_folder() -> Path:
-    """Where decoded pixels are kept between runs: $THAWLINE_CACHE, or thawline in the user's cache folder."""
-    chosen = os.environ.get("THAWLINE_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "thawline"
-
-
 def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
     """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used."""
     request = folder.request()
@@ -53,22 +45,24 @@ def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
     model = load_model(
         request.model, len(images.classes), weights=request.weights, image_size=request.images.image_size
     )
+    # Stored before the first training: a resumed run must not settle `auto` anew on a machine that has changed.
     request = replace(request, train=resolve(request.train, model.module))
+    folder.store(request)
     pixels = build_pixels(
         images.paths,
         model.preprocessing,
-        cache=cache_folder() / "pixels",
+        cache=user_cache() / "pixels",
         threads=request.train.threads,
         progress=listener.decoding,
         on_bad=request.images.on_bad,
     )
     found = check(images, facts=pixels.facts)
     splits = draw_splits(images, found.hashes, request.images, skip=found.unreadable)
-    _report(folder, images, found, splits, listener)
     paths = tuple(images.name(item) for item in images.items)
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
     ledger = Ledger(folder.file(LEDGER))
-    ledger.bind(data_fingerprint)
+    ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
+    _report(folder, images, found, splits, listener)
     experiment = Experiment(
         request,
         folder,
@@ -86,7 +80,7 @@ def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
 def _read(request: Request) -> ImageSet:
     """The images that the request is about, with their groups."""
     options = request.images
-    images = limit_images(read_images(request.data), options.limit, options.seed)
+    images = limit_images(read_named(request.data, user_cache() / "data"), options.limit, options.seed)
     return images if options.group_pattern is None else with_groups(images, options.group_pattern)
 
 

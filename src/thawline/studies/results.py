@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from thawline.plan import Block, FineTunePlan
+from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord, digest
 from thawline.studies.experiment import Experiment
 from thawline.studies.rows import Row
@@ -35,7 +35,7 @@ def row_summary(experiment: Experiment, row: Row) -> dict[str, Any]:
         "train": split_scores(experiment, row, "train"),
         "val": split_scores(experiment, row, "val"),
         "test": split_scores(experiment, row, "test") if experiment.test is not None else None,
-        "trainable_percent": trainable_percent(blocks, plan),
+        "trainable_percent": 100 * experiment.trainable_size(plan) / sum(block.size for block in blocks),
         "cost": cost(experiment, row),
         "best_epochs": [record.best_epoch for record in row.finals],
     }
@@ -73,12 +73,6 @@ def cost(experiment: Experiment, row: Row) -> dict[str, Any]:
         "cache_hits": 0,
         "peak_memory_bytes": max((record.peak_memory_bytes for record in everything), default=0),
     }
-
-
-def trainable_percent(blocks: Sequence[Block], plan: FineTunePlan) -> float:
-    """Share of the parameters that train in any phase, in percent."""
-    trained = sum(block.size for block in blocks if block.name in plan.trained)
-    return 100 * trained / sum(block.size for block in blocks)
 
 
 def versus_reference(experiment: Experiment, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thawline.errors import RunError
+from thawline.errors import NonFiniteLossError, RunError
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord
 from thawline.studies.experiment import Evaluation, Experiment
@@ -44,7 +44,7 @@ def make_row(experiment: Experiment, spec: str) -> Row:
     """Tune on validation, train with every seed, then score. A row that fails says why and spares the others."""
     try:
         tuned = tune(experiment, spec)
-    except RunError as error:
+    except NonFiniteLossError as error:
         return Row(spec, None, error=str(error))
     finals = _train_finals(experiment, tuned)
     if failed := [record for record in finals if record.error]:

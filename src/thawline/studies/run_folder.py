@@ -10,11 +10,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from thawline.config import Request
-from thawline.errors import RunFolderError
+from thawline.errors import OptionError, RunFolderError
 from thawline.records import FORMAT_VERSION, read_json, write_json
+from thawline.search.ledger import Ledger
 
 REQUEST = "run.json"
 LEDGER = "ledger.journal"
+RESULTS = {"fit": "results.json", "compare": "comparison.json"}
 
 
 class RunFolder:
@@ -38,10 +40,12 @@ class RunFolder:
             raise RunFolderError(f"{path} is not empty and is no run; choose another --out.")
         try:
             path.mkdir(parents=True, exist_ok=True)
+            folder = cls(path)
+            folder.__enter__()  # before anything is written: two starts at once must not overwrite each other
             write_json(path / REQUEST, _stored(request, environment))
         except OSError as error:
             raise RunFolderError(f"{path} cannot be written ({error.strerror}); choose another --out.") from error
-        return cls(path)
+        return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -55,18 +59,28 @@ class RunFolder:
     def request(self) -> Request:
         """What the run was asked to do."""
         stored = read_json(self.path / REQUEST)
-        if stored.get("format_version") != FORMAT_VERSION:
+        version = stored.get("format_version") if isinstance(stored, dict) else None
+        if version != FORMAT_VERSION:
             raise RunFolderError(
-                f"{self.path / REQUEST} has format_version {stored.get('format_version')!r}; "
-                f"this thawline reads {FORMAT_VERSION}."
+                f"{self.path / REQUEST} has format_version {version!r}; this thawline reads {FORMAT_VERSION}."
             )
-        return Request.from_dict(stored["request"])
+        try:
+            return Request.from_dict(stored["request"])
+        except (KeyError, TypeError, OptionError) as error:
+            raise RunFolderError(f"{self.path / REQUEST} is damaged ({error}); start a new run.") from error
 
     def discard(self) -> None:
         """Take back a folder in which nothing was trained, so that the mended command can use the same --out."""
-        if not (self.path / LEDGER).exists():
-            for name in (REQUEST, "check.json", "splits.csv"):
+        if not (self.path / LEDGER).exists() or not Ledger(self.path / LEDGER).records:
+            for name in (REQUEST, LEDGER, "check.json", "splits.csv"):
                 (self.path / name).unlink(missing_ok=True)
+
+    def results(self) -> dict[str, Any] | None:
+        """What the run found, if it is finished and was asked for nothing more since."""
+        request = self.request()
+        path = self.path / RESULTS[request.verb]
+        stored: dict[str, Any] | None = read_json(path) if path.exists() else None
+        return stored if stored and stored["request"]["strategies"] == list(request.strategies) else None
 
     def store(self, request: Request) -> None:
         """Change what the run was asked to do."""
@@ -88,7 +102,7 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
+        self._lock.release(force=True)
 
 
 def _stored(request: Request, environment: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The trained model of a row as a timm folder with its model card."""
+"""The trained model of a row as a folder: for timm with its model card, or for the user's own code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from thawline.data.decode import DECODING_RULE
 from thawline.export.model_card import CardBlock, CardMetric, ModelCard, model_card
+from thawline.export.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
 from thawline.export.timm_folder import save_timm_folder, timm_snippet
 from thawline.model.load import LoadedModel
 from thawline.training.evaluation import METRICS
@@ -19,7 +20,11 @@ _ORIGIN = ("strategy", "chosen", "learning_rate", "plan", "blocks", "model", "se
 
 
 def save_model(folder: Path, model: LoadedModel, results: Mapping[str, Any]) -> None:
-    """Write `folder` from the network as it stands and the run's results."""
+    """Write `folder` from the network as it stands and the run's results: a timm folder, if timm knows the network."""
+    if not model.is_timm:
+        about = OwnFolder(_absolute(model.source), tuple(results["data"]["classes"]), model.preprocessing)
+        save_own_folder(folder, model.module, about, _origin(results))
+        return
     save_timm_folder(
         folder,
         model.module,
@@ -31,6 +36,19 @@ def save_model(folder: Path, model: LoadedModel, results: Mapping[str, Any]) -> 
         thawline=_origin(results),
         card=model_card(_card(folder, model, results)),
     )
+
+
+def opening_lines(folder: Path) -> str:
+    """The lines of Python that open a saved model."""
+    if not (folder / OWN_FILE).exists():
+        return timm_snippet(folder)
+    about = read_own_folder(folder)
+    return own_snippet(folder, about.source, about.label_names)
+
+
+def _absolute(source: str) -> str:
+    place, _, factory = source.rpartition(":")
+    return f"{Path(place).resolve()}:{factory}" if place.endswith(".py") else source
 
 
 def _origin(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,25 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from safetensors.torch import load_file
+from torch import nn
 
+from thawline.data.cache import user_cache
+from thawline.data.named import read_named
 from thawline.data.pixels import eval_transform, normalise
-from thawline.data.sources import find_images, read_images
+from thawline.data.sources import find_images
 from thawline.data.survey import survey
+from thawline.data.walk import Ignored, as_text
 from thawline.errors import DataError, RunFolderError
-from thawline.export.timm_folder import TimmFolder, read_timm_folder
+from thawline.export.own_folder import OWN_FILE, read_own_folder
+from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
+from thawline.export.writing import WEIGHTS_FILE
+from thawline.model.load import load_model
 from thawline.records import FORMAT_VERSION, read_json, write_json
 from thawline.studies.saving import MODEL_FOLDER
 from thawline.training import evaluation
 
 BATCH = 64
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A file that is no image, and why."""
-
-    path: Path
-    reason: str
 
 
 class Classifier:
@@ -38,23 +37,34 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         """Raises `RunFolderError` or `ModelError` if `folder` is neither a run nor a timm folder."""
         self.folder = folder / MODEL_FOLDER if (folder / MODEL_FOLDER).is_dir() else folder
-        if not (self.folder / "config.json").is_file():
+        if (self.folder / OWN_FILE).is_file():
+            self._open_own()
+        elif (self.folder / CONFIG_FILE).is_file():
+            self._open_timm()
+        else:
             raise RunFolderError(f"{folder} holds no model: give a finished `fit` run, or a timm folder.")
-        self.about: TimmFolder = read_timm_folder(self.folder)
-        self.network = timm.create_model(f"local-dir:{self.folder}", pretrained=True).eval()
 
-    @property
-    def classes(self) -> tuple[str, ...]:
+    def _open_timm(self) -> None:
+        about = read_timm_folder(self.folder)
+        self.preprocessing = about.preprocessing
+        self.classes = about.label_names or tuple(str(index) for index in range(about.num_classes))
         """Class names in index order; numbers where the folder has no names."""
-        return self.about.label_names or tuple(str(index) for index in range(self.about.num_classes))
+        self.network: nn.Module = timm.create_model(f"local-dir:{self.folder}", pretrained=True).eval()
 
-    def probabilities(self, paths: Sequence[Path]) -> tuple[np.ndarray, list[int], list[Unreadable]]:
+    def _open_own(self) -> None:
+        about = read_own_folder(self.folder)
+        self.preprocessing, self.classes = about.preprocessing, about.label_names
+        model = load_model(about.source, len(about.label_names), image_size=about.preprocessing.image_size)
+        model.module.load_state_dict(load_file(self.folder / WEIGHTS_FILE))
+        self.network = model.module.eval()
+
+    def probabilities(self, paths: Sequence[Path]) -> tuple[np.ndarray, list[int], list[Ignored]]:
         """Probabilities [n, C] of the readable images, their positions in `paths`, and the unreadable ones."""
         batches: list[np.ndarray] = []
         positions: list[int] = []
-        unreadable: list[Unreadable] = []
+        unreadable: list[Ignored] = []
         for pixels, rows in self._batches(paths, unreadable):
-            images = normalise(torch.from_numpy(pixels), self.about.preprocessing)
+            images = normalise(torch.from_numpy(pixels), self.preprocessing)
             with torch.inference_mode():
                 batches.append(torch.softmax(self.network(images).float(), dim=1).numpy())
             positions += rows
@@ -62,15 +72,15 @@ class Classifier:
             return np.zeros((0, len(self.classes)), np.float32), [], unreadable
         return np.concatenate(batches), positions, unreadable
 
-    def _batches(self, paths: Sequence[Path], unreadable: list[Unreadable]) -> Iterator[tuple[np.ndarray, list[int]]]:
+    def _batches(self, paths: Sequence[Path], unreadable: list[Ignored]) -> Iterator[tuple[np.ndarray, list[int]]]:
         """Pixels [B, S, S, 3] and positions of readable images; the others are added to `unreadable`."""
-        size = self.about.preprocessing.image_size
+        size = self.preprocessing.image_size
         pixels: list[np.ndarray] = []
         rows: list[int] = []
-        decoded = survey(paths, threads=0, transform=eval_transform(self.about.preprocessing))
+        decoded = survey(paths, threads=0, transform=eval_transform(self.preprocessing))
         for position, one in enumerate(decoded):
             if one.pixels is None:
-                unreadable.append(Unreadable(paths[position], one.facts.error or "cannot be read"))
+                unreadable.append(Ignored(paths[position], one.facts.error or "cannot be read"))
                 continue
             pixels.append(np.frombuffer(one.pixels, np.uint8).reshape(size, size, 3))
             rows.append(position)
@@ -92,13 +102,13 @@ def predict(folder: Path, images: Sequence[Path], *, top: int) -> dict[str, Any]
         "model": str(classifier.folder),
         "predictions": [
             {
-                "path": str(paths[position]),
+                "path": as_text(paths[position]),
                 "top": [{"class": classifier.classes[c], "probability": float(row[c])} for c in order],
             }
             for position, row, order in zip(positions, probabilities, best, strict=True)
         ],
-        "unreadable": [{"path": str(one.path), "reason": one.reason} for one in unreadable],
-        "ignored": [{"path": str(one.path), "reason": one.reason} for one in ignored],
+        "unreadable": [one.to_dict() for one in unreadable],
+        "ignored": [one.to_dict() for one in ignored],
     }
 
 
@@ -109,7 +119,7 @@ def evaluate(folder: Path, data: str) -> dict[str, Any]:
     that the model does not know.
     """
     classifier = Classifier(folder)
-    images = read_images(data)
+    images = read_named(data, user_cache() / "data")
     splits = {item.split for item in images.items}
     items = [item for item in images.items if "test" not in splits or item.split == "test"]
     index = {name: number for number, name in enumerate(classifier.classes)}
@@ -127,7 +137,7 @@ def evaluate(folder: Path, data: str) -> dict[str, Any]:
         "interval95": evaluation.bootstrap_interval(evaluation.correctness([probabilities], labels)),
         "confusion_matrix": evaluation.confusion(probabilities, labels),
         "per_class": evaluation.per_class(probabilities, labels, classifier.classes),
-        "unreadable": [{"path": str(one.path), "reason": one.reason} for one in unreadable],
+        "unreadable": [one.to_dict() for one in unreadable],
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     _log(folder / "evaluations.json", scores)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from thawline.config import BASE_RATE, RATE_GRID
-from thawline.errors import RunError
+from thawline.errors import NonFiniteLossError
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord
 from thawline.strategies.base import Strategy, variants
@@ -69,21 +69,21 @@ class Context:
 
     def tune(self, strategy: str) -> Tuned:
         """The best plan of another strategy."""
-        self.asked.append(tune(self.experiment, strategy))
+        self.asked.append(tune(self.experiment, strategy, score=True))
         return self.asked[-1]
 
 
-def tune(experiment: Experiment, spec: str) -> Tuned:
+def tune(experiment: Experiment, spec: str, *, score: bool = False) -> Tuned:
     """Try every open argument of `spec` at every rate of the grid, and further where the best lies at an end.
 
-    With a given base rate and no open argument there is nothing to try, and nothing is trained. Raises `RunError` if
-    every training diverged.
+    With a given base rate and no open argument there is nothing to choose, and nothing is trained unless `score` asks
+    for it. Raises `NonFiniteLossError` if every training diverged.
     """
     candidates = variants(spec)
     if candidates[0].compares:
         return _choose(experiment, candidates[0])
     given = experiment.request.search.learning_rate
-    if given is not None and len(candidates) == 1:
+    if given is not None and len(candidates) == 1 and not score:
         context = Context(experiment, candidates[0], given)
         plan = candidates[0].propose(context)
         return Tuned(candidates[0].spec, given, plan, (0.0, 0.0), tuple(context.scored))
@@ -130,7 +130,7 @@ def _extend(
 def _best(spec: str, tried: Sequence[TrainingRecord], asked: Sequence[TrainingRecord]) -> Tuned:
     best = max(tried, key=lambda record: record.score)
     if best.best is None:
-        raise RunError(f"{spec}: every training diverged, the last with: {tried[-1].error}")
+        raise NonFiniteLossError(f"{spec}: every training diverged, the last with: {tried[-1].error}")
     plan = FineTunePlan.from_dict(best.plan)
     records = {one.key: one for one in (*asked, *tried)}
     return Tuned(best.strategy, best.learning_rate, plan, best.score, tuple(records.values()))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-SMALLEST_NORM = 1e-12
-"""Some weights start at zero, such as the last norm of a residual branch."""
-
 
 def relative_gradient_norms(parameters: Mapping[str, nn.Parameter], losses: Iterable[Tensor]) -> dict[str, float]:
     """Mean over `losses` (one per minibatch) of each tensor's gradient norm over its own norm, the largest scaled to 1.
 
-    A tensor that gets no gradient has 0. Norms are taken in fp32; gradients of the parameters are not touched.
+    A tensor that gets no gradient has 0. One that is all zeros but gets a gradient has 1 and does not set the scale,
+    since its ratio is infinite and would stop all others. Norms are taken in fp32; `.grad` is not touched.
     """
     named = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     totals = dict.fromkeys(parameters, 0.0)
@@ -22,7 +21,12 @@ def relative_gradient_norms(parameters: Mapping[str, nn.Parameter], losses: Iter
         gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
             if gradient is not None:
-                size = parameter.detach().float().norm().clamp_min(SMALLEST_NORM)
-                totals[name] += (gradient.float().norm() / size).item()
-    largest = max(totals.values(), default=0.0)
-    return {name: total / largest if largest else 1.0 for name, total in totals.items()}
+                totals[name] += _ratio(gradient.float().norm().item(), parameter.detach().float().norm().item())
+    largest = max((total for total in totals.values() if math.isfinite(total)), default=0.0)
+    return {name: min(1.0, total / largest) if largest else 1.0 for name, total in totals.items()}
+
+
+def _ratio(gradient: float, size: float) -> float:
+    if gradient == 0:
+        return 0.0
+    return gradient / size if size else math.inf

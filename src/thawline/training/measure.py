@@ -18,7 +18,7 @@ def seconds_per_image(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Blo
     times = [time.perf_counter()]
     for _ in trainer.try_steps(plan, blocks, steps + 1):
         times.append(time.perf_counter())
-    return float(np.median(np.diff(times)[1:])) / trainer.config.batch_size
+    return float(np.median(np.diff(times)[1:])) / min(trainer.config.batch_size, len(trainer.data.train))
 
 
 def bytes_of_a_step(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> int:

@@ -30,8 +30,9 @@ class Comparison:
 def compare(row: NDArray[np.float64], reference: NDArray[np.float64]) -> Comparison:
     """Paired comparison of per-image correctness (averaged over seeds), both [n]: permutation test and bootstrap."""
     difference = row - reference
-    if not difference.any():
-        return Comparison(0.0, (0.0, 0.0), 1.0)
+    if not difference.any() or len(difference) < 2:
+        mean = float(difference.mean())
+        return Comparison(mean, (mean, mean), 1.0)
     test = permutation_test(
         (row, reference),
         lambda a, b, axis: np.mean(a - b, axis=axis),

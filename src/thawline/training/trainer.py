@@ -17,7 +17,7 @@ from torch import Tensor
 from thawline.config import TrainConfig
 from thawline.data.augment import Augmenter
 from thawline.data.pixels import normalise
-from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, RunError
+from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, TooLittleMemoryError
 from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors
 from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
@@ -31,7 +31,7 @@ from thawline.training.penalties import StartingPoint
 GRADIENT_BATCHES = 5
 """Minibatches behind relative gradient norms, as in the authors' code."""
 EVALUATION_BATCH = 128
-"""Images per forward pass without gradients; fixed, since the batch size can change rounding."""
+"""Images per forward pass without gradients, at most."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ class Trainer:
         """Told when `micro_batch` had to shrink."""
         weights = class_weights(data.train.labels, model.num_classes, config.balance)
         self._class_weights = None if weights is None else weights.to(self.device)
-        self.network = model.module.to(self.device).to(memory_format=torch.channels_last)
+        self.network = model.module.to(self.device)
+        if all(parameter.ndim <= 4 for parameter in self.network.parameters()):  # it knows no other layout for 5
+            self.network = self.network.to(memory_format=torch.channels_last)
 
     def train(
         self,
@@ -123,8 +125,8 @@ class Trainer:
         finally:
             applied.finish()
         load_trained_state(self.network, kept.state)
-        if plan.interpolation:
-            kept = self._interpolate(kept, applied)
+        if kept.start:
+            kept = self._interpolate(kept, applied, seed)
         self.check_frozen(plan, blocks)
         return TrainedModel(
             tuple(kept.epochs),
@@ -151,7 +153,7 @@ class Trainer:
         pull = StartingPoint(applied.plan.penalty, applied) if applied.plan.penalty else None
         for epoch in range(self.config.epochs):
             if applied.plan.starts_last_phase(epoch):
-                kept.start = applied.trained_state()
+                kept.start_last_phase(epoch, applied)
             applied.start_epoch(epoch)
             if applied.plan.rate_rule == "relative_gradient" and applied.plan.in_last_phase(epoch):
                 applied.scale_tensors(self._relative_rates(applied, seed, epoch))
@@ -162,7 +164,8 @@ class Trainer:
             else:
                 kept.epochs.append(record)
             on_epoch(record)
-            if 0 < self.config.patience <= epoch - kept.best and applied.plan.in_last_phase(epoch):
+            waited = epoch - max(kept.best, kept.last_phase - 1)
+            if 0 < self.config.patience <= waited and applied.plan.in_last_phase(epoch):
                 break
         return kept
 
@@ -175,25 +178,27 @@ class Trainer:
         applied.start_epoch(epoch)
         return shares
 
-    def _interpolate(self, kept: _Kept, applied: AppliedPlan) -> _Kept:
+    def _interpolate(self, kept: _Kept, applied: AppliedPlan, seed: int) -> _Kept:
         """Try weights between the start of the last phase and the best epoch on validation; keep the best of all."""
         trained = kept.state
         for share in applied.plan.interpolation:
             load_trained_state(self.network, mixed(kept.start, trained, share))
             if 0 < share < 1:
-                self._settle_norms(applied)
+                self._settle_norms(applied, seed)
             record = self._validate(len(kept.epochs), kept.epochs[kept.best].train_loss)
             if kept.improves(record):
                 kept.keep(record, {name: tensor.clone() for name, tensor in self._tensors(trained).items()})
         load_trained_state(self.network, kept.state)
         return kept
 
-    def _settle_norms(self, applied: AppliedPlan) -> None:
+    def _settle_norms(self, applied: AppliedPlan, seed: int) -> None:
         """Recompute the statistics of trained batch norms for the weights as they are, from the training images."""
+        # Shuffled: rows usually come class by class, and the spread within a batch would be that of one class.
+        order = draw_order(self.data.train.labels, "none", seed, 0)
         with torch.no_grad(), fresh_statistics(applied, self.config.epochs - 1):
-            for start in range(0, len(self.data.train), EVALUATION_BATCH):
+            for rows in _batches(order, self._evaluation_batch):
                 with self._autocast():
-                    self.network(self._images(self.data.train.rows[start : start + EVALUATION_BATCH], epoch=None))
+                    self.network(self._images(self.data.train.rows[rows], epoch=None))
 
     def _tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
         state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
@@ -220,14 +225,22 @@ class Trainer:
         """Take real steps of `plan`, one per item, for whoever times or watches them; leaves no trace."""
         self.model.restore(0)
         applied = self._apply(plan, blocks, seed=0)
-        rows = np.resize(np.arange(len(self.data.train)), self.config.batch_size)
+        rows = np.arange(min(self.config.batch_size, len(self.data.train)))
         try:
             for _ in range(steps):
-                self._step(applied, None, rows, epoch=0).item()
+                self._step_within_memory(applied, rows)
                 yield applied
         finally:
             applied.finish()
             self.model.restore(0)
+
+    def _step_within_memory(self, applied: AppliedPlan, rows: np.ndarray) -> None:
+        while True:
+            try:
+                self._step(applied, None, rows, epoch=0).item()
+                return
+            except torch.OutOfMemoryError as error:
+                self._halve_micro_batch(error)
 
     def _train_epoch(self, applied: AppliedPlan, pull: StartingPoint | None, seed: int, epoch: int) -> float:
         """Mean training loss of one epoch."""
@@ -254,7 +267,9 @@ class Trainer:
         """
         applied.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for part in np.array_split(rows, math.ceil(len(rows) / self.micro_batch)):
+        # Never one image alone: norms need two.
+        parts = max(1, min(math.ceil(len(rows) / self.micro_batch), len(rows) // 2))
+        for part in np.array_split(rows, parts):
             loss = self._loss(part, epoch, of=rows)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -281,10 +296,15 @@ class Trainer:
         )
         return summed / (len(whole) if weights is None else weights[whole].sum())
 
+    @property
+    def _evaluation_batch(self) -> int:
+        """Images per forward pass without gradients, which needs less memory than a step."""
+        return min(EVALUATION_BATCH, 4 * self.micro_batch)
+
     def _halve_micro_batch(self, error: torch.OutOfMemoryError) -> None:
-        """Go on with half the images at a time; `RunError` if two at a time are too many already."""
+        """Go on with half the images at a time; `TooLittleMemoryError` if two at a time are too many already."""
         if self.micro_batch < 4:
-            raise RunError(
+            raise TooLittleMemoryError(
                 f"out of memory on {self.device} with {self.micro_batch} images at a time; "
                 "take a smaller model or --image-size."
             ) from error
@@ -310,8 +330,9 @@ class Trainer:
     def _logits(self, rows: np.ndarray) -> Tensor:
         self.network.eval()
         parts = []
-        for start in range(0, len(rows), EVALUATION_BATCH):
-            images = self._images(rows[start : start + EVALUATION_BATCH], epoch=None)
+        size = self._evaluation_batch
+        for start in range(0, len(rows), size):
+            images = self._images(rows[start : start + size], epoch=None)
             with self._autocast():
                 parts.append(self.network(images).float())
         return torch.cat(parts)
@@ -339,8 +360,16 @@ class _Kept:
     """Parameters and buffers of the trained blocks at the best epoch."""
     epochs: list[EpochRecord] = field(default_factory=list)
     best: int = -1
+    last_phase: int = 0
+    """Its first epoch: patience does not count what came before, when less was trained."""
     start: dict[str, Tensor] = field(default_factory=dict)
-    """The same tensors at the start of the last phase."""
+    """The same tensors at the start of the last phase, if the plan interpolates from there."""
+
+    def start_last_phase(self, epoch: int, applied: AppliedPlan) -> None:
+        """Interpolation goes from here to the best epoch from here on, so it forgets what was best before."""
+        self.last_phase = epoch
+        if applied.plan.interpolation:
+            self.start, self.best = applied.trained_state(), -1
 
     def improves(self, record: EpochRecord) -> bool:
         """Whether `record` is better than what is kept."""

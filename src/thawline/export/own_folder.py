@@ -1,0 +1,59 @@
+"""A trained network of the user's own code as a folder: weights and all that is needed to use them, without timm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from thawline.config import Preprocessing
+from thawline.errors import RunFolderError
+from thawline.export.escaping import one_line
+from thawline.export.writing import LABELS_FILE, THAWLINE_FILE, WEIGHTS_FILE, plain_json, write_folder
+from thawline.records import FORMAT_VERSION, read_json
+
+OWN_FILE = "own_model.json"
+
+
+@dataclass(frozen=True)
+class OwnFolder:
+    """What such a folder says about its model, apart from the weights."""
+
+    source: str
+    """module.py:factory, as the user gave it, the file's path made absolute."""
+    label_names: tuple[str, ...]
+    preprocessing: Preprocessing
+
+
+def save_own_folder(folder: Path, module: nn.Module, about: OwnFolder, thawline: Mapping[str, Any]) -> None:
+    """Write the folder whole or not at all; raises RunFolderError if it cannot be written."""
+    texts = {
+        OWN_FILE: plain_json(OWN_FILE, {"format_version": FORMAT_VERSION, **asdict(about)}),
+        LABELS_FILE: "".join(f"{one_line(name)}\n" for name in about.label_names),
+        THAWLINE_FILE: plain_json(THAWLINE_FILE, {"format_version": FORMAT_VERSION, **thawline}),
+    }
+    write_folder(folder, texts, module)
+
+
+def read_own_folder(folder: Path) -> OwnFolder:
+    """Read what `save_own_folder` wrote; RunFolderError if it is something else."""
+    stored = read_json(folder / OWN_FILE)
+    try:
+        preprocessing = Preprocessing(**stored["preprocessing"])
+        return OwnFolder(stored["source"], tuple(stored["label_names"]), preprocessing)
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{folder / OWN_FILE} cannot be used ({error}); train the model again.") from error
+
+
+def own_snippet(folder: Path, source: str, classes: Sequence[str]) -> str:
+    """Lines of Python that open the model in plain PyTorch; the file with the factory must be importable."""
+    place, _, factory = source.rpartition(":")
+    module = Path(place).stem if place.endswith(".py") else place
+    return (
+        f"from safetensors.torch import load_file\nfrom {module} import {factory}\n"
+        f"model = {factory}({len(classes)}).eval()\n"
+        f"model.load_state_dict(load_file({str(folder.resolve() / WEIGHTS_FILE)!r}))"
+    )

@@ -1,0 +1,87 @@
+"""Writing a model folder whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from thawline.errors import ModelError, RunFolderError
+
+WEIGHTS_FILE = "model.safetensors"
+LABELS_FILE = "labels.txt"
+CARD_FILE = "README.md"
+THAWLINE_FILE = "thawline.json"
+
+
+def write_folder(folder: Path, texts: Mapping[str, str], module: nn.Module) -> None:
+    """Write the text files and the module's weights, replacing an earlier folder of ours.
+
+    Raises RunFolderError if the folder holds something else or cannot be written.
+    """
+    try:
+        _refuse_foreign(folder)
+        _write_folder(folder, texts, _weights(module))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunFolderError(
+            f"{folder} cannot be written ({error}); free some space or choose another --out."
+        ) from error
+
+
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    # One copy per name: safetensors refuses shared and channels_last tensors. torch.compile on a part of a model
+    # leaves its prefix inside the names.
+    return {name.replace("_orig_mod.", ""): _plain(tensor) for name, tensor in module.state_dict().items()}
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
+
+
+def plain_json(file: str, data: Mapping[str, Any]) -> str:
+    """Text of a JSON file; ModelError if the data is no plain JSON."""
+    # ASCII, so that a class name that is no valid Unicode (a folder name may hold any bytes) cannot stop the export.
+    try:
+        return json.dumps(data, indent=2, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{file}: the model's description must be plain JSON ({error}).") from error
+
+
+def _refuse_foreign(folder: Path) -> None:
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / THAWLINE_FILE).is_file():
+        raise RunFolderError(f"{folder} holds something that thawline did not write; choose another --out.")
+
+
+def _write_folder(folder: Path, texts: Mapping[str, str], weights: dict[str, Tensor]) -> None:
+    partial = folder.with_name(f".{folder.name}.partial")
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    for leftover in (partial, replaced):  # of a run that was killed right here
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        for name, text in texts.items():
+            (partial / name).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        safetensors.torch.save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        shutil.copymode(partial / THAWLINE_FILE, partial / WEIGHTS_FILE)  # safetensors lets only the owner read
+        _flush(partial)
+        if folder.exists():
+            folder.rename(replaced)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.iterdir():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())

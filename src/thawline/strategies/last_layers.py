@@ -1,0 +1,31 @@
+"""Train the last k layers and the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from thawline.errors import OptionError
+from thawline.plan import FineTunePlan, Granularity, StrategyContext
+from thawline.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class LastLayers(Strategy):
+    """Freezing levels of the MobileNetV2 study (Turihohabwe 2025), which counts single layers from the top."""
+
+    k: int = 3
+    """Convolutions and linear layers below the head that train, each with its norm; more than there are = all."""
+
+    name: ClassVar[str] = "last_layers"
+    granularity: ClassVar[Granularity | None] = "layer"
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise OptionError(f"strategy 'last_layers': k must be at least 1, got {self.k}; use linear_probe for 0.")
+
+    def propose(self, context: StrategyContext) -> FineTunePlan:
+        """The last k layers and the head at the base rate."""
+        trained = context.blocks[-(self.k + 1) :]
+        rates = {block.name: context.learning_rate for block in trained}
+        return FineTunePlan.constant(context.blocks, rates, granularity=context.granularity)

@@ -1,0 +1,80 @@
+"""Accuracy against depth: the best share of layers, how sure that is, and where over-fitting begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thawline.training.evaluation import BOOTSTRAP_DRAWS
+
+_CHUNK = 500
+"""Draws at a time: bounds the memory for large test splits."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DepthCurve:
+    """Figures per share, in rising order of the shares; accuracies 0 to 1."""
+
+    shares: tuple[float, ...]
+    """Percent of the layers below the head that train."""
+    train: tuple[float, ...]
+    test: tuple[float, ...]
+    chance_best: tuple[float, ...]
+    """How often each share was the best of a resample; they sum to 1."""
+    best: float
+    """The share with the highest test accuracy; the smallest of equals."""
+    alike: tuple[float, ...]
+    """Shares whose distance to the best may be nothing: its 95 % interval, paired over images and seeds, reaches 0."""
+    gap_growth: tuple[tuple[float, float], ...]
+    """How much more train exceeds test than at the smallest share: interval, 95 % for all shares together."""
+    over_fitting_from: float | None
+    """The smallest share whose gap has grown for sure; None = no share's has."""
+
+
+def depth_curve(shares: Array, train: Array, right: Array) -> DepthCurve:
+    """Shares [k], train accuracy [k, seeds], test images got right [k, seeds, images] (0 or 1).
+
+    Resamples draw test images and seeds, the same ones for all shares. Train accuracy is that of all training images,
+    so only its seeds are drawn.
+    """
+    order = np.argsort(shares)
+    shares, train, right = shares[order], train[order], right[order].astype(np.float64)
+    test = right.mean(axis=(1, 2))
+    best = int(test.argmax())
+    accuracies, gaps = _resample(train, right)
+    behind = np.quantile(accuracies[:, [best]] - accuracies, 0.025, axis=0)
+    wins = np.bincount(accuracies.argmax(axis=1), minlength=len(shares))
+    tail = 0.025 / max(len(shares) - 1, 1)  # Bonferroni: the first of many shares must not be one too many
+    low, high = np.quantile(gaps - gaps[:, [0]], (tail, 1 - tail), axis=0)
+    grown = shares[low > 1e-9]
+    return DepthCurve(
+        shares=tuple(shares.tolist()),
+        train=tuple(train.mean(axis=1).tolist()),
+        test=tuple(test.tolist()),
+        chance_best=tuple((wins / wins.sum()).tolist()),
+        best=float(shares[best]),
+        alike=tuple(shares[behind <= 1e-9].tolist()),
+        gap_growth=tuple(zip(low.tolist(), high.tolist(), strict=True)),
+        over_fitting_from=float(grown[0]) if len(grown) else None,
+    )
+
+
+def _resample(train: Array, right: Array) -> tuple[Array, Array]:
+    """Test accuracy and its distance to train accuracy in every resample, both [draws, k]."""
+    shares, seeds, images = right.shape
+    generator = np.random.default_rng(0)
+    flat = right.reshape(shares * seeds, images).T
+    accuracies, gaps = [], []
+    for _ in range(BOOTSTRAP_DRAWS // _CHUNK):
+        times = generator.multinomial(images, np.full(images, 1 / images), size=_CHUNK)
+        weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=_CHUNK) / seeds
+        per_seed = (times @ flat / images).reshape(_CHUNK, shares, seeds)
+        # Rounded, so that shares with equally many right images tie exactly.
+        test = np.einsum("dks,ds->dk", per_seed, weights).round(12)
+        accuracies.append(test)
+        gaps.append(weights @ train.T - test)
+    return np.concatenate(accuracies), np.concatenate(gaps)

@@ -1,0 +1,380 @@
+"""Published studies: the recipes that come with thawline, their cells, their tables, and a broken run gone on with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from thawline import api
+from thawline.config import Request
+from thawline.errors import OptionError, RunFolderError
+from thawline.progress import Listener
+from thawline.records import TrainingRecord
+from thawline.studies.depth_curve import depth_curve
+from thawline.studies.recipe_cells import Overrides, expand
+from thawline.studies.recipe_runs import decode_right, encode_right, read_cells, run_cells
+from thawline.studies.recipe_tables import gather, markdown
+from thawline.studies.recipes import Recipe, load_recipe, parse_recipe, recipe_names
+
+ALL = ("biotune-table1", "depth", "mobilenetv2-grid", "partial-vs-full")
+
+TINY = """
+name = "tiny"
+kind = "{kind}"
+[paper]
+title = "A study"
+authors = "Nobody"
+reference = "none"
+[run]
+{run}
+models = ["test_efficientnet"]
+[train]
+epochs = 2
+batch_size = 8
+[images]
+views = 2
+[[columns]]
+name = "noise"
+{more}
+"""
+
+
+def tiny(kind: str, run: str, more: str = "") -> Recipe:
+    return parse_recipe(TINY.format(kind=kind, run=run, more=more), "tiny")
+
+
+def small(images: Path, **others: Any) -> Overrides:
+    return Overrides(data=(f"noise={images}",), image_size=32, weights="random", threads=1, device="cpu", **others)
+
+
+# what a recipe says
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_shipped_recipe_can_be_run_on_ones_own_images(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.paper.notes
+    assert recipe.expected
+    overrides = Overrides(data=("some/images",), models=("local-dir:some/net",), limit=100, epochs=3, seeds=1)
+    for cell in expand(recipe, overrides).cells:
+        assert cell.setting["model"] == "net"
+        assert cell.setting["data"] == "images"
+        assert (cell.request.data, cell.request.images.limit) == ("some/images", 100)
+        assert cell.request.train.epochs == 3
+
+
+def test_the_shipped_recipes_are_the_four_studies() -> None:
+    assert recipe_names() == ALL
+
+
+def test_expected_tables_have_a_figure_in_every_column() -> None:
+    for table in chain.from_iterable(load_recipe(name).expected for name in ALL):
+        assert {len(row) for row in table.rows} == {len(table.columns)}, table.title
+
+
+def test_data_that_cannot_be_downloaded_is_left_out_and_said() -> None:
+    expansion = expand(load_recipe("biotune-table1"))
+    assert len(expansion.cells) == 4 * 8
+    assert expansion.notes == ("ISIC is left out: it needs --data ISIC=FOLDER.",)
+    with_isic = expand(load_recipe("biotune-table1"), Overrides(data=("ISIC=some/isic",)))
+    assert len(with_isic.cells) == 4 * 9
+    assert with_isic.cells[-1].request.data == "some/isic"
+
+
+def test_a_bare_name_runs_that_data_set_alone() -> None:
+    cells = expand(load_recipe("biotune-table1"), Overrides(data=("DTD",), models=("resnet50",))).cells
+    assert [cell.request.data for cell in cells] == ["torchvision:DTD"]
+    assert cells[0].request.train.patience == 3
+
+
+def test_each_data_set_of_partial_vs_full_has_its_network_and_augmentation() -> None:
+    cells = expand(load_recipe("partial-vs-full"), Overrides(data=("FER2013=fer", "DeepWeeds=weeds"))).cells
+    assert [
+        (cell.setting["data"], cell.request.model.split(".")[0], cell.request.images.augment) for cell in cells
+    ] == [
+        ("FER2013", "resnet50", "mild"),
+        ("DeepWeeds", "efficientnet_b0", "strong"),
+    ]
+
+
+def test_depth_has_twelve_shares_and_one_rate_for_all() -> None:
+    cells = expand(load_recipe("depth"), Overrides(data=("some/images",))).cells
+    assert len(cells) == 3
+    assert [float(spec.partition("share=")[2]) for spec in cells[0].request.strategies] == [
+        *(0, 10, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100)
+    ]
+    assert cells[0].rate_from
+
+
+def test_the_grid_is_one_axis_at_a_time_or_whole() -> None:
+    recipe = load_recipe("mobilenetv2-grid")
+    cells = expand(recipe, Overrides(data=("some/images",))).cells
+    assert len(cells) == 1 + 3 + 4 + 3 + 2 + 3
+    assert max(len(cell.varied) for cell in cells) == 1
+    batches = sorted(cell.request.train.batch_size for cell in cells if set(cell.varied) <= {"batch_size"})
+    assert batches == [16, 32, 64, 128]
+    assert len(expand(recipe, Overrides(data=("some/images",), full_grid=True)).cells) == 4 * 5 * 4 * 3 * 4
+    shorter = expand(recipe, Overrides(data=("some/images",), epochs=20)).cells
+    assert sorted(cell.request.train.epochs for cell in shorter if set(cell.varied) <= {"epochs"}) == [10, 20]
+
+
+def test_top_10_and_20_of_keras_are_the_last_3_and_7_convolutions() -> None:
+    """Keras lists convolution, batch norm, ReLU6 and addition apart; timm's BatchNormAct2d may be two of them."""
+    with torch.device("meta"):
+        network = timm.create_model("mobilenetv2_100")
+    keras: list[str] = []
+    for block in chain.from_iterable(network.blocks):
+        for module in block.children():
+            keras += _as_in_keras(module)
+        keras += ["add"] * bool(block.has_skip)
+    keras += [*_as_in_keras(network.conv_head), *_as_in_keras(network.bn2)]
+    assert [keras[-count:].count("conv") for count in (10, 20)] == [3, 7]
+    levels = load_recipe("mobilenetv2-grid").axes["strategy"]
+    assert levels == ["linear_probe", "last_layers:k=3", "last_layers:k=7", "full"]
+
+
+def _as_in_keras(module: torch.nn.Module) -> list[str]:
+    if isinstance(module, torch.nn.Conv2d):
+        return ["conv"]
+    if not isinstance(module, torch.nn.BatchNorm2d):
+        return []
+    return ["norm"] if isinstance(module.act, torch.nn.Identity) else ["norm", "relu"]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ("[tran]\nepochs = 2", "'tran' is unknown; did you mean 'train'?"),
+        ("image = {augment = 'mild'}", "'image' is unknown; did you mean 'images'?"),
+        ("images = {augmet = 'mild'}", "'augmet' is unknown; did you mean 'augment'?"),
+        ("[axes]\nrate = [1]", "'rate' is unknown"),
+        ("[axes]\nepochs = [1]", "a grid needs"),
+        ("= 3", "is not TOML"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_one_clear_line(more: str, expected: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        tiny("accuracy", 'strategies = ["full"]', more)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_recipes_strategies_and_missing_images_are_errors() -> None:
+    with pytest.raises(OptionError, match="did you mean 'depth'"):
+        load_recipe("deepth")
+    with pytest.raises(OptionError, match="did you mean 'full'"):
+        tiny("accuracy", 'strategies = ["ful"]')
+    with pytest.raises(OptionError, match="--data FER2013=FOLDER --data DeepWeeds=FOLDER"):
+        expand(load_recipe("partial-vs-full"))
+    with pytest.raises(OptionError, match="twice"):
+        expand(load_recipe("depth"), Overrides(data=("here/images", "there/images")))
+
+
+# tables from stored cells
+
+
+def score(*per_seed: float) -> dict[str, Any]:
+    error = float(np.std(per_seed, ddof=1) / len(per_seed) ** 0.5) if len(per_seed) > 1 else None
+    return {"mean": float(np.mean(per_seed)), "standard_error": error, "n": len(per_seed), "per_seed": list(per_seed)}
+
+
+def made_cell(rows: Sequence[Mapping[str, Any]], *, images: int = 100, **setting: Any) -> dict[str, Any]:
+    return {
+        "recipe": "made",
+        "setting": {"model": "net", "data": "noise", **setting},
+        "varied": [],
+        "data": {"classes": ["a", "b"], "images": {"test": images}},
+        "request": {"train": {"epochs": 2}, "search": {"seeds": 1}},
+        "rows": rows,
+    }
+
+
+def made_row(strategy: str, train: Sequence[float], right: Sequence[Sequence[bool]], **others: Any) -> dict[str, Any]:
+    test = score(*(float(np.mean(one)) for one in right))
+    return {
+        "strategy": strategy,
+        "learning_rate": 1e-3,
+        "trainable_percent": 50.0,
+        "train": {"accuracy": score(*train)},
+        "test": {"accuracy": test},
+        "test_right": [encode_right(one) for one in right],
+        "versus_full": None,
+        **others,
+    }
+
+
+def hits(count: int, images: int = 100) -> list[bool]:
+    return [number < count for number in range(images)]
+
+
+def test_right_and_wrong_images_survive_being_stored() -> None:
+    right = [True, False, False, True, True, False, True, False, True, True]
+    assert decode_right(encode_right(right), len(right)).tolist() == right
+    assert len(encode_right([True] * 400)) == 100
+
+
+def test_depth_curve_by_hand() -> None:
+    """60 %, 80 %, 80 % (the same images) and 50 % right; train 60, 80, 85 and 100: gaps of 0, 0, 5 and 50 points."""
+    right = np.array([[hits(60)], [hits(80)], [hits(80)], [hits(50)]])
+    curve = depth_curve(np.array([0.0, 20, 25, 100]), np.array([[0.6], [0.8], [0.85], [1.0]]), right)
+    assert curve.best == 20
+    assert curve.alike == (20, 25)
+    assert curve.chance_best[1] == pytest.approx(1, abs=1e-3)
+    assert curve.test == pytest.approx((0.6, 0.8, 0.8, 0.5))
+    # The 20 images that share 20 has right and share 0 has wrong move both gaps: growth 0 +- 3 x 4 points.
+    low, high = curve.gap_growth[1]
+    assert low == pytest.approx(-0.10, abs=0.03)
+    assert high == pytest.approx(0.10, abs=0.03)
+    low, high = curve.gap_growth[3]
+    assert 0.4 < low < 0.5 < high < 0.6
+    assert curve.over_fitting_from == 100
+
+
+def test_depth_curve_counts_the_spread_over_seeds() -> None:
+    """Two seeds that disagree about which share is better: neither is, though all images agree within a seed."""
+    right = np.array([[hits(100), hits(0)], [hits(10), hits(100)]])
+    curve = depth_curve(np.array([50.0, 0.0]), np.ones((2, 2)), right)
+    assert curve.shares == (0, 50)
+    assert curve.best == 0
+    assert curve.alike == (0, 50)
+    assert curve.over_fitting_from is None
+
+
+def test_depth_table_says_the_sweet_spot_and_where_over_fitting_begins() -> None:
+    rows = [
+        made_row("depth:share=0", [0.6], [hits(60)]),
+        made_row("depth:share=20", [0.8], [hits(80)]),
+        made_row("depth:share=100", [1.0], [hits(50)]),
+        {"strategy": "depth:share=50", "error": "seed 0: the loss became nan"},
+    ]
+    (table,) = gather(tiny("depth", 'strategies = ["depth:share=0"]'), [made_cell(rows)])
+    assert [line[0] for line in table.rows] == ["0", "20 (best)", "100"]
+    assert table.rows[2][1:4] == ["100.0", "50.0", "50.0"]
+    assert "Sweet spot: 20 %" in table.notes[0]
+    assert "from 100 % on" in table.notes[1]
+
+
+def test_accuracy_table_has_the_spread_and_the_gain_over_full() -> None:
+    rows = [
+        made_row("full", [1, 1], [hits(50), hits(50)]),
+        made_row("linear_probe", [1, 1], [hits(58), hits(62)], versus_full={"p_holm": 0.01, "words": ""}),
+        {"strategy": "lora", "error": "seed 0: the loss became nan"},
+    ]
+    other = made_cell([made_row("full", [1], [hits(40)])], data="other")
+    recipe = tiny("accuracy", 'strategies = ["full"]')
+    (table,) = gather(recipe, [other, made_cell(rows)])
+    assert list(table.columns) == ["strategy", "noise", "other"]
+    assert table.rows == [
+        ["full", "50.00 ± 0.00", "**40.00**"],
+        ["linear_probe", "**60.00 ± 2.00** (+20.0 %\\*)", "not run"],
+        ["lora", "failed", "not run"],
+    ]
+    assert "| lora | failed | not run |" in markdown(recipe, [other, made_cell(rows)])
+
+
+# running
+
+
+class Stop(Listener):
+    """Ctrl-C after a number of trainings."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def training_started(self, record: TrainingRecord) -> None:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+
+
+class Runner:
+    """As the command line runs a cell; counts what was really trained."""
+
+    def __init__(self, listener: Listener | None = None) -> None:
+        self.listener = listener or Listener()
+        self.folders: list[str] = []
+
+    def __call__(self, request: Request, folder: Path) -> Mapping[str, Any]:
+        self.folders.append(folder.name)
+        if (folder / "run.json").exists():
+            return api.resume(folder, self.listener)
+        return api.run(request, folder, self.listener)
+
+
+def figures(cells: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """All that the seed decides."""
+    return [[{**row, "cost": row["cost"]["work"]} for row in cell["rows"]] for cell in cells]
+
+
+def test_a_study_killed_and_gone_on_with_is_the_unbroken_study(images: Path, tmp_path: Path) -> None:
+    shares = [f"depth:share={share}" for share in (0, 50, 100)]
+    recipe = tiny("depth", f"strategies = {shares}\nrate_from = {shares[-1:]}\nseeds = 2")
+    cells = expand(recipe, small(images, epochs=1)).cells
+    whole = run_cells(recipe, cells, tmp_path / "whole", Runner())
+    for folder in ("rate", "run"):
+        runner = Runner(Stop(4))
+        while runner.folders[-1:] != [folder]:
+            runner = Runner(Stop(4))
+            with pytest.raises(KeyboardInterrupt):
+                run_cells(recipe, cells, tmp_path / "broken", runner)
+        assert read_cells(recipe, tmp_path / "broken") == []
+    broken = run_cells(recipe, cells, tmp_path / "broken", Runner())
+    assert figures(broken) == figures(whole)
+    (cell,) = broken
+    (rate,) = cell["rates_tuned"].values()
+    assert {row["learning_rate"] for row in cell["rows"]} == {rate}
+    for row in cell["rows"]:
+        shares = [decode_right(seed, 16).mean() for seed in row["test_right"]]
+        assert shares == pytest.approx(row["test"]["accuracy"]["per_seed"])
+    assert str(images) not in (tmp_path / "broken" / f"{cell['cell']}.json").read_text()
+    assert "Sweet spot" in markdown(recipe, broken)
+    again = Runner()
+    assert run_cells(recipe, cells, tmp_path / "broken", again) == broken
+    assert again.folders == []
+
+
+def test_a_grid_runs_to_a_table_for_each_axis(images: Path, tmp_path: Path) -> None:
+    recipe = tiny(
+        "grid",
+        'strategies = ["full"]\nlearning_rate = 1e-3',
+        '[axes]\nstrategy = ["linear_probe", "full"]\nlearning_rate = [1e-1, 1e-3]',
+    )
+    run_cells(recipe, expand(recipe, small(images)).cells, tmp_path, Runner())
+    strategy, rate = gather(recipe, read_cells(recipe, tmp_path))
+    assert [line[0] for line in strategy.rows] == ["linear_probe", "full"]
+    assert [line[0] for line in rate.rows] == ["0.001", "0.1"]
+    assert rate.rows[0][1:] == strategy.rows[1][1:]
+    assert "batch_size 8" in rate.notes[0]
+
+
+def test_partial_and_full_run_to_macro_figures_and_confusion_matrices(images: Path, tmp_path: Path) -> None:
+    recipe = tiny("classes", 'strategies = ["last_blocks:k=1", "full"]\nlearning_rate = 1e-3')
+    overview, partial, full = gather(recipe, run_cells(recipe, expand(recipe, small(images)).cells, tmp_path, Runner()))
+    assert [line[2] for line in overview.rows] == ["last_blocks:k=1", "full"]
+    for table in (partial, full):
+        assert [sum(map(int, line[1:])) for line in table.rows] == [8, 8]
+
+
+def test_cells_of_other_settings_are_never_mixed_in(images: Path, tmp_path: Path) -> None:
+    recipe = tiny("classes", 'strategies = ["linear_probe"]\nlearning_rate = 1e-3')
+    cells = expand(recipe, small(images)).cells
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(recipe, cells, tmp_path, Runner(Stop(0)))
+    longer = expand(recipe, small(images, epochs=3)).cells
+    with pytest.raises(RunFolderError, match="begun with other settings"):
+        run_cells(recipe, longer, tmp_path, Runner())
+    run_cells(recipe, cells, tmp_path, Runner())
+    with pytest.raises(RunFolderError, match="run with other settings"):
+        run_cells(recipe, longer, tmp_path, Runner())
+    other = dataclasses.replace(recipe, name="other")
+    with pytest.raises(RunFolderError, match="choose another --out"):
+        run_cells(other, expand(other, small(images, seed=1)).cells, tmp_path, Runner())
