@@ -75,6 +75,11 @@ class Penalty:
     head_strength: float = 1e-2
     """Of the pull on the head: half of it x its squared norm."""
 
+    def __post_init__(self) -> None:
+        for name, value in (("strength", self.strength), ("head_strength", self.head_strength)):
+            if not (_is_number(value) and value >= 0):
+                raise PlanError(f"plan: the penalty's {name} must be a number of 0 or more, got {value!r}.")
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -83,6 +88,12 @@ class Adapter:
     rank: int
     scale: float
     """Factor on the product of the two factors (alpha / rank in the papers)."""
+
+    def __post_init__(self) -> None:
+        if not (_is_count(self.rank) and self.rank >= 1):
+            raise PlanError(f"plan: the adapter's rank must be a whole number of at least 1, got {self.rank!r}.")
+        if not (_is_number(self.scale) and self.scale > 0):
+            raise PlanError(f"plan: the adapter's scale must be a number above 0, got {self.scale!r}.")
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,8 @@ class FineTunePlan:
                 raise PlanError(f"plan: {name} must be one of {', '.join(filter(None, choices))}, got {value!r}.")
         if any(not (_is_number(share) and 0 <= share <= 1) for share in self.interpolation):
             raise PlanError(f"plan: interpolation must be shares from 0 to 1, got {self.interpolation!r}.")
+        if self.adapter and self.rate_rule == "relative_gradient":
+            raise PlanError("plan: an adapter starts at zero and has no relative gradient; take rate_rule 'constant'.")
 
     @classmethod
     def constant(

@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -129,7 +130,7 @@ def environment(*, device: str, threads: int, command: str | None = None) -> dic
         "packages": {name: _version(name) for name in RECORDED_PACKAGES},
         "device": device,
         "threads": threads,
-        "command": command if command is not None else " ".join(sys.argv),
+        "command": command if command is not None else shlex.join([Path(sys.argv[0]).stem, *sys.argv[1:]]),
     }
 
 

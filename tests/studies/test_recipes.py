@@ -130,7 +130,7 @@ def test_the_grid_is_one_axis_at_a_time_or_whole() -> None:
 def test_top_10_and_20_of_keras_are_the_last_3_and_7_convolutions() -> None:
     """Keras lists convolution, batch norm, ReLU6 and addition apart; timm's BatchNormAct2d may be two of them."""
     with torch.device("meta"):
-        network = timm.create_model("mobilenetv2_100")
+        network: Any = timm.create_model("mobilenetv2_100")
     keras: list[str] = []
     for block in chain.from_iterable(network.blocks):
         for module in block.children():
@@ -142,7 +142,7 @@ def test_top_10_and_20_of_keras_are_the_last_3_and_7_convolutions() -> None:
     assert levels == ["linear_probe", "last_layers:k=3", "last_layers:k=7", "full"]
 
 
-def _as_in_keras(module: torch.nn.Module) -> list[str]:
+def _as_in_keras(module: Any) -> list[str]:
     if isinstance(module, torch.nn.Conv2d):
         return ["conv"]
     if not isinstance(module, torch.nn.BatchNorm2d):
@@ -226,7 +226,7 @@ def test_depth_curve_by_hand() -> None:
     """60 %, 80 %, 80 % (the same images) and 50 % right; train 60, 80, 85 and 100: gaps of 0, 0, 5 and 50 points."""
     right = np.array([[hits(60)], [hits(80)], [hits(80)], [hits(50)]])
     curve = depth_curve(np.array([0.0, 20, 25, 100]), np.array([[0.6], [0.8], [0.85], [1.0]]), right)
-    assert curve.best == 20
+    assert curve.best == 20.0
     assert curve.alike == (20, 25)
     assert curve.chance_best[1] == pytest.approx(1, abs=1e-3)
     assert curve.test == pytest.approx((0.6, 0.8, 0.8, 0.5))
@@ -244,7 +244,7 @@ def test_depth_curve_counts_the_spread_over_seeds() -> None:
     right = np.array([[hits(100), hits(0)], [hits(10), hits(100)]])
     curve = depth_curve(np.array([50.0, 0.0]), np.ones((2, 2)), right)
     assert curve.shares == (0, 50)
-    assert curve.best == 0
+    assert curve.best == 0.0
     assert curve.alike == (0, 50)
     assert curve.over_fitting_from is None
 

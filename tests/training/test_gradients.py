@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from tests.training.tiny_chain import BLOCKS, chain
+from thawline.errors import PlanError
 from thawline.model.apply import AppliedPlan
-from thawline.plan import FineTunePlan
+from thawline.plan import Adapter, FineTunePlan
 from thawline.strategies.base import variants
 from thawline.testing import PlainContext
 from thawline.training.gradients import relative_gradient_norms
@@ -106,3 +107,8 @@ def test_the_state_of_adam_survives_epochs() -> None:
     assert int(applied.optimizer.state[weight]["step"]) == 2
     # beta1 0.9, gradient 1: 0.1, then 0.9 x 0.1 + 0.1.
     torch.testing.assert_close(applied.optimizer.state[weight]["exp_avg"], torch.full((2, 2), 0.19).double())
+
+
+def test_an_adapter_has_no_relative_gradient() -> None:
+    with pytest.raises(PlanError, match="take rate_rule 'constant'"):
+        FineTunePlan.constant(BLOCKS, {"head": 0.1}, adapter=Adapter(4, 2.0), rate_rule="relative_gradient")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from timm.layers import RmsNorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -20,7 +21,7 @@ _OPTIMIZERS: Mapping[Optimizer, tuple[type[torch.optim.Optimizer], dict[str, Any
     "rmsprop": (torch.optim.RMSprop, {}),
 }
 _FUSED_DEVICES = {"cpu", "cuda"}
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RmsNorm)
 
 
 class AppliedPlan:

@@ -173,7 +173,7 @@ class Trainer:
         """Shares of the rate by tensor, from the first few minibatches of the epoch; nothing moves."""
         order = draw_order(self.data.train.labels, self.config.balance, seed, epoch)
         self.network.eval()
-        losses = (self._loss(rows, epoch) for rows in _batches(order, self.config.batch_size)[:GRADIENT_BATCHES])
+        losses = (self._loss(rows, epoch) for rows in _batches(order, self.micro_batch)[:GRADIENT_BATCHES])
         shares = relative_gradient_norms(applied.parameters, losses)
         applied.start_epoch(epoch)
         return shares
