@@ -192,8 +192,8 @@ def made_cell(rows: Sequence[Mapping[str, Any]], *, images: int = 100, **setting
         "recipe": "made",
         "setting": {"model": "net", "data": "noise", **setting},
         "varied": [],
-        "data": {"classes": ["a", "b"], "images": {"test": images}},
-        "request": {"train": {"epochs": 2}, "search": {"seeds": 1}},
+        "data": {"classes": ["a", "b"], "images": {"train": 10, "val": 10, "test": images}},
+        "request": {"train": {"epochs": 2}, "search": {"seeds": 1}, "images": {"image_size": 32}},
         "rows": rows,
     }
 
@@ -227,7 +227,7 @@ def test_depth_curve_by_hand() -> None:
     right = np.array([[hits(60)], [hits(80)], [hits(80)], [hits(50)]])
     curve = depth_curve(np.array([0.0, 20, 25, 100]), np.array([[0.6], [0.8], [0.85], [1.0]]), right)
     assert curve.best == 20.0
-    assert curve.alike == (20, 25)
+    assert curve.alike == (20.0, 25.0)
     assert curve.chance_best[1] == pytest.approx(1, abs=1e-3)
     assert curve.test == pytest.approx((0.6, 0.8, 0.8, 0.5))
     # The 20 images that share 20 has right and share 0 has wrong move both gaps: growth 0 +- 3 x 4 points.
@@ -243,9 +243,9 @@ def test_depth_curve_counts_the_spread_over_seeds() -> None:
     """Two seeds that disagree about which share is better: neither is, though all images agree within a seed."""
     right = np.array([[hits(100), hits(0)], [hits(10), hits(100)]])
     curve = depth_curve(np.array([50.0, 0.0]), np.ones((2, 2)), right)
-    assert curve.shares == (0, 50)
+    assert curve.shares == (0.0, 50.0)
     assert curve.best == 0.0
-    assert curve.alike == (0, 50)
+    assert curve.alike == (0.0, 50.0)
     assert curve.over_fitting_from is None
 
 

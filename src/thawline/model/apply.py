@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from timm.layers import RmsNorm
+from timm.layers.norm import RmsNorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 

@@ -79,7 +79,7 @@ def _accuracy_tables(cells: Sequence[Cell]) -> Iterable[Table]:
         columns = {cell["setting"]["data"]: _rows(cell) for cell in group}
         strategies = dict.fromkeys(name for rows in columns.values() for name in rows)
         lines = [[name, *(_accuracy_cell(name, rows) for rows in columns.values())] for name in strategies]
-        yield Table(f"{model}: {_size(group)}", ["strategy", *columns], lines, notes)
+        yield Table(model, ["strategy", *columns], lines, [*notes, *_sizes(group)])
 
 
 def _accuracy_cell(strategy: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -121,12 +121,12 @@ def _depth_notes(cell: Cell, curve: DepthCurve) -> list[str]:
     alike = ", ".join(f"{share:g}" for share in curve.alike)
     begins = curve.over_fitting_from
     rate = next(row["learning_rate"] for row in cell["rows"] if not row.get("error"))
+    grows = "does not grow significantly" if begins is None else f"grows significantly from {begins:g} % on"
     return [
         f"Sweet spot: {curve.best:g} % of the layers; not to be told apart from it (95 %, paired over test images and "
         f"seeds): {alike} %. One rate for all: {rate:g}.",
-        f"Over-fitting: the gap between train and test grows significantly from {begins:g} % on."
-        if begins is not None
-        else "Over-fitting: the gap does not grow significantly.",
+        f"Over-fitting: the gap between train and test {grows}, compared with the smallest share.",
+        _size(cell),
     ]
 
 
@@ -152,7 +152,7 @@ def _class_tables(cells: Sequence[Cell]) -> Iterable[Table]:
             verdict = (row["versus_full"] or {}).get("words", "")
             scores = [_percent(row["test"][figure]["mean"]) for figure in figures]
             lines.append([*start, f"{row['learning_rate']:g}", f"{row['trainable_percent']:.1f}", *scores, verdict])
-    yield Table("Test figures in %", header, lines)
+    yield Table("Test figures in %", header, lines, _sizes(cells))
     for cell in cells:
         yield from _confusions(cell)
 
@@ -186,7 +186,7 @@ def _grid_table(title: str, axes: Sequence[str], cells: Sequence[Cell]) -> Table
     centre: Mapping[str, Any] = next((cell["setting"] for cell in cells if not cell["varied"]), {})
     others = ", ".join(f"{axis} {centre[axis]}" for axis in AXES if axis in centre and axis not in axes)
     notes = [f"The others stand at: {others}."] if others else []
-    return Table(title, header, [_grid_line(cell, axes) for cell in cells], notes)
+    return Table(title, header, [_grid_line(cell, axes) for cell in cells], [*notes, *_sizes(cells[-1:])])
 
 
 def _grid_line(cell: Cell, axes: Sequence[str]) -> list[str]:
@@ -219,13 +219,21 @@ def _rows(cell: Cell) -> dict[str, Mapping[str, Any]]:
 
 
 def _title(cell: Cell) -> str:
-    return f"{cell['setting']['model']} on {cell['setting']['data']}: {_size([cell])}"
+    return f"{cell['setting']['model']} on {cell['setting']['data']}"
 
 
-def _size(cells: Sequence[Cell]) -> str:
-    train = cells[0]["request"]["train"]
-    seeds = cells[0]["request"]["search"]["seeds"]
-    return f"up to {train['epochs']} epochs, {seeds} seed{'s' if seeds > 1 else ''}"
+def _sizes(cells: Sequence[Cell]) -> list[str]:
+    """How small the study was run: a note for every data set."""
+    return list(dict.fromkeys(_size(cell) for cell in cells))
+
+
+def _size(cell: Cell) -> str:
+    request, images = cell["request"], cell["data"]["images"]
+    epochs, seeds, side = request["train"]["epochs"], request["search"]["seeds"], request["images"]["image_size"]
+    counts = ", ".join(f"{count:,} {split}" for split, count in images.items())
+    pixels = f" at {side} px" if side else ""
+    plural = "s" if seeds > 1 else ""
+    return f"{cell['setting']['data']}: {counts} images{pixels}; up to {epochs} epochs, {seeds} seed{plural}."
 
 
 def _share(row: Mapping[str, Any]) -> float:
