@@ -28,14 +28,18 @@ from thawline.model.load import build_on_meta
 from thawline.model.work import WorkTable
 from thawline.plan import Granularity
 from thawline.progress import Listener
-from thawline.records import FORMAT_VERSION, environment
+from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.strategies.base import variants
 from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
 from thawline.studies import serving
 from thawline.studies.forecast import forecast
 from thawline.studies.opening import open_experiment
-from thawline.studies.run_folder import RunFolder
+from thawline.studies.recipe_cells import Overrides, expand
+from thawline.studies.recipe_runs import run_cells
+from thawline.studies.recipe_tables import markdown
+from thawline.studies.recipes import load_recipe
+from thawline.studies.run_folder import REQUEST, RunFolder
 
 
 class Options(TypedDict, total=False):
@@ -138,6 +142,30 @@ def check(data: str | Path, *, group_pattern: str | None = None, listener: Liste
     progress = (listener or Listener()).decoding
     facts = survey_again(images.paths, root=images.root, cache=user_cache() / "facts", progress=progress)
     return check_images(images, facts=facts).to_dict()
+
+
+def repeat_study(
+    recipe: str, out: str | Path, overrides: Mapping[str, Any] | None = None, listener: Listener | None = None
+) -> Mapping[str, Any]:
+    """Run a published study, cell by cell, and gather its tables; call it again to continue an interrupted one.
+
+    `overrides` are fields of `studies.recipe_cells.Overrides`. Returns `cells` (one JSON object each) and `tables`
+    (markdown, also in `out`/tables.md).
+    """
+    told, folder = listener or Listener(), Path(out)
+    study = load_recipe(recipe)
+    expansion = expand(study, Overrides(**(overrides or {})))
+    for note in expansion.notes:
+        told.note(note)
+
+    def execute(request: Request, run_folder: Path) -> Mapping[str, Any]:
+        started = (run_folder / REQUEST).exists()
+        return resume(run_folder, told) if started else run(request, run_folder, told)
+
+    cells = run_cells(study, expansion.cells, folder, execute)
+    tables = markdown(study, cells)
+    write_text(folder / "tables.md", tables)
+    return {"cells": cells, "tables": tables}
 
 
 def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> Mapping[str, Any]:

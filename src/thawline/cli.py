@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -18,13 +18,17 @@ from typer import Argument, Option
 
 from thawline import __version__, console
 from thawline.config import DEFAULT_MODEL, DEFAULT_ROWS, DataConfig, Request, SearchConfig, TrainConfig
-from thawline.errors import ThawlineError
+from thawline.errors import OptionError, ThawlineError
 from thawline.plan import GRANULARITIES, Granularity
 from thawline.strategies import STRATEGIES
 
 Config = TypeVar("Config", TrainConfig, DataConfig, SearchConfig)
 
 STRATEGY_LIST = "; ".join(f"{name} = {entry.help}" for name, entry in STRATEGIES.items())
+RECIPE_OPTIONS = frozenset(
+    {"models", "strategies", "limit", "image_size", "epochs", "seeds", "seed", "threads", "device", "weights"}
+)
+"""What `compare --recipe` lets the user change."""
 INTERRUPTED = 130
 PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
@@ -160,16 +164,59 @@ def fit(
 @app.command()
 @takes_run_options
 def compare(
-    data: Data,
+    context: typer.Context,
     out: Out,
     options: RunOptions,
+    data: Annotated[str | None, Argument(help="As for fit; with --recipe, leave it out and use --data.")] = None,
     strategies: Annotated[str, Option(help=f"Comma-separated, of: {STRATEGY_LIST}.")] = ",".join(DEFAULT_ROWS),
+    recipe: Annotated[str | None, Option(help="A published study: its name, or a .toml file.")] = None,
+    recipe_data: Annotated[
+        list[str] | None, Option("--data", help="Where a recipe's data is: COLUMN=SOURCE, or SOURCE alone; repeatable.")
+    ] = None,
+    full_grid: Annotated[bool, Option("--full-grid", help="Every combination of a recipe's axes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tune, train and score several strategies on the same splits, seeds and batches."""
+    """Compare strategies, or repeat a published study.
+
+    Every strategy is tuned by the same rule and trained on the same splits, seeds and batches.
+    """
     from thawline.strategies.base import split_specs
 
-    _run(options.request("compare", data, split_specs(strategies)), out, as_json)
+    if recipe is not None:
+        own = _given(context, options, strategies=split_specs(strategies))
+        sources = [*(recipe_data or ()), *([data] if data else ())]
+        _repeat_study(recipe, out, {**own, "data": sources, "full_grid": full_grid}, as_json)
+    elif data is None or recipe_data:
+        raise OptionError("compare needs DATA, a folder of images (--data is for --recipe).")
+    else:
+        _run(options.request("compare", data, split_specs(strategies)), out, as_json)
+
+
+def _given(context: typer.Context, options: RunOptions, **others: Any) -> dict[str, Any]:
+    """What the user set on the command line, as a recipe takes it; the defaults must not replace the recipe's."""
+    values = {**asdict(options), **others, "models": [options.model]}
+    names = {"model": "models"}
+    given = [name for name in values if _is_set(context, name)]
+    chosen = {names.get(name, name) for name in given}
+    if unusable := sorted(chosen - RECIPE_OPTIONS):
+        raise OptionError(f"a recipe settles --{unusable[0].replace('_', '-')} itself; leave it out.")
+    return {name: values[name] for name in chosen}
+
+
+def _is_set(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json: bool) -> None:
+    from thawline import api
+
+    with _interruptible(out), _listener(as_json) as listener:
+        study = api.repeat_study(recipe, out, overrides, listener)
+    if as_json:
+        _print_json(study["cells"])
+    else:
+        sys.stdout.write(f"{study['tables']}\n")
 
 
 @app.command()

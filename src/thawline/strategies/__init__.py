@@ -35,6 +35,9 @@ OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "full_10x_head": StrategyEntry(
         "thawline.strategies.full_10x_head:FullTenfoldHead", "everything, the head ten times as fast"
     ),
+    "last_layers": StrategyEntry(
+        "thawline.strategies.last_layers:LastLayers", "the last k layers (convolutions or linear) and the head"
+    ),
     "depth": StrategyEntry(
         "thawline.strategies.depth:Depth", "a share of the layers from the top (in percent), and the head"
     ),
