@@ -20,7 +20,7 @@ def draw(run: Path, picture: Path) -> None:
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     console = Console(record=True, width=COLUMNS, force_terminal=True, color_system="truecolor", file=io.StringIO())
     snippet = timm_snippet(run / "model").replace(str(run.resolve()), "run")
-    print_fit(console, results, snippet)
+    print_fit(console, results, Path("run"), snippet)
     picture.write_text(console.export_svg(title="thawline fit"), encoding="utf-8")
 
 

@@ -363,7 +363,7 @@ def _show(results: Mapping[str, Any], run: Path, as_json: bool) -> None:
     else:
         from thawline.studies.saving import MODEL_FOLDER, opening_lines
 
-        console.print_fit(_console(), results, opening_lines(run / MODEL_FOLDER))
+        console.print_fit(_console(), results, run, opening_lines(run / MODEL_FOLDER))
 
 
 def _console() -> Console:

@@ -6,6 +6,7 @@ import csv
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -101,20 +102,20 @@ class ConsoleListener(Listener):
         self._progress.update(self._task, description=description, completed=done, total=total, status=status)
 
 
-def print_fit(console: Console, results: Mapping[str, Any], snippet: str) -> None:
-    """The answer of `fit`: the sentence, the network, the table, and the lines that open the model."""
+def print_fit(console: Console, results: Mapping[str, Any], run: Path, snippet: str) -> None:
+    """The answer of `fit`: the sentence, the network, the table, where it all is, and the lines that open the model."""
     console.print()
     console.print(summary.headline(results), style="bold", highlight=False, markup=False)
     console.print()
     console.print(block_band(results["blocks"]))
     console.print()
     print_table(console, [results, *results["baselines"].values()])
-    blocks = sum(block["frozen"] for block in results["blocks"])
-    console.print(
-        f"{blocks} frozen blocks bit-identical to the pretrained network: proved after every training.",
-        highlight=False,
-    )
-    console.print("\nOpen the model:\n", highlight=False)
+    if frozen := sum(block["frozen"] for block in results["blocks"]):
+        console.print(
+            f"\n{frozen} frozen block(s) bit-identical to the pretrained network: proved after every training.",
+            highlight=False,
+        )
+    console.print(f"\nEverything is in {run}. Open the model:\n", highlight=False, markup=False, soft_wrap=True)
     console.print(snippet, highlight=False, markup=False, soft_wrap=True)
 
 

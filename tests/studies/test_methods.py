@@ -57,3 +57,12 @@ def test_adding_a_strategy_to_a_finished_comparison_trains_only_that_one(images:
     assert grown["rows"][0]["test"] == first["rows"][0]["test"]
     assert [row["strategy"] for row in grown["rows"]] == ["full", "linear_probe"]
     assert {record.strategy for record in after if record.key not in before} == {"linear_probe"}
+
+
+def test_two_strategies_with_one_plan_share_their_trainings(images: Path, tmp_path: Path) -> None:
+    comparison = api.run(small_request(images, ("full", "last_blocks:k=9")), tmp_path / "run")
+    full, last = comparison["rows"]
+    assert (full["strategy"], last["chosen"]) == ("full", "last_blocks:k=9")
+    assert last["test"] == full["test"]
+    assert last["versus_full"]["words"] == "the same plan as full"
+    assert {one.strategy for one in Ledger(tmp_path / "run" / "ledger.journal").records} == {"full"}

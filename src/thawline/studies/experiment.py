@@ -86,8 +86,10 @@ class Experiment:
         record = TrainingRecord(self._key(plan, seed), purpose, strategy, learning_rate, seed, plan.to_dict())
         stored = self.ledger.find(record.key)
         if stored is not None:
-            self.listener.training_done(stored, stored=True)
-            return stored
+            # Another strategy may have made the same plan: the training is the same, its name here is not.
+            record = replace(stored, purpose=purpose, strategy=strategy, learning_rate=learning_rate)
+            self.listener.training_done(record, stored=True)
+            return record
         self.listener.training_started(record)
         record = self._train(record, plan)
         self.ledger.add(record)
