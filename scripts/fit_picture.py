@@ -12,7 +12,7 @@ from rich.console import Console
 from thawline.console import print_fit
 from thawline.export.timm_folder import timm_snippet
 
-COLUMNS = 132
+COLUMNS = 142
 
 
 def draw(run: Path, picture: Path) -> None:

@@ -76,7 +76,7 @@ def table_row(row: Mapping[str, Any]) -> TableRow:
     test, versus = row["test"], row.get("versus_full")
     interval = "{:.3f} to {:.3f}".format(*test["interval95"]) if test else ""
     return TableRow(
-        row["strategy"] if row["chosen"] == row["strategy"] else f"{row['strategy']} -> {row['chosen']}",
+        _chosen(row["strategy"], row["chosen"]),
         rate(row["learning_rate"]),
         _mean(row["val"]),
         _mean(test) if test else "",
@@ -85,6 +85,11 @@ def table_row(row: Mapping[str, Any]) -> TableRow:
         f"{row['cost']['work']:.2f}",
         versus["words"] if versus else "",
     )
+
+
+def _chosen(asked: str, chosen: str) -> str:
+    """What was settled on, and what was asked if that says more."""
+    return chosen if chosen.partition(":")[0] == asked.partition(":")[0] else f"{asked} -> {chosen}"
 
 
 def rate(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -120,8 +121,7 @@ class Experiment:
 
     def forget_checkpoints(self) -> None:
         """Remove the weights of final trainings, when the run is complete and the model is saved."""
-        for path in self.folder.path.glob("checkpoints/*.safetensors"):
-            path.unlink()
+        shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
 
     def _smaller_batch(self, size: int) -> None:
         self.ledger.keep_micro_batch(size)
