@@ -162,7 +162,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     arguments = ["fit", *case(tmp_path), "--out", tmp_path / "run"]
     assert run(capsys, monkeypatch, arguments) == 2
     assert BAD[case] in one_line(capsys)
-    assert not (tmp_path / "run" / "run.json").exists(), "the mended command could not use the same --out"
+    assert not (tmp_path / "run").exists(), "the mended command could not use the same --out"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_predict_and_evaluate(
     assert len(predicted["predictions"]) == 24
     assert [Path(one["path"]).name for one in predicted["unreadable"]] == ["notes.jpg"]
     assert run(capsys, monkeypatch, ["predict", tmp_path / "run", data / "dog" / "0.png", "--csv", "--top", "1"]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "path,rank,class,probability"
+    assert capsys.readouterr().out.splitlines()[0] == "path,rank,class,probability,error"
     assert run(capsys, monkeypatch, ["evaluate", tmp_path / "run", data]) == 0
     assert "accuracy" in capsys.readouterr().out
     write_images(tmp_path / "others" / "cat", 3)

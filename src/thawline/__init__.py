@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from thawline.api import compare, evaluate, fit, inspect, predict, resume
+    from thawline.api import check, compare, demo, evaluate, fit, inspect, predict, resume
     from thawline.config import DataConfig, SearchConfig, TrainConfig
     from thawline.errors import InputError, RunError, ThawlineError
     from thawline.plan import FineTunePlan, Phase
     from thawline.progress import Listener
 
 _MODULES = {
+    "check": "api",
+    "demo": "api",
     "compare": "api",
     "evaluate": "api",
     "fit": "api",
@@ -42,7 +44,9 @@ __all__ = [
     "ThawlineError",
     "TrainConfig",
     "__version__",
+    "check",
     "compare",
+    "demo",
     "evaluate",
     "fit",
     "inspect",
@@ -58,3 +62,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(f"thawline.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

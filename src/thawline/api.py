@@ -23,6 +23,7 @@ from thawline.data.groups import with_groups
 from thawline.data.named import Data, absolute_name, name_of, read_named
 from thawline.data.remembered import survey_again
 from thawline.errors import InputError, OptionError, RunError, RunFolderError
+from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
 from thawline.model.work import WorkTable
@@ -63,6 +64,8 @@ def fit(
 ) -> Mapping[str, Any]:
     """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds.
 
+    Options: `images=DataConfig(image_size=96)`, `train=TrainConfig(epochs=12)`, `search=SearchConfig(seeds=3)`,
+    `weights`, `granularity`.
     `data`: a folder, a manifest, hf:NAME, torchvision:NAME, a list of (path, label), or a data set of PIL images.
     `model`: a timm name, local-dir:PATH, hf-hub:NAME, or module.py:factory.
     """
@@ -170,7 +173,7 @@ def repeat_study(
 
 def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> Mapping[str, Any]:
     """The blocks of a model and what they cost; builds the structure only, reads no weights."""
-    built = build_on_meta(model, num_classes=1000, image_size=image_size)
+    built = build_on_meta(model, num_classes=_classes_of(model), image_size=image_size)
     size = built.preprocessing.image_size
     blocks = partition(built.module, granularity, size)
     table = WorkTable.measure(built.module, blocks, size)
@@ -190,14 +193,22 @@ def inspect(model: str, *, image_size: int | None = None, granularity: Granulari
     }
 
 
+def _classes_of(model: str) -> int:
+    """Outputs of a saved model's head; ImageNet's thousand where the name says nothing."""
+    kind, _, path = model.partition(":")
+    saved = kind == "local-dir" and (Path(path) / CONFIG_FILE).is_file()
+    return max(2, read_timm_folder(Path(path)).num_classes or 1000) if saved else 1000
+
+
 def evaluate(run_folder: str | Path, data: str) -> Mapping[str, Any]:
     """Score a run's saved model, or any timm folder, on labelled images; logged in the folder."""
     return serving.evaluate(Path(run_folder), data)
 
 
-def predict(run_folder: str | Path, images: Sequence[Path], *, top: int = 5) -> Mapping[str, Any]:
-    """The likeliest classes of images, by a run's saved model or any timm folder."""
-    return serving.predict(Path(run_folder), images, top=top)
+def predict(run_folder: str | Path, images: str | Path | Sequence[str | Path], *, top: int = 5) -> Mapping[str, Any]:
+    """The likeliest classes of images, files or folders of them, by a run's saved model or any timm folder."""
+    paths = [images] if isinstance(images, str | Path) else images
+    return serving.predict(Path(run_folder), [Path(path) for path in paths], top=top)
 
 
 def _with_rate(request: Request) -> Request:

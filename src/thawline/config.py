@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from thawline.errors import OptionError
-from thawline.plan import GRANULARITIES, Granularity
+from thawline.plan import Granularity
 
 Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -172,7 +172,7 @@ class Request:
     search: SearchConfig = field(default_factory=SearchConfig)
 
     def __post_init__(self) -> None:
-        _require(self.granularity in GRANULARITIES, "granularity", f"one of {GRANULARITIES}", self.granularity)
+        _require_choice("granularity", Granularity, self.granularity)
         _require(bool(self.strategies), "strategies", "at least one strategy", self.strategies)
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,6 +19,10 @@ from thawline.records import EpochRecord, TrainingRecord
 from thawline.report import summary
 
 FROZEN = "❄"
+NARROW = 125
+"""Columns below which the table leaves out what else would be cut, and says the verdicts underneath."""
+SILENCE = 60.0
+"""Seconds without a line, where the output is no terminal, after which an epoch is worth one."""
 SHOWN = 20
 """Groups of files listed on screen at most."""
 _SCALE = ("#5b8fc7", "#7aa6a1", "#c9b458", "#e8953a", "#d9480f")
@@ -44,7 +48,7 @@ class ConsoleListener(Listener):
         self._expected_trainings = 0
         self._done = 0
         self._best: TrainingRecord | None = None
-        self._started = time.monotonic()
+        self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> ConsoleListener:
         self._progress.start()
@@ -56,6 +60,7 @@ class ConsoleListener(Listener):
     def note(self, text: str) -> None:
         """Print a line above the progress."""
         self.console.print(text, highlight=False, markup=False)
+        self._last_line = time.monotonic()
 
     def decoding(self, done: int, total: int) -> None:
         """A bar while pixels are made."""
@@ -66,9 +71,9 @@ class ConsoleListener(Listener):
         self._expected_seconds, self._expected_trainings = seconds, trainings
         self._started = time.monotonic()
         self.note(
-            f"Forecast: about {summary.duration(seconds)} here at most: "
-            f"{trainings} training(s), {units:.1f} full fine-tunings' worth of work, "
-            f"{memory_bytes / 2**20:,.0f} MiB for a step."
+            f"Forecast: about {summary.duration(seconds)} here (less with early stopping, more where a grid of rates "
+            f"grows): {trainings} training(s), as much work as {units:.1f} full fine-tunings, "
+            f"{memory_bytes / 2**20:,.0f} MiB of memory for a step."
         )
 
     def training_started(self, record: TrainingRecord) -> None:
@@ -79,6 +84,8 @@ class ConsoleListener(Listener):
         """Show where the running training stands."""
         status = f"epoch {epoch.epoch + 1}, val {epoch.val_accuracy:.3f}; {self._status()}"
         self._show(_title(record), self._done, max(self._expected_trainings, self._done + 1), status)
+        if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
+            self.note(f"{_title(record)}: {status}")
 
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
         """Keep the best so far; elsewhere than on a terminal, print a line."""
@@ -130,14 +137,29 @@ def print_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
 
 def print_table(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     """The league table: accuracy, its spread over seeds and its 95 % interval over test images."""
+    columns = {
+        "strategy": "strategy",
+        "rate": "rate",
+        "val": "val",
+        "test": "test",
+        "interval": "95 % interval",
+        "trained": "trained",
+        "work": "work",
+        "verdict": "against full",
+    }
+    narrow = console.width < NARROW
+    for name in ("interval", "trained", "verdict") if narrow else ():
+        del columns[name]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("strategy", "rate", "val", "test", "95 % interval", "trained", "work", "against full"):
-        table.add_column(name, no_wrap=name not in {"strategy", "against full"})
-    for row in rows:
-        line = summary.table_row(row)
-        cells = (line.strategy, line.rate, line.val, line.test, line.interval, line.trained, line.work, line.verdict)
-        table.add_row(*(Text(cell) for cell in cells))
+    for title in columns.values():
+        table.add_column(title, no_wrap=True)
+    lines = [summary.table_row(row) for row in rows]
+    for line in lines:
+        table.add_row(*(Text(getattr(line, name)) for name in columns))
     console.print(table)
+    for line in lines if narrow else ():
+        if line.verdict:
+            console.print(f"{line.strategy}: {line.verdict}", highlight=False, markup=False)
 
 
 def block_band(blocks: Sequence[Mapping[str, Any]]) -> Text:
@@ -214,9 +236,7 @@ def print_check(console: Console, found: Mapping[str, Any]) -> None:
     _print_alike(console, "The same file twice", found["duplicates"], contradicting=False)
     _print_alike(console, "Nearly the same picture under different labels", found["lookalikes"], contradicting=True)
     _print_unreadable(console, found["unreadable"])
-    ignored = Counter(one["reason"] for one in found["ignored"])
-    for reason, count in ignored.most_common():
-        console.print(f"ignored: {count:,} file(s): {reason}", highlight=False, markup=False)
+    _print_ignored(console, found["ignored"])
 
 
 def _print_sizes(console: Console, sizes: Mapping[str, Any]) -> None:
@@ -263,17 +283,23 @@ def print_predictions(console: Console, predicted: Mapping[str, Any]) -> None:
         guesses = ", ".join(f"{guess['class']} {guess['probability']:.3f}" for guess in one["top"])
         console.print(f"{one['path']}: {guesses}", highlight=False, markup=False, soft_wrap=True)
     _print_unreadable(console, predicted["unreadable"])
+    _print_ignored(console, predicted["ignored"])
 
 
 def write_predictions_csv(stream: TextIO, predicted: Mapping[str, Any]) -> None:
-    """One line per image and rank: path, rank (from 1), class, probability; unreadable files have an empty rank."""
+    """One line per image and rank: path, rank (from 1), class, probability; unreadable files have an error instead."""
     writer = csv.writer(stream)
-    writer.writerow(("path", "rank", "class", "probability"))
+    writer.writerow(("path", "rank", "class", "probability", "error"))
     for one in predicted["predictions"]:
         for rank, guess in enumerate(one["top"], start=1):
-            writer.writerow((one["path"], rank, guess["class"], f"{guess['probability']:.6f}"))
+            writer.writerow((one["path"], rank, guess["class"], f"{guess['probability']:.6f}", ""))
     for one in predicted["unreadable"]:
-        writer.writerow((one["path"], "", "", one["reason"]))
+        writer.writerow((one["path"], "", "", "", one["reason"]))
+
+
+def _print_ignored(console: Console, ignored: Sequence[Mapping[str, str]]) -> None:
+    for reason, count in Counter(one["reason"] for one in ignored).most_common():
+        console.print(f"ignored: {count:,} file(s): {reason}", highlight=False, markup=False)
 
 
 def _print_unreadable(console: Console, unreadable: Sequence[Mapping[str, str]]) -> None:

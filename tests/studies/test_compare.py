@@ -22,7 +22,7 @@ from thawline.plan import FineTunePlan
 from thawline.progress import Listener
 from thawline.records import TrainingRecord
 from thawline.search.ledger import Ledger
-from thawline.studies.tuning import TUNING_SEED_OFFSET
+from thawline.studies.experiment import TUNING_SEED_OFFSET
 from thawline.training.trainer import Trainer
 
 ROWS = ("linear_probe", "last_blocks", "full")

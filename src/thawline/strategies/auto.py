@@ -18,6 +18,6 @@ class Auto(Strategy):
     compares: ClassVar[tuple[str, ...]] = ("linear_probe", "last_blocks", "full")
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
-        """The best tuned plan; nothing here sees the test split."""
+        """The plan with the highest validation score; nothing here sees the test split."""
         tuned = [context.tune(candidate) for candidate in self.compares]
-        return max(tuned, key=lambda candidate: candidate.score).plan
+        return max(tuned, key=lambda candidate: candidate.score[0]).plan

@@ -92,7 +92,7 @@ def split_specs(text: str) -> tuple[str, ...]:
             specs[-1] += f",{part}"
         else:
             specs.append(part)
-    return tuple(specs)
+    return tuple(dict.fromkeys(specs))
 
 
 def _imported(target: str) -> Any:

@@ -25,6 +25,8 @@ from thawline.studies.run_folder import RunFolder
 from thawline.training import evaluation
 from thawline.training.trainer import LabelledRows, TrainedModel, Trainer, TrainingData
 
+TUNING_SEED_OFFSET = 1_000_000
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -96,6 +98,15 @@ class Experiment:
         self.ledger.add(record)
         self.listener.training_done(record, stored=False)
         return record
+
+    def is_tuned(self, plan: FineTunePlan) -> bool:
+        """Whether the ledger has a training of `plan` with the tuning seed."""
+        return self.ledger.find(self._key(plan, self.tuning_seed)) is not None
+
+    @property
+    def tuning_seed(self) -> int:
+        """Tuning has a seed of its own, so that no final training repeats a lucky one."""
+        return self.request.images.seed + TUNING_SEED_OFFSET
 
     def evaluate(self, record: TrainingRecord) -> Evaluation:
         """Probabilities of a final training; the test split is scored once, and the intent is journalled first."""

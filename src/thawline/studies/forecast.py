@@ -48,11 +48,19 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
         strategies = variants(spec)
         costs = [_one_training(experiment, strategy, forward) for strategy in strategies]
         tunings = 0 if rates * len(strategies) == 1 else rates
-        for cost in costs:
-            total = total.plus(cost, times=tunings)
+        for strategy, cost in zip(strategies, costs, strict=True):
+            total = total.plus(cost, times=_untried(experiment, strategy) if tunings else 0)
         dearest = max(costs, key=lambda cost: cost.seconds)
         total = total.plus(dearest, times=search.seeds)
     return total
+
+
+def _untried(experiment: Experiment, strategy: Strategy) -> int:
+    """Rates of the grid at which the strategy has not been trained yet."""
+    given = experiment.request.search.learning_rate
+    rates = RATE_GRID if given is None else (given,)
+    plans = (strategy.propose(_Unscored(experiment, strategy, rate)) for rate in rates)
+    return sum(not experiment.is_tuned(plan) for plan in plans)
 
 
 def compared(specs: Sequence[str]) -> tuple[str, ...]:

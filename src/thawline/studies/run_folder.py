@@ -72,8 +72,10 @@ class RunFolder:
     def discard(self) -> None:
         """Take back a folder in which nothing was trained, so that the mended command can use the same --out."""
         if not (self.path / LEDGER).exists() or not Ledger(self.path / LEDGER).records:
-            for name in (REQUEST, LEDGER, "check.json", "splits.csv"):
+            for name in (REQUEST, LEDGER, "check.json", "splits.csv", ".lock"):
                 (self.path / name).unlink(missing_ok=True)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
 
     def results(self) -> dict[str, Any] | None:
         """What the run found, if it is finished and was asked for nothing more since."""

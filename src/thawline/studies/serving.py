@@ -19,7 +19,7 @@ from thawline.data.pixels import eval_transform, normalise
 from thawline.data.sources import find_images
 from thawline.data.survey import survey
 from thawline.data.walk import Ignored, as_text
-from thawline.errors import DataError, RunFolderError
+from thawline.errors import DataError, ModelError, RunFolderError
 from thawline.export.own_folder import OWN_FILE, read_own_folder
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.export.writing import WEIGHTS_FILE
@@ -46,6 +46,8 @@ class Classifier:
 
     def _open_timm(self) -> None:
         about = read_timm_folder(self.folder)
+        if about.num_classes < 1:
+            raise ModelError(f"{self.folder} holds features without a classifier; train one with `thawline fit` first.")
         self.preprocessing = about.preprocessing
         self.classes = about.label_names or tuple(str(index) for index in range(about.num_classes))
         """Class names in index order; numbers where the folder has no names."""

@@ -16,8 +16,6 @@ RATE_LADDER = tuple(round(step * 10.0**power, 12) for power in range(-7, 1) for 
 """Half decades, 1e-7 to 3: the grid and its extensions."""
 MAX_EXTENSIONS = 4
 """Rates tried beyond the ends of the grid, at most."""
-TUNING_SEED_OFFSET = 1_000_000
-"""Tuning has a seed of its own, so that no final training repeats a lucky one."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +102,7 @@ def _try(experiment: Experiment, strategy: Strategy, rate: float, asked: list[Tr
 
 
 def _train(experiment: Experiment, plan: FineTunePlan, spec: str, rate: float) -> TrainingRecord:
-    seed = experiment.request.images.seed + TUNING_SEED_OFFSET
-    return experiment.train(plan, strategy=spec, learning_rate=rate, seed=seed, purpose="tuning")
+    return experiment.train(plan, strategy=spec, learning_rate=rate, seed=experiment.tuning_seed, purpose="tuning")
 
 
 def _extend(
