@@ -22,13 +22,13 @@ def blocks(*rates: float | None) -> list[dict[str, Any]]:
     [
         ((None, None, 1e-2), "Train the head alone at 1e-2, freeze the rest"),
         ((None, None, 1e-3, 1e-3), "Train blocks.2 and the head at 1e-3, freeze the rest"),
-        ((None, 1e-3, 1e-3, 1e-3), "Train blocks.1 and blocks.2 and the head at 1e-3, freeze the rest"),
+        ((None, 1e-3, 1e-3, 1e-3), "Train blocks.1, blocks.2 and the head at 1e-3, freeze the rest"),
         ((None, 1e-3, 1e-3, 1e-3, 1e-3), "Train blocks.1 to blocks.3 and the head at 1e-3, freeze the rest"),
         ((1e-3, 1e-3, 1e-3), "Train everything at 1e-3"),
         ((1e-4, 1e-4, 1e-3), "Train everything at 1e-4 and the head at 1e-3"),
         (
             (None, 7.5e-4, 1e-4, 1.0),
-            "Train blocks.1 and blocks.2 at 1e-4 to 7.5e-4 and the head at 1e0, freeze the rest",
+            "Train blocks.1, blocks.2 at 1e-4 to 7.5e-4 and the head at 1e0, freeze the rest",
         ),
     ],
 )

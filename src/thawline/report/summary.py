@@ -120,4 +120,4 @@ def _span(blocks: Sequence[Mapping[str, Any]], body: Sequence[Mapping[str, Any]]
     contiguous = positions == list(range(positions[0], positions[-1] + 1))
     if contiguous and len(names) > 2:
         return f"{names[0]} to {names[-1]}"
-    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+    return ", ".join(names)

@@ -84,20 +84,20 @@ def versus_reference(experiment: Experiment, rows: Sequence[Row]) -> dict[str, d
     full = scored.pop(REFERENCE)
     same = {name: dict(SAME_PLAN) for name, row in scored.items() if row.plan == full.plan}
     reference = full.test_correctness(labels)
-    found = {
-        name: significance.compare(row.test_correctness(labels), reference)
-        for name, row in scored.items()
-        if name not in same
-    }
-    adjusted = significance.holm([one.p for one in found.values()])
-    return same | {
-        name: {
-            "difference": one.difference,
-            "interval95": one.interval95,
-            "p_holm": p_holm,
-            "words": significance.in_words(one.difference, p_holm, REFERENCE),
-        }
-        for (name, one), p_holm in zip(found.items(), adjusted, strict=True)
+    # Rows with one plan between them are one comparison: counting it twice would blur it.
+    plan_of = {name: row.plan.to_json() for name, row in scored.items() if name not in same}
+    rows_of = {plan: scored[name] for name, plan in plan_of.items()}
+    found = {plan: significance.compare(row.test_correctness(labels), reference) for plan, row in rows_of.items()}
+    adjusted = dict(zip(found, significance.holm([one.p for one in found.values()]), strict=True))
+    return same | {name: _versus(found[plan], adjusted[plan]) for name, plan in plan_of.items()}
+
+
+def _versus(found: significance.Comparison, p_holm: float) -> dict[str, Any]:
+    return {
+        "difference": found.difference,
+        "interval95": found.interval95,
+        "p_holm": p_holm,
+        "words": significance.in_words(found.difference, p_holm, REFERENCE),
     }
 
 
