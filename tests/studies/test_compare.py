@@ -68,7 +68,8 @@ def test_comparison_holds_every_row_with_its_spread(finished: Path) -> None:
         low, high = row["test"]["interval95"]
         assert low <= row["test"]["accuracy"]["mean"] <= high
         assert row["cost"]["work"] > 0
-    probe, _, full = comparison["rows"]
+    probe, last, full = comparison["rows"]
+    assert (probe["arguments"], last["chosen"]) == ({}, f"last_blocks:k={last['arguments']['k']}")
     assert probe["trainable_percent"] < full["trainable_percent"] == 100
     assert full["versus_full"] is None
     assert probe["versus_full"]["words"]

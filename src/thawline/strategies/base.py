@@ -41,10 +41,15 @@ class Strategy(ABC):
         """
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments by name."""
+        # Every concrete strategy is a dataclass.
+        return dataclasses.asdict(self)  # type: ignore[no-any-return,call-overload]
+
+    @property
     def spec(self) -> str:
         """Name and arguments, as the command line takes them: `last_blocks:k=3`."""
-        arguments = dataclasses.asdict(self)  # type: ignore[call-overload]  # every concrete strategy is a dataclass
-        listed = ",".join(f"{name}={value}" for name, value in arguments.items())
+        listed = ",".join(f"{name}={value}" for name, value in self.arguments.items())
         return f"{self.name}:{listed}" if listed else self.name
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord, digest
+from thawline.strategies.base import variants
 from thawline.studies.experiment import Experiment
 from thawline.studies.rows import Row
 from thawline.training import evaluation, significance
@@ -30,6 +31,7 @@ def row_summary(experiment: Experiment, row: Row) -> dict[str, Any]:
     return {
         "strategy": row.strategy,
         "chosen": row.tuned.strategy,
+        "arguments": variants(row.tuned.strategy)[0].arguments,
         "learning_rate": row.tuned.learning_rate,
         "plan": plan.to_dict(),
         "train": split_scores(experiment, row, "train"),
