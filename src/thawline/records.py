@@ -41,6 +41,11 @@ class EpochRecord:
     val_score: float
     """The metric that selects, 0 to 1: the accuracy, unless the user asked for another."""
 
+    @property
+    def score(self) -> tuple[float, float]:
+        """Higher is better: the metric that selects, then (ties) negative validation loss."""
+        return self.val_score, -self.val_loss
+
 
 @dataclass(frozen=True)
 class TrainingRecord:
@@ -78,7 +83,7 @@ class TrainingRecord:
     @property
     def score(self) -> tuple[float, float]:
         """Higher is better: validation score, then (ties) negative validation loss; a failed training comes last."""
-        return (-1.0, 0.0) if self.best is None else (self.best.val_score, -self.best.val_loss)
+        return (-1.0, 0.0) if self.best is None else self.best.score
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

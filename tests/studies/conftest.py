@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
+from thawline.progress import Listener
+from thawline.records import TrainingRecord
 
 CLASSES = ("blue", "red")
 
@@ -32,6 +34,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pixels[..., 2 - 2 * position] += 25
                 Image.fromarray(pixels).save(folder / f"{number}.png")
     return root
+
+
+class Stop(Listener):
+    """Ctrl-C after a number of trainings."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def training_started(self, record: TrainingRecord) -> None:
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
 
 
 def small_request(images: Path, strategies: tuple[str, ...], verb: str = "compare", **search: object) -> Request:

@@ -15,7 +15,7 @@ import pytest
 import timm
 import torch
 
-from tests.studies.conftest import CLASSES, small_request
+from tests.studies.conftest import CLASSES, Stop, small_request
 from thawline import api
 from thawline.errors import NonFiniteLossError, RunFolderError
 from thawline.plan import FineTunePlan
@@ -26,18 +26,6 @@ from thawline.studies.experiment import TUNING_SEED_OFFSET
 from thawline.training.trainer import Trainer
 
 ROWS = ("linear_probe", "last_blocks", "full")
-
-
-class Stop(Listener):
-    """Ctrl-C after a number of trainings."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def training_started(self, record: TrainingRecord) -> None:
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
 
 
 class Count(Listener):

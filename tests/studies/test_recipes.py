@@ -13,11 +13,11 @@ import pytest
 import timm
 import torch
 
+from tests.studies.conftest import Stop
 from thawline import api
 from thawline.config import Request
 from thawline.errors import OptionError, RunFolderError
 from thawline.progress import Listener
-from thawline.records import TrainingRecord
 from thawline.studies.depth_curve import depth_curve
 from thawline.studies.recipe_cells import Overrides, expand
 from thawline.studies.recipe_runs import decode_right, encode_right, read_cells, run_cells
@@ -282,18 +282,6 @@ def test_accuracy_table_has_the_spread_and_the_gain_over_full() -> None:
 
 
 # running
-
-
-class Stop(Listener):
-    """Ctrl-C after a number of trainings."""
-
-    def __init__(self, after: int) -> None:
-        self.left = after
-
-    def training_started(self, record: TrainingRecord) -> None:
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
 
 
 class Runner:

@@ -42,7 +42,7 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
     """Time a few real steps of every plan that will be trained and add them up. Costs a second or two."""
     search = experiment.request.search
     rates = 1 if search.learning_rate is not None else len(RATE_GRID)
-    forward = VALIDATION_SHARE * _seconds_per_image(experiment, Full())
+    forward = VALIDATION_SHARE * _seconds_per_image(experiment, _plan(experiment, Full()))
     total = Forecast(0.0, 0.0, 0)
     for spec in compared(specs):
         strategies = variants(spec)
@@ -59,8 +59,7 @@ def _untried(experiment: Experiment, strategy: Strategy) -> int:
     """Rates of the grid at which the strategy has not been trained yet."""
     given = experiment.request.search.learning_rate
     rates = RATE_GRID if given is None else (given,)
-    plans = (strategy.propose(_Unscored(experiment, strategy, rate)) for rate in rates)
-    return sum(not experiment.is_tuned(plan) for plan in plans)
+    return sum(not experiment.is_tuned(_plan(experiment, strategy, rate)) for rate in rates)
 
 
 def compared(specs: Sequence[str]) -> tuple[str, ...]:
@@ -84,15 +83,18 @@ def _one_training(experiment: Experiment, strategy: Strategy, forward: float) ->
     """One training of all nominal epochs; `forward` = seconds per validation image."""
     train, val = len(experiment.data.train), len(experiment.data.val)
     epochs = experiment.request.train.epochs
-    plan = strategy.propose(_Unscored(experiment, strategy, RATE_GRID[0]))
+    plan = _plan(experiment, strategy)
     units = experiment.work(plan.granularity).training(
         plan, epochs_run=epochs, nominal_epochs=epochs, train_images=train, validation_images=val
     )
-    seconds = epochs * (_seconds_per_image(experiment, strategy) * train + forward * val)
+    seconds = epochs * (_seconds_per_image(experiment, plan) * train + forward * val)
     memory = bytes_of_a_step(experiment.trainer, plan, experiment.blocks(plan.granularity))
     return Forecast(seconds, units, 1, memory)
 
 
-def _seconds_per_image(experiment: Experiment, strategy: Strategy) -> float:
-    plan = strategy.propose(_Unscored(experiment, strategy, RATE_GRID[0]))
+def _plan(experiment: Experiment, strategy: Strategy, rate: float = RATE_GRID[0]) -> FineTunePlan:
+    return strategy.propose(_Unscored(experiment, strategy, rate))
+
+
+def _seconds_per_image(experiment: Experiment, plan: FineTunePlan) -> float:
     return seconds_per_image(experiment.trainer, plan, experiment.blocks(plan.granularity))

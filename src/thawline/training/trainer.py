@@ -373,7 +373,7 @@ class _Kept:
 
     def improves(self, record: EpochRecord) -> bool:
         """Whether `record` is better than what is kept."""
-        return self.best < 0 or _score(record) > _score(self.epochs[self.best])
+        return self.best < 0 or record.score > self.epochs[self.best].score
 
     def keep(self, record: EpochRecord, state: dict[str, Tensor]) -> None:
         """Add the record as the best."""
@@ -383,10 +383,6 @@ class _Kept:
 
 def _ignore(_: object) -> None:
     """Nobody wants to know."""
-
-
-def _score(record: EpochRecord) -> tuple[float, float]:
-    return record.val_score, -record.val_loss
 
 
 def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
