@@ -1,0 +1,78 @@
+"""What every cell is told, and which network, pixels and precision it means on which device. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The repository: subprocesses start here, so that `python -m benchmarks.speed.NAME` finds them."""
+BATCH = 32
+RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone; without a folder of weights its weights are random."""
+
+    name: str
+    weights: Path | None = None
+
+    @property
+    def source(self) -> str:
+        """As thawline and timm take it."""
+        return self.name if self.weights is None else f"local-dir:{self.weights}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run of the benchmark."""
+
+    shared: Path
+    """Folder with data/ and weights/."""
+    runs: Path
+    """Run folders, pixel caches and logs; may be deleted."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+    """CPU threads of each training; loaders' workers come on top, as their libraries start them."""
+    repeats: int = 0
+    """Measurements of each side; 0 = what the cell asks for."""
+    smoke: bool = False
+    """As small as can be: shows that everything runs; the figures mean nothing."""
+
+    @property
+    def network(self) -> Network:
+        """The network of the cells that do not name one."""
+        return self.named("mobilenetv2_050" if self.device == "cpu" else "resnet50")
+
+    @property
+    def image_size(self) -> int:
+        """Pixels per side."""
+        return self.small(128 if self.device == "cpu" else 224, 32)
+
+    def named(self, name: str) -> Network:
+        """A network with the shared weights, if there are any."""
+        folder = self.shared / "weights" / name
+        return Network(name, folder if folder.is_dir() else None)
+
+    def data(self, name: str) -> Path:
+        """A folder of images."""
+        return self.shared / "data" / name
+
+    def small(self, real: int, smoke: int) -> int:
+        """A size, by whether this is a smoke test."""
+        return smoke if self.smoke else real
+
+    def times(self, usual: int) -> int:
+        """How often each side is measured."""
+        return self.small(self.repeats or usual, 2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**asdict(self), "shared": str(self.shared), "runs": str(self.runs)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Settings:
+        """The inverse of `to_dict`."""
+        return cls(**{**data, "shared": Path(data["shared"]), "runs": Path(data["runs"])})

@@ -1,0 +1,68 @@
+"""The table: what was wanted of every cell and what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.cells import CELLS
+
+HEADER = "| work | against | wanted | measured, median (lowest to highest) | n | |"
+RULE = "|---|---|---|---|---|---|"
+SIDES_HEADER = "| cell | side | median (lowest to highest) | n |"
+SIDES_RULE = "|---|---|---|---|"
+
+
+def read_cells(folder: Path) -> list[dict[str, Any]]:
+    """The measured cells, in the order of `CELLS`."""
+    files = (folder / f"{name}.json" for name in CELLS)
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+
+
+def markdown(cells: Iterable[Mapping[str, Any]]) -> str:
+    """Claims, then the figures behind them, then where they were measured."""
+    cells = list(cells)
+    claims = [_claim(claim) for cell in cells for claim in cell["claims"]]
+    sides = [_side(cell["cell"], name, side) for cell in cells for name, side in cell["sides"].items()]
+    parts = ["# Speed", "\n".join([HEADER, RULE, *claims]), "## Behind the ratios"]
+    parts += ["\n".join([SIDES_HEADER, SIDES_RULE, *sides]), "## Facts", "\n".join(map(_facts, cells))]
+    parts += ["## Where", "\n".join(dict.fromkeys(map(_where, cells)))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _claim(claim: Mapping[str, Any]) -> str:
+    unit = claim["unit"]
+    wanted = "" if claim["wanted"] is None else f"{claim['rule']} {claim['wanted']:g}{unit}"
+    verdict = {True: "met", False: "**missed**", None: ""}[claim["met"]]
+    return f"| {claim['work']} | {claim['against']} | {wanted} | {_spread(claim, unit)} | {claim['n']} | {verdict} |"
+
+
+def _side(cell: str, name: str, side: Mapping[str, Any]) -> str:
+    unit = f" {side['unit']}".rstrip()
+    return f"| {cell} | {name} | {_spread(side, unit)} | {side['n']} |"
+
+
+def _spread(figure: Mapping[str, Any], unit: str) -> str:
+    return f"{_short(figure['median'])}{unit} ({_short(figure['lowest'])} to {_short(figure['highest'])})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _facts(cell: Mapping[str, Any]) -> str:
+    smoke = " **Smoke test: the figures mean nothing.**" if cell["smoke"] else ""
+    load = cell["load_average"]
+    return (
+        f"- `{cell['cell']}`: {json.dumps(cell['facts'])}; {cell['minutes']:g} min, load "
+        f"{load['before']:.1f} before and {load['after']:.1f} after.{smoke}"
+    )
+
+
+def _where(cell: Mapping[str, Any]) -> str:
+    facts = cell["environment"]
+    packages = {**facts["packages"], **facts["peers"]}
+    listed = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+    return f"- {facts['processor']}, {facts['device']}, {facts['threads']} threads, Python {facts['python']}; {listed}."

@@ -1,0 +1,131 @@
+"""`thawline fit --strategy full`, the whole command, against a script with fastai's `fine_tune`. No torch here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.speed import fastai_tune
+from benchmarks.speed.commands import run_python
+from benchmarks.speed.measuring import at_least, figures, interleaved, ratio
+from benchmarks.speed.settings import BATCH, RATE, Settings
+
+EPOCHS = 10
+FASTER = 2.0
+TUNED_RATE = 3e-4
+"""Of `full` on these images, found on val (benchmarks/README.md, dtd10 at 160 px); its tuning is not in the time."""
+
+
+@dataclass
+class Sides:
+    """Runs both commands again and again, with a new seed each time, and keeps their test accuracies."""
+
+    settings: Settings
+    augment: str
+    accuracies: dict[str, list[float]] = field(default_factory=dict)
+
+    def ours(self, rate: float) -> Callable[[], float]:
+        """Seconds of `thawline fit`, nothing decoded beforehand."""
+        kept = self.accuracies.setdefault(_named(rate), [])
+        settings = self.settings
+
+        def measure() -> float:
+            run = settings.runs / f"fit-{self.augment}-{rate:g}-{len(kept)}"
+            shutil.rmtree(run, ignore_errors=True)
+            cache = run.with_name(f"{run.name}-cache")
+            shutil.rmtree(cache, ignore_errors=True)
+            finished = run_python(
+                ["-m", "thawline", "fit", *self._shared_options(rate, len(kept)), "--out", str(run)],
+                settings,
+                log=run.with_name(f"{run.name}.log"),
+                cache=cache,
+            )
+            shutil.rmtree(cache)
+            results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+            kept.append(results["test"]["accuracy"]["mean"])
+            return finished.seconds
+
+        return measure
+
+    def _shared_options(self, rate: float, seed: int) -> list[str]:
+        settings = self.settings
+        options = {
+            "model": settings.named("mobilenetv2_050").source,
+            "strategy": "full",
+            "learning-rate": rate,
+            "epochs": settings.small(EPOCHS, 2),
+            "patience": 0,
+            "image-size": settings.small(128, 32),
+            "augment": self.augment,
+            # A new draw in every epoch, as fastai does.
+            "views": 0,
+            "batch-size": BATCH,
+            "device": settings.device,
+            "threads": settings.threads,
+            "seed": seed,
+        }
+        pairs = ((f"--{name}", str(value)) for name, value in options.items())
+        return [str(settings.data("dtd10")), *(part for pair in pairs for part in pair)]
+
+    def fastai(self) -> float:
+        """Seconds of the script with `fine_tune`."""
+        settings, kept = self.settings, self.accuracies.setdefault(FASTAI, [])
+        out = settings.runs / f"fastai-{self.augment}-{len(kept)}.json"
+        options = fastai_tune.arguments(
+            data=settings.data("dtd10"),
+            weights=settings.shared / "weights" / "mobilenetv2_050",
+            image_size=settings.small(128, 32),
+            epochs=settings.small(EPOCHS, 2),
+            batch=BATCH,
+            seed=len(kept),
+            augment=self.augment,
+            device=settings.device,
+            out=out,
+        )
+        script = ["-m", "benchmarks.speed.fastai_tune", *options]
+        finished = run_python(script, settings, log=out.with_suffix(".log"))
+        kept.append(json.loads(out.read_text(encoding="utf-8"))["test_accuracy"])
+        return finished.seconds
+
+
+FASTAI = "fastai fine_tune"
+
+
+def measure(settings: Settings, *, augment: str) -> dict[str, Any]:
+    """Both commands on dtd10: same backbone, pixels, epochs, augmentation; each with its own head and schedule."""
+    sides = Sides(settings, augment)
+    rates = (RATE, TUNED_RATE)
+    # The peer first: if it is not installed, the cell ends at once.
+    runs = {FASTAI: sides.fastai, **{_named(rate): sides.ours(rate) for rate in rates}}
+    seconds = interleaved(runs, settings.times(5))
+    work = f"mobilenetv2_050 on dtd10, augmentation {augment}"
+    claims = []
+    for name in map(_named, rates):
+        claims.append(at_least(f"{name}, {work}: time", FASTAI, FASTER, ratio(seconds[FASTAI], seconds[name])))
+        more = _difference(sides.accuracies[name], sides.accuracies[FASTAI])
+        claims.append(at_least(f"{name}, {work}: test accuracy", FASTAI, 0.0, more, unit=" more"))
+    accuracies = {f"{name}: test accuracy": values for name, values in sides.accuracies.items()}
+    return {
+        "sides": {**figures(seconds, "s"), **figures(accuracies, "")},
+        "claims": claims,
+        "facts": {"epochs": settings.small(EPOCHS, 2), "means": _means(sides.accuracies)},
+    }
+
+
+def _named(rate: float) -> str:
+    return f"fit --strategy full --learning-rate {rate:g}"
+
+
+def _difference(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """Of the means, since accuracies of several seeds are averaged everywhere else; the range is over the seeds."""
+    pairs = [one - other for one, other in zip(ours, theirs, strict=True)]
+    mean = statistics.fmean(ours) - statistics.fmean(theirs)
+    return {"median": mean, "lowest": min(pairs), "highest": max(pairs), "n": len(pairs)}
+
+
+def _means(accuracies: dict[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.fmean(values) for name, values in accuracies.items()}
