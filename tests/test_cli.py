@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 
 from thawline import cli
 from thawline.errors import InputError
+from thawline.strategies import STRATEGIES
 
 TINY = ["--model", "test_efficientnet", "--weights", "random", "--image-size", "32", "--epochs", "1", "--device", "cpu"]
 FAST = [*TINY, "--strategy", "linear_probe", "--threads", "1", "--batch-size", "8"]
@@ -128,6 +130,18 @@ def unknown_strategy(tmp_path: Path) -> list[object]:
     return [tmp_path / "data", *TINY, "--strategy", "fulll"]
 
 
+def more_blocks_than_there_are(tmp_path: Path) -> list[object]:
+    return [tmp_path / "data", *TINY, "--strategy", "last_blocks:k=30"]
+
+
+def share_of_one(tmp_path: Path) -> list[object]:
+    return [tmp_path / "data", *TINY, "--strategy", "depth:share=0.25"]
+
+
+def one_epoch_for_two_phases(tmp_path: Path) -> list[object]:
+    return [tmp_path / "data", *TINY, "--strategy", "lp_ft"]
+
+
 def bad_option(tmp_path: Path) -> list[object]:
     return [tmp_path / "data", *FAST, "--optimizer", "lion"]
 
@@ -150,6 +164,9 @@ BAD = {
     missing_weights: "gone.safetensors",
     missing_folder_model: "gone",
     unknown_strategy: "did you mean 'full'",
+    more_blocks_than_there_are: "5 blocks below the head",
+    share_of_one: "did you mean 25?",
+    one_epoch_for_two_phases: "at least 2 epochs",
     bad_option: "--optimizer",
     missing_device: "not available",
 }
@@ -294,6 +311,46 @@ def test_ctrl_c_ends_with_130_and_a_way_on(
     monkeypatch.undo()
     monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path / "cache"))
     assert run(capsys, monkeypatch, ["resume", tmp_path / "run"]) == 0
+
+
+def test_compare_says_where_everything_is_and_how_to_get_a_model(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [*TINY, "--threads", "1", "--batch-size", "8", "--learning-rate", "1e-3", "--strategies", "linear_probe"]
+    assert run(capsys, monkeypatch, ["compare", data, *options, "--out", tmp_path / "run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = next(number for number, line in enumerate(lines) if "A comparison saves no model" in line)
+    assert str(tmp_path / "run") in lines[told]
+    program, *arguments = shlex.split(lines[told + 1])
+    assert program == "thawline"
+    assert run(capsys, monkeypatch, [*arguments[:-1], tmp_path / "model"]) == 0
+    compared, fitted = ((tmp_path / name).read_text() for name in ("run/comparison.json", "model/results.json"))
+    assert json.loads(fitted)["test"] == json.loads(compared)["rows"][0]["test"]
+    assert (tmp_path / "model" / "comparison.csv").is_file()
+
+
+def test_resuming_a_finished_run_says_so_and_a_bad_addition_leaves_it_as_it_was(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [*TINY, "--threads", "1", "--batch-size", "8", "--learning-rate", "1e-3", "--strategies", "linear_probe"]
+    assert run(capsys, monkeypatch, ["compare", data, *options, "--out", tmp_path / "run"]) == 0
+    capsys.readouterr()
+    assert run(capsys, monkeypatch, ["resume", tmp_path / "run", "--add", "last_blocks:k=30"]) == 2
+    assert "5 blocks below the head" in one_line(capsys)
+    assert run(capsys, monkeypatch, ["resume", tmp_path / "run"]) == 0
+    assert "already finished" in capsys.readouterr().out
+
+
+def test_strategies_lists_every_one_with_its_arguments(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, monkeypatch, ["strategies", "--json"]) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert list(found) == list(STRATEGIES)
+    assert found["last_blocks"]["arguments"] == {"k": 1}
+    assert found["last_blocks"]["tuned"] == {"k": [1, 2, 3]}
+    assert run(capsys, monkeypatch, ["strategies"]) == 0
+    assert "k=1; left open, tuning tries 1, 2, 3" in capsys.readouterr().out
 
 
 def test_the_module_runs_as_a_program() -> None:

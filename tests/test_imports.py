@@ -18,7 +18,7 @@ ROWS: tuple[set[str], ...] = (
     {"strategies", "training"},
     {"search", "report", "export", "explain"},
     {"studies"},
-    {"api", "testing", "console"},
+    {"api", "testing", "console", "live"},
     {"cli"},
     {"__main__", "__init__"},
 )

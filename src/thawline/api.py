@@ -114,10 +114,18 @@ def resume(run_folder: str | Path, listener: Listener | None = None, *, add: Seq
     `add` = strategies to add to a comparison, finished or not; only they are trained.
     """
     with RunFolder.open(Path(run_folder)) as folder:
+        told, before = listener or Listener(), folder.request()
         if add:
             _add_strategies(folder, add)
         finished = folder.results()
-        return _work(folder, listener or Listener()) if finished is None else finished
+        if finished is None:
+            try:
+                return _work(folder, told)
+            except InputError:
+                folder.store(before)  # else a strategy that cannot be used would stand in the way of every resume
+                raise
+        told.note(f"{folder.path} is already finished; nothing is trained or scored again.")
+        return finished
 
 
 def demo(out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -16,8 +16,18 @@ import typer
 from rich.console import Console
 from typer import Argument, Option
 
-from thawline import __version__, console
-from thawline.config import DEFAULT_MODEL, DEFAULT_ROWS, DataConfig, Request, SearchConfig, TrainConfig
+from thawline import __version__, console, live
+from thawline.config import (
+    DEFAULT_MODEL,
+    DEFAULT_ROWS,
+    CacheConfig,
+    DataConfig,
+    Request,
+    SearchConfig,
+    TrainConfig,
+    parse_bytes,
+    preset_values,
+)
 from thawline.errors import OptionError, ThawlineError
 from thawline.plan import GRANULARITIES, Granularity
 from thawline.strategies import STRATEGIES
@@ -25,6 +35,7 @@ from thawline.strategies import STRATEGIES
 Config = TypeVar("Config", TrainConfig, DataConfig, SearchConfig)
 
 STRATEGY_LIST = "; ".join(f"{name} = {entry.help}" for name, entry in STRATEGIES.items())
+STRATEGY_HELP = "`thawline strategies` lists their arguments"
 RECIPE_OPTIONS = frozenset(
     {"models", "strategies", "limit", "image_size", "epochs", "seeds", "seed", "threads", "device", "weights"}
 )
@@ -61,6 +72,9 @@ class RunOptions:
     image_size: Annotated[int | None, Option(help="Side of the network's input in pixels; default: the model's.")] = (
         None
     )
+    crop_pct: Annotated[
+        float | None, Option(help="Side of the crop over that of the resized image; default: the model's.")
+    ] = _images.crop_pct
     epochs: Annotated[int, Option(help="Epochs per training at most.")] = _train.epochs
     batch_size: Annotated[int, Option(help="Images per optimiser step.")] = _train.batch_size
     optimizer: Annotated[str, Option(help="adamw, adam, sgd (momentum 0.9) or rmsprop.")] = _train.optimizer
@@ -69,6 +83,9 @@ class RunOptions:
     ] = _search.learning_rate
     weight_decay: Annotated[float, Option(help="Never applied to biases and norm layers.")] = _train.weight_decay
     warmup_share: Annotated[float, Option(help="Share of the steps with rising rates.")] = _train.warmup_share
+    schedule_epochs: Annotated[
+        int | None, Option(help="Epochs over which the cosine falls; default: --epochs. More = the rates fall less.")
+    ] = _train.schedule_epochs
     patience: Annotated[int, Option(help="Epochs without a better val score before stopping; 0 = never.")] = (
         _train.patience
     )
@@ -95,9 +112,17 @@ class RunOptions:
     threads: Annotated[int, Option(help="CPU threads; 0 = physical cores. Changes rounding: recorded.")] = (
         _train.threads
     )
+    cache_memory: Annotated[
+        str, Option(help="Memory for what frozen blocks compute, e.g. 500M; 0 = none. Changes no result.")
+    ] = "1G"
+    cache_disk: Annotated[str, Option(help="The same on disk, where memory does not suffice.")] = "4G"
     granularity: Annotated[str, Option(help=f"What a block is: {', '.join(GRANULARITIES)}.")] = "stage"
     seed: Annotated[int, Option(help="Draws splits, views, heads, batch order and dropout.")] = _images.seed
     seeds: Annotated[int, Option(help="Final trainings per strategy; more than one give a spread.")] = _search.seeds
+
+    preset: Annotated[
+        str | None, Option(help="paper: train as in the BioTune paper; other options given override it.")
+    ] = None
 
     def request(self, verb: Literal["fit", "compare"], data: str, strategies: tuple[str, ...]) -> Request:
         """The request that these options make; `OptionError` names the option that cannot be used."""
@@ -111,6 +136,9 @@ class RunOptions:
             train=self._part(TrainConfig),
             images=self._part(DataConfig),
             search=self._part(SearchConfig),
+            cache=CacheConfig(
+                parse_bytes("cache-memory", self.cache_memory), parse_bytes("cache-disk", self.cache_disk)
+            ),
         )
 
     def _part(self, config: type[Config]) -> Config:
@@ -133,6 +161,14 @@ def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
     return expanded
 
 
+def _with_preset(context: typer.Context, options: RunOptions) -> RunOptions:
+    """The preset's values where the user gave none."""
+    if options.preset is None:
+        return options
+    values = preset_values(options.preset)
+    return replace(options, **{name: value for name, value in values.items() if not _is_set(context, name)})
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
@@ -148,17 +184,20 @@ def _root(
 @app.command()
 @takes_run_options
 def fit(
+    context: typer.Context,
     data: Data,
     out: Out,
     options: RunOptions,
-    strategy: Annotated[str, Option(help=f"{STRATEGY_LIST}. With arguments: last_blocks:k=3.")] = "auto",
+    strategy: Annotated[
+        str, Option(help=f"{STRATEGY_LIST}. With arguments: last_blocks:k=3; {STRATEGY_HELP}.")
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Find the plan, train it, score it beside the baselines, save the model.
 
     A strategy that compares others (auto) tunes each of them on val. A named one trains at 1e-3 unless told otherwise.
     """
-    _run(options.request("fit", data, (strategy,)), out, as_json)
+    _run(_with_preset(context, options).request("fit", data, (strategy,)), out, as_json)
 
 
 @app.command()
@@ -168,7 +207,9 @@ def compare(
     out: Out,
     options: RunOptions,
     data: Annotated[str | None, Argument(help="As for fit; with --recipe, leave it out and use --data.")] = None,
-    strategies: Annotated[str, Option(help=f"Comma-separated, of: {STRATEGY_LIST}.")] = ",".join(DEFAULT_ROWS),
+    strategies: Annotated[str, Option(help=f"Comma-separated, of: {STRATEGY_LIST}; {STRATEGY_HELP}.")] = ",".join(
+        DEFAULT_ROWS
+    ),
     recipe: Annotated[str | None, Option(help="A published study: its name, or a .toml file.")] = None,
     recipe_data: Annotated[
         list[str] | None, Option("--data", help="Where a recipe's data is: COLUMN=SOURCE, or SOURCE alone; repeatable.")
@@ -189,7 +230,7 @@ def compare(
     elif data is None or recipe_data:
         raise OptionError("compare needs DATA, a folder of images (--data is for --recipe).")
     else:
-        _run(options.request("compare", data, split_specs(strategies)), out, as_json)
+        _run(_with_preset(context, options).request("compare", data, split_specs(strategies)), out, as_json)
 
 
 def _given(context: typer.Context, options: RunOptions, **others: Any) -> dict[str, Any]:
@@ -289,6 +330,17 @@ def inspect_model(
         console.print_blocks(_console(), table)
 
 
+@app.command("strategies")
+def list_strategies(as_json: Json = False) -> None:
+    """List the strategies: what each trains, its arguments with their defaults, and the values that tuning tries."""
+    from thawline.strategies.base import listed
+
+    if as_json:
+        _print_json(listed())
+    else:
+        console.print_strategies(_console(), listed())
+
+
 @app.command()
 def evaluate(
     run: RunArgument,
@@ -359,7 +411,7 @@ def _show(results: Mapping[str, Any], run: Path, as_json: bool) -> None:
     if as_json:
         _print_json(results)
     elif "rows" in results:
-        console.print_comparison(_console(), results)
+        console.print_comparison(_console(), results, run)
     else:
         from thawline.studies.saving import MODEL_FOLDER, opening_lines
 
@@ -370,9 +422,9 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
-def _listener(as_json: bool) -> console.ConsoleListener:
+def _listener(as_json: bool) -> live.ConsoleListener:
     """Progress goes to standard error when standard output belongs to JSON."""
-    return console.ConsoleListener(Console(stderr=True) if as_json else _console())
+    return live.ConsoleListener(Console(stderr=True) if as_json else _console())
 
 
 def _print_json(value: object) -> None:

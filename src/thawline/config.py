@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from thawline.errors import OptionError
@@ -16,21 +17,31 @@ Augment = Literal["none", "mild", "strong"]
 Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
+Encoding = Literal["biotune", "split", "depth"]
+EvolutionPart = Literal["threshold", "exploitation", "momentum", "adoption", "rotation"]
 
 DEFAULT_MODEL = "mobilenetv3_large_100"
 DEFAULT_ROWS = ("linear_probe", "last_blocks", "full", "full_10x_head")
 """What `compare` compares."""
 
 BASE_RATE = 1e-3
-"""Learning rate where nothing is tuned."""
+"""Learning rate where nothing is tuned, and the first that tuning tries."""
 
-RATE_GRID: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-"""Learning rates that tuning tries first; it extends the grid when the best lies at an end."""
+TRAININGS_PER_ROW = 6
+"""Trainings that tune a strategy's arguments and rate, the same number for every strategy."""
 
 
 def _require(condition: bool, option: str, rule: str, value: object) -> None:
     if not condition:
         raise OptionError(f"--{option} must be {rule}, got {value!r}.")
+
+
+def parse_bytes(option: str, text: str) -> int:
+    """`500M` -> 500 x 2^20, with K, M, G, T or nothing behind the number; `OptionError` if it is none."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise OptionError(f"--{option} must be a number of bytes such as 500M or 2G, got {text!r}.")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def _require_choice(option: str, choices: object, value: object) -> None:
@@ -54,6 +65,8 @@ class TrainConfig:
     """Epochs without a better validation score before a training stops; 0 = never stop early."""
     warmup_share: float = 0.05
     """Share of all steps over which the rates rise linearly from 0, before the cosine takes them back to 0."""
+    schedule_epochs: int | None = None
+    """Epochs over which the cosine falls, if training ends before it does; None = `epochs`."""
     balance: Balance = "none"
     """For classes of unequal size: loss = weigh each class by its effective number of images (Cui et al. 2019, beta
     0.999), sampler = draw every class equally often."""
@@ -76,6 +89,8 @@ class TrainConfig:
         _require_choice("optimizer", Optimizer, self.optimizer)
         _require(self.weight_decay >= 0, "weight-decay", "0 or more", self.weight_decay)
         _require(self.patience >= 0, "patience", "0 (never stop early) or more", self.patience)
+        span = self.schedule_epochs
+        _require(span is None or span >= self.epochs, "schedule-epochs", "at least as many as --epochs", span)
         _require(0 <= self.warmup_share < 1, "warmup-share", "at least 0 and below 1", self.warmup_share)
         _require(0 <= self.label_smoothing < 1, "label-smoothing", "at least 0 and below 1", self.label_smoothing)
         _require(self.clip_norm is None or self.clip_norm > 0, "clip-norm", "above 0", self.clip_norm)
@@ -92,6 +107,8 @@ class DataConfig:
 
     image_size: int | None = None
     """Side of the square that the network sees, in pixels; None = the model's own."""
+    crop_pct: float | None = None
+    """Side of the crop over the shorter side of the resized image, above 0 and at most 1; None = the model's own."""
     augment: Augment = "mild"
     """Of training images only. mild: random crop (up to 1/8 of the side), flip, rotation up to 10 degrees; strong:
     random resized crop (half the area or more), flip, rotation, colour jitter of 0.2."""
@@ -111,6 +128,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         size = self.image_size
         _require(size is None or 8 <= size <= 4096, "image-size", "between 8 and 4096 pixels", size)
+        crop = self.crop_pct
+        _require(crop is None or 0 < crop <= 1, "crop-pct", "above 0 and at most 1", crop)
         _require_choice("augment", Augment, self.augment)
         _require(self.views >= 0, "views", "0 (a new draw every epoch) or more", self.views)
         share = self.test_share
@@ -127,12 +146,120 @@ class SearchConfig:
     seeds: int = 1
     """Final trainings per strategy, each with its own head, batch order and dropout; more seeds give a spread."""
     learning_rate: float | None = None
-    """Base rate of every strategy; None = tuned on validation over `RATE_GRID`."""
+    """Base rate of every strategy; None = tuned on validation with `TRAININGS_PER_ROW` trainings."""
 
     def __post_init__(self) -> None:
         _require(self.seeds >= 1, "seeds", "at least 1", self.seeds)
         rate = self.learning_rate
         _require(rate is None or 1e-9 <= rate <= 100, "learning-rate", "between 1e-9 and 100", rate)
+
+
+@dataclass(frozen=True)
+class EvolutionConfig:
+    """An evolutionary search for a plan; the defaults are those of BioTune (Colan et al. 2025)."""
+
+    population: int = 10
+    """Plans that compete in a generation."""
+    elites: int = 3
+    """The best of them, kept and probed; the others are replaced by children."""
+    generations: int = 10
+    """After the initial one, which is drawn at random."""
+    seeds: int = 3
+    """Trainings of a plan in the search, and fresh ones of each of the top plans at its end."""
+    folds: int = 2
+    """Parts of the training split, stratified; a generation trains on one of them, each in turn."""
+    exploration: float = 0.25
+    """How far at most a probe of an elite moves one gene, which lies between 0 and 1."""
+    top: int = 5
+    """Plans that are trained on the full training split with fresh seeds in the end; the best on validation wins."""
+    encoding: Encoding = "biotune"
+    """Genes to plans: biotune as published, split without its tie between freezing and high rates, or depth alone."""
+    without: str = "none"
+    """Parts to leave out, joined by +: threshold (fixed instead of a gene), exploitation (probes of elites), momentum,
+    adoption, rotation (of folds)."""
+
+    def __post_init__(self) -> None:
+        for name in ("population", "generations", "seeds", "folds", "top"):
+            lowest = 2 if name == "population" else 1
+            self._require(getattr(self, name) >= lowest, name, f"at least {lowest}", getattr(self, name))
+        self._require(1 <= self.elites < self.population, "elites", "from 1 to population - 1", self.elites)
+        self._require(0 < self.exploration <= 1, "exploration", "above 0 and at most 1", self.exploration)
+        names = get_args(Encoding)
+        self._require(self.encoding in names, "encoding", f"one of {', '.join(names)}", self.encoding)
+        parts = get_args(EvolutionPart)
+        known = all(part in (*parts, "none") for part in self.without.split("+"))
+        self._require(known, "without", f"none, or some of {', '.join(parts)} joined by +", self.without)
+
+    def has(self, part: EvolutionPart) -> bool:
+        """Whether a part of the method is in use."""
+        return part not in self.without.split("+")
+
+    @property
+    def evaluations(self) -> int:
+        """Plans that are scored in the search, repetitions included, those trained again in the end apart."""
+        probes = 2 * self.elites if self.has("exploitation") else 0
+        return self.population + self.generations * (self.population + probes)
+
+    @staticmethod
+    def _require(condition: bool, name: str, rule: str, value: object) -> None:
+        if not condition:
+            raise OptionError(f"evolutionary search: {name} must be {rule}, got {value!r}.")
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """Where outputs of frozen blocks may be kept, so that they are computed once. No result depends on it."""
+
+    memory_bytes: int = 1 << 30
+    """In memory (of the GPU, where one trains) at most."""
+    disk_bytes: int = 4 << 30
+    """In memory-mapped files at most, where memory does not suffice; they are gone when the run ends."""
+
+    def __post_init__(self) -> None:
+        _require(self.memory_bytes >= 0, "cache-memory", "0 (none) or more bytes", self.memory_bytes)
+        _require(self.disk_bytes >= 0, "cache-disk", "0 (none) or more bytes", self.disk_bytes)
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing may be kept: then every step runs the whole network."""
+        return self.memory_bytes == self.disk_bytes == 0
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {
+        "epochs": 30,
+        "batch_size": 96,
+        "optimizer": "adam",
+        "weight_decay": 0.0,
+        "patience": 3,
+        "warmup_share": 0.0,
+        "schedule_epochs": 100,
+        "image_size": 224,
+        "crop_pct": 0.9655,  # resized to 232
+        "augment": "none",
+        "learning_rate": BASE_RATE,
+        "seeds": 3,
+    }
+}
+"""Options by preset: paper = how BioTune was measured (Colan et al. 2025). The rates fall to 0.79 of the start only."""
+
+
+def preset_values(name: str) -> Mapping[str, Any]:
+    """A preset's options by name; `OptionError` if there is none of that name."""
+    if name not in PRESETS:
+        raise OptionError(f"--preset must be one of {', '.join(PRESETS)}, got {name!r}.")
+    return PRESETS[name]
+
+
+def preset(name: str, **options: Any) -> dict[str, TrainConfig | DataConfig | SearchConfig]:
+    """A preset's `train`, `images` and `search`, as `fit` and `compare` take them; `options` override its own."""
+    chosen = {**preset_values(name), **options}
+    parts = {"train": TrainConfig, "images": DataConfig, "search": SearchConfig}
+    names = {key: {one.name for one in fields(part)} for key, part in parts.items()}
+    if unknown := set(chosen) - set().union(*names.values()):
+        raise OptionError(f"--preset {name}: {sorted(unknown)[0]!r} is no option of a run.")
+    # `seed` and `seeds` are fields of one part each, so every option has one place.
+    return {key: part(**{k: v for k, v in chosen.items() if k in names[key]}) for key, part in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -170,6 +297,7 @@ class Request:
     train: TrainConfig = field(default_factory=TrainConfig)
     images: DataConfig = field(default_factory=DataConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
 
     def __post_init__(self) -> None:
         _require_choice("granularity", Granularity, self.granularity)
@@ -190,6 +318,7 @@ class Request:
                     "train": TrainConfig(**data["train"]),
                     "images": DataConfig(**data["images"]),
                     "search": SearchConfig(**data["search"]),
+                    "cache": CacheConfig(**data["cache"]),
                 }
             )
         except (KeyError, TypeError) as error:

@@ -1,112 +1,44 @@
-"""What the command line shows: progress and tables on a terminal, plain sparse lines elsewhere."""
+"""What the command line shows: answers as sentences and tables that fit the terminal."""
 
 from __future__ import annotations
 
 import csv
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from thawline.progress import Listener
-from thawline.records import EpochRecord, TrainingRecord
 from thawline.report import summary
 
 FROZEN = "❄"
-NARROW = 125
-"""Columns below which the table leaves out what else would be cut, and says the verdicts underneath."""
-SILENCE = 60.0
-"""Seconds without a line, where the output is no terminal, after which an epoch is worth one."""
+LEAGUE = {
+    "strategy": "strategy",
+    "rate": "rate",
+    "val": "val",
+    "test": "test",
+    "n": "seeds",
+    "interval": "95 % interval",
+    "gap": "train - test",
+    "trained": "trained",
+    "work": "work",
+    "trainings": "trainings",
+    "time": "time",
+    "memory": "process peak",
+}
+"""Columns of the league table: fields of `TableRow` and their titles."""
+SPARED = ("memory", "trainings", "n", "time", "gap", "trained", "val", "interval", "rate")
+"""Columns that a narrow terminal does without, the first first."""
+UNBOUNDED = 10_000
+"""Columns: wider than any table."""
 SHOWN = 20
 """Groups of files listed on screen at most."""
 _SCALE = ("#5b8fc7", "#7aa6a1", "#c9b458", "#e8953a", "#d9480f")
 """Learning rates from 1e-5 to 1e-1, a colour per decade."""
-
-
-class ConsoleListener(Listener):
-    """Progress for people: a live bar on a terminal, one line per training elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[status]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task: TaskID | None = None
-        self._expected_seconds = 0.0
-        self._expected_trainings = 0
-        self._done = 0
-        self._best: TrainingRecord | None = None
-        self._started = self._last_line = time.monotonic()
-
-    def __enter__(self) -> ConsoleListener:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def note(self, text: str) -> None:
-        """Print a line above the progress."""
-        self.console.print(text, highlight=False, markup=False)
-        self._last_line = time.monotonic()
-
-    def decoding(self, done: int, total: int) -> None:
-        """A bar while pixels are made."""
-        self._show("decoding images", done, total, f"{done:,} of {total:,}")
-
-    def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
-        """Say how long it will take, at most."""
-        self._expected_seconds, self._expected_trainings = seconds, trainings
-        self._started = time.monotonic()
-        self.note(
-            f"Forecast: about {summary.duration(seconds)} here (less with early stopping, more where a grid of rates "
-            f"grows): {trainings} training(s), as much work as {units:.1f} full fine-tunings, "
-            f"{memory_bytes / 2**20:,.0f} MiB of memory for a step."
-        )
-
-    def training_started(self, record: TrainingRecord) -> None:
-        """Show what is running."""
-        self._show(_title(record), self._done, max(self._expected_trainings, self._done + 1), self._status())
-
-    def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
-        """Show where the running training stands."""
-        status = f"epoch {epoch.epoch + 1}, val {epoch.val_accuracy:.3f}; {self._status()}"
-        self._show(_title(record), self._done, max(self._expected_trainings, self._done + 1), status)
-        if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
-            self.note(f"{_title(record)}: {status}")
-
-    def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
-        """Keep the best so far; elsewhere than on a terminal, print a line."""
-        self._done += not stored
-        if self._best is None or record.score > self._best.score:
-            self._best = record
-        if self.console.is_terminal or stored:
-            return
-        outcome = record.error or f"val {record.score[0]:.3f} after {len(record.epochs)} epochs"
-        expected = max(self._done, self._expected_trainings)
-        self.note(f"[{self._done}/{expected}] {_title(record)}: {outcome}; {self._status()}")
-
-    def _status(self) -> str:
-        best = f"best so far {self._best.strategy} {self._best.score[0]:.3f}" if self._best else "no result yet"
-        left = self._expected_seconds - (time.monotonic() - self._started)
-        return f"{best}, about {summary.duration(left)} left" if left > 0 else best
-
-    def _show(self, description: str, done: int, total: int, status: str) -> None:
-        if self._task is None:
-            self._task = self._progress.add_task(description, status=status)
-        self._progress.update(self._task, description=description, completed=done, total=total, status=status)
 
 
 def print_fit(console: Console, results: Mapping[str, Any], run: Path, snippet: str) -> None:
@@ -116,7 +48,7 @@ def print_fit(console: Console, results: Mapping[str, Any], run: Path, snippet: 
     console.print()
     console.print(block_band(results["blocks"]))
     console.print()
-    print_table(console, [results, *results["baselines"].values()])
+    print_table(console, [results, *results["baselines"].values()], run)
     if frozen := sum(block["frozen"] for block in results["blocks"]):
         console.print(
             f"\n{frozen} frozen block(s) bit-identical to the pretrained network: proved after every training.",
@@ -126,40 +58,47 @@ def print_fit(console: Console, results: Mapping[str, Any], run: Path, snippet: 
     console.print(snippet, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
-    """The answer of `compare`: the sentence and the table."""
+def print_comparison(console: Console, comparison: Mapping[str, Any], run: Path) -> None:
+    """The answer of `compare`: the sentence, the table, where the rest is, and how to get a model."""
     console.print()
     console.print(summary.comparison_headline(comparison["rows"]), style="bold", highlight=False, markup=False)
     console.print()
-    print_table(console, comparison["rows"])
+    print_table(console, comparison["rows"], run)
+    text = f"\nEverything is in {run}. A comparison saves no model"
+    if command := summary.fit_command(comparison):
+        text += f"; this trains the best one on validation and saves it:\n{command}"
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
     console.print(f"digest {comparison['digest'][:16]}", style="dim", highlight=False)
 
 
-def print_table(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The league table: accuracy, its spread over seeds and its 95 % interval over test images."""
-    columns = {
-        "strategy": "strategy",
-        "rate": "rate",
-        "val": "val",
-        "test": "test",
-        "interval": "95 % interval",
-        "trained": "trained",
-        "work": "work",
-        "verdict": "against full",
-    }
-    narrow = console.width < NARROW
-    for name in ("interval", "trained", "verdict") if narrow else ():
-        del columns[name]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in columns.values():
-        table.add_column(title, no_wrap=True)
+def print_table(console: Console, rows: Sequence[Mapping[str, Any]], run: Path) -> None:
+    """The league table, as many of its columns as the console is wide for, and the verdicts below it."""
     lines = [summary.table_row(row) for row in rows]
-    for line in lines:
-        table.add_row(*(Text(getattr(line, name)) for name in columns))
+    names = list(LEAGUE)
+    table = _league(lines, names)
+    unbounded = console.options.update_width(UNBOUNDED)
+    for spared in SPARED:
+        if Measurement.get(console, unbounded, table).maximum <= console.width:
+            break
+        names.remove(spared)
+        table = _league(lines, names)
     console.print(table)
-    for line in lines if narrow else ():
+    for line in lines:
         if line.verdict:
             console.print(f"{line.strategy}: {line.verdict}", highlight=False, markup=False)
+    if len(names) < len(LEAGUE):
+        left_out = ", ".join(title for name, title in LEAGUE.items() if name not in names)
+        text = f"Not shown for want of width: {left_out}; see {run / summary.TABLE_FILE}."
+        console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+def _league(lines: Sequence[summary.TableRow], names: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(LEAGUE[name], no_wrap=True)
+    for line in lines:
+        table.add_row(*(Text(getattr(line, name)) for name in names))
+    return table
 
 
 def block_band(blocks: Sequence[Mapping[str, Any]]) -> Text:
@@ -178,11 +117,6 @@ def block_band(blocks: Sequence[Mapping[str, Any]]) -> Text:
 def _colour(learning_rate: float) -> str:
     decades = sum(learning_rate >= 10.0**power for power in (-4, -3, -2, -1))
     return _SCALE[decades]
-
-
-def _title(record: TrainingRecord) -> str:
-    purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
-    return f"{record.strategy} at {summary.rate(record.learning_rate)} ({purpose})"
 
 
 def print_blocks(console: Console, inspected: Mapping[str, Any]) -> None:
@@ -214,6 +148,24 @@ def print_blocks(console: Console, inspected: Mapping[str, Any]) -> None:
         style="dim",
         highlight=False,
     )
+
+
+def print_strategies(console: Console, strategies: Sequence[Mapping[str, Any]]) -> None:
+    """The answer of `strategies`: what each one trains and, below, its arguments."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for one in strategies:
+        table.add_row(Text(one["name"], style="bold"), Text(one["help"]))
+        for name, default in one.get("arguments", {}).items():
+            values = ", ".join(str(value) for value in one["tuned"].get(name, ()))
+            table.add_row(
+                "", Text(f"{name}={default}" + (f"; left open, tuning tries {values}" if values else ""), style="dim")
+            )
+        if "error" in one:
+            table.add_row("", Text(one["error"], style="red"))
+    console.print(table)
+    console.print("\nArguments follow a colon: last_blocks:k=3, lora:rank=8,alpha=16.", style="dim", highlight=False)
 
 
 def print_check(console: Console, found: Mapping[str, Any]) -> None:

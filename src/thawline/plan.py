@@ -10,9 +10,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from thawline.errors import PlanError
+
+if TYPE_CHECKING:
+    from thawline.config import EvolutionConfig
 
 FORMAT_VERSION = 1
 
@@ -363,4 +366,8 @@ class StrategyContext(Protocol):
 
     def tune(self, strategy: str) -> Tuned:
         """The best plan of another strategy over its grid of rates and arguments. Costs trainings, once."""
+        ...
+
+    def search(self, settings: EvolutionConfig) -> Tuned:
+        """The plan that an evolutionary search ends with. Costs many trainings, once."""
         ...

@@ -49,7 +49,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """One training, finished or failed. Everything but `seconds` and `peak_memory_bytes` follows from the seed."""
+    """One training, finished or failed. Everything but hits, seconds and memory follows from the seed."""
 
     key: str
     """Fingerprint of all that the training depends on; a training is never repeated under the same key."""
@@ -68,12 +68,16 @@ class TrainingRecord:
     """Units of work (DESIGN 7): 1 = a full fine-tuning at the nominal number of epochs."""
     image_passes: int = 0
     """Images seen by the network, training and validation."""
+    cache_hits: int = 0
+    """Those of them whose frozen prefix was read, not computed; depends on the machine."""
     seconds: float = 0.0
     peak_memory_bytes: int = 0
     error: str | None = None
     """Why the training failed, in one line."""
     generation: int = 0
     slot: int = 0
+    fold: int | None = None
+    """The part of the training split that it saw; None = all of it."""
 
     @property
     def best(self) -> EpochRecord | None:
@@ -111,6 +115,7 @@ def digest(records: Iterable[TrainingRecord]) -> str:
                 record.learning_rate,
                 record.plan["phases"],
                 record.seed,
+                record.fold,
                 [[epoch.train_loss, epoch.val_loss, epoch.val_accuracy, epoch.val_score] for epoch in record.epochs],
                 record.work,
             ],

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from thawline.config import EvolutionConfig
 from thawline.model.apply import AppliedPlan, moved_tensors
 from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel, load_model
@@ -45,6 +46,10 @@ class PlainContext:
     def tune(self, strategy: str) -> PlainTuned:
         """The strategy's plan at this context's rate."""
         return PlainTuned(variants(strategy)[0].propose(self))
+
+    def search(self, settings: EvolutionConfig) -> PlainTuned:
+        """Full fine-tuning at this context's rate: nothing is trained."""
+        return self.tune("full")
 
 
 def tiny_model(name: str) -> LoadedModel:

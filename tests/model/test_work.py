@@ -68,6 +68,12 @@ def test_full_fine_tuning_at_nominal_epochs_is_one_unit(table: WorkTable) -> Non
     assert table.prefix(FULL_PLAN, 4, 60, 20, 20) == 0
 
 
+def test_a_part_of_the_images_is_counted_in_units_of_all_of_them(table: WorkTable) -> None:
+    sizes = {"nominal_epochs": 20, "train_images": 60, "validation_images": 20}
+    half = table.training(FULL_PLAN, epochs_run=10, share=0.5, **sizes)
+    assert half == pytest.approx(10 * (30 * FULL + 20 * FORWARD) / (20 * (60 * FULL + 20 * FORWARD)))
+
+
 def test_training_behind_a_prefix_validates_the_rest_only(table: WorkTable) -> None:
     unit = 10 * (60 * FULL + 20 * FORWARD)
     step = 2 * (TWO + HEAD) + HEAD

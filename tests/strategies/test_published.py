@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from thawline.errors import OptionError
+from thawline.errors import OptionError, PlanError
 from thawline.plan import Adapter, Block, FineTunePlan, Granularity, Penalty
 from thawline.strategies.base import variants
 from thawline.strategies.lp_ft import HEAD_RATE
@@ -78,13 +78,20 @@ def test_at_least_half_of_a_gradual_training_has_everything_thawed_and_nothing_f
 @pytest.mark.parametrize(
     ("spec", "epochs", "alone"),
     [("lp_ft", 20, 10), ("lp_ft", 2, 1), ("lp_ft", 3, 2), ("lp_ft:share=0.1", 20, 2), ("lp_ft:share=0.9", 2, 1),
-     ("lp_ft:share=0.01", 20, 1), ("lp_ft", 1, 1), ("wise_ft", 20, 10)],
+     ("lp_ft:share=0.01", 20, 1), ("wise_ft", 20, 10)],
 )  # fmt: skip
 def test_lp_ft_trains_the_head_at_its_own_rate_and_then_everything(spec: str, epochs: int, alone: int) -> None:
     plan = plan_of(spec, epochs=epochs, rate=1e-4)
     probe = {"1": None, "2": None, "3": None, "4": None, "head": HEAD_RATE}
     rows = [dict(plan.phase_at(epoch).learning_rates) for epoch in range(epochs)]
     assert rows == [probe] * alone + [dict.fromkeys(probe, 1e-4)] * (epochs - alone)
+
+
+@pytest.mark.parametrize("spec", ["lp_ft", "wise_ft", "auto_rgn"])
+def test_one_epoch_is_not_enough_for_the_head_first_and_everything_after_it(spec: str) -> None:
+    with pytest.raises(PlanError, match=f"{spec}.* at least 2 epochs, got 1; .* linear_probe or full"):
+        plan_of(spec, epochs=1)
+    assert plan_of(spec, epochs=2).phase_at(1).trained == ("1", "2", "3", "4", "head")
 
 
 def test_wise_ft_is_lp_ft_with_eleven_mixtures() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from thawline.errors import OptionError
+from thawline.errors import OptionError, PlanError
+from thawline.model.blocks import partition
+from thawline.model.load import build_on_meta
 from thawline.plan import Block, FineTunePlan
 from thawline.strategies import STRATEGIES
 from thawline.strategies.base import split_specs, strategy_class, variants
@@ -35,15 +37,35 @@ def test_full_10x_head() -> None:
     assert rates("full_10x_head") == [1e-2, 1e-2, 1e-2, 1e-2, 1e-1]
 
 
-@pytest.mark.parametrize(("k", "frozen"), [(1, 3), (2, 2), (4, 0), (9, 0)])
+@pytest.mark.parametrize(("k", "frozen"), [(1, 3), (2, 2), (4, 0)])
 def test_last_blocks(k: int, frozen: int) -> None:
     assert rates(f"last_blocks:k={k}") == [None] * frozen + [1e-2] * (5 - frozen)
+
+
+@pytest.mark.parametrize("spec", ["last_blocks:k=5", "last_layers:k=30"])
+def test_more_blocks_than_the_model_has_are_refused_with_the_way_out(spec: str) -> None:
+    with pytest.raises(PlanError, match=r"4 blocks below the head .*; take k from 1 to 4, or full") as error:
+        rates(spec)
+    assert spec in str(error.value)
+    with pytest.raises(PlanError, match=r"0 blocks below the head .*; use linear_probe"):
+        rates(spec, (block("head", is_head=True),))
 
 
 @pytest.mark.parametrize(("share", "trained"), [(0, 0), (1, 1), (20, 1), (21, 2), (25, 2), (50, 3), (80, 4), (100, 5)])
 def test_depth_rounds_up_and_leaves_the_head_out_of_the_count(share: int, trained: int) -> None:
     layers = (*(block(f"layer{number}") for number in range(5)), block("head", is_head=True))
     assert rates(f"depth:share={share}", layers) == [None] * (5 - trained) + [1e-2] * (trained + 1)
+
+
+def test_last_layers_counts_convolutions_of_a_real_network() -> None:
+    """The levels "top 10" and "top 20" of the MobileNetV2 study are its last 3 and 7 convolutions."""
+    built = build_on_meta("mobilenetv2_100", num_classes=2, image_size=224)
+    blocks = partition(built.module, "layer", 224)
+    for k, lowest in ((3, "blocks.6.0.conv_dw"), (7, "blocks.5.2.conv_pw")):
+        plan = variants(f"last_layers:k={k}")[0].propose(PlainContext(blocks, "layer"))
+        trained = [one for one in blocks if one.name in plan.trained and not one.is_head]
+        assert sum(one.layers for one in trained) == len(trained) == k
+        assert lowest in trained[0].modules
 
 
 def test_depth_counts_layers() -> None:
@@ -87,6 +109,7 @@ def test_specs_with_several_arguments_survive_a_comma_separated_list() -> None:
         ("last_blocks:k=two", "must be a int"),
         ("last_blocks:k=0", "at least 1"),
         ("depth:share=101", "between 0 and 100"),
+        ("depth:share=0.25", "in percent, got 0.25; did you mean 25?"),
         ("layer_decay:decay=0", "above 0"),
     ],
 )

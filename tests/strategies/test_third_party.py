@@ -148,6 +148,11 @@ def test_a_good_one_works(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             STRATEGY.replace("size: int = 1", "size: int"),
             "cannot be used: theirs:Other must give its argument 'size' a default",
         ),
+        (
+            "theirs:Other",
+            STRATEGY.replace("    name: ", "    grid: ClassVar = {'size': (1, 2, 3, 4, 5)}\n    name: "),
+            "cannot be used: theirs:Other must have at most 4 combinations",
+        ),
     ],
 )
 def test_a_broken_one_gets_one_clear_line_when_it_is_used(

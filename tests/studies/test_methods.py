@@ -10,6 +10,7 @@ import torch
 
 from tests.studies.conftest import small_request
 from thawline import api
+from thawline.config import TRAININGS_PER_ROW
 from thawline.model.load import load_model
 from thawline.search.ledger import Ledger
 from thawline.strategies import STRATEGIES
@@ -43,8 +44,8 @@ def test_subtune_selects_once_for_all_rates_and_counts_it(images: Path, tmp_path
     (row,) = comparison["rows"]
     records = Ledger(tmp_path / "run" / "ledger.journal").records
     tuning = [record for record in records if record.purpose == "tuning"]
-    selecting = 1 + 5  # the head alone, and each of the five blocks below it; one more at each other rate of the grid
-    assert len(tuning) >= selecting + 4
+    selecting = 1 + 5  # the head alone, and each of the five blocks below it; one of them is the first rate's
+    assert len(tuning) == selecting + TRAININGS_PER_ROW - 1
     assert row["cost"]["trainings"] == len(records)
     assert len(row["plan"]["phases"][0]["learning_rates"]) == 6
 
@@ -60,9 +61,9 @@ def test_adding_a_strategy_to_a_finished_comparison_trains_only_that_one(images:
 
 
 def test_two_strategies_with_one_plan_share_their_trainings(images: Path, tmp_path: Path) -> None:
-    comparison = api.run(small_request(images, ("full", "last_blocks:k=9")), tmp_path / "run")
+    comparison = api.run(small_request(images, ("full", "last_blocks:k=5")), tmp_path / "run")
     full, last = comparison["rows"]
-    assert (full["strategy"], last["chosen"]) == ("full", "last_blocks:k=9")
+    assert (full["strategy"], last["chosen"]) == ("full", "last_blocks:k=5")
     assert last["test"] == full["test"]
     assert last["versus_full"]["words"] == "the same plan as full"
     assert {one.strategy for one in Ledger(tmp_path / "run" / "ledger.journal").records} == {"full"}

@@ -16,9 +16,9 @@ from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel, load_model
 from thawline.plan import Block, FineTunePlan, NormMode
 from thawline.records import EpochRecord
-from thawline.training import trainer as module
+from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.mixing import fresh_statistics, mixed
-from thawline.training.trainer import LabelledRows, TrainedModel, Trainer, TrainingData
+from thawline.training.trainer import TrainedModel, Trainer
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,6 @@ def test_statistics_do_not_depend_on_the_order_of_the_images(
     model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Folders come class by class: batches of one class have less spread than the images together."""
-    monkeypatch.setattr(module, "EVALUATION_BATCH", 16)
     pixels = np.repeat(np.array([0, 255], np.uint8), 32)[:, None, None, None] * np.ones((1, SIZE, SIZE, 3), np.uint8)
     labels = torch.arange(64) // 32
     sorted_by_class = TrainingData(pixels, LabelledRows(np.arange(64), labels), LabelledRows(np.arange(4), labels[:4]))
@@ -165,7 +164,7 @@ def test_statistics_do_not_depend_on_the_order_of_the_images(
     name = next(name for name, part in model.module.named_modules() if isinstance(part, nn.BatchNorm2d))
     with torch.no_grad():
         features = model.module.get_submodule(name.rpartition(".")[0] + ".conv" if "." in name else "conv_stem")(
-            trainer._images(np.arange(64), epoch=None)
+            trainer.images.batch(np.arange(64), None)
         )
     found = model.module.get_buffer(f"{name}.running_var")
     torch.testing.assert_close(found, features.var((0, 2, 3)), rtol=0.25, atol=0)

@@ -16,9 +16,9 @@ from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel, load_model
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
-from thawline.training import trainer as module
+from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.measure import bytes_of_a_step, seconds_per_image
-from thawline.training.trainer import LabelledRows, Trainer, TrainingData
+from thawline.training.trainer import Trainer
 
 CONFIG = TrainConfig(epochs=3, batch_size=8, patience=0, device="cpu", precision="fp32", threads=1)
 SIZE = 32
@@ -146,29 +146,15 @@ def test_timing_a_step_leaves_no_trace(model: LoadedModel, blocks: tuple[Block, 
     assert equal(weights(model), expected)
 
 
-def test_every_image_is_seen_once_an_epoch_and_no_batch_has_one() -> None:
-    for count, size in ((20, 8), (17, 8), (16, 8), (5, 8), (9, 8)):
-        batches = module._batches(np.random.default_rng(0).permutation(count), size)
-        assert sorted(np.concatenate(batches)) == list(range(count))
-        assert min(map(len, batches)) > 1
-
-
-def test_warm_up_rises_and_the_cosine_falls_to_nearly_zero() -> None:
-    factors = [module._rate_factor(step, 100, 0.1) for step in range(100)]
-    assert factors[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
-    assert factors[10] == 1.0
-    assert factors[55] == pytest.approx(0.5)
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert 0 < factors[-1] < 0.001
-
-
 def test_validation_images_are_never_augmented(model: LoadedModel) -> None:
     rows = np.arange(20, 30)
     plain = Trainer(model, data(), CONFIG)
     augmented = Trainer(model, data(Augmenter(30, views=2, seed=0)), CONFIG)
     model.restore(0)
     assert torch.equal(plain.probabilities(rows), augmented.probabilities(rows))
-    assert not torch.equal(plain._images(rows, epoch=0), augmented._images(rows, epoch=0))
+    assert not torch.equal(
+        plain.images.batch(rows, plain.images.view(0)), augmented.images.batch(rows, augmented.images.view(0))
+    )
 
 
 @pytest.mark.parametrize(

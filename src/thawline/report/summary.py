@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from thawline.config import DataConfig, Request, TrainConfig
+
+TABLE_FILE = "comparison.csv"
+"""Every figure of every row, in the run folder."""
 AS_GOOD = 0.05
 """Holm-adjusted p above which a difference to full fine-tuning is not called one."""
 
@@ -15,13 +20,23 @@ class TableRow:
     """One strategy in the league table, ready to print."""
 
     strategy: str
-    rate: str
-    val: str
-    test: str
-    interval: str
-    trained: str
-    work: str
-    verdict: str
+    rate: str = ""
+    val: str = ""
+    """Mean ± standard error over seeds, here and in `test`."""
+    test: str = ""
+    n: str = ""
+    """Seeds."""
+    interval: str = ""
+    """95 %, over test images."""
+    gap: str = ""
+    """Train accuracy minus test accuracy, both means over seeds."""
+    trained: str = ""
+    work: str = ""
+    trainings: str = ""
+    time: str = ""
+    memory: str = ""
+    """The process's peak until the row's trainings were over, so never less than that of the rows before."""
+    verdict: str = ""
 
 
 def headline(results: Mapping[str, Any]) -> str:
@@ -43,13 +58,33 @@ def comparison_headline(rows: Sequence[Mapping[str, Any]]) -> str:
     scored = [row for row in rows if not row.get("error")]
     if not scored:
         return "No strategy could be trained."
-    best = max(scored, key=lambda row: float(row["val"]["accuracy"]["mean"]))
+    best = _best(scored)
     sentence = f"Best on validation: {best['chosen']} at {rate(best['learning_rate'])}"
     if best["test"]:
         sentence += f", accuracy {_mean(best['test'])} on test"
     if best.get("versus_full"):
         sentence += f", {best['versus_full']['words']}"
     return f"{sentence}."
+
+
+def fit_command(comparison: Mapping[str, Any]) -> str | None:
+    """The command that trains and saves what is best on validation; None if nothing could be trained."""
+    scored = [row for row in comparison["rows"] if not row.get("error")]
+    if not scored:
+        return None
+    best, request = _best(scored), comparison["request"]
+    words = ["thawline", "fit", request["data"], "--model", request["model"], "--strategy", best["chosen"]]
+    changed = {name: request[name] for name in ("weights", "granularity") if request[name] != getattr(Request, name)}
+    for part, defaults in (("train", TrainConfig()), ("images", DataConfig())):
+        changed |= {name: value for name, value in request[part].items() if value != getattr(defaults, name)}
+    for name, value in {**changed, "learning_rate": rate(best["learning_rate"]), "out": "MODEL"}.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _best(scored: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The row that is best on validation."""
+    return max(scored, key=lambda row: float(row["val"]["accuracy"]["mean"]))
 
 
 def plan_in_words(blocks: Sequence[Mapping[str, Any]]) -> str:
@@ -72,19 +107,30 @@ def plan_in_words(blocks: Sequence[Mapping[str, Any]]) -> str:
 def table_row(row: Mapping[str, Any]) -> TableRow:
     """A row of `comparison.json` as text."""
     if row.get("error"):
-        return TableRow(row["strategy"], "", "", "", "", "", "", f"failed: {row['error']}")
-    test, versus = row["test"], row.get("versus_full")
-    interval = "{:.3f} to {:.3f}".format(*test["interval95"]) if test else ""
+        return TableRow(row["strategy"], verdict=f"failed: {row['error']}")
+    test, versus, cost, gap = row["test"], row.get("versus_full"), row["cost"], train_test_gap(row)
     return TableRow(
-        _chosen(row["strategy"], row["chosen"]),
-        rate(row["learning_rate"]),
-        _mean(row["val"]),
-        _mean(test) if test else "",
-        interval,
-        f"{row['trainable_percent']:.3g} %",
-        f"{row['cost']['work']:.2f}",
-        versus["words"] if versus else "",
+        strategy=_chosen(row["strategy"], row["chosen"]),
+        rate=rate(row["learning_rate"]),
+        val=_mean(row["val"]),
+        test=_mean(test) if test else "",
+        n=str(row["val"]["accuracy"]["n"]),
+        interval="{:.3f} to {:.3f}".format(*test["interval95"]) if test else "",
+        gap="" if gap is None else f"{gap:+.3f}",
+        trained=f"{row['trainable_percent']:.3g} %",
+        work=f"{cost['work']:.2f}",
+        trainings=str(cost["trainings"]),
+        time=duration(cost["seconds"]),
+        memory=f"{cost['peak_memory_bytes'] / 2**20:,.0f} MiB",
+        verdict=versus["words"] if versus else "",
     )
+
+
+def train_test_gap(row: Mapping[str, Any]) -> float | None:
+    """Mean train accuracy (images as they are, unaugmented) minus mean test accuracy; None without a test split."""
+    if not row["test"]:
+        return None
+    return float(row["train"]["accuracy"]["mean"]) - float(row["test"]["accuracy"]["mean"])
 
 
 def _chosen(asked: str, chosen: str) -> str:

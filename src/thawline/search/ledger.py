@@ -32,9 +32,10 @@ class Ledger:
         _mend(path)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            storage = JournalStorage(JournalFileBackend(str(path)))
+            self.storage = JournalStorage(JournalFileBackend(str(path)))
+            """For further studies in the same journal."""
             self._study = optuna.create_study(
-                study_name=STUDY_NAME, storage=storage, direction="maximize", load_if_exists=True
+                study_name=STUDY_NAME, storage=self.storage, direction="maximize", load_if_exists=True
             )
             trials = self._study.get_trials(deepcopy=False)
             self._records = {record.key: record for record in map(_record, trials)}

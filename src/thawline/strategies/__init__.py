@@ -29,6 +29,9 @@ OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "auto": StrategyEntry(
         "thawline.strategies.auto:Auto", "the best on validation of linear_probe, last_blocks and full, each tuned"
     ),
+    "biotune": StrategyEntry(
+        "thawline.strategies.biotune:BioTune", "blocks and rates found by evolution, a search of many trainings"
+    ),
     "linear_probe": StrategyEntry("thawline.strategies.linear_probe:LinearProbe", "the head alone"),
     "last_blocks": StrategyEntry("thawline.strategies.last_blocks:LastBlocks", "the last k blocks and the head"),
     "full": StrategyEntry("thawline.strategies.full:Full", "everything, at one rate"),

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from thawline.plan import FineTunePlan, StrategyContext
 from thawline.strategies.base import Strategy
+from thawline.strategies.lp_ft import require_two_epochs
 
 HEAD_SHARE = 4
 """One epoch in so many goes to the head alone, first."""
@@ -23,6 +24,7 @@ class AutoRGN(Strategy):
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """The head alone, then everything at the base rate times each tensor's relative gradient norm."""
+        require_two_epochs(context, self.name)
         rate, head = context.learning_rate, context.blocks[-1].name
         everything: dict[str, float | None] = {block.name: rate for block in context.blocks}
         alone = max(1, context.epochs // HEAD_SHARE)

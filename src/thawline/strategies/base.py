@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -18,6 +19,8 @@ from thawline.strategies import STRATEGIES
 _FAULTS_OF_A_MODULE = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError)
 """What importing somebody's module raises where it is absent or wrong."""
 _ARGUMENT_TYPES = (int, float, str)
+MOST_COMBINATIONS = 4
+"""Of the values in a grid: tuning has six trainings for arguments and rate together."""
 
 
 class Strategy(ABC):
@@ -28,9 +31,11 @@ class Strategy(ABC):
     granularity: ClassVar[Granularity | None] = None
     """The granularity it needs; None = whatever the run uses."""
     grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
-    """Values that tuning tries for an argument the user left open, besides the learning rate."""
+    """Values that tuning tries for an argument the user left open, at most `MOST_COMBINATIONS` of them all together."""
     compares: ClassVar[tuple[str, ...]] = ()
     """Strategies whose tuned plans it chooses from, through `context.tune`; then nobody tunes it from outside."""
+    searches: ClassVar[bool] = False
+    """Whether its plan comes from `context.search`, rates included; then nobody tunes it from outside."""
 
     @abstractmethod
     def propose(self, context: StrategyContext) -> FineTunePlan:
@@ -89,6 +94,26 @@ def strategy_class(name: str) -> type[Strategy]:
     return strategy
 
 
+def listed() -> list[dict[str, Any]]:
+    """Every strategy of the table with its arguments, their defaults and the values that tuning tries.
+
+    One that cannot be used (another package's) has an `error` instead of arguments.
+    """
+    return [{"name": name, "help": entry.help, **_arguments_of(name)} for name, entry in STRATEGIES.items()]
+
+
+def _arguments_of(name: str) -> dict[str, Any]:
+    try:
+        strategy = strategy_class(name)
+    except OptionError as error:
+        return {"error": str(error)}
+    fields = dataclasses.fields(strategy)  # type: ignore[arg-type]  # `strategy_class` has made sure
+    return {
+        "arguments": {field.name: field.default for field in fields},
+        "tuned": {argument: list(values) for argument, values in strategy.grid.items()},
+    }
+
+
 def split_specs(text: str) -> tuple[str, ...]:
     """Split `a:x=1,y=2,b` into `a:x=1,y=2` and `b`: a comma before `key=value` belongs to the strategy before it."""
     specs: list[str] = []
@@ -119,6 +144,8 @@ def _fault_of(found: Any, name: str) -> str | None:
     for field in dataclasses.fields(found):  # type: ignore[arg-type]  # the line above has made sure
         if type(field.default) not in _ARGUMENT_TYPES:
             return f"must give its argument {field.name!r} a default that is a whole number, a number or a text."
+    if math.prod(len(values) for values in found.grid.values()) > MOST_COMBINATIONS:
+        return f"must have at most {MOST_COMBINATIONS} combinations of values in its grid."
     return None
 
 

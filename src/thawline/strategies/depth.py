@@ -24,6 +24,10 @@ class Depth(Strategy):
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 100:
             raise OptionError(f"strategy 'depth': share must be between 0 and 100 percent, got {self.share}.")
+        if 0 < self.share < 1:
+            raise OptionError(
+                f"strategy 'depth': share is in percent, got {self.share:g}; did you mean {100 * self.share:g}?"
+            )
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """The topmost layers and the head at the base rate."""

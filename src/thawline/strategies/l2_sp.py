@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from thawline.errors import OptionError
 from thawline.plan import FineTunePlan, Penalty, StrategyContext
@@ -20,6 +21,7 @@ class L2SP(Strategy):
     """Half of it multiplies the squared norm of the head."""
 
     name: ClassVar[str] = "l2_sp"
+    grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"strength": (1e-3, 1e-2, 1e-1)}
 
     def __post_init__(self) -> None:
         if min(self.strength, self.head_strength) < 0:

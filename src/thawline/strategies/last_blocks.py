@@ -6,9 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from thawline.errors import OptionError
+from thawline.errors import OptionError, PlanError
 from thawline.plan import FineTunePlan, StrategyContext
 from thawline.strategies.base import Strategy
+
+
+def train_last(context: StrategyContext, name: str, k: int) -> FineTunePlan:
+    """The last k blocks and the head at the base rate; `PlanError` if the model has fewer below the head."""
+    below = len(context.blocks) - 1
+    if k > below:
+        way_out = f"take k from 1 to {below}, or full for all of them" if below else "use linear_probe"
+        raise PlanError(
+            f"strategy '{name}:k={k}': the model has {below} blocks below the head (a block is a "
+            f"{context.granularity}); {way_out}."
+        )
+    rates = {block.name: context.learning_rate for block in context.blocks[below - k :]}
+    return FineTunePlan.constant(context.blocks, rates, granularity=context.granularity)
 
 
 @dataclass(frozen=True)
@@ -16,7 +29,7 @@ class LastBlocks(Strategy):
     """Partial fine-tuning from the top; k = 1 is strategy A of the FER2013 and DeepWeeds study."""
 
     k: int = 1
-    """Blocks below the head that train; more than there are means all of them."""
+    """Blocks below the head that train."""
 
     name: ClassVar[str] = "last_blocks"
     grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"k": (1, 2, 3)}
@@ -27,6 +40,4 @@ class LastBlocks(Strategy):
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """The last k blocks and the head at the base rate."""
-        trained = context.blocks[-(self.k + 1) :]
-        rates = {block.name: context.learning_rate for block in trained}
-        return FineTunePlan.constant(context.blocks, rates, granularity=context.granularity)
+        return train_last(context, self.name, self.k)

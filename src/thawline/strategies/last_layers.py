@@ -8,6 +8,7 @@ from typing import ClassVar
 from thawline.errors import OptionError
 from thawline.plan import FineTunePlan, Granularity, StrategyContext
 from thawline.strategies.base import Strategy
+from thawline.strategies.last_blocks import train_last
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class LastLayers(Strategy):
     """Freezing levels of the MobileNetV2 study (Turihohabwe 2025), which counts single layers from the top."""
 
     k: int = 3
-    """Convolutions and linear layers below the head that train, each with its norm; more than there are = all."""
+    """Convolutions and linear layers below the head that train, each with its norm."""
 
     name: ClassVar[str] = "last_layers"
     granularity: ClassVar[Granularity | None] = "layer"
@@ -26,6 +27,4 @@ class LastLayers(Strategy):
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """The last k layers and the head at the base rate."""
-        trained = context.blocks[-(self.k + 1) :]
-        rates = {block.name: context.learning_rate for block in trained}
-        return FineTunePlan.constant(context.blocks, rates, granularity=context.granularity)
+        return train_last(context, self.name, self.k)

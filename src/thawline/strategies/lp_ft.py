@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from thawline.errors import OptionError
+from thawline.errors import OptionError, PlanError
 from thawline.plan import FineTunePlan, StrategyContext
 from thawline.strategies.base import Strategy
 
@@ -13,11 +13,21 @@ HEAD_RATE = 1e-2
 """Of the probe phase; what tuning picks is the rate of the second phase, which wants to be lower."""
 
 
-def probe_then_all(context: StrategyContext, share: float, **others: Any) -> FineTunePlan:
-    """The head alone for `share` of the epochs, then everything at the base rate."""
+def require_two_epochs(context: StrategyContext, name: str) -> None:
+    """`PlanError` if the head's phase leaves no epoch to everything else."""
+    if context.epochs < 2:
+        raise PlanError(
+            f"strategy {name!r}: trains the head first and everything after it, so it needs at least 2 epochs, "
+            f"got {context.epochs}; raise --epochs, or use linear_probe or full."
+        )
+
+
+def probe_then_all(context: StrategyContext, name: str, share: float, **others: Any) -> FineTunePlan:
+    """The head alone for `share` of the epochs, then everything at the base rate; `PlanError` if there is only one."""
+    require_two_epochs(context, name)
     head = context.blocks[-1].name
     everything: dict[str, float | None] = {block.name: context.learning_rate for block in context.blocks}
-    alone = min(max(1, round(share * context.epochs)), max(1, context.epochs - 1))
+    alone = min(max(1, round(share * context.epochs)), context.epochs - 1)
     return FineTunePlan.phased(
         context.blocks, [(alone, {head: HEAD_RATE}), (None, everything)], granularity=context.granularity, **others
     )
@@ -38,4 +48,4 @@ class LPFT(Strategy):
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """A probe at 1e-2, then everything at the base rate."""
-        return probe_then_all(context, self.share)
+        return probe_then_all(context, self.name, self.share)

@@ -20,4 +20,4 @@ class WiSEFT(Strategy):
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """`lp_ft`, then eleven mixtures of its two ends; batch norms get new statistics for each."""
-        return probe_then_all(context, 0.5, interpolation=SHARES)
+        return probe_then_all(context, self.name, 0.5, interpolation=SHARES)

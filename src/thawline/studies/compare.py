@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thawline.records import FORMAT_VERSION, write_json, write_text
+from thawline.report.summary import TABLE_FILE, train_test_gap
 from thawline.studies.experiment import Experiment
 from thawline.studies.results import (
     history_csv,
@@ -19,8 +20,20 @@ from thawline.studies.results import (
 from thawline.studies.rows import Row, make_row
 from thawline.studies.run_folder import RESULTS
 
-TABLE = ("strategy", "chosen", "learning_rate", "trainable_percent", "work", "seconds")
+CHOICE = ("strategy", "chosen", "learning_rate", "trainable_percent")
+COST = ("work", "proof", "trainings", "seconds", "image_passes", "peak_memory_bytes")
+SPLITS = ("train", "val", "test")
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "negative_log_likelihood", "calibration_error")
+SPREAD = ("standard_error", "n")
+"""Of the accuracy over seeds."""
+_COLUMNS = (
+    *CHOICE,
+    *(f"{split}_{name}" for split in SPLITS for name in (*FIGURES, *SPREAD)),
+    *("test_low95", "test_high95", "train_test_gap"),
+    *("difference_to_full", "difference_low95", "difference_high95", "p_holm"),
+    *COST,
+    "error",
+)
 
 
 def compare(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
@@ -35,7 +48,7 @@ def compare(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[st
     folder = experiment.folder
     write_text(folder.file("history.csv"), history_csv(experiment.ledger.records))
     write_text(folder.file("predictions.csv"), predictions_csv(experiment, rows, paths))
-    write_text(folder.file("comparison.csv"), _table(comparison["rows"]))
+    write_text(folder.file(TABLE_FILE), comparison_csv(comparison["rows"]))
     write_json(folder.file(RESULTS["compare"]), comparison)
     experiment.forget_checkpoints()
     return comparison
@@ -47,29 +60,27 @@ def summaries(experiment: Experiment, rows: Sequence[Row]) -> list[dict[str, Any
     return [{**row_summary(experiment, row), "versus_full": versus.get(row.strategy)} for row in rows]
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+def comparison_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """`comparison.csv`: the figures of every row, test ones empty where there is no test split."""
     stream = io.StringIO()
-    writer = csv.writer(stream)
-    columns = [f"{split}_{figure}" for split in ("val", "test") for figure in FIGURES]
-    writer.writerow((*TABLE, *columns, "test_standard_error", "difference_to_full", "p_holm", "error"))
-    for row in rows:
-        writer.writerow(_line(row))
+    writer = csv.DictWriter(stream, _COLUMNS)
+    writer.writeheader()
+    writer.writerows(_line(row) for row in rows)
     return stream.getvalue()
 
 
-def _line(row: Mapping[str, Any]) -> list[Any]:
+def _line(row: Mapping[str, Any]) -> dict[str, Any]:
     if row.get("error"):
-        return [row["strategy"], *[""] * (len(TABLE) - 1 + 2 * len(FIGURES) + 3), row["error"]]
-    flat = {**row, **row["cost"]}
-    test, versus = row["test"] or {}, row["versus_full"] or {}
-    means = [scores.get(figure, {}).get("mean", "") for scores in (row["val"], test) for figure in FIGURES]
-    error = test.get("accuracy", {}).get("standard_error")
-    return [
-        *(flat[name] for name in TABLE),
-        *means,
-        "" if error is None else error,
-        versus.get("difference", ""),
-        versus.get("p_holm", ""),
-        "",
-    ]
+        return {"strategy": row["strategy"], "error": row["error"]}
+    line = {name: row[name] for name in CHOICE} | {name: row["cost"][name] for name in COST}
+    for split in SPLITS:
+        scores = row[split] or {}
+        line |= {f"{split}_{figure}": scores[figure]["mean"] for figure in FIGURES if scores}
+        line |= {f"{split}_{name}": scores["accuracy"][name] for name in SPREAD if scores}
+    if row["test"]:
+        line["test_low95"], line["test_high95"] = row["test"]["interval95"]
+        line["train_test_gap"] = train_test_gap(row)
+    if versus := row["versus_full"]:
+        line["difference_low95"], line["difference_high95"] = versus["interval95"]
+        line |= {"difference_to_full": versus["difference"], "p_holm": versus["p_holm"]}
+    return line

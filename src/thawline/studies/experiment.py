@@ -23,7 +23,8 @@ from thawline.records import Purpose, TrainingRecord, fingerprint, write_bytes
 from thawline.search.ledger import Ledger
 from thawline.studies.run_folder import RunFolder
 from thawline.training import evaluation
-from thawline.training.trainer import LabelledRows, TrainedModel, Trainer, TrainingData
+from thawline.training.images import LabelledRows, TrainingData
+from thawline.training.trainer import TrainedModel, Trainer
 
 TUNING_SEED_OFFSET = 1_000_000
 
@@ -36,6 +37,15 @@ class Evaluation:
     val: np.ndarray
     test: np.ndarray | None
     """None where there is no test split."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the training split."""
+
+    images: LabelledRows
+    fingerprint: str
+    """Changes with any of its rows."""
 
 
 @dataclass
@@ -60,7 +70,7 @@ class Experiment:
     def __post_init__(self) -> None:
         # Blocks and FLOPs are read off the network before the trainer moves it to its device.
         self.work(self.request.granularity)
-        self.trainer = Trainer(self.model, self.data, self.request.train)
+        self.trainer = Trainer(self.model, self.data, self.request.train, self.request.cache, self.listener.note)
         self.trainer.micro_batch = self.ledger.micro_batch or self.trainer.micro_batch
         self.trainer.on_smaller_batch = self._smaller_batch
         self._in_network: str | None = None
@@ -86,22 +96,33 @@ class Experiment:
         self, plan: FineTunePlan, *, strategy: str, learning_rate: float, seed: int, purpose: Purpose
     ) -> TrainingRecord:
         """Train, or return the stored record of the same training. A diverged training is a record with an error."""
-        record = TrainingRecord(self._key(plan, seed), purpose, strategy, learning_rate, seed, plan.to_dict())
+        record = TrainingRecord(self.key(plan, seed), purpose, strategy, learning_rate, seed, plan.to_dict())
+        return self.find(record) or self.keep(self.run(record))
+
+    def find(self, record: TrainingRecord) -> TrainingRecord | None:
+        """The stored training of the same key, in the name of `record`: another strategy may have made its plan."""
         stored = self.ledger.find(record.key)
-        if stored is not None:
-            # Another strategy may have made the same plan: the training is the same, its name here is not.
-            record = replace(stored, purpose=purpose, strategy=strategy, learning_rate=learning_rate)
-            self.listener.training_done(record, stored=True)
-            return record
+        if stored is None:
+            return None
+        own = ("purpose", "strategy", "learning_rate", "generation", "slot")
+        found = replace(stored, **{name: getattr(record, name) for name in own})
+        self.listener.training_done(found, stored=True)
+        return found
+
+    def run(self, record: TrainingRecord, part: Part | None = None) -> TrainingRecord:
+        """Train what `record` says, on a part of the training split or all of it; the ledger is left alone."""
         self.listener.training_started(record)
-        record = self._train(record, plan)
+        return self._train(record, FineTunePlan.from_dict(record.plan), part)
+
+    def keep(self, record: TrainingRecord) -> TrainingRecord:
+        """Enter a training that is over in the ledger."""
         self.ledger.add(record)
         self.listener.training_done(record, stored=False)
         return record
 
     def is_tuned(self, plan: FineTunePlan) -> bool:
         """Whether the ledger has a training of `plan` with the tuning seed."""
-        return self.ledger.find(self._key(plan, self.tuning_seed)) is not None
+        return self.ledger.find(self.key(plan, self.tuning_seed)) is not None
 
     @property
     def tuning_seed(self) -> int:
@@ -141,13 +162,14 @@ class Experiment:
             f"{self.request.train.batch_size}."
         )
 
-    def _train(self, record: TrainingRecord, plan: FineTunePlan) -> TrainingRecord:
+    def _train(self, record: TrainingRecord, plan: FineTunePlan, part: Part | None) -> TrainingRecord:
         self._in_network = None
         try:
             trained = self.trainer.train(
                 plan,
                 self.blocks(plan.granularity),
                 seed=record.seed,
+                images=part.images if part else None,
                 on_epoch=lambda epoch: self.listener.epoch_done(record, epoch),
             )
         except (NonFiniteLossError, TooLittleMemoryError) as error:
@@ -156,15 +178,19 @@ class Experiment:
             # Before the ledger entry: whatever the ledger knows can be scored after a crash.
             write_bytes(self._checkpoint(record), save(_contiguous(trained.state)))
             self._in_network = record.key
-        return self._completed(record, plan, trained)
+        share = len(part.images) / len(self.data.train) if part else 1.0
+        return self._completed(record, plan, trained, share)
 
-    def _completed(self, record: TrainingRecord, plan: FineTunePlan, trained: TrainedModel) -> TrainingRecord:
+    def _completed(
+        self, record: TrainingRecord, plan: FineTunePlan, trained: TrainedModel, share: float
+    ) -> TrainingRecord:
         work = self.work(plan.granularity).training(
             plan,
             epochs_run=len(trained.epochs),
             nominal_epochs=self.request.train.epochs,
             train_images=len(self.data.train),
             validation_images=len(self.data.val),
+            share=share,
         )
         return replace(
             record,
@@ -172,6 +198,7 @@ class Experiment:
             best_epoch=trained.best_epoch,
             work=work,
             image_passes=trained.image_passes,
+            cache_hits=trained.cache_hits,
             seconds=trained.seconds,
             peak_memory_bytes=trained.peak_memory_bytes,
         )
@@ -188,7 +215,8 @@ class Experiment:
     def _checkpoint(self, record: TrainingRecord) -> Path:
         return self.folder.file("checkpoints", f"{record.key}.safetensors")
 
-    def _key(self, plan: FineTunePlan, seed: int) -> str:
+    def key(self, plan: FineTunePlan, seed: int, part: Part | None = None) -> str:
+        """Fingerprint of all that a training depends on."""
         images = self.request.images
         return fingerprint(
             self.data_fingerprint,
@@ -199,6 +227,7 @@ class Experiment:
             (images.augment, images.views, images.seed),
             plan.to_dict(),
             seed,
+            *([part.fingerprint] if part else []),
         )
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from thawline.errors import RunError
 from thawline.records import FORMAT_VERSION, write_json, write_text
+from thawline.report.summary import TABLE_FILE
 from thawline.strategies.base import variants
-from thawline.studies.compare import summaries
+from thawline.studies.compare import comparison_csv, summaries
 from thawline.studies.experiment import Experiment
 from thawline.studies.results import block_table, history_csv, predictions_csv, run_digest
 from thawline.studies.rows import Row, make_row
@@ -33,6 +34,7 @@ def fit(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[str]) 
     write_text(folder.file("plan.json"), row.plan.to_json() + "\n")
     write_text(folder.file("history.csv"), history_csv(experiment.ledger.records))
     write_text(folder.file("predictions.csv"), predictions_csv(experiment, [row, *baselines], paths))
+    write_text(folder.file(TABLE_FILE), comparison_csv([results, *results["baselines"].values()]))
     write_json(folder.file(RESULTS["fit"]), results)
     experiment.forget_checkpoints()
     return results

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from thawline.config import RATE_GRID
+from thawline.config import BASE_RATE, TRAININGS_PER_ROW, EvolutionConfig
 from thawline.plan import FineTunePlan
 from thawline.strategies.base import Strategy, variants
 from thawline.strategies.full import Full
 from thawline.studies.experiment import Experiment
-from thawline.studies.tuning import Context
+from thawline.studies.tuning import RATE_LADDER, Unscored, candidates
 from thawline.training.measure import bytes_of_a_step, seconds_per_image
 
 VALIDATION_SHARE = 1 / 3
@@ -19,7 +19,7 @@ VALIDATION_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class Forecast:
-    """At most this much, if no training stops early and no grid is extended."""
+    """At most this much, if no training stops early, without those that a strategy asks for to make its plan."""
 
     seconds: float
     units: float
@@ -40,26 +40,43 @@ class Forecast:
 
 def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
     """Time a few real steps of every plan that will be trained and add them up. Costs a second or two."""
-    search = experiment.request.search
-    rates = 1 if search.learning_rate is not None else len(RATE_GRID)
     forward = VALIDATION_SHARE * _seconds_per_image(experiment, _plan(experiment, Full()))
     total = Forecast(0.0, 0.0, 0)
+    rivals = {name for spec in specs for name in variants(spec)[0].compares}
     for spec in compared(specs):
-        strategies = variants(spec)
+        if isinstance(search := variants(spec)[0], EvolutionConfig):
+            total = _with_search(experiment, total, search, search.spec, forward)
+            continue
+        strategies = candidates(experiment, spec)
         costs = [_one_training(experiment, strategy, forward) for strategy in strategies]
-        tunings = 0 if rates * len(strategies) == 1 else rates
-        for strategy, cost in zip(strategies, costs, strict=True):
-            total = total.plus(cost, times=_untried(experiment, strategy) if tunings else 0)
         dearest = max(costs, key=lambda cost: cost.seconds)
-        total = total.plus(dearest, times=search.seeds)
+        left = _tunings_left(experiment, strategies, scored=spec in rivals)
+        # The arguments come first, one training each; which of them the rates are then tried with is not known yet.
+        for cost in costs[:left]:
+            total = total.plus(cost, times=1)
+        total = total.plus(dearest, times=max(0, left - len(costs)) + experiment.request.search.seeds)
     return total
 
 
-def _untried(experiment: Experiment, strategy: Strategy) -> int:
-    """Rates of the grid at which the strategy has not been trained yet."""
+def _with_search(
+    experiment: Experiment, total: Forecast, search: EvolutionConfig, spec: str, forward: float
+) -> Forecast:
+    """With a search whose every candidate trains everything on its fold, the top ones and the finals on all images."""
+    candidate = _one_training(experiment, Full(), forward, share=1 / search.folds)
+    whole = _one_training(experiment, Full(), forward)
+    done = sum(record.strategy == spec and record.purpose == "tuning" for record in experiment.ledger.records)
+    total = total.plus(candidate, times=max(0, search.evaluations * search.seeds - done))
+    return total.plus(whole, times=search.top * search.seeds + experiment.request.search.seeds)
+
+
+def _tunings_left(experiment: Experiment, strategies: Sequence[Strategy], *, scored: bool) -> int:
+    """Trainings that tune one row and are not in the ledger; `scored` = another strategy compares it."""
     given = experiment.request.search.learning_rate
-    rates = RATE_GRID if given is None else (given,)
-    return sum(not experiment.is_tuned(_plan(experiment, strategy, rate)) for rate in rates)
+    if given is not None and len(strategies) == 1 and not scored:
+        return 0
+    rates = RATE_LADDER if given is None else (given,)
+    done = sum(experiment.is_tuned(_plan(experiment, strategy, rate)) for strategy in strategies for rate in rates)
+    return max(0, (TRAININGS_PER_ROW if given is None else len(strategies)) - done)
 
 
 def compared(specs: Sequence[str]) -> tuple[str, ...]:
@@ -70,30 +87,21 @@ def compared(specs: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(expanded))
 
 
-@dataclass(frozen=True)
-class _Unscored(Context):
-    """For plans that are only timed: what a strategy asks for to make its plan is not trained, and not forecast."""
-
-    def score(self, plan: FineTunePlan) -> tuple[float, float]:
-        """The same for every plan."""
-        return (0.0, 0.0)
-
-
-def _one_training(experiment: Experiment, strategy: Strategy, forward: float) -> Forecast:
-    """One training of all nominal epochs; `forward` = seconds per validation image."""
+def _one_training(experiment: Experiment, strategy: Strategy, forward: float, *, share: float = 1.0) -> Forecast:
+    """One training of all nominal epochs on a share of the images; `forward` = seconds per validation image."""
     train, val = len(experiment.data.train), len(experiment.data.val)
     epochs = experiment.request.train.epochs
     plan = _plan(experiment, strategy)
     units = experiment.work(plan.granularity).training(
-        plan, epochs_run=epochs, nominal_epochs=epochs, train_images=train, validation_images=val
+        plan, epochs_run=epochs, nominal_epochs=epochs, train_images=train, validation_images=val, share=share
     )
-    seconds = epochs * (_seconds_per_image(experiment, plan) * train + forward * val)
+    seconds = epochs * (_seconds_per_image(experiment, plan) * share * train + forward * val)
     memory = bytes_of_a_step(experiment.trainer, plan, experiment.blocks(plan.granularity))
     return Forecast(seconds, units, 1, memory)
 
 
-def _plan(experiment: Experiment, strategy: Strategy, rate: float = RATE_GRID[0]) -> FineTunePlan:
-    return strategy.propose(_Unscored(experiment, strategy, rate))
+def _plan(experiment: Experiment, strategy: Strategy, rate: float = BASE_RATE) -> FineTunePlan:
+    return strategy.propose(Unscored(experiment, strategy, rate))
 
 
 def _seconds_per_image(experiment: Experiment, plan: FineTunePlan) -> float:

@@ -25,7 +25,7 @@ from thawline.search.ledger import Ledger
 from thawline.studies.experiment import Experiment
 from thawline.studies.run_folder import LEDGER, RunFolder
 from thawline.training.device import resolve
-from thawline.training.trainer import LabelledRows, TrainingData
+from thawline.training.images import LabelledRows, TrainingData
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
     model = load_model(
         request.model, len(images.classes), weights=request.weights, image_size=request.images.image_size
     )
+    if request.images.crop_pct is not None:
+        model.preprocessing = replace(model.preprocessing, crop_pct=request.images.crop_pct)
     # Stored before the first training: a resumed run must not settle `auto` anew on a machine that has changed.
     request = replace(request, train=resolve(request.train, model.module))
     folder.store(request)

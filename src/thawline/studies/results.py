@@ -15,7 +15,7 @@ from thawline.strategies.base import variants
 from thawline.studies.experiment import Experiment
 from thawline.studies.rows import Row
 from thawline.training import evaluation, significance
-from thawline.training.trainer import LabelledRows
+from thawline.training.images import LabelledRows
 
 REFERENCE = "full"
 """The row that others are compared with."""
@@ -40,6 +40,7 @@ def row_summary(experiment: Experiment, row: Row) -> dict[str, Any]:
         "trainable_percent": 100 * experiment.trainable_size(plan) / sum(block.size for block in blocks),
         "cost": cost(experiment, row),
         "best_epochs": [record.best_epoch for record in row.finals],
+        **({"search": row.tuned.search} if row.tuned.search else {}),
     }
 
 
@@ -62,7 +63,12 @@ def split_scores(experiment: Experiment, row: Row, split: str) -> dict[str, Any]
 
 
 def cost(experiment: Experiment, row: Row) -> dict[str, Any]:
-    """What the row took: tuning and the first final training, in units of work; further seeds are `proof`."""
+    """What the row took: tuning and the first final training, in units of work; further seeds are `proof`.
+
+    `seconds` are those of all its trainings, also of any that another row had made already, without decoding and
+    scoring. `peak_memory_bytes` is the peak of the whole process until the last of them was over (on a GPU, of what
+    PyTorch allocated there): it never falls from one row to the next.
+    """
     tuning = row.tuned.records if row.tuned else ()
     needed = {record.key: record for record in (*tuning, *row.finals[:1])}.values()
     everything = {record.key: record for record in (*tuning, *row.finals)}.values()
@@ -72,7 +78,7 @@ def cost(experiment: Experiment, row: Row) -> dict[str, Any]:
         "trainings": len(everything),
         "seconds": sum(record.seconds for record in everything),
         "image_passes": sum(record.image_passes for record in everything),
-        "cache_hits": 0,
+        "cache_hits": sum(record.cache_hits for record in everything),
         "peak_memory_bytes": max((record.peak_memory_bytes for record in everything), default=0),
     }
 

@@ -1,12 +1,10 @@
-"""One training that obeys a plan, on a model that stays resident between trainings."""
+"""Trainings that obey a plan, one after another, on a network that stays resident between them."""
 
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,49 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thawline.config import TrainConfig
-from thawline.data.augment import Augmenter
-from thawline.data.pixels import normalise
+from thawline.config import CacheConfig, TrainConfig
 from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, TooLittleMemoryError
 from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors
+from thawline.model.boundary import Boundary
 from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
+from thawline.training.activations import Activations
 from thawline.training.balance import class_weights, draw_order
+from thawline.training.best import Best
 from thawline.training.evaluation import macro_f1
-from thawline.training.gradients import relative_gradient_norms
+from thawline.training.forward import Forward
+from thawline.training.images import Images, LabelledRows, TrainingData
+from thawline.training.memory import peak_memory
 from thawline.training.mixing import fresh_statistics, mixed
-from thawline.training.penalties import StartingPoint
-
-GRADIENT_BATCHES = 5
-"""Minibatches behind relative gradient norms, as in the authors' code."""
-EVALUATION_BATCH = 128
-"""Images per forward pass without gradients, at most."""
-
-
-@dataclass(frozen=True)
-class LabelledRows:
-    """Rows of the pixel array with their labels: one split, as far as whoever holds it may see."""
-
-    rows: np.ndarray
-    """[n], row numbers in the pixel array."""
-    labels: Tensor
-    """[n], int64 class indices."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a training may see: all pixels, but the labels of train and val only."""
-
-    pixels: np.ndarray
-    """[N, S, S, 3] uint8, usually a read-only memory map."""
-    train: LabelledRows
-    val: LabelledRows
-    augmenter: Augmenter | None = None
-    """Changes training images only; None = no augmentation."""
+from thawline.training.schedule import batches
+from thawline.training.steps import Steps
 
 
 @dataclass(frozen=True)
@@ -68,6 +40,9 @@ class TrainedModel:
     state: dict[str, Tensor] = field(repr=False)
     """Parameters and buffers of the trained blocks at the best epoch, on the CPU."""
     image_passes: int
+    """Images seen in training and validation, those whose prefix was kept included."""
+    cache_hits: int
+    """Those of them whose prefix was kept."""
     seconds: float
     peak_memory_bytes: int
 
@@ -75,12 +50,20 @@ class TrainedModel:
 class Trainer:
     """Trains one network on one data set, any number of times.
 
-    The network is moved to its device once and restored before each training, so that a training costs no set-up. The
-    same plan, configuration and seed give the same weights, bit for bit, on the same device and number of threads.
+    The network is moved to its device once and restored before each training, so that a training costs no set-up, and
+    what frozen blocks make of the images is computed once for all trainings that freeze them. The same plan,
+    configuration and seed give the same weights, bit for bit, on the same device and number of threads.
     """
 
-    def __init__(self, model: LoadedModel, data: TrainingData, config: TrainConfig) -> None:
-        """`config.device` and `config.precision` must be resolved (not "auto")."""
+    def __init__(
+        self,
+        model: LoadedModel,
+        data: TrainingData,
+        config: TrainConfig,
+        cache: CacheConfig | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        """`config.device` and `config.precision` must be resolved (not "auto"); `note` gets what users should know."""
         self.model = model
         self.data = data
         self.config = config
@@ -89,11 +72,15 @@ class Trainer:
         """Images in memory at a time; below the batch size, gradients are accumulated."""
         self.on_smaller_batch: Callable[[int], None] = _ignore
         """Told when `micro_batch` had to shrink."""
+        self.images = Images(data, model.preprocessing, self.device)
+        self._note = note or _ignore
+        self._cache = cache or CacheConfig()
         weights = class_weights(data.train.labels, model.num_classes, config.balance)
         self._class_weights = None if weights is None else weights.to(self.device)
         self.network = model.module.to(self.device)
         if all(parameter.ndim <= 4 for parameter in self.network.parameters()):  # it knows no other layout for 5
             self.network = self.network.to(memory_format=torch.channels_last)
+        self._start_afresh()
 
     def train(
         self,
@@ -101,112 +88,25 @@ class Trainer:
         blocks: Sequence[Block],
         *,
         seed: int,
+        images: LabelledRows | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> TrainedModel:
         """Train from the pretrained weights and a head drawn from `seed`; the best epoch's weights are in the network.
 
-        Best means the highest validation score, then the lowest validation loss. Raises `NonFiniteLossError` if the
-        loss diverges and `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
+        `images` are a part of the training split to train on; None = all of it. Best means the highest validation
+        score, then the lowest validation loss. Raises `NonFiniteLossError` if the loss diverges and
+        `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
         """
         while True:
             try:
-                return self._train(plan, blocks, seed, on_epoch or _ignore)
+                return self._train(plan, blocks, seed, images or self.data.train, on_epoch or _ignore)
             except torch.OutOfMemoryError as error:
                 self._halve_micro_batch(error)
-
-    def _train(
-        self, plan: FineTunePlan, blocks: Sequence[Block], seed: int, on_epoch: Callable[[EpochRecord], None]
-    ) -> TrainedModel:
-        started = time.perf_counter()
-        self.model.restore(seed)
-        applied = self._apply(plan, blocks, seed)
-        try:
-            kept = self._run_epochs(applied, seed, on_epoch)
-        finally:
-            applied.finish()
-        load_trained_state(self.network, kept.state)
-        if kept.start:
-            kept = self._interpolate(kept, applied, seed)
-        self.check_frozen(plan, blocks)
-        return TrainedModel(
-            tuple(kept.epochs),
-            kept.best,
-            {name: tensor.cpu() for name, tensor in kept.state.items()},
-            image_passes=len(kept.epochs) * (len(self.data.train) + len(self.data.val)),
-            seconds=time.perf_counter() - started,
-            peak_memory_bytes=_peak_memory(self.device),
-        )
-
-    def _apply(self, plan: FineTunePlan, blocks: Sequence[Block], seed: int) -> AppliedPlan:
-        return AppliedPlan(
-            self.network,
-            blocks,
-            plan,
-            optimizer=self.config.optimizer,
-            weight_decay=self.config.weight_decay,
-            seed=seed,
-        )
-
-    def _run_epochs(self, applied: AppliedPlan, seed: int, on_epoch: Callable[[EpochRecord], None]) -> _Kept:
-        """Train until the epochs or the patience are used up."""
-        kept = _Kept(applied.trained_state())
-        pull = StartingPoint(applied.plan.penalty, applied) if applied.plan.penalty else None
-        for epoch in range(self.config.epochs):
-            if applied.plan.starts_last_phase(epoch):
-                kept.start_last_phase(epoch, applied)
-            applied.start_epoch(epoch)
-            if applied.plan.rate_rule == "relative_gradient" and applied.plan.in_last_phase(epoch):
-                applied.scale_tensors(self._relative_rates(applied, seed, epoch))
-            train_loss = self._train_epoch(applied, pull, seed, epoch)
-            record = self._validate(epoch, train_loss)
-            if kept.improves(record):
-                kept.keep(record, applied.trained_state())
-            else:
-                kept.epochs.append(record)
-            on_epoch(record)
-            waited = epoch - max(kept.best, kept.last_phase - 1)
-            if 0 < self.config.patience <= waited and applied.plan.in_last_phase(epoch):
-                break
-        return kept
-
-    def _relative_rates(self, applied: AppliedPlan, seed: int, epoch: int) -> dict[str, float]:
-        """Shares of the rate by tensor, from the first few minibatches of the epoch; nothing moves."""
-        order = draw_order(self.data.train.labels, self.config.balance, seed, epoch)
-        self.network.eval()
-        losses = (self._loss(rows, epoch) for rows in _batches(order, self.micro_batch)[:GRADIENT_BATCHES])
-        shares = relative_gradient_norms(applied.parameters, losses)
-        applied.start_epoch(epoch)
-        return shares
-
-    def _interpolate(self, kept: _Kept, applied: AppliedPlan, seed: int) -> _Kept:
-        """Try weights between the start of the last phase and the best epoch on validation; keep the best of all."""
-        trained = kept.state
-        for share in applied.plan.interpolation:
-            load_trained_state(self.network, mixed(kept.start, trained, share))
-            if 0 < share < 1:
-                self._settle_norms(applied, seed)
-            record = self._validate(len(kept.epochs), kept.epochs[kept.best].train_loss)
-            if kept.improves(record):
-                kept.keep(record, {name: tensor.clone() for name, tensor in self._tensors(trained).items()})
-        load_trained_state(self.network, kept.state)
-        return kept
-
-    def _settle_norms(self, applied: AppliedPlan, seed: int) -> None:
-        """Recompute the statistics of trained batch norms for the weights as they are, from the training images."""
-        # Shuffled: rows usually come class by class, and the spread within a batch would be that of one class.
-        order = draw_order(self.data.train.labels, "none", seed, 0)
-        with torch.no_grad(), fresh_statistics(applied, self.config.epochs - 1):
-            for rows in _batches(order, self._evaluation_batch):
-                with self._autocast():
-                    self.network(self._images(self.data.train.rows[rows], epoch=None))
-
-    def _tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
-        state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
-        return {name: state[name].detach() for name in names}
 
     def load(self, state: dict[str, Tensor], *, seed: int) -> None:
         """Put a stored training back into the network."""
         self.model.restore(seed)
+        self.forward.boundary = self._boundary_before({name.rpartition(".")[0] for name in state})
         load_trained_state(self.network, state)
 
     def check_frozen(self, plan: FineTunePlan, blocks: Sequence[Block]) -> None:
@@ -219,11 +119,16 @@ class Trainer:
 
     def probabilities(self, rows: np.ndarray) -> Tensor:
         """Class probabilities of unaugmented images, [n, classes] float32 on the CPU."""
+        self.forward.keep_group(rows)
         return torch.softmax(self._logits(rows), dim=1).cpu()
 
     def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Iterator[AppliedPlan]:
-        """Take real steps of `plan`, one per item, for whoever times or watches them; leaves no trace."""
+        """Take real steps of `plan` through the whole network, one per item, for whoever times or watches them.
+
+        Leaves no trace.
+        """
         self.model.restore(0)
+        self.forward.boundary = None
         applied = self._apply(plan, blocks, seed=0)
         rows = np.arange(min(self.config.batch_size, len(self.data.train)))
         try:
@@ -234,72 +139,125 @@ class Trainer:
             applied.finish()
             self.model.restore(0)
 
+    def _train(
+        self,
+        plan: FineTunePlan,
+        blocks: Sequence[Block],
+        seed: int,
+        images: LabelledRows,
+        on_epoch: Callable[[EpochRecord], None],
+    ) -> TrainedModel:
+        started, hits = time.perf_counter(), self.forward.hits
+        self.model.restore(seed)
+        boundaries = self._boundaries(plan, blocks)
+        applied = self._apply(plan, blocks, seed)
+        try:
+            best = self._run_epochs(self._steps(applied, images), boundaries, seed, on_epoch)
+        finally:
+            applied.finish()
+        load_trained_state(self.network, best.state)
+        if best.start:
+            self._interpolate(best, applied, seed)
+        self.check_frozen(plan, blocks)
+        return TrainedModel(
+            tuple(best.epochs),
+            best.epoch,
+            {name: tensor.cpu() for name, tensor in best.state.items()},
+            image_passes=len(best.epochs) * (len(images) + len(self.data.val)),
+            cache_hits=self.forward.hits - hits,
+            seconds=time.perf_counter() - started,
+            peak_memory_bytes=peak_memory(self.device),
+        )
+
+    def _apply(self, plan: FineTunePlan, blocks: Sequence[Block], seed: int) -> AppliedPlan:
+        return AppliedPlan(
+            self.network,
+            blocks,
+            plan,
+            optimizer=self.config.optimizer,
+            weight_decay=self.config.weight_decay,
+            seed=seed,
+        )
+
+    def _steps(self, applied: AppliedPlan, images: LabelledRows) -> Steps:
+        return Steps(
+            self.forward,
+            applied,
+            images,
+            self.config,
+            class_weights=self._class_weights,
+            micro_batch=self.micro_batch,
+        )
+
+    def _boundaries(self, plan: FineTunePlan, blocks: Sequence[Block]) -> list[Boundary | None]:
+        """For each phase, where the network can be cut: before all that has trained by its end."""
+        thawed: set[str] = set()
+        boundaries = []
+        for phase in plan.phases:
+            thawed |= set(phase.trained)
+            boundaries.append(
+                self._boundary_before({name for block in blocks if block.name in thawed for name in block.modules})
+            )
+        return boundaries
+
+    def _boundary_before(self, modules: set[str]) -> Boundary | None:
+        return self.forward.boundary_before(modules, self.data.train.rows[: self.micro_batch])
+
+    def _run_epochs(
+        self,
+        steps: Steps,
+        boundaries: Sequence[Boundary | None],
+        seed: int,
+        on_epoch: Callable[[EpochRecord], None],
+    ) -> Best:
+        """Train until the epochs or the patience are used up."""
+        applied, plan = steps.applied, steps.applied.plan
+        best = Best(applied.trained_state())
+        for epoch in range(self.config.epochs):
+            self.forward.boundary = boundaries[plan.phases.index(plan.phase_at(epoch))]
+            if plan.starts_last_phase(epoch):
+                best.start_last_phase(epoch, applied)
+            record = self._validate(epoch, steps.epoch(seed, epoch))
+            if best.improves(record):
+                best.keep(record, applied.trained_state())
+            else:
+                best.epochs.append(record)
+            on_epoch(record)
+            if plan.in_last_phase(epoch) and best.out_of_patience(epoch, self.config.patience):
+                break
+        return best
+
+    def _interpolate(self, best: Best, applied: AppliedPlan, seed: int) -> None:
+        """Try weights between the start of the last phase and the best epoch on validation; keep the best of all."""
+        trained = best.state
+        for share in applied.plan.interpolation:
+            load_trained_state(self.network, mixed(best.start, trained, share))
+            if 0 < share < 1:
+                self._settle_norms(applied, seed)
+            record = self._validate(len(best.epochs), best.epochs[best.epoch].train_loss)
+            if best.improves(record):
+                best.keep(record, {name: tensor.clone() for name, tensor in self._tensors(trained).items()})
+        load_trained_state(self.network, best.state)
+
+    def _settle_norms(self, applied: AppliedPlan, seed: int) -> None:
+        """Recompute the statistics of trained batch norms for the weights as they are, from the training images."""
+        # Shuffled: rows usually come class by class, and the spread within a batch would be that of one class.
+        order = draw_order(self.data.train.labels, "none", seed, 0)
+        with torch.no_grad(), fresh_statistics(applied, self.config.epochs - 1):
+            for rows in batches(order, self.micro_batch):
+                self.forward.logits(self.data.train.rows[rows], None)
+
+    def _tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
+        state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        return {name: state[name].detach() for name in names}
+
     def _step_within_memory(self, applied: AppliedPlan, rows: np.ndarray) -> None:
         while True:
             try:
-                self._step(applied, None, rows, epoch=0).item()
+                self._steps(applied, self.data.train).step(rows, epoch=0).item()
                 return
             except torch.OutOfMemoryError as error:
                 self._halve_micro_batch(error)
-
-    def _train_epoch(self, applied: AppliedPlan, pull: StartingPoint | None, seed: int, epoch: int) -> float:
-        """Mean training loss of one epoch."""
-        order = draw_order(self.data.train.labels, self.config.balance, seed, epoch)
-        batches = _batches(order, self.config.batch_size)
-        total = torch.zeros((), device=self.device)
-        with _seeded(self.device, seed, epoch):
-            for index, rows in enumerate(batches):
-                step = epoch * len(batches) + index
-                applied.scale_rates(_rate_factor(step, self.config.epochs * len(batches), self.config.warmup_share))
-                total += self._step(applied, pull, rows, epoch) * len(rows)
-        loss = total.item() / len(self.data.train)
-        if not math.isfinite(loss):
-            raise NonFiniteLossError(
-                f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate, or clip with --clip-norm 1."
-            )
-        return loss
-
-    def _step(self, applied: AppliedPlan, pull: StartingPoint | None, rows: np.ndarray, epoch: int) -> Tensor:
-        """One optimiser step on the given rows of the training split; returns the loss, still on the device.
-
-        Where the batch does not fit into memory, gradients are accumulated over parts of it. Norm layers then see the
-        parts, everything else the whole batch.
-        """
-        applied.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        # Never one image alone: norms need two.
-        parts = max(1, min(math.ceil(len(rows) / self.micro_batch), len(rows) // 2))
-        for part in np.array_split(rows, parts):
-            loss = self._loss(part, epoch, of=rows)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        if pull is not None:
-            pull.loss().backward()  # type: ignore[no-untyped-call]
-        if self.config.clip_norm is not None:
-            parameters = [parameter for group in applied.optimizer.param_groups for parameter in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-        applied.optimizer.step()
-        if pull is not None:
-            pull.after_step(applied.rates())
-        return total
-
-    def _loss(self, rows: np.ndarray, epoch: int, *, of: np.ndarray | None = None) -> Tensor:
-        """Cross-entropy of rows of the training split; of a part of a batch, its share in the batch's mean."""
-        labels = self.data.train.labels[rows].to(self.device)
-        whole = labels if of is None else self.data.train.labels[of].to(self.device)
-        weights = self._class_weights
-        images = self._images(self.data.train.rows[rows], epoch)
-        with self._autocast():
-            logits = self.network(images)
-        summed = F.cross_entropy(
-            logits.float(), labels, weight=weights, label_smoothing=self.config.label_smoothing, reduction="sum"
-        )
-        return summed / (len(whole) if weights is None else weights[whole].sum())
-
-    @property
-    def _evaluation_batch(self) -> int:
-        """Images per forward pass without gradients, which needs less memory than a step."""
-        return min(EVALUATION_BATCH, 4 * self.micro_batch)
 
     def _halve_micro_batch(self, error: torch.OutOfMemoryError) -> None:
         """Go on with half the images at a time; `TooLittleMemoryError` if two at a time are too many already."""
@@ -310,8 +268,18 @@ class Trainer:
             ) from error
         self.micro_batch //= 2
         self.on_smaller_batch(self.micro_batch)
+        self._start_afresh()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _start_afresh(self) -> None:
+        """Keep no activations of other batch sizes: kernels may round by it."""
+        kept = None
+        if not self._cache.off:
+            kept = Activations(self.images, self.device, self._cache, self.micro_batch, self._note)
+        self.forward = Forward(self.network, self.images, self.device, self.config.precision, kept)
+        self.forward.keep_group(self.data.train.rows)
+        self.forward.keep_group(self.data.val.rows)
 
     def _validate(self, epoch: int, train_loss: float) -> EpochRecord:
         logits = self._logits(self.data.val.rows)
@@ -326,97 +294,12 @@ class Trainer:
         selecting = accuracy if self.config.metric == "accuracy" else macro_f1(predicted.cpu(), labels.cpu())
         return EpochRecord(epoch, train_loss, loss, accuracy, selecting)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _logits(self, rows: np.ndarray) -> Tensor:
         self.network.eval()
-        parts = []
-        size = self._evaluation_batch
-        for start in range(0, len(rows), size):
-            images = self._images(rows[start : start + size], epoch=None)
-            with self._autocast():
-                parts.append(self.network(images).float())
-        return torch.cat(parts)
-
-    def _images(self, rows: np.ndarray, epoch: int | None) -> Tensor:
-        """Network input [B, 3, S, S] of the given pixel rows, augmented as in `epoch` unless that is None."""
-        pixels = torch.from_numpy(np.ascontiguousarray(self.data.pixels[rows])).to(self.device)
-        images = normalise(pixels, self.model.preprocessing)
-        augmenter = self.data.augmenter
-        if epoch is None or augmenter is None:
-            return images
-        return augmenter.apply(images, rows, augmenter.view_at(epoch))
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.config.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
-
-
-@dataclass
-class _Kept:
-    """The best of a training so far."""
-
-    state: dict[str, Tensor]
-    """Parameters and buffers of the trained blocks at the best epoch."""
-    epochs: list[EpochRecord] = field(default_factory=list)
-    best: int = -1
-    last_phase: int = 0
-    """Its first epoch: patience does not count what came before, when less was trained."""
-    start: dict[str, Tensor] = field(default_factory=dict)
-    """The same tensors at the start of the last phase, if the plan interpolates from there."""
-
-    def start_last_phase(self, epoch: int, applied: AppliedPlan) -> None:
-        """Interpolation goes from here to the best epoch from here on, so it forgets what was best before."""
-        self.last_phase = epoch
-        if applied.plan.interpolation:
-            self.start, self.best = applied.trained_state(), -1
-
-    def improves(self, record: EpochRecord) -> bool:
-        """Whether `record` is better than what is kept."""
-        return self.best < 0 or record.score > self.epochs[self.best].score
-
-    def keep(self, record: EpochRecord, state: dict[str, Tensor]) -> None:
-        """Add the record as the best."""
-        self.best, self.state = len(self.epochs), state
-        self.epochs.append(record)
+        # Batches as in training: another size may round otherwise, and activations are kept for this one.
+        return torch.cat([self.forward.logits(part, None).float() for part in batches(rows, self.micro_batch)])
 
 
 def _ignore(_: object) -> None:
     """Nobody wants to know."""
-
-
-def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
-    """An epoch in batches. A last batch of one joins the one before: norms need two images."""
-    starts = list(range(0, len(order), size))
-    if len(order) % size == 1 and len(order) > 1:
-        starts.pop()
-    return np.split(order, starts[1:])
-
-
-def _rate_factor(step: int, total: int, warmup_share: float) -> float:
-    """Linear warm-up to 1, then a cosine to 0: one factor for all blocks, never 0 at a step that is taken."""
-    warmup = round(total * warmup_share)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-@contextmanager
-def _seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
-    """Dropout drawn from (seed, epoch); the global generators are put back afterwards."""
-    state = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(state)
-        yield
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: allocated on a GPU, resident in the process otherwise; 0 where the system does not say."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return 0
-    import resource  # not on Windows
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,110 @@
+"""What long work shows while it runs: a live bar on a terminal, plain sparse lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn
+from rich.text import Text
+
+from thawline.progress import Listener
+from thawline.records import EpochRecord, TrainingRecord
+from thawline.report import summary
+
+SILENCE = 60.0
+"""Seconds without a line, where the output is no terminal, after which an epoch is worth one."""
+
+
+class _WrappedProgress(Progress):
+    """What is running in words, wrapped where the terminal is narrow, and the bar below."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """The words of every task, then all bars."""
+        for task in self.tasks:
+            yield Text(f"{task.description}: {task.fields['status']}")
+        yield self.make_tasks_table(self.tasks)
+
+
+class ConsoleListener(Listener):
+    """Progress for people: a live bar on a terminal, one line per training elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress = _WrappedProgress(
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._expected_seconds = 0.0
+        self._expected_trainings = 0
+        self._done = 0
+        self._best: TrainingRecord | None = None
+        self._started = self._last_line = time.monotonic()
+
+    def __enter__(self) -> ConsoleListener:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def note(self, text: str) -> None:
+        """Print a line above the progress."""
+        self.console.print(text, highlight=False, markup=False)
+        self._last_line = time.monotonic()
+
+    def decoding(self, done: int, total: int) -> None:
+        """A bar while pixels are made."""
+        self._show("decoding images", done, total, f"{done:,} of {total:,}")
+
+    def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
+        """Say how long it will take, at most."""
+        self._expected_seconds, self._expected_trainings = seconds, trainings
+        self._started = time.monotonic()
+        self.note(
+            f"Forecast: about {summary.duration(seconds)} here (less with early stopping, more where a grid of rates "
+            f"grows): {trainings} training(s), as much work as {units:.1f} full fine-tunings, "
+            f"{memory_bytes / 2**20:,.0f} MiB of memory for a step."
+        )
+
+    def training_started(self, record: TrainingRecord) -> None:
+        """Show what is running."""
+        self._show(_title(record), self._done, max(self._expected_trainings, self._done + 1), self._status())
+
+    def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
+        """Show where the running training stands."""
+        status = f"epoch {epoch.epoch + 1}, val {epoch.val_accuracy:.3f}; {self._status()}"
+        self._show(_title(record), self._done, max(self._expected_trainings, self._done + 1), status)
+        if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
+            self.note(f"{_title(record)}: {status}")
+
+    def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
+        """Keep the best so far; elsewhere than on a terminal, print a line."""
+        self._done += not stored
+        if self._best is None or record.score > self._best.score:
+            self._best = record
+        if self.console.is_terminal or stored:
+            return
+        outcome = record.error or f"val {record.score[0]:.3f} after {len(record.epochs)} epochs"
+        expected = max(self._done, self._expected_trainings)
+        self.note(f"[{self._done}/{expected}] {_title(record)}: {outcome}; {self._status()}")
+
+    def _status(self) -> str:
+        best = f"best so far {self._best.strategy} {self._best.score[0]:.3f}" if self._best else "no result yet"
+        left = self._expected_seconds - (time.monotonic() - self._started)
+        return f"{best}, about {summary.duration(left)} left" if left > 0 else best
+
+    def _show(self, description: str, done: int, total: int, status: str) -> None:
+        if self._task is None:
+            self._task = self._progress.add_task(description, status=status)
+        self._progress.update(self._task, description=description, completed=done, total=total, status=status)
+
+
+def _title(record: TrainingRecord) -> str:
+    purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
+    return f"{record.strategy} at {summary.rate(record.learning_rate)} ({purpose})"

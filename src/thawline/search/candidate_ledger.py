@@ -1,0 +1,98 @@
+"""The candidates of a search as an Optuna study of their own, in the run's journal, written by one process.
+
+One trial per candidate: its genes are the parameters, its mean validation score the value, everything else user
+attributes. A candidate is asked for in one append, so that a killed run leaves no half of one; on resume the trial of
+the same generation and slot is taken up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from thawline.errors import RunFolderError
+from thawline.search.candidates import Address, Candidate, Scored
+from thawline.search.encoding import Space
+
+GENE = FloatDistribution(0.0, 1.0)
+
+
+class CandidateLedger:
+    """Asked and told in batches; the order in which trainings end never matters."""
+
+    def __init__(self, storage: BaseStorage, name: str, space: Space, facts: Mapping[str, Any]) -> None:
+        """`name` of the study; `facts` go to every candidate: versions, fingerprint of the data."""
+        self._storage = storage
+        self._study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+        self._study_id = storage.get_study_id_from_name(name)
+        self._space = space
+        self._facts = dict(facts)
+        self._trials = self._read()
+
+    def ask(self, batch: Sequence[Candidate]) -> None:
+        """Journal that these candidates are going to be trained."""
+        for candidate in batch:
+            stored = self._trials.get(candidate.address)
+            if stored is None:
+                self._study.add_trial(self._trial(candidate))
+            elif stored.params != self._genes(candidate):
+                raise RunFolderError(
+                    f"the search in this run went another way at generation {candidate.generation}, slot "
+                    f"{candidate.slot}; another version of thawline began it: start a new run with another --out."
+                )
+        self._trials = self._read()
+
+    def tell(self, batch: Sequence[Scored]) -> None:
+        """Journal what came of them; those of an earlier attempt at this run are left as they are."""
+        for scored in batch:
+            trial = self._trials[scored.candidate.address]
+            if trial.state == TrialState.RUNNING:
+                identity = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
+                self._storage.set_trial_user_attr(identity, "result", result_of(scored))
+                self._study.tell(trial.number, scored.score[0])
+
+    def _read(self) -> dict[Address, FrozenTrial]:
+        return {_address(trial): trial for trial in self._study.get_trials(deepcopy=False)}
+
+    def _trial(self, candidate: Candidate) -> FrozenTrial:
+        genes = self._genes(candidate)
+        return create_trial(
+            state=TrialState.RUNNING,
+            params=genes,
+            distributions=dict.fromkeys(genes, GENE),
+            user_attrs={
+                "generation": candidate.generation,
+                "slot": candidate.slot,
+                "operator": candidate.operator,
+                "parents": [list(address) for address in candidate.parents],
+                "fold": candidate.fold,
+                "rung": candidate.rung,
+                "momentum": list(candidate.momentum),
+                "plan": self._space.plan(candidate.genes).to_dict()["phases"],
+                **self._facts,
+            },
+        )
+
+    def _genes(self, candidate: Candidate) -> dict[str, float]:
+        return dict(zip(self._space.gene_names, candidate.genes, strict=True))
+
+
+def result_of(scored: Scored) -> dict[str, Any]:
+    """Per seed and per epoch scores, and the work, as JSON types; times are in the ledger of trainings."""
+    return {
+        "per_seed": list(scored.per_seed),
+        "seeds": [record.seed for record in scored.trainings],
+        "per_epoch": [[epoch.val_score for epoch in record.epochs] for record in scored.trainings],
+        "errors": [record.error for record in scored.trainings if record.error],
+        "trainings": [record.key for record in scored.trainings],
+        "work": sum(record.work for record in scored.trainings),
+    }
+
+
+def _address(trial: FrozenTrial) -> Address:
+    return int(trial.user_attrs["generation"]), int(trial.user_attrs["slot"])

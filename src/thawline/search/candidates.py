@@ -1,0 +1,85 @@
+"""What a search proposes and what came of it: plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from thawline.plan import FineTunePlan
+from thawline.records import TrainingRecord
+
+Genes = tuple[float, ...]
+"""Each from 0 to 1; an `Encoding` says what they mean."""
+
+Operator = Literal["initial", "elite", "probe", "child", "retrained"]
+"""elite = one of the best, scored again on the new fold; retrained = one of the top, on the full training split."""
+
+Address = tuple[int, int]
+"""Generation and slot of a candidate."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One genotype in one generation. It follows from the seed and the generations before it, and from nothing else."""
+
+    generation: int
+    slot: int
+    operator: Operator
+    genes: Genes
+    momentum: Genes
+    """Gradient memory: the direction in which this genotype moved last, inherited by its children."""
+    parents: tuple[Address, ...]
+    fold: int | None
+    """Part of the training split that it trains on; None = all of it."""
+    rung: int = 0
+    """How far it is trained; 0 = to the nominal number of epochs."""
+
+    @property
+    def address(self) -> Address:
+        """Where it stands in the search."""
+        return self.generation, self.slot
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training of a candidate: pure data, the same wherever and whenever it runs."""
+
+    plan: FineTunePlan
+    seed: int
+    fold: int | None
+    rung: int
+    generation: int
+    slot: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A candidate with its trainings."""
+
+    candidate: Candidate
+    trainings: tuple[TrainingRecord, ...]
+    """One per seed; a diverged one counts as a validation score of 0."""
+
+    @property
+    def per_seed(self) -> tuple[float, ...]:
+        """Validation score of every seed, 0 to 1."""
+        return tuple(max(0.0, record.score[0]) for record in self.trainings)
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """Higher is better: mean validation score over seeds, then (ties) mean negative validation loss."""
+        return float(np.mean(self.per_seed)), float(np.mean([record.score[1] for record in self.trainings]))
+
+    @property
+    def error(self) -> float:
+        """Fitness of the paper, to be made small: 1 - the mean validation score."""
+        return 1.0 - self.score[0]
+
+
+def in_generation(history: Sequence[Scored], generation: int) -> tuple[Scored, ...]:
+    """The candidates of one generation, by slot."""
+    found = (scored for scored in history if scored.candidate.generation == generation)
+    return tuple(sorted(found, key=lambda scored: scored.candidate.slot))

@@ -1,0 +1,222 @@
+"""Genes to learning rates of blocks. All genes are numbers from 0 to 1.
+
+A phenotype says for every block, in order of execution and the head last, by how many tenths of a decade its rate lies
+above the base rate; None = frozen. Genotypes that differ by less share a phenotype, hence a plan, hence a training.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from thawline.plan import Block, FineTunePlan, Granularity
+from thawline.search.candidates import Genes
+
+Phenotype = tuple[int | None, ...]
+
+BINS_PER_DECADE = 10
+FIXED_THRESHOLD = 0.5
+"""Where the threshold is no gene: the mean of what it would be drawn from."""
+BASE_DECADES = (-1.5, 1.0)
+"""Range of the base rate where it is a gene, relative to the given one: 10^-4.5 to 10^-2 for Adam's 1e-3."""
+SPLIT_FROZEN = 0.4
+"""Share of a block's gene that freezes the block, in the split encoding."""
+SPLIT_DECADES = (-2.0, 1.0)
+"""Range of a block's weight in the split encoding."""
+DECAYS = (0.3, 1.0)
+"""Range of the factor from block to block in the depth encoding."""
+
+
+@dataclass(frozen=True)
+class Encoding(ABC):
+    """What a genotype means for a network of so many blocks."""
+
+    blocks: int
+    """Of the partition, the head included."""
+
+    @property
+    @abstractmethod
+    def globals(self) -> tuple[str, ...]:
+        """Names of the genes that come after those of the blocks."""
+
+    @property
+    @abstractmethod
+    def block_genes(self) -> int:
+        """Number of genes that each speak for one block, the first ones."""
+
+    @abstractmethod
+    def phenotype(self, genes: Genes) -> Phenotype:
+        """The plan that the genes stand for; the head always trains."""
+
+    @property
+    def size(self) -> int:
+        """Number of genes."""
+        return self.block_genes + len(self.globals)
+
+    def is_alive(self, genes: Genes) -> bool:
+        """Whether a genotype may be drawn."""
+        return True
+
+    def explorable(self, genes: Genes) -> tuple[int, ...]:
+        """Genes that a probe may change: those of blocks that train and those that speak for all."""
+        trained = self.phenotype(genes)[: self.block_genes]
+        own = [position for position, value in enumerate(trained) if value is not None]
+        return (*own, *range(self.block_genes, self.size))
+
+    def draw(self, rng: np.random.Generator) -> Genes:
+        """Every gene uniform (Eq. 3 of the paper); drawn again until something is trained."""
+        while True:
+            genes = tuple(rng.random(self.size).tolist())
+            if self.is_alive(genes):
+                return genes
+
+
+@dataclass(frozen=True)
+class BioTuneEncoding(Encoding):
+    """As published (Colan et al. 2025, Eq. 4 and 5): a gene is a block's importance, the last one the threshold.
+
+    A block trains if its gene lies above the threshold, with a weight of 10^(2(gene - 0.5)). The head's gene sets its
+    weight only.
+    """
+
+    evolved_threshold: bool = True
+    """Whether the threshold is a gene; else it is `FIXED_THRESHOLD`."""
+
+    @property
+    def globals(self) -> tuple[str, ...]:
+        """The threshold."""
+        return ("threshold",) if self.evolved_threshold else ()
+
+    @property
+    def block_genes(self) -> int:
+        """All blocks and the head."""
+        return self.blocks
+
+    def threshold(self, genes: Genes) -> float:
+        """Blocks up to it are frozen."""
+        return genes[self.blocks] if self.evolved_threshold else FIXED_THRESHOLD
+
+    def is_alive(self, genes: Genes) -> bool:
+        """Whether any gene, the head's included, lies above the threshold: the paper would train nothing otherwise."""
+        return max(genes[: self.blocks]) > self.threshold(genes)
+
+    def phenotype(self, genes: Genes) -> Phenotype:
+        """Eq. 4 (strictly above) and Eq. 5."""
+        importance, threshold = genes[: self.blocks], self.threshold(genes)
+        body = [_bins(2 * (gene - 0.5)) if gene > threshold else None for gene in importance[:-1]]
+        return (*body, _bins(2 * (importance[-1] - 0.5)))
+
+
+@dataclass(frozen=True)
+class SplitEncoding(Encoding):
+    """Freezing does not force high rates: a gene's lower part freezes its block, the rest is the block's weight.
+
+    The base rate is a gene of its own, and the head trains at the base rate or at ten times that.
+    """
+
+    @property
+    def globals(self) -> tuple[str, ...]:
+        """Head at once or ten times the base rate; base rate."""
+        return ("head_multiplier", "base_rate")
+
+    @property
+    def block_genes(self) -> int:
+        """All blocks but the head."""
+        return self.blocks - 1
+
+    def phenotype(self, genes: Genes) -> Phenotype:
+        """Block weights of 0.01 to 10 on top of the base rate."""
+        *own, head, base = genes
+        decades = _between(BASE_DECADES, base)
+        body = [_bins(decades + _split_weight(gene)) if gene >= SPLIT_FROZEN else None for gene in own]
+        return (*body, _bins(decades + (1 if head >= 0.5 else 0)))
+
+
+@dataclass(frozen=True)
+class DepthEncoding(Encoding):
+    """The first block that trains, the factor by which rates fall from the head down, and the base rate."""
+
+    @property
+    def globals(self) -> tuple[str, ...]:
+        """Three, whatever the network."""
+        return ("first_trained", "decay", "base_rate")
+
+    @property
+    def block_genes(self) -> int:
+        """None speaks for one block."""
+        return 0
+
+    def phenotype(self, genes: Genes) -> Phenotype:
+        """Linear probe, last blocks, full and decayed fine-tuning are all in it."""
+        first = min(int(genes[0] * self.blocks), self.blocks - 1)
+        step, decades = np.log10(_between(DECAYS, genes[1])), _between(BASE_DECADES, genes[2])
+        below_head = range(self.blocks - 1, -1, -1)
+        return tuple(
+            None if position < first else _bins(decades + step * distance)
+            for position, distance in enumerate(below_head)
+        )
+
+
+@dataclass(frozen=True)
+class Space:
+    """The plans that a search can reach on one network."""
+
+    encoding: Encoding
+    network: tuple[Block, ...]
+    """In order of execution, the head last."""
+    granularity: Granularity
+    base_rate: float
+
+    def plan(self, genes: Genes) -> FineTunePlan:
+        """The plan of the genes' phenotype."""
+        rates = block_rates(self.encoding.phenotype(genes), self.base_rate)
+        named = {block.name: rate for block, rate in zip(self.network, rates, strict=True)}
+        return FineTunePlan.constant(self.network, named, granularity=self.granularity)
+
+    @property
+    def gene_names(self) -> tuple[str, ...]:
+        """Block names, then those of the genes that speak for all."""
+        own = [block.name for block in self.network[: self.encoding.block_genes]]
+        return (*own, *self.encoding.globals)
+
+
+def block_rates(phenotype: Phenotype, base_rate: float) -> tuple[float | None, ...]:
+    """Learning rates to six digits; None = frozen."""
+    return tuple(None if bins is None else float(f"{base_rate * weight(bins):.6g}") for bins in phenotype)
+
+
+def weight(bins: int) -> float:
+    """Factor on the base rate."""
+    return float(10 ** (bins / BINS_PER_DECADE))
+
+
+def diversity(phenotypes: Sequence[Phenotype]) -> float:
+    """Mean distance between two of them, 0 to 1: per block 1 if one freezes it and the other does not, else decades."""
+    pairs = [(a, b) for position, a in enumerate(phenotypes) for b in phenotypes[:position]]
+    return float(np.mean([_distance(a, b) for a, b in pairs])) if pairs else 0.0
+
+
+def _distance(a: Phenotype, b: Phenotype) -> float:
+    return float(np.mean([_block_distance(x, y) for x, y in zip(a, b, strict=True)]))
+
+
+def _block_distance(a: int | None, b: int | None) -> float:
+    if a is None or b is None:
+        return float(a is not b)
+    return min(1.0, abs(a - b) / BINS_PER_DECADE)
+
+
+def _split_weight(gene: float) -> float:
+    """Decades above the base rate of a block that trains."""
+    return _between(SPLIT_DECADES, (gene - SPLIT_FROZEN) / (1 - SPLIT_FROZEN))
+
+
+def _between(ends: tuple[float, float], share: float) -> float:
+    return ends[0] + share * (ends[1] - ends[0])
+
+
+def _bins(decades: float) -> int:
+    return round(float(decades) * BINS_PER_DECADE)

@@ -1,0 +1,80 @@
+"""Logits of images: from their pixels through the whole network, or from kept activations through its suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from thawline.config import Precision
+from thawline.model.boundary import Boundary, Proof, Trace, cut
+from thawline.training.activations import Activations
+from thawline.training.images import Images
+
+_FEWEST = 3
+"""Images that it takes to see how a network's outputs grow with their number."""
+
+
+class Forward:
+    """Runs one network on images of one data set; skips its frozen prefix where `behind` was given one."""
+
+    def __init__(
+        self, network: nn.Module, images: Images, device: torch.device, precision: Precision, kept: Activations | None
+    ) -> None:
+        """Without `kept` every call runs the whole network."""
+        self.network = network
+        self.images = images
+        self.boundary: Boundary | None = None
+        self._device = device
+        self._precision = precision
+        self._kept = kept
+        self._trace: Trace | None = None
+        self._boundaries: dict[str, Boundary | None] = {}
+
+    def logits(self, rows: np.ndarray, view: int | None) -> Tensor:
+        """[B, classes] of pixel rows [B] in a view (None = the images as they are), in the modes the network is in."""
+        if self.boundary is not None and self._kept is not None:
+            outputs = self._kept.read(self.boundary, rows, view)
+            if outputs is not None:
+                return self.boundary.suffix(outputs, self.images.blank(len(rows)))
+        with self.autocast():
+            logits: Tensor = self.network(self.images.batch(rows, view))
+            return logits
+
+    @property
+    def hits(self) -> int:
+        """Images whose prefix was read instead of computed, so far."""
+        return 0 if self._kept is None else self._kept.hits
+
+    def keep_group(self, rows: np.ndarray) -> None:
+        """Keep activations of these images together, as those of a split."""
+        if self._kept is not None:
+            self._kept.add_group(rows)
+
+    def boundary_before(self, modules: Collection[str], probe: np.ndarray) -> Boundary | None:
+        """Where to cut the network so that none of `modules` is in the prefix; None where that is of no use.
+
+        `probe` are rows of images that prove the cut. The network must be as it was loaded, without adapters.
+        """
+        if self._kept is None or len(probe) < _FEWEST or "" in modules:
+            return None
+        self.network.eval()
+        if self._trace is None:
+            self._trace = Trace.record(self.network, self.images.batch(probe[:_FEWEST], None), self.autocast)
+        first = self._trace.first(modules)
+        if first is None or not self._trace.stubs(first):
+            return None
+        if first not in self._boundaries:
+            # Its expected logits hold for the head that is in the network now, so no later cut can use it.
+            proof = Proof.of(self.network, self.images.batch(probe, None), self.autocast)
+            self._boundaries[first] = cut(self._trace, first, proof, self.autocast)
+        return self._boundaries[first]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision in which the network computes."""
+        if self._precision == "bf16":
+            return torch.autocast(self._device.type, dtype=torch.bfloat16)
+        return nullcontext()

@@ -1,0 +1,131 @@
+"""The optimiser's steps of one training: batches, losses, gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thawline.config import TrainConfig
+from thawline.errors import NonFiniteLossError
+from thawline.model.apply import AppliedPlan
+from thawline.training.balance import draw_order
+from thawline.training.forward import Forward
+from thawline.training.gradients import relative_gradient_norms
+from thawline.training.images import LabelledRows
+from thawline.training.penalties import StartingPoint
+from thawline.training.schedule import batches, rate_factor
+
+GRADIENT_BATCHES = 5
+"""Minibatches behind relative gradient norms, as in the authors' code."""
+
+
+class Steps:
+    """Trains a plan that is laid upon the network, on one set of images."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        applied: AppliedPlan,
+        images: LabelledRows,
+        config: TrainConfig,
+        *,
+        class_weights: Tensor | None = None,
+        micro_batch: int | None = None,
+    ) -> None:
+        """`micro_batch` images are in memory at a time, the whole batch if None."""
+        self.applied = applied
+        self._forward = forward
+        self._images = images
+        self._config = config
+        self._device = torch.device(config.device)
+        self._labels = images.labels.to(self._device)
+        self._weights = class_weights
+        self._micro_batch = micro_batch or config.batch_size
+        self._pull = StartingPoint(applied.plan.penalty, applied) if applied.plan.penalty else None
+
+    def epoch(self, seed: int, epoch: int) -> float:
+        """Train one epoch (from 0) whose order and dropout follow from the seed; the mean loss.
+
+        `NonFiniteLossError` if it diverges.
+        """
+        self.applied.start_epoch(epoch)
+        if self.applied.plan.rate_rule == "relative_gradient" and self.applied.plan.in_last_phase(epoch):
+            self.applied.scale_tensors(self._relative_rates(seed, epoch))
+        parts = batches(self._order(seed, epoch), self._config.batch_size)
+        total = torch.zeros((), device=self._device)
+        with _seeded(self._device, seed, epoch):
+            for index, rows in enumerate(parts):
+                step, steps = epoch * len(parts) + index, self._config.epochs * len(parts)
+                self.applied.scale_rates(rate_factor(step, steps, self._config.warmup_share))
+                total += self.step(rows, epoch) * len(rows)
+        loss = total.item() / len(self._images)
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate, or clip with --clip-norm 1."
+            )
+        return loss
+
+    def step(self, rows: np.ndarray, epoch: int) -> Tensor:
+        """One optimiser step on images [B] of the set; returns the loss, still on the device.
+
+        Where the batch does not fit into memory, gradients are accumulated over parts of it. Norm layers then see the
+        parts, everything else the whole batch.
+        """
+        optimizer = self.applied.optimizer
+        optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self._device)
+        # Never one image alone: norms need two.
+        parts = max(1, min(math.ceil(len(rows) / self._micro_batch), len(rows) // 2))
+        for part in np.array_split(rows, parts):
+            loss = self._loss(part, epoch, of=rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if self._pull is not None:
+            self._pull.loss().backward()  # type: ignore[no-untyped-call]
+        if self._config.clip_norm is not None:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self._config.clip_norm)
+        optimizer.step()
+        if self._pull is not None:
+            self._pull.after_step(self.applied.rates())
+        return total
+
+    def _relative_rates(self, seed: int, epoch: int) -> dict[str, float]:
+        """Shares of the rate by tensor, from the first few minibatches of the epoch; nothing moves."""
+        parts = batches(self._order(seed, epoch), self._micro_batch)[:GRADIENT_BATCHES]
+        self._forward.network.eval()
+        shares = relative_gradient_norms(self.applied.parameters, (self._loss(rows, epoch) for rows in parts))
+        self.applied.start_epoch(epoch)
+        return shares
+
+    def _loss(self, rows: np.ndarray, epoch: int, *, of: np.ndarray | None = None) -> Tensor:
+        """Cross-entropy of images [B] of the set; of a part of a batch, its share in the batch's mean."""
+        labels = self._labels[torch.from_numpy(rows)]
+        logits = self._forward.logits(self._images.rows[rows], self._forward.images.view(epoch))
+        summed = F.cross_entropy(
+            logits.float(),
+            labels,
+            weight=self._weights,
+            label_smoothing=self._config.label_smoothing,
+            reduction="sum",
+        )
+        whole = labels if of is None else self._labels[torch.from_numpy(of)]
+        return summed / (len(whole) if self._weights is None else self._weights[whole].sum())
+
+    def _order(self, seed: int, epoch: int) -> np.ndarray:
+        return draw_order(self._images.labels, self._config.balance, seed, epoch)
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
+    """Dropout drawn from (seed, epoch); the global generators are put back afterwards."""
+    state = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(state)
+        yield

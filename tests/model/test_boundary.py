@@ -1,0 +1,169 @@
+"""A network that is cut computes what it did, to the last bit; where it would not, it is not cut."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thawline.model.blocks import partition
+from thawline.model.boundary import Boundary, Proof, Trace, cut
+
+FAMILIES = {
+    "test_resnet": 64, "test_efficientnet": 64, "test_vit": 64, "test_convnext": 64, "test_mambaout": 64,
+    "mobilenetv2_050": 64, "densenet121": 64, "regnety_002": 64,
+}  # fmt: skip
+SLOW_FAMILIES = {
+    "inception_v3": 96, "swin_tiny_patch4_window7_224": 224, "maxvit_nano_rw_256": 256, "hrnet_w18_small": 64,
+    "coat_tiny": 224, "crossvit_tiny_240": 240, "eva02_tiny_patch14_224": 224, "davit_tiny": 224,
+    "edgenext_xx_small": 64, "vgg11_bn": 32, "mixer_s32_224": 224,
+    "volo_d1_224": 224, "nf_regnet_b0": 64, "mobilenetv3_large_100": 64, "resnet50": 64, "convnext_atto": 64,
+}  # fmt: skip
+
+
+def network_of(name: str, size: int) -> nn.Module:
+    torch.manual_seed(0)
+    options = {"img_size": size} if name in ("test_vit",) else {}
+    network = timm.create_model(name, num_classes=3, **options).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as trained networks have them: no two channels alike
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    return network.to(memory_format=torch.channels_last)
+
+
+def images_of(size: int, number: int = 16) -> Tensor:
+    torch.manual_seed(1)
+    return torch.randn(number, 3, size, size).contiguous(memory_format=torch.channels_last)
+
+
+def boundaries(network: nn.Module, images: Tensor, size: int) -> dict[str, tuple[Boundary | None, list[str]]]:
+    """Block -> the cut before it, and the names of the parameters behind it."""
+    blocks = partition(network, "stage", size)
+    trace, proof = Trace.record(network, images, nullcontext), Proof.of(network, images, nullcontext)
+    found = {}
+    for index, block in enumerate(blocks[1:], start=1):
+        first = trace.first([name for behind in blocks[index:] for name in behind.modules])
+        assert first is not None
+        behind = [name for one in blocks[index:] for name in one.parameters]
+        found[block.name] = cut(trace, first, proof, nullcontext), behind
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [*FAMILIES.items(), *(pytest.param(*family, marks=pytest.mark.slow) for family in SLOW_FAMILIES.items())],
+)
+def test_a_cut_before_any_block_changes_no_logit(name: str, size: int) -> None:
+    network, images = network_of(name, size), images_of(size)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network(images[order])
+    for block, (boundary, _) in boundaries(network, images, size).items():
+        assert boundary is not None, block
+        found = boundary.suffix([kept[order] for kept in boundary.prefix(images)], torch.zeros_like(images))
+        if boundary.exact:
+            assert torch.equal(found, expected), block
+        else:
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        assert torch.equal(network(images[order]), expected)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_vit", "test_convnext", "densenet121"])
+def test_training_behind_a_cut_gives_the_same_gradients_and_statistics(name: str) -> None:
+    network, images = network_of(name, 64), images_of(64, 8)
+    blocks = partition(network, "stage", 64)
+    boundary, behind = list(boundaries(network, images, 64).values())[-2]
+    assert boundary is not None
+    kept = boundary.prefix(images)
+    results = []
+    for run in (lambda: network(images), lambda: boundary.suffix(kept, torch.zeros_like(images))):
+        state = {key: value.clone() for key, value in network.state_dict().items()}
+        network.requires_grad_(False).eval()
+        for module in {name for block in blocks[-2:] for name in block.modules}:
+            network.get_submodule(module).train()
+        trained = [network.get_parameter(name).requires_grad_() for name in behind]
+        loss = F.cross_entropy(run(), torch.arange(8) % 3)
+        gradients = torch.autograd.grad(loss, trained)
+        results.append((loss, *gradients, *(value.clone() for value in network.state_dict().values())))
+        network.load_state_dict(state)
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_channels_last_comes_back_as_such() -> None:
+    network, images = network_of("test_resnet", 64), images_of(64)
+    boundary, _ = list(boundaries(network, images, 64).values())[1]
+    assert boundary is not None
+    seen: list[bool] = []
+    hook = network.get_submodule(boundary.name).register_forward_pre_hook(
+        lambda _, args: seen.append(args[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    boundary.suffix(boundary.prefix(images), images)
+    hook.remove()
+    assert seen == [True, True]
+
+
+class Twice(nn.Module):
+    """Uses one module before the boundary and behind it, and a value of the prefix behind the boundary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.shared, self.body = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        early = self.shared(self.stem(images))
+        features = self.body(early).mean((2, 3)) + self.shared(early).mean((2, 3))
+        return self.head(features)
+
+
+class Peeking(nn.Module):
+    """Decides by the value of a pixel what it does with the features: no placeholder can stand for that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stem(images).mean((2, 3)) * images.mean((1, 2, 3)).unsqueeze(1)
+        return self.head(features)
+
+
+def made(network: nn.Module, before: str, images: Tensor) -> Boundary | None:
+    trace = Trace.record(network, images, nullcontext)
+    return cut(trace, before, Proof.of(network, images, nullcontext), nullcontext)
+
+
+def test_a_module_that_is_used_again_still_runs() -> None:
+    network, images = Twice().eval(), images_of(16)
+    boundary = made(network, "body", images)
+    assert boundary is None or "shared" not in boundary.stubs
+
+
+def test_a_network_that_reads_its_images_behind_the_boundary_is_not_cut() -> None:
+    assert made(Peeking().eval(), "head", images_of(16)) is None
+
+
+def test_dropout_belongs_to_the_suffix_and_pooling_does_not() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, 2))
+    trace = Trace.record(network.eval(), images_of(16), nullcontext)
+    assert trace.first(["1", "2", "3", "4"]) == "3"
+    assert trace.first(["1", "2", "4"]) == "4"
+
+
+def test_an_error_in_the_suffix_leaves_the_network_whole() -> None:
+    network, images = network_of("test_resnet", 64), images_of(64)
+    boundary, _ = next(iter(boundaries(network, images, 64).values()))
+    assert boundary is not None
+    with torch.no_grad():
+        expected = network(images)
+    with pytest.raises(RuntimeError):
+        boundary.suffix([torch.zeros(16, 1, 1) for _ in boundary.prefix(images)], images)
+    with torch.no_grad():
+        assert torch.equal(network(images), expected)
+    assert not any("forward" in vars(module) for module in network.modules())

@@ -1,0 +1,183 @@
+"""Tuning: six trainings for every row, arguments first, then rates outwards from the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from thawline.config import TRAININGS_PER_ROW, SearchConfig, TrainConfig
+from thawline.errors import NonFiniteLossError, PlanError
+from thawline.plan import Block, FineTunePlan
+from thawline.records import EpochRecord, TrainingRecord
+from thawline.strategies import OWN_STRATEGIES
+from thawline.strategies.base import MOST_COMBINATIONS, strategy_class, variants
+from thawline.studies.tuning import RATE_LADDER, Tuned, next_rate, tune
+
+Scores = Callable[[str, float], float | None]
+"""Strategy with arguments and rate -> validation accuracy; None = the training diverges."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The parts of a request that tuning reads."""
+
+    search: SearchConfig
+    granularity: str = "stage"
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass
+class Scripted:
+    """An experiment whose trainings are made up; `trained` lists them in order."""
+
+    script: Scores
+    rate: float | None = None
+    below: int = 4
+    tuning_seed: int = 1_000_000
+    trained: list[tuple[str, float]] = field(default_factory=list)
+
+    @property
+    def request(self) -> Asked:
+        return Asked(SearchConfig(learning_rate=self.rate))
+
+    def blocks(self, granularity: str) -> tuple[Block, ...]:
+        names = [*(str(number) for number in range(self.below)), "head"]
+        return tuple(Block(name, (name,), (f"{name}.weight",), (), 10, 1, (name,), name == "head") for name in names)
+
+    def train(self, plan: FineTunePlan, *, strategy: str, learning_rate: float, **others: Any) -> TrainingRecord:
+        self.trained.append((strategy, learning_rate))
+        score = self.script(strategy, learning_rate)
+        epochs = () if score is None else (EpochRecord(0, 0.0, 1.0, score, score),)
+        return TrainingRecord(
+            key=plan.to_json(),
+            strategy=strategy,
+            learning_rate=learning_rate,
+            plan=plan.to_dict(),
+            epochs=epochs,
+            best_epoch=None if score is None else 0,
+            error="the loss became nan" if score is None else None,
+            **others,
+        )
+
+    def tune(self, spec: str) -> Tuned:
+        return tune(self, spec)  # type: ignore[arg-type]
+
+    @property
+    def rates(self) -> list[float]:
+        return [rate for _, rate in self.trained]
+
+
+def peak_at(best: float) -> Scores:
+    """One peak; a decade away from it costs a tenth."""
+    return lambda spec, rate: 0.9 - 0.1 * abs(math.log10(rate / best))
+
+
+@pytest.mark.parametrize(
+    ("peak", "rates"),
+    [
+        (1e-3, [1e-3, 3e-3, 3e-4, 1e-2, 1e-4, 3e-2]),
+        (3e-3, [1e-3, 3e-3, 1e-2, 3e-2, 3e-4, 1e-1]),
+        (3e-4, [1e-3, 3e-3, 3e-4, 1e-4, 3e-5, 1e-2]),
+        (1e-1, [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1]),  # as far up as can be known to be a peak
+        (3e-5, [1e-3, 3e-3, 3e-4, 1e-4, 3e-5, 1e-5]),  # and as far down: the first step goes up
+        (1.0, [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1]),  # out of reach: ends at 3e-1
+        (1e-6, [1e-3, 3e-3, 3e-4, 1e-4, 3e-5, 1e-5]),  # out of reach: ends at 1e-5
+    ],
+)
+def test_rates_are_tried_outwards_from_the_best_and_past_both_ends(peak: float, rates: list[float]) -> None:
+    experiment = Scripted(peak_at(peak))
+    tuned = experiment.tune("full")
+    assert experiment.rates == rates
+    assert tuned.learning_rate == min(rates, key=lambda rate: abs(math.log10(rate / peak)))
+    assert len(tuned.records) == TRAININGS_PER_ROW
+
+
+def asks_for_trainings(name: str) -> bool:
+    strategy = strategy_class(name)
+    return name == "subtune" or bool(strategy.compares) or strategy.searches
+
+
+@pytest.mark.parametrize("name", [name for name in OWN_STRATEGIES if not asks_for_trainings(name)])
+def test_every_row_gets_six_trainings(name: str) -> None:
+    experiment = Scripted(peak_at(1e-3))
+    assert len(experiment.tune(name).records) == len(experiment.trained) == TRAININGS_PER_ROW == 6
+
+
+def test_what_a_strategy_asks_for_comes_on_top_and_is_counted() -> None:
+    tuned = Scripted(peak_at(1e-3), below=4).tune("subtune:most=1")
+    selecting = 1 + 4  # the head alone, and each block with it; the head alone is then tuned, from the same rate
+    assert len(tuned.records) == selecting + TRAININGS_PER_ROW - 1
+
+
+def test_the_arguments_come_first_and_the_rates_are_tried_with_the_best_of_them() -> None:
+    experiment = Scripted(lambda spec, rate: {"k=1": 0.5, "k=2": 0.7, "k=3": 0.6}[spec[-3:]] + (rate == 3e-4) / 10)
+    tuned = experiment.tune("last_blocks")
+    assert experiment.trained == [
+        *((f"last_blocks:k={k}", 1e-3) for k in (1, 2, 3)),
+        *(("last_blocks:k=2", rate) for rate in (3e-3, 3e-4, 1e-4)),
+    ]
+    assert (tuned.strategy, tuned.learning_rate, tuned.score[0]) == ("last_blocks:k=2", 3e-4, 0.7 + 0.1)
+
+
+def test_of_equals_the_first_tried_is_kept() -> None:
+    experiment = Scripted(lambda spec, rate: 0.5)
+    tuned = experiment.tune("last_blocks")
+    assert (tuned.strategy, tuned.learning_rate) == ("last_blocks:k=1", 1e-3)
+    assert experiment.rates == [1e-3, 1e-3, 1e-3, 3e-3, 3e-4, 1e-2]
+
+
+def test_a_given_rate_is_the_only_one_and_leaves_the_arguments_to_choose() -> None:
+    experiment = Scripted(lambda spec, rate: float(spec[-1]) / 10, rate=2e-3)
+    assert experiment.tune("last_blocks").strategy == "last_blocks:k=3"
+    assert experiment.trained == [(f"last_blocks:k={k}", 2e-3) for k in (1, 2, 3)]
+
+
+def test_with_nothing_to_choose_nothing_is_trained_unless_a_score_is_asked_for() -> None:
+    experiment = Scripted(peak_at(1e-3), rate=2e-3)
+    assert experiment.tune("full").records == ()
+    assert experiment.trained == []
+    assert len(tune(experiment, "full", score=True).records) == 1  # type: ignore[arg-type]
+
+
+def test_nothing_is_tried_above_a_rate_that_diverged() -> None:
+    experiment = Scripted(lambda spec, rate: None if rate > 1e-3 else 0.5)
+    assert experiment.tune("full").learning_rate == 1e-3
+    assert experiment.rates == [1e-3, 3e-3, 3e-4, 1e-4, 3e-5, 1e-5]
+
+
+def test_where_the_first_rate_diverges_lower_ones_are_tried_until_one_does_not() -> None:
+    experiment = Scripted(lambda spec, rate: None if rate > 2e-5 else 0.5)
+    assert experiment.tune("full").learning_rate == 1e-5
+    assert experiment.rates == [1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6]
+
+
+def test_where_everything_diverges_the_row_fails() -> None:
+    with pytest.raises(NonFiniteLossError, match="full: every training failed"):
+        Scripted(lambda spec, rate: None).tune("full")
+
+
+def test_arguments_that_the_model_has_no_blocks_for_are_left_out_of_a_grid_and_refused_where_asked_for() -> None:
+    experiment = Scripted(peak_at(1e-3), below=2)
+    experiment.tune("last_blocks")
+    assert {spec for spec, _ in experiment.trained} == {"last_blocks:k=1", "last_blocks:k=2"}
+    assert len(experiment.trained) == TRAININGS_PER_ROW
+    with pytest.raises(PlanError, match="k=3"):
+        experiment.tune("last_blocks:k=3")
+
+
+def test_no_grid_leaves_fewer_than_two_trainings_to_the_rates() -> None:
+    for name in OWN_STRATEGIES:
+        assert len(variants(name)) <= MOST_COMBINATIONS <= TRAININGS_PER_ROW - 2
+
+
+def test_the_ladder_is_longer_than_any_walk() -> None:
+    for failing in (True, False):
+        tried = {1e-3: (-1.0 if failing else 0.5, 0.0)}
+        while len(tried) < TRAININGS_PER_ROW:
+            tried[next_rate(tried)] = (-1.0 if failing else 0.5 + len(tried), 0.0)
+        assert RATE_LADDER[0] < min(tried)
+        assert max(tried) < RATE_LADDER[-1]

@@ -1,0 +1,80 @@
+"""What people read: whole at any width."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from thawline import console
+
+RUN = Path("runs/textures")
+
+
+def spread(mean: float) -> dict[str, Any]:
+    return {"accuracy": {"mean": mean, "standard_error": 0.0123, "n": 3}}
+
+
+def row(strategy: str, **others: Any) -> dict[str, Any]:
+    return {
+        "strategy": strategy,
+        "chosen": strategy,
+        "learning_rate": 3e-4,
+        "train": spread(0.98765),
+        "val": spread(0.8),
+        "test": {**spread(0.75), "interval95": (0.70, 0.80)},
+        "trainable_percent": 48.8,
+        "cost": {"work": 4.56, "trainings": 9, "seconds": 840.0, "peak_memory_bytes": 1234 * 2**20},
+        "versus_full": None,
+        **others,
+    }
+
+
+ROWS = [
+    row("full"),
+    row("gradual_first_last", versus_full={"words": "0.104 better than full (p = 0.0003)"}),
+    {"strategy": "lora", "error": "seed 0: the loss became nan"},
+]
+
+
+def shown(width: int, rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    console.print_table(Console(file=text, width=width), rows, RUN)
+    return text.getvalue()
+
+
+def test_a_wide_table_shows_everything_a_referee_asks_for() -> None:
+    header, full, *_ = shown(150, ROWS).splitlines()
+    assert [title for title in console.LEAGUE.values() if title not in header] == []
+    figures = ("3e-4", "0.800 ± 0.012", "0.750 ± 0.012", " 3 ", "0.700 to 0.800", "+0.238", "48.8 %", "4.56", " 9 ")
+    for figure in (*figures, "14 min", "1,234 MiB"):
+        assert figure in full
+    assert "comparison.csv" not in shown(150, ROWS)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 150])
+def test_no_width_cuts_a_figure_and_what_is_left_out_is_said(width: int) -> None:
+    text = shown(width, ROWS)
+    assert "…" not in text
+    table = text.splitlines()[: 1 + len(ROWS)]
+    assert max(map(len, table)) <= width
+    assert "0.750 ± 0.012" in table[1]
+    assert "4.56" in table[1]
+    left_out = [title for title in console.LEAGUE.values() if title not in table[0]]
+    for title in left_out:
+        assert title in text
+    assert ("runs/textures/comparison.csv" in text) == bool(left_out)
+
+
+def test_eighty_columns_keep_the_interval_and_the_rate() -> None:
+    header = shown(80, ROWS).splitlines()[0].split("  ")
+    assert {"strategy", "rate", "test", "95 % interval", "work"} <= {title.strip() for title in header}
+
+
+def test_verdicts_and_failures_are_said_below_the_table() -> None:
+    lines = shown(150, ROWS).splitlines()
+    assert "gradual_first_last: 0.104 better than full (p = 0.0003)" in lines
+    assert "lora: failed: seed 0: the loss became nan" in lines

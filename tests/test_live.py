@@ -1,0 +1,28 @@
+"""What is shown while trainings run."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from thawline.live import ConsoleListener
+from thawline.records import EpochRecord, TrainingRecord
+
+
+def test_progress_is_wrapped_not_cut_at_eighty_columns() -> None:
+    text = io.StringIO()
+    terminal = Console(file=text, width=80, force_terminal=True, color_system=None)
+    listener = ConsoleListener(terminal)
+    best = EpochRecord(7, 0.1, 0.2, 0.812, 0.812)
+    record = TrainingRecord("key", "tuning", "l2_sp:strength=0.001,head_strength=0.01", 3e-4, 0, {}, (best,), 0)
+    listener.forecast(840, 12.5, 24, 2**30)
+    listener.training_done(record, stored=False)
+    listener.epoch_done(record, best)
+    text.truncate(0)
+    text.seek(0)
+    terminal.print(listener._progress.get_renderable())
+    words = " ".join(text.getvalue().split())
+    assert "l2_sp:strength=0.001,head_strength=0.01 at 3e-4 (tuning): epoch 8, val 0.812; best so far" in words
+    assert "about 14 min left" in words
+    assert max(map(len, text.getvalue().splitlines())) <= 80

@@ -1,0 +1,218 @@
+"""Kept activations change no bit of any training, stay within their budget, and step aside in doubt."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from thawline.config import CacheConfig, TrainConfig
+from thawline.data.augment import Augmenter
+from thawline.model.blocks import partition
+from thawline.model.boundary import Boundary
+from thawline.model.load import LoadedModel, load_model
+from thawline.plan import Block, FineTunePlan
+from thawline.testing import TINY_MODELS
+from thawline.training import activations as module
+from thawline.training.activations import Activations
+from thawline.training.images import LabelledRows, TrainingData
+from thawline.training.trainer import TrainedModel, Trainer
+
+SIZE, IMAGES, TRAIN = 32, 40, 27
+CONFIG = TrainConfig(epochs=3, batch_size=8, patience=0, device="cpu", precision="fp32", threads=1)
+OFF, MEMORY, DISK = CacheConfig(0, 0), CacheConfig(1 << 30, 0), CacheConfig(0, 1 << 30)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def always_worth_it(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tiny networks compute faster than memory is read; what is tested here is what happens when they do not."""
+    clock = iter(range(1 << 62, 0, -1))
+    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(clock) ** 2))
+    yield
+    monkeypatch.undo()
+
+
+@pytest.fixture(scope="module", params=TINY_MODELS)
+def model(request: pytest.FixtureRequest) -> LoadedModel:
+    return load_model(request.param, 2, weights="random", image_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def blocks(model: LoadedModel) -> tuple[Block, ...]:
+    return partition(model.module, "stage", SIZE)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> LoadedModel:
+    return load_model("test_efficientnet", 2, weights="random", image_size=SIZE)
+
+
+def data(augmenter: Augmenter | None = None) -> TrainingData:
+    pixels = np.random.default_rng(0).integers(0, 255, (IMAGES, SIZE, SIZE, 3), dtype=np.uint8)
+    labels = (torch.arange(IMAGES) % 3 == 0).long()
+    pixels[::3, ..., 0] //= 2
+    rows = np.random.default_rng(1).permutation(IMAGES)
+    train, val = rows[:TRAIN], rows[TRAIN:]
+    return TrainingData(pixels, LabelledRows(train, labels[train]), LabelledRows(val, labels[val]), augmenter)
+
+
+def last(blocks: tuple[Block, ...], number: int) -> FineTunePlan:
+    return FineTunePlan.constant(blocks, {block.name: 1e-2 for block in blocks[-number:]})
+
+
+def assert_equal(one: TrainedModel, other: TrainedModel) -> None:
+    assert one.epochs == other.epochs
+    assert all(torch.equal(tensor, other.state[name]) for name, tensor in one.state.items())
+
+
+def kept(trainer: Trainer) -> Activations:
+    assert trainer.forward._kept is not None
+    return trainer.forward._kept
+
+
+@pytest.mark.parametrize("cache", [MEMORY, DISK], ids=["memory", "disk"])
+@pytest.mark.parametrize("views", [None, 2])
+def test_with_and_without_the_weights_are_equal_to_the_last_bit(
+    model: LoadedModel, blocks: tuple[Block, ...], cache: CacheConfig, views: int | None
+) -> None:
+    images = data(None if views is None else Augmenter(IMAGES, views=views, seed=0))
+    plain, cached = Trainer(model, images, CONFIG, OFF), Trainer(model, images, CONFIG, cache)
+    for number in (1, 2, 3):
+        plan = last(blocks, number)
+        expected = plain.train(plan, blocks, seed=number)
+        found = cached.train(plan, blocks, seed=number)
+        assert_equal(found, expected)
+        assert expected.cache_hits == 0 < found.cache_hits
+        for rows in (images.train.rows, images.val.rows):
+            assert torch.equal(cached.probabilities(rows), plain.probabilities(rows))
+
+
+def test_phases_penalties_adapters_and_relative_rates_are_equal_too(tiny: LoadedModel) -> None:
+    blocks = partition(tiny.module, "stage", SIZE)
+    head, some = {blocks[-1].name: 1e-2}, {block.name: 1e-2 for block in blocks[-3:]}
+    plans = [
+        FineTunePlan.phased(blocks, [(1, head), (None, some)], interpolation=(0.0, 0.5, 1.0)),
+        FineTunePlan.phased(blocks, [(1, some), (None, head)]),
+        FineTunePlan.constant(blocks, some, rate_rule="relative_gradient"),
+        FineTunePlan.constant(blocks, some, parts="norms_and_biases"),
+    ]
+    plain, cached = Trainer(tiny, data(), CONFIG, OFF), Trainer(tiny, data(), CONFIG, MEMORY)
+    for plan in plans:
+        assert_equal(cached.train(plan, blocks, seed=0), plain.train(plan, blocks, seed=0))
+
+
+def test_what_was_trained_before_changes_nothing(tiny: LoadedModel) -> None:
+    """A resumed run fills its stores in another order than the run that it continues."""
+    blocks = partition(tiny.module, "stage", SIZE)
+    busy, fresh = Trainer(tiny, data(), CONFIG, MEMORY), Trainer(tiny, data(), CONFIG, MEMORY)
+    busy.train(last(blocks, 2), blocks, seed=3, images=LabelledRows(data().train.rows[5:], data().train.labels[5:]))
+    busy.train(last(blocks, 1), blocks, seed=4)
+    assert_equal(busy.train(last(blocks, 2), blocks, seed=0), fresh.train(last(blocks, 2), blocks, seed=0))
+
+
+def test_a_stored_training_scores_the_same_behind_the_cut(tiny: LoadedModel) -> None:
+    blocks = partition(tiny.module, "stage", SIZE)
+    trainer = Trainer(tiny, data(), CONFIG, MEMORY)
+    trained = trainer.train(last(blocks, 2), blocks, seed=0)
+    expected = trainer.probabilities(data().val.rows)
+    trainer.train(last(blocks, 1), blocks, seed=1)
+    trainer.load(trained.state, seed=0)
+    assert trainer.forward.boundary is not None
+    hits = trainer.forward.hits
+    assert torch.equal(trainer.probabilities(data().val.rows), expected)
+    assert trainer.forward.hits > hits
+
+
+def test_views_without_end_are_never_kept_but_validation_is(tiny: LoadedModel) -> None:
+    blocks = partition(tiny.module, "stage", SIZE)
+    trainer = Trainer(tiny, data(Augmenter(IMAGES, views=0, seed=0)), CONFIG, MEMORY)
+    assert 0 < trainer.train(last(blocks, 1), blocks, seed=0).cache_hits <= CONFIG.epochs * (IMAGES - TRAIN)
+    assert {key.group for key in kept(trainer)._stores} == {1}
+
+
+def test_a_full_network_is_not_cut(tiny: LoadedModel) -> None:
+    blocks = partition(tiny.module, "stage", SIZE)
+    assert Trainer(tiny, data(), CONFIG, MEMORY).train(last(blocks, len(blocks)), blocks, seed=0).cache_hits == 0
+
+
+def test_what_is_slower_to_read_is_computed(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1 << 62))
+    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(clock) ** 3))
+    blocks = partition(tiny.module, "stage", SIZE)
+    assert Trainer(tiny, data(), CONFIG, MEMORY).train(last(blocks, 1), blocks, seed=0).cache_hits == 0
+
+
+def test_the_budget_holds_and_the_store_used_longest_ago_makes_way(tiny: LoadedModel) -> None:
+    blocks = partition(tiny.module, "stage", SIZE)
+    roomy = Trainer(tiny, data(), CONFIG, MEMORY)
+    sizes = []
+    for number in (1, 2):
+        roomy.train(last(blocks, number), blocks, seed=0)
+        sizes.append(sum(store.nbytes for store in kept(roomy)._stores.values() if store) - sum(sizes))
+    budget = max(sizes)
+    tight = Trainer(tiny, data(), CONFIG, CacheConfig(budget, 0))
+    for number in (1, 2, 1):
+        assert tight.train(last(blocks, number), blocks, seed=0).cache_hits > 0
+        assert sum(store.nbytes for store in kept(tight)._stores.values() if store) <= budget
+
+
+def test_a_full_disk_is_said_and_costs_time_only(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "_reserve", full)
+    blocks = partition(tiny.module, "stage", SIZE)
+    notes: list[str] = []
+    found = Trainer(tiny, data(), CONFIG, DISK, notes.append).train(last(blocks, 1), blocks, seed=0)
+    assert found.cache_hits == 0
+    assert "No space left on device" in notes[0]
+    assert "--cache-disk" in notes[0]
+    assert_equal(found, Trainer(tiny, data(), CONFIG, OFF).train(last(blocks, 1), blocks, seed=0))
+
+
+def test_nothing_stays_on_disk(tiny: LoadedModel, tmp_path: Path) -> None:
+    blocks = partition(tiny.module, "stage", SIZE)
+    trainer = Trainer(tiny, data(), CONFIG, DISK)
+    assert trainer.train(last(blocks, 1), blocks, seed=0).cache_hits > 0
+    assert list((tmp_path / "activations").iterdir()) == []
+
+
+def test_a_batch_size_that_rounds_otherwise_takes_the_plain_path(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """27 images make batches of 7 and 6: those of 7 are pretended to differ from the stored batches of 8."""
+    blocks = partition(tiny.module, "stage", SIZE)
+    fingerprints = Boundary.fingerprints
+    monkeypatch.setattr(
+        Boundary, "fingerprints", lambda self, images: fingerprints(self, images) + int(len(images) == 7)
+    )
+    found = Trainer(tiny, data(), CONFIG, MEMORY).train(last(blocks, 1), blocks, seed=0)
+    assert_equal(found, Trainer(tiny, data(), CONFIG, OFF).train(last(blocks, 1), blocks, seed=0))
+    assert 0 < found.cache_hits < found.image_passes
+
+
+@pytest.mark.parametrize("change", ["weights", "precision", "preprocessing"])
+def test_nothing_is_kept_across_what_would_change_it(tiny: LoadedModel, change: str) -> None:
+    """Stores belong to one trainer, and a trainer to one network, precision and preprocessing."""
+    blocks = partition(tiny.module, "stage", SIZE)
+    before = Trainer(tiny, data(), CONFIG, MEMORY).train(last(blocks, 1), blocks, seed=0)
+    config, other = CONFIG, load_model("test_efficientnet", 2, weights="random", image_size=SIZE)
+    if change == "precision":
+        config = replace(CONFIG, precision="bf16")
+    elif change == "preprocessing":
+        other.preprocessing = replace(other.preprocessing, mean=(0.1, 0.2, 0.3))
+    else:
+        other = load_model("test_efficientnet", 2, weights="random", image_size=SIZE, seed=1)
+    after = Trainer(other, data(), config, MEMORY).train(last(blocks, 1), blocks, seed=0)
+    assert after.epochs != before.epochs
+    assert_equal(after, Trainer(other, data(), config, OFF).train(last(blocks, 1), blocks, seed=0))
