@@ -121,6 +121,17 @@ def test_the_best_mixture_on_validation_is_kept(
     assert all(torch.equal(found[name], tensor) for name, tensor in trained.state.items())
 
 
+def test_what_mixtures_cost_is_counted(
+    model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three passes over val, and one over train for the mixture that needs new statistics."""
+    trained, _ = train(model, blocks, monkeypatch, 0.9, 0.6, 0.5, 0.4, 0.4, 0.4)
+    images = data()
+    assert trained.epochs_run == CONFIG.epochs
+    assert trained.mixing_passes == 3 * len(images.val) + len(images.train)
+    assert trained.image_passes == CONFIG.epochs * (len(images.train) + len(images.val)) + trained.mixing_passes
+
+
 def test_mixtures_go_from_the_probe_to_the_best_epoch_after_it(
     model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,15 +102,17 @@ class WorkTable:
         train_images: int,
         validation_images: int,
         share: float = 1.0,
+        further_passes: int = 0,
     ) -> float:
         """Units of work of a training that ran `epochs_run` epochs behind the plan's frozen prefix.
 
         The prefix itself is not in it: `prefix` counts that once for all trainings that share it. `share` of the
-        training split was trained on; the unit stays that of the whole split.
+        training split was trained on; the unit stays that of the whole split. `further_passes` images went through
+        the network without gradients, besides those of training and validation.
         """
         start = self.first_trained(plan)
         steps = sum(self.step_share(plan.phase_at(epoch).trained, behind=start) for epoch in range(epochs_run))
-        validation = epochs_run * validation_images * self._flops_from(self._index(start))
+        validation = (epochs_run * validation_images + further_passes) * self._flops_from(self._index(start))
         spent = steps * share * train_images * self._full_step + validation
         return spent / self._unit(nominal_epochs, train_images, validation_images)
 

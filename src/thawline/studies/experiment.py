@@ -186,11 +186,12 @@ class Experiment:
     ) -> TrainingRecord:
         work = self.work(plan.granularity).training(
             plan,
-            epochs_run=len(trained.epochs),
+            epochs_run=trained.epochs_run,
             nominal_epochs=self.request.train.epochs,
             train_images=len(self.data.train),
             validation_images=len(self.data.val),
             share=share,
+            further_passes=trained.mixing_passes,
         )
         return replace(
             record,

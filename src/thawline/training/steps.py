@@ -61,7 +61,7 @@ class Steps:
         total = torch.zeros((), device=self._device)
         with _seeded(self._device, seed, epoch):
             for index, rows in enumerate(parts):
-                step, steps = epoch * len(parts) + index, self._config.epochs * len(parts)
+                step, steps = epoch * len(parts) + index, self._horizon * len(parts)
                 self.applied.scale_rates(rate_factor(step, steps, self._config.warmup_share))
                 total += self.step(rows, epoch) * len(rows)
         loss = total.item() / len(self._images)
@@ -117,6 +117,11 @@ class Steps:
         )
         whole = labels if of is None else self._labels[torch.from_numpy(of)]
         return summed / (len(whole) if self._weights is None else self._weights[whole].sum())
+
+    @property
+    def _horizon(self) -> int:
+        """Epochs over which the cosine falls to zero."""
+        return self._config.schedule_epochs or self._config.epochs
 
     def _order(self, seed: int, epoch: int) -> np.ndarray:
         return draw_order(self._images.labels, self._config.balance, seed, epoch)

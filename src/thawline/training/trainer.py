@@ -39,8 +39,12 @@ class TrainedModel:
     best_epoch: int
     state: dict[str, Tensor] = field(repr=False)
     """Parameters and buffers of the trained blocks at the best epoch, on the CPU."""
+    epochs_run: int
+    """Epochs of training; `epochs` may end with a mixture of weights, which is none."""
+    mixing_passes: int
+    """Images seen without gradients to judge mixtures of weights and to settle their norms."""
     image_passes: int
-    """Images seen in training and validation, those whose prefix was kept included."""
+    """Images seen in all, those whose prefix was kept included."""
     cache_hits: int
     """Those of them whose prefix was kept."""
     seconds: float
@@ -156,14 +160,16 @@ class Trainer:
         finally:
             applied.finish()
         load_trained_state(self.network, best.state)
-        if best.start:
-            self._interpolate(best, applied, seed)
+        epochs_run = len(best.epochs)
+        mixing_passes = self._interpolate(best, applied, seed) if best.start else 0
         self.check_frozen(plan, blocks)
         return TrainedModel(
             tuple(best.epochs),
             best.epoch,
             {name: tensor.cpu() for name, tensor in best.state.items()},
-            image_passes=len(best.epochs) * (len(images) + len(self.data.val)),
+            epochs_run=epochs_run,
+            mixing_passes=mixing_passes,
+            image_passes=epochs_run * (len(images) + len(self.data.val)) + mixing_passes,
             cache_hits=self.forward.hits - hits,
             seconds=time.perf_counter() - started,
             peak_memory_bytes=peak_memory(self.device),
@@ -227,17 +233,23 @@ class Trainer:
                 break
         return best
 
-    def _interpolate(self, best: Best, applied: AppliedPlan, seed: int) -> None:
-        """Try weights between the start of the last phase and the best epoch on validation; keep the best of all."""
-        trained = best.state
+    def _interpolate(self, best: Best, applied: AppliedPlan, seed: int) -> int:
+        """Try weights between the start of the last phase and the best epoch on validation; keep the best of all.
+
+        Returns the number of images that passed the network.
+        """
+        trained, passes = best.state, 0
         for share in applied.plan.interpolation:
             load_trained_state(self.network, mixed(best.start, trained, share))
             if 0 < share < 1:
                 self._settle_norms(applied, seed)
+                passes += len(self.data.train)
+            passes += len(self.data.val)
             record = self._validate(len(best.epochs), best.epochs[best.epoch].train_loss)
             if best.improves(record):
                 best.keep(record, {name: tensor.clone() for name, tensor in self._tensors(trained).items()})
         load_trained_state(self.network, best.state)
+        return passes
 
     def _settle_norms(self, applied: AppliedPlan, seed: int) -> None:
         """Recompute the statistics of trained batch norms for the weights as they are, from the training images."""
