@@ -194,7 +194,7 @@ def test_a_batch_size_that_rounds_otherwise_takes_the_plain_path(
     blocks = partition(tiny.module, "stage", SIZE)
     fingerprints = Boundary.fingerprints
     monkeypatch.setattr(
-        Boundary, "fingerprints", lambda self, images: fingerprints(self, images) + int(len(images) == 7)
+        Boundary, "fingerprints", lambda self, images, part: fingerprints(self, images, part) + int(len(images) == 7)
     )
     found = Trainer(tiny, data(), CONFIG, MEMORY).train(last(blocks, 1), blocks, seed=0)
     assert_equal(found, Trainer(tiny, data(), CONFIG, OFF).train(last(blocks, 1), blocks, seed=0))

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from thawline.model.execution import is_layer
+
 Autocast = Callable[[], AbstractContextManager[object]]
 """Makes the context in which the network computes: its precision."""
 
@@ -203,24 +205,25 @@ class Boundary:
         raise RuntimeError(f"the network never came to {self.name!r}")
 
     @torch.no_grad()
-    def fingerprints(self, images: Tensor) -> Tensor:
-        """[modules, B] int64: for every module that runs before the boundary, a sum over the bits of its output.
+    def fingerprints(self, images: Tensor, part: slice) -> Tensor:
+        """[layers, part of B] int64: for every layer before the boundary, a sum over the bits of an image's output.
 
-        Rounding that differs between two batches differs in some module, though the few numbers at the end may agree.
+        Rounding that differs between two batches differs in some layer, though the few numbers at the end may agree.
         """
         found: list[Tensor] = []
 
         def note(*call: Any) -> None:
-            found.extend(_bits(part, len(images)) for part in pytree.tree_leaves(call[-1]) if isinstance(part, Tensor))
+            tensors = (one for one in pytree.tree_leaves(call[-1]) if isinstance(one, Tensor) and one.ndim)
+            found.extend(_bits(one, len(images), part) for one in tensors if len(one) % len(images) == 0)
 
         modules = [module for name in self.stubs for module in self.network.get_submodule(name).modules()]
-        handles = [module.register_forward_hook(note) for module in modules]
+        handles = [module.register_forward_hook(note) for module in modules if is_layer(module)]
         try:
-            self.prefix(images)
+            found += [_bits(tensor, len(images), part) for tensor in self.prefix(images)]
         finally:
             for handle in handles:
                 handle.remove()
-        return torch.stack([bits for bits in found if len(bits) == len(images)])
+        return torch.stack(found)
 
     def suffix(self, kept: Sequence[Tensor], images: Tensor) -> Tensor:
         """The network's output from what `prefix` returned; `images` [B, 3, S, S] need no content."""
@@ -364,12 +367,12 @@ def _growing(call: _Call, output: object) -> list[Tensor]:
     return [part.detach().clone() for part, value in parts if value and not value.fixed]
 
 
-def _bits(tensor: Tensor, images: int) -> Tensor:
-    """[images] int64: the sum of the bits, read as whole numbers."""
-    if tensor.ndim == 0 or len(tensor) % images:
-        return tensor.new_zeros(0, dtype=torch.int64)
+def _bits(tensor: Tensor, images: int, part: slice) -> Tensor:
+    """The sum of the bits of the images of `part`, read as whole numbers: int64."""
     kind = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize]
-    return tensor.detach().contiguous().view(kind).reshape(images, -1).sum(dim=1, dtype=torch.int64)
+    bits = tensor.detach().view(kind).unflatten(0, (images, len(tensor) // images))[part]  # type: ignore[no-untyped-call]
+    total: Tensor = bits.sum(dim=tuple(range(1, bits.ndim)), dtype=torch.int64)
+    return total
 
 
 def _per_image(tensor: Tensor, images: int) -> Tensor:

@@ -25,6 +25,9 @@ from thawline.data.cache import user_cache
 from thawline.model.boundary import Boundary
 from thawline.training.images import Images
 
+_WITNESSES = 4
+"""Images that show whether a batch rounds as the stores do."""
+
 
 class _Key(NamedTuple):
     boundary: str
@@ -67,6 +70,7 @@ class Activations:
     """By last use; None where computing is the better way."""
     _sizes: dict[int, dict[int, bool]] = field(default_factory=dict)
     """Images in a batch -> start of a boundary -> whether such a batch gives what is in the stores, bit for bit."""
+    _fingerprints: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._group_of = np.full(self.images.count, -1)
@@ -87,7 +91,7 @@ class Activations:
         if endless or group < 0 or group != self._group_of[rows].max():
             return None
         store = self._store(boundary, _Key(boundary.name, view, group))
-        if store is None or not self._fits(boundary, len(rows), group, view):
+        if store is None or not self._fits(boundary, len(rows)):
             return None
         self.hits += len(rows)
         return store.read(torch.from_numpy(self._slot_of[rows]), self.device)
@@ -98,7 +102,7 @@ class Activations:
         self._stores.move_to_end(key)
         return self._stores[key]
 
-    def _fits(self, boundary: Boundary, size: int, group: int, view: int | None) -> bool:
+    def _fits(self, boundary: Boundary, size: int) -> bool:
         """Whether a batch of `size` images gives the stored bits: kernels may round by a batch's size, or by place.
 
         What holds of a longer prefix holds of a shorter one. Where the self-check has already found that rounding
@@ -110,11 +114,18 @@ class Activations:
         for start, fits in known.items():
             if (fits and start >= boundary.start) or (not fits and start <= boundary.start):
                 return fits
-        rows = self._groups[group][: min(size, self.batch)]
-        stored = boundary.fingerprints(self._padded(rows, view))[:, : len(rows)]
-        computed = boundary.fingerprints(self.images.batch(np.resize(rows[::-1], size), view))[:, : len(rows)]
-        known[boundary.start] = torch.equal(computed.flip(1), stored)
+        # In reversed order, so that the images that come first in the store come last here.
+        last = self.images.batch(np.resize(self._groups[0], size)[::-1], None)
+        found = boundary.fingerprints(last, slice(-min(_WITNESSES, size), None)).flip(1)
+        known[boundary.start] = torch.equal(found, self._stored(boundary)[:, : found.shape[1]])
         return known[boundary.start]
+
+    def _stored(self, boundary: Boundary) -> Tensor:
+        """Fingerprints [layers, `_WITNESSES`] of the images that come first in the stores."""
+        if boundary.name not in self._fingerprints:
+            batch = self._padded(self._groups[0][: self.batch], None)
+            self._fingerprints[boundary.name] = boundary.fingerprints(batch, slice(_WITNESSES))
+        return self._fingerprints[boundary.name]
 
     def _filled(self, boundary: Boundary, key: _Key) -> _Store | None:
         """A store with all images of a group; None where there is no room or reading takes longer than computing."""
