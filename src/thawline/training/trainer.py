@@ -27,6 +27,7 @@ from thawline.training.forward import Forward
 from thawline.training.images import Images, LabelledRows, TrainingData
 from thawline.training.memory import peak_memory
 from thawline.training.mixing import fresh_statistics, mixed
+from thawline.training.pause import Paused
 from thawline.training.schedule import batches
 from thawline.training.steps import Steps
 
@@ -49,6 +50,8 @@ class TrainedModel:
     """Those of them whose prefix was kept."""
     seconds: float
     peak_memory_bytes: int
+    paused: Paused | None = None
+    """Set where the training was told to stop before its end."""
 
 
 class Trainer:
@@ -93,17 +96,21 @@ class Trainer:
         *,
         seed: int,
         images: LabelledRows | None = None,
+        until: int | None = None,
+        start: Paused | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> TrainedModel:
         """Train from the pretrained weights and a head drawn from `seed`; the best epoch's weights are in the network.
 
-        `images` are a part of the training split to train on; None = all of it. Best means the highest validation
+        `images` are a part of the training split to train on; None = all of it. The training pauses before epoch
+        `until` and goes on from `start`: in parts it gives the same as in one go, bit for bit. Figures of cost are
+        those of the part. Best means the highest validation
         score, then the lowest validation loss. Raises `NonFiniteLossError` if the loss diverges and
         `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
         """
         while True:
             try:
-                return self._train(plan, blocks, seed, images or self.data.train, on_epoch or _ignore)
+                return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
             except torch.OutOfMemoryError as error:
                 self._halve_micro_batch(error)
 
@@ -149,6 +156,8 @@ class Trainer:
         blocks: Sequence[Block],
         seed: int,
         images: LabelledRows,
+        until: int | None,
+        start: Paused | None,
         on_epoch: Callable[[EpochRecord], None],
     ) -> TrainedModel:
         started, hits = time.perf_counter(), self.forward.hits
@@ -156,12 +165,17 @@ class Trainer:
         boundaries = self._boundaries(plan, blocks)
         applied = self._apply(plan, blocks, seed)
         try:
-            best = self._run_epochs(self._steps(applied, images), boundaries, seed, on_epoch)
+            # Before the weights move: a penalty pulls back to where they are now.
+            steps = self._steps(applied, images)
+            best, first = (Best(applied.trained_state()), 0) if start is None else start.restore(applied)
+            paused = self._run_epochs(
+                steps, boundaries, best, range(first, until or self.config.epochs), seed, on_epoch
+            )
         finally:
             applied.finish()
         load_trained_state(self.network, best.state)
-        epochs_run = len(best.epochs)
-        mixing_passes = self._interpolate(best, applied, seed) if best.start else 0
+        epochs_run = len(best.epochs) - first
+        mixing_passes = self._interpolate(best, applied, seed) if best.start and paused is None else 0
         self.check_frozen(plan, blocks)
         return TrainedModel(
             tuple(best.epochs),
@@ -173,6 +187,7 @@ class Trainer:
             cache_hits=self.forward.hits - hits,
             seconds=time.perf_counter() - started,
             peak_memory_bytes=peak_memory(self.device),
+            paused=paused,
         )
 
     def _apply(self, plan: FineTunePlan, blocks: Sequence[Block], seed: int) -> AppliedPlan:
@@ -213,13 +228,14 @@ class Trainer:
         self,
         steps: Steps,
         boundaries: Sequence[Boundary | None],
+        best: Best,
+        epochs: range,
         seed: int,
         on_epoch: Callable[[EpochRecord], None],
-    ) -> Best:
-        """Train until the epochs or the patience are used up."""
+    ) -> Paused | None:
+        """Train until the epochs or the patience are used up, or until a pause."""
         applied, plan = steps.applied, steps.applied.plan
-        best = Best(applied.trained_state())
-        for epoch in range(self.config.epochs):
+        for epoch in epochs:
             self.forward.boundary = boundaries[plan.phases.index(plan.phase_at(epoch))]
             if plan.starts_last_phase(epoch):
                 best.start_last_phase(epoch, applied)
@@ -230,8 +246,8 @@ class Trainer:
                 best.epochs.append(record)
             on_epoch(record)
             if plan.in_last_phase(epoch) and best.out_of_patience(epoch, self.config.patience):
-                break
-        return best
+                return None
+        return None if epochs.stop >= self.config.epochs else Paused.at(epochs.stop, applied, best)
 
     def _interpolate(self, best: Best, applied: AppliedPlan, seed: int) -> int:
         """Try weights between the start of the last phase and the best epoch on validation; keep the best of all.
