@@ -205,8 +205,8 @@ class Boundary:
         raise RuntimeError(f"the network never came to {self.name!r}")
 
     @torch.no_grad()
-    def fingerprints(self, images: Tensor, part: slice) -> Tensor:
-        """[layers, part of B] int64: for every layer before the boundary, a sum over the bits of an image's output.
+    def fingerprints(self, images: Tensor, part: slice) -> tuple[tuple[Tensor, ...], Tensor]:
+        """`prefix`, and [layers, part of B] int64: for every layer of it, a sum over the bits of an image's output.
 
         Rounding that differs between two batches differs in some layer, though the few numbers at the end may agree.
         """
@@ -219,11 +219,11 @@ class Boundary:
         modules = [module for name in self.stubs for module in self.network.get_submodule(name).modules()]
         handles = [module.register_forward_hook(note) for module in modules if is_layer(module)]
         try:
-            found += [_bits(tensor, len(images), part) for tensor in self.prefix(images)]
+            outputs = self.prefix(images)
         finally:
             for handle in handles:
                 handle.remove()
-        return torch.stack(found)
+        return outputs, torch.stack([*found, *(_bits(tensor, len(images), part) for tensor in outputs)])
 
     def suffix(self, kept: Sequence[Tensor], images: Tensor) -> Tensor:
         """The network's output from what `prefix` returned; `images` [B, 3, S, S] need no content."""

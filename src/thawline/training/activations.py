@@ -93,7 +93,7 @@ class Activations:
         store = self._store(boundary, _Key(boundary.name, view, group))
         if store is None or not self._fits(boundary, len(rows)):
             return None
-        self.hits += len(rows)
+        self.hits += len(np.unique(rows))  # a last batch is filled up with images that were there before
         return store.read(torch.from_numpy(self._slot_of[rows]), self.device)
 
     def _store(self, boundary: Boundary, key: _Key) -> _Store | None:
@@ -116,21 +116,25 @@ class Activations:
                 return fits
         # In reversed order, so that the images that come first in the store come last here.
         last = self.images.batch(np.resize(self._groups[0], size)[::-1], None)
-        found = boundary.fingerprints(last, slice(-min(_WITNESSES, size), None)).flip(1)
-        known[boundary.start] = torch.equal(found, self._stored(boundary)[:, : found.shape[1]])
+        _, found = boundary.fingerprints(last, slice(-min(_WITNESSES, size), None))
+        if boundary.name not in self._fingerprints:
+            self._first_outputs(boundary)
+        known[boundary.start] = torch.equal(found.flip(1), self._fingerprints[boundary.name][:, : found.shape[1]])
         return known[boundary.start]
 
-    def _stored(self, boundary: Boundary) -> Tensor:
-        """Fingerprints [layers, `_WITNESSES`] of the images that come first in the stores."""
-        if boundary.name not in self._fingerprints:
-            batch = self._padded(self._groups[0][: self.batch], None)
-            self._fingerprints[boundary.name] = boundary.fingerprints(batch, slice(_WITNESSES))
-        return self._fingerprints[boundary.name]
+    def _first_outputs(self, boundary: Boundary) -> tuple[Tensor, ...]:
+        """Prefix outputs of the first images of all; their fingerprints [layers, `_WITNESSES`] are kept."""
+        batch = self._padded(self._groups[0][: self.batch], None)
+        outputs, self._fingerprints[boundary.name] = boundary.fingerprints(batch, slice(_WITNESSES))
+        return outputs
 
     def _filled(self, boundary: Boundary, key: _Key) -> _Store | None:
         """A store with all images of a group; None where there is no room or reading takes longer than computing."""
         rows = self._groups[key.group]
-        computing, first = self._timed(lambda: boundary.prefix(self._padded(rows[: self.batch], key.view)))
+        if key.group == 0 and key.view is None:
+            computing, first = self._timed(lambda: self._first_outputs(boundary))
+        else:
+            computing, first = self._timed(lambda: boundary.prefix(self._padded(rows[: self.batch], key.view)))
         store = self._allocated(first, len(rows))
         if store is None:
             return None

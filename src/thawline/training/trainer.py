@@ -325,8 +325,11 @@ class Trainer:
     @torch.no_grad()
     def _logits(self, rows: np.ndarray) -> Tensor:
         self.network.eval()
-        # Batches as in training: another size may round otherwise, and activations are kept for this one.
-        return torch.cat([self.forward.logits(part, None).float() for part in batches(rows, self.micro_batch)])
+        # Every batch is filled up: another size may round otherwise, and activations are kept for this one.
+        size = self.micro_batch
+        starts = range(0, len(rows), size)
+        parts = [self.forward.logits(np.resize(rows[start : start + size], size), None).float() for start in starts]
+        return torch.cat(parts)[: len(rows)]
 
 
 def _ignore(_: object) -> None:
