@@ -24,7 +24,7 @@ from thawline.studies.recipe_runs import decode_right, encode_right, read_cells,
 from thawline.studies.recipe_tables import gather, markdown
 from thawline.studies.recipes import Recipe, load_recipe, parse_recipe, recipe_names
 
-ALL = ("biotune-table1", "depth", "mobilenetv2-grid", "partial-vs-full")
+ALL = ("biotune-data-share", "biotune-table1", "depth", "mobilenetv2-grid", "partial-vs-full")
 
 TINY = """
 name = "tiny"
@@ -72,7 +72,7 @@ def test_every_shipped_recipe_can_be_run_on_ones_own_images(name: str) -> None:
         assert cell.request.train.epochs == 3
 
 
-def test_the_shipped_recipes_are_the_four_studies() -> None:
+def test_the_shipped_recipes_are_the_published_studies() -> None:
     assert recipe_names() == ALL
 
 

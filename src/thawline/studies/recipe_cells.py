@@ -30,7 +30,9 @@ class Overrides:
     """Images of each data set."""
     image_size: int | None = None
     epochs: int | None = None
-    """Of every training; a grid's axis of epochs ends here."""
+    """Of every training; a grid's axis of epochs ends here, and a longer schedule shrinks in proportion."""
+    batch_size: int | None = None
+    """Of the centre, in a grid."""
     seeds: int | None = None
     seed: int | None = None
     threads: int | None = None
@@ -124,7 +126,7 @@ def _centre(recipe: Recipe, changes: Overrides) -> dict[str, Any]:
     return {
         "strategy": recipe.run.strategies[0],
         "learning_rate": recipe.run.learning_rate,
-        "batch_size": recipe.train.batch_size,
+        "batch_size": changes.batch_size or recipe.train.batch_size,
         "optimizer": recipe.train.optimizer,
         "epochs": changes.epochs or recipe.train.epochs,
     }
@@ -165,15 +167,19 @@ def _strategies(recipe: Recipe, changes: Overrides, values: Mapping[str, Any]) -
     if "strategy" in values:
         return (values["strategy"],)
     chosen = tuple(changes.strategies or recipe.run.strategies)
-    if recipe.kind == "depth" and not all(spec.startswith("depth:share=") for spec in chosen):
-        raise OptionError(f"recipe {recipe.name!r}: the rows of a depth study are depth:share=PERCENT, got {chosen}.")
+    recipe.refuse_rows(chosen)
     return chosen
 
 
 def _train(recipe: Recipe, changes: Overrides, values: Mapping[str, Any]) -> TrainConfig:
     own = {axis: values[axis] for axis in ("batch_size", "optimizer", "epochs") if axis in values}
-    given = {"epochs": changes.epochs, "threads": changes.threads, "device": changes.device}
-    return replace(recipe.train, **{**{name: value for name, value in given.items() if value is not None}, **own})
+    names = ("epochs", "batch_size", "threads", "device")
+    given = {name: value for name in names if (value := getattr(changes, name)) is not None}
+    chosen = {**given, **own}
+    epochs, span = chosen.get("epochs", recipe.train.epochs), recipe.train.schedule_epochs
+    if span is not None:  # the rates fall as far as in the recipe
+        chosen["schedule_epochs"] = round(span * epochs / recipe.train.epochs)
+    return replace(recipe.train, **chosen)
 
 
 def _images(recipe: Recipe, changes: Overrides, column: Column) -> DataConfig:

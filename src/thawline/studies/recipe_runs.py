@@ -60,6 +60,19 @@ def encode_right(right: Sequence[bool]) -> str:
     return np.packbits(np.asarray(right, bool)).tobytes().hex()
 
 
+def kept(comparison: Mapping[str, Any], predictions: Path) -> dict[str, Any]:
+    """What tables need of a comparison, without paths: a cell means the same on any machine."""
+    request, data = comparison["request"], comparison["data"]
+    right = _test_right(predictions)
+    return {
+        "environment": {name: value for name, value in comparison["environment"].items() if name != "command"},
+        "model": {name: comparison["model"][name] for name in ("architecture", "weights_fingerprint")},
+        "data": {name: data[name] for name in ("classes", "images", "fingerprint")},
+        "request": {name: request[name] for name in ("granularity", "strategies", "train", "images", "search")},
+        "rows": [_row(row, right.get(row["strategy"], [])) for row in comparison["rows"]],
+    }
+
+
 def _run(recipe: Recipe, cell: Cell, folder: Path, execute: Execute) -> dict[str, Any]:
     _begin(folder, _key(recipe, cell))
     request, tuned = cell.request, {}
@@ -70,7 +83,6 @@ def _run(recipe: Recipe, cell: Cell, folder: Path, execute: Execute) -> dict[str
         rates = sorted(tuned.values())
         request = replace(request, search=replace(request.search, learning_rate=rates[(len(rates) - 1) // 2]))
     comparison = execute(request, folder / "run")
-    right = _test_right(folder / "run" / "predictions.csv")
     return {
         "format_version": FORMAT_VERSION,
         "recipe": recipe.name,
@@ -79,8 +91,7 @@ def _run(recipe: Recipe, cell: Cell, folder: Path, execute: Execute) -> dict[str
         "varied": list(cell.varied),
         "key": _key(recipe, cell),
         "rates_tuned": tuned,
-        **_facts(comparison),
-        "rows": [_row(row, right.get(row["strategy"], [])) for row in comparison["rows"]],
+        **kept(comparison, folder / "run" / "predictions.csv"),
     }
 
 
@@ -100,23 +111,13 @@ def _sound(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _facts(comparison: Mapping[str, Any]) -> dict[str, Any]:
-    """What the figures depend on, without paths: a cell means the same on any machine."""
-    request, data = comparison["request"], comparison["data"]
-    return {
-        "environment": {name: value for name, value in comparison["environment"].items() if name != "command"},
-        "model": {name: comparison["model"][name] for name in ("architecture", "weights_fingerprint")},
-        "data": {name: data[name] for name in ("classes", "images", "fingerprint")},
-        "request": {name: request[name] for name in ("granularity", "strategies", "train", "images", "search")},
-    }
-
-
 def _row(row: Mapping[str, Any], right: Sequence[str]) -> dict[str, Any]:
     if row.get("error"):
         return {"strategy": row["strategy"], "error": row["error"]}
     kept = ("strategy", "chosen", "learning_rate", "trainable_percent", "cost", "best_epochs", "versus_full")
     scores = {split: _without(row[split], "per_class") for split in _SCORES}
-    return {**{name: row[name] for name in kept}, **scores, "test_right": list(right)}
+    search = {"search": _without(row["search"], "candidates")} if row.get("search") else {}
+    return {**{name: row[name] for name in kept}, **scores, **search, "test_right": list(right)}
 
 
 def _without(scores: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:

@@ -16,11 +16,17 @@ from thawline.plan import Granularity
 from thawline.strategies.base import variants
 from thawline.studies.tables import Table
 
-Kind = Literal["accuracy", "depth", "classes", "grid"]
-"""Which tables are made: strategy x data; against the share of layers; per class; per setting."""
+Kind = Literal["accuracy", "data_share", "depth", "classes", "grid"]
+"""Which tables are made: strategy x data; against the share of data; against that of layers; per class; per setting."""
 
 AXES = ("strategy", "learning_rate", "batch_size", "optimizer", "epochs")
 """What a grid may vary."""
+
+ROWS_OF_KIND: Mapping[str, tuple[str, str]] = {
+    "data_share": ("biotune:folds=", "NUMBER"),
+    "depth": ("depth:share=", "PERCENT"),
+}
+"""How the rows must begin, and what follows; kinds that are not here take any."""
 
 Part = TypeVar("Part")
 
@@ -90,12 +96,17 @@ class Recipe:
             variants(spec)
         if not (self.run.strategies and self.run.models and self.columns):
             raise OptionError(f"{where} needs at least one strategy, one model and one [[columns]].")
-        if self.kind == "depth" and not all(spec.startswith("depth:share=") for spec in self.run.strategies):
-            raise OptionError(f"{where}: the rows of a depth study are depth:share=PERCENT.")
+        self.refuse_rows(self.run.strategies)
         if bool(self.axes) != (self.kind == "grid"):
             raise OptionError(f"{where}: a grid needs [axes], and no other kind has them.")
         if self.kind == "grid" and (self.run.learning_rate is None or len(self.run.strategies) != 1):
             raise OptionError(f"{where}: a grid needs the one strategy and the learning_rate of its centre in [run].")
+
+    def refuse_rows(self, strategies: Sequence[str]) -> None:
+        """`OptionError` if the tables of this kind cannot show one of these rows."""
+        start, argument = ROWS_OF_KIND.get(self.kind, ("", ""))
+        if wrong := [spec for spec in strategies if not spec.startswith(start)]:
+            raise OptionError(f"recipe {self.name!r}: its rows are {start}{argument}, got {wrong[0]!r}.")
 
 
 def recipe_names() -> tuple[str, ...]:
