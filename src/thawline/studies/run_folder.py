@@ -36,7 +36,8 @@ class RunFolder:
             )
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is a file; --out must name a folder.")
-        if path.is_dir() and any(found.name != ".lock" and not found.name.startswith(f".{REQUEST}.") for found in path.iterdir()):
+        # A run that was killed as it began may have left half of its request.
+        if path.is_dir() and any(not found.name.startswith((".lock", f".{REQUEST}.")) for found in path.iterdir()):
             raise RunFolderError(f"{path} is not empty and is no run; choose another --out.")
         try:
             path.mkdir(parents=True, exist_ok=True)
