@@ -106,5 +106,7 @@ class ConsoleListener(Listener):
 
 
 def _title(record: TrainingRecord) -> str:
+    if record.fold is not None or record.generation > 0:
+        return f"{record.strategy} generation {record.generation}, candidate {record.slot}"
     purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
     return f"{record.strategy} at {summary.rate(record.learning_rate)} ({purpose})"
