@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from thawline.api import check, compare, demo, evaluate, fit, inspect, predict, resume
+    from thawline.api import check, compare, demo, evaluate, explain, fit, inspect, predict, resume
     from thawline.config import DataConfig, SearchConfig, TrainConfig
     from thawline.errors import InputError, RunError, ThawlineError
     from thawline.plan import FineTunePlan, Phase
@@ -18,6 +18,7 @@ _MODULES = {
     "demo": "api",
     "compare": "api",
     "evaluate": "api",
+    "explain": "api",
     "fit": "api",
     "inspect": "api",
     "predict": "api",
@@ -48,6 +49,7 @@ __all__ = [
     "compare",
     "demo",
     "evaluate",
+    "explain",
     "fit",
     "inspect",
     "predict",

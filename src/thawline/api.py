@@ -30,10 +30,11 @@ from thawline.model.work import WorkTable
 from thawline.plan import Granularity
 from thawline.progress import Listener
 from thawline.records import FORMAT_VERSION, environment, write_text
+from thawline.report.html import write_report
 from thawline.strategies.base import variants
 from thawline.studies import compare as compare_study
+from thawline.studies import explaining, serving
 from thawline.studies import fit as fit_study
-from thawline.studies import serving
 from thawline.studies.forecast import forecast
 from thawline.studies.opening import open_experiment
 from thawline.studies.recipe_cells import Overrides, expand
@@ -217,6 +218,30 @@ def predict(run_folder: str | Path, images: str | Path | Sequence[str | Path], *
     """The likeliest classes of images, files or folders of them, by a run's saved model or any timm folder."""
     paths = [images] if isinstance(images, str | Path) else images
     return serving.predict(Path(run_folder), [Path(path) for path in paths], top=top)
+
+
+def report(run_folder: str | Path) -> Path:
+    """Draw report.html of a finished run again, from its records; returns its path."""
+    return write_report(Path(run_folder))
+
+
+def explain(
+    run_folder: str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    layer: str | None = None,
+    beside: Sequence[str | Path] = (),
+    listener: Listener | None = None,
+) -> Mapping[str, Any]:
+    """Where a run's network looks, before and after, and what moved; returns what its explain.json holds.
+
+    Draws Grad-CAM of images, files or folders of them, into the run folder. `layer`: the module to weigh; None = found.
+    `beside`: further runs of the same network, a column each: `depth:share=25` and `depth:share=50` beside `full`.
+    """
+    paths = [images] if isinstance(images, str | Path) else images
+    return explaining.explain(
+        Path(run_folder), [*map(Path, paths)], layer=layer, beside=[*map(Path, beside)], listener=listener
+    )
 
 
 def _with_rate(request: Request) -> Request:

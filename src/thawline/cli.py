@@ -358,6 +358,18 @@ def evaluate(
 
 
 @app.command()
+def report(run: RunArgument, as_json: Json = False) -> None:
+    """Draw report.html of a finished run again, from its records; trains and loads nothing."""
+    from thawline.report.html import write_report
+
+    path = write_report(run)
+    if as_json:
+        _print_json({"report": str(path)})
+    else:
+        sys.stdout.write(f"{path}\n")
+
+
+@app.command()
 def predict(
     run: Annotated[Path, Argument(help="Run folder, or any timm folder of a model.")],
     images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],
@@ -375,6 +387,30 @@ def predict(
         console.write_predictions_csv(sys.stdout, predictions)
     else:
         console.print_predictions(_console(), predictions)
+
+
+@app.command()
+def explain(
+    run: RunArgument,
+    images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],
+    layer: Annotated[str | None, Option(help="Module whose output Grad-CAM weighs; default: found.")] = None,
+    beside: Annotated[
+        list[Path] | None, Option(help="Another run of the same network, as a further column; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where the network looks, before and after fine-tuning, and what that changed in every block.
+
+    Writes explain.json and explain/index.html into the run folder. Only training and validation images are compared.
+    """
+    from thawline import api
+
+    with _listener(as_json) as listener:
+        explained = api.explain(run, images, layer=layer, beside=beside or (), listener=listener)
+    if as_json:
+        _print_json(explained)
+    else:
+        console.print_explained(_console(), explained, run)
 
 
 def main() -> None:

@@ -37,6 +37,8 @@ UNBOUNDED = 10_000
 """Columns: wider than any table."""
 SHOWN = 20
 """Groups of files listed on screen at most."""
+_GUESSES = {"predicted_before": "probability_before", "predicted": "probability"}
+"""Of the network before and after fine-tuning: the class and how sure it is."""
 _SCALE = ("#5b8fc7", "#7aa6a1", "#c9b458", "#e8953a", "#d9480f")
 """Learning rates from 1e-5 to 1e-1, a colour per decade."""
 
@@ -236,6 +238,33 @@ def print_predictions(console: Console, predicted: Mapping[str, Any]) -> None:
         console.print(f"{one['path']}: {guesses}", highlight=False, markup=False, soft_wrap=True)
     _print_unreadable(console, predicted["unreadable"])
     _print_ignored(console, predicted["ignored"])
+
+
+def print_explained(console: Console, explained: Mapping[str, Any], run: Path) -> None:
+    """The answer of `explain`: what each network saw in the images, what moved in each block, where the page is."""
+    for one in explained["images"]:
+        true = "" if one["true"] is None else f" (true: {one['true']})"
+        guesses = (f"{one[key]} {one[chance]:.3f}" for key, chance in _GUESSES.items())
+        console.print(f"{one['path']}{true}: {' -> '.join(guesses)}", highlight=False, markup=False, soft_wrap=True)
+    _print_unreadable(console, explained["unreadable"])
+    _print_ignored(console, explained["ignored"])
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("block")
+    for name in ("weights moved", "batch norm moved", "CKA", "probe before", "probe after"):
+        table.add_column(name, justify="right")
+    for block in explained["drift"]["blocks"]:
+        figures = (block[key] for key in ("weight_change", "norm_drift", "cka", "probe_before", "probe_after"))
+        table.add_row(Text(block["name"]), *("-" if figure is None else f"{figure:.3f}" for figure in figures))
+    console.print()
+    console.print(table)
+    if source := explained["drift"]["source"]:
+        before, after = source["accuracy_before"], source["accuracy_after"]
+        console.print(
+            f"\nOn the {source['images']} images of its pretraining task: {before:.3f} right -> {after:.3f}.",
+            highlight=False,
+        )
+    page = run / "explain" / "index.html"
+    console.print(f"\nPictures and what the columns mean: {page}", highlight=False, markup=False, soft_wrap=True)
 
 
 def write_predictions_csv(stream: TextIO, predicted: Mapping[str, Any]) -> None:

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thawline.model.blocks import partition
-from thawline.model.boundary import Boundary, Proof, Trace, cut
+from thawline.model.boundary import Boundary
+from thawline.model.cut import cut
+from thawline.model.trace import Trace
 
 FAMILIES = {
     "test_resnet": 64, "test_efficientnet": 64, "test_vit": 64, "test_convnext": 64, "test_mambaout": 64,
@@ -44,13 +46,13 @@ def images_of(size: int, number: int = 16) -> Tensor:
 def boundaries(network: nn.Module, images: Tensor, size: int) -> dict[str, tuple[Boundary | None, list[str]]]:
     """Block -> the cut before it, and the names of the parameters behind it."""
     blocks = partition(network, "stage", size)
-    trace, proof = Trace.record(network, images, nullcontext), Proof.of(network, images, nullcontext)
+    trace = Trace.record(network, images, nullcontext)
     found = {}
     for index, block in enumerate(blocks[1:], start=1):
         first = trace.first([name for behind in blocks[index:] for name in behind.modules])
         assert first is not None
         behind = [name for one in blocks[index:] for name in one.parameters]
-        found[block.name] = cut(trace, first, proof, nullcontext), behind
+        found[block.name] = cut(trace, first, images, nullcontext, gradients=True), behind
     return found
 
 
@@ -136,7 +138,7 @@ class Peeking(nn.Module):
 
 def made(network: nn.Module, before: str, images: Tensor) -> Boundary | None:
     trace = Trace.record(network, images, nullcontext)
-    return cut(trace, before, Proof.of(network, images, nullcontext), nullcontext)
+    return cut(trace, before, images, nullcontext, gradients=True)
 
 
 def test_a_module_that_is_used_again_still_runs() -> None:

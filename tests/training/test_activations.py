@@ -98,6 +98,18 @@ def test_with_and_without_the_weights_are_equal_to_the_last_bit(
             assert torch.equal(cached.probabilities(rows), plain.probabilities(rows))
 
 
+@pytest.mark.parametrize("trained", [4, 5, 9, 10, 13])
+def test_a_cut_inside_a_residual_block_changes_nothing_either(trained: int) -> None:
+    """Its branches start at a norm of weight zero: what comes before that norm never shows in the logits."""
+    model = load_model("test_resnet", 2, weights="random", image_size=SIZE)
+    layers = partition(model.module, "layer", SIZE)
+    plan = FineTunePlan.constant(layers, {block.name: 1e-2 for block in layers[-trained:]}, granularity="layer")
+    expected = Trainer(model, data(), CONFIG, OFF).train(plan, layers, seed=0)
+    found = Trainer(model, data(), CONFIG, MEMORY).train(plan, layers, seed=0)
+    assert_equal(found, expected)
+    assert found.cache_hits > 0
+
+
 def test_phases_penalties_adapters_and_relative_rates_are_equal_too(tiny: LoadedModel) -> None:
     blocks = partition(tiny.module, "stage", SIZE)
     head, some = {blocks[-1].name: 1e-2}, {block.name: 1e-2 for block in blocks[-3:]}

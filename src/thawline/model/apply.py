@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -125,6 +126,19 @@ class AppliedPlan:
                 self._tensors[name].requires_grad_(trains and name in self.parameters)
             for parameter in self._adapters.get(block.name, ()):
                 parameter.requires_grad_(trains)
+
+
+@contextmanager
+def requiring_gradients(network: nn.Module, chosen: set[int]) -> Iterator[list[nn.Parameter]]:
+    """Let only the parameters with these ids require gradients."""
+    before = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    try:
+        for parameter in before:
+            parameter.requires_grad_(id(parameter) in chosen)
+        yield [parameter for parameter in before if parameter.requires_grad]
+    finally:
+        for parameter, required in before.items():
+            parameter.requires_grad_(required)
 
 
 def moved_tensors(

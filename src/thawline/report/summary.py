@@ -45,7 +45,7 @@ def headline(results: Mapping[str, Any]) -> str:
     what = plan_in_words(blocks)
     accuracy = results["test"] or results["val"]
     split = "test" if results["test"] else "validation (there is no test split)"
-    sentence = f"{what}: accuracy {_mean(accuracy)} on {split}"
+    sentence = f"{what}: accuracy {_uncertain(accuracy)} on {split}"
     if not any(block["frozen"] for block in blocks) and results["baselines"]:
         return f"Full fine-tuning is as good as anything tried, so use it. {sentence}."
     if versus := results.get("versus_full"):
@@ -55,13 +55,12 @@ def headline(results: Mapping[str, Any]) -> str:
 
 def comparison_headline(rows: Sequence[Mapping[str, Any]]) -> str:
     """Which row is best on validation, and what the test split says of it."""
-    scored = [row for row in rows if not row.get("error")]
-    if not scored:
+    best = best_row(rows)
+    if best is None:
         return "No strategy could be trained."
-    best = _best(scored)
     sentence = f"Best on validation: {best['chosen']} at {rate(best['learning_rate'])}"
     if best["test"]:
-        sentence += f", accuracy {_mean(best['test'])} on test"
+        sentence += f", accuracy {_uncertain(best['test'])} on test"
     if best.get("versus_full"):
         sentence += f", {best['versus_full']['words']}"
     return f"{sentence}."
@@ -69,10 +68,9 @@ def comparison_headline(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def fit_command(comparison: Mapping[str, Any]) -> str | None:
     """The command that trains and saves what is best on validation; None if nothing could be trained."""
-    scored = [row for row in comparison["rows"] if not row.get("error")]
-    if not scored:
+    best, request = best_row(comparison["rows"]), comparison["request"]
+    if best is None:
         return None
-    best, request = _best(scored), comparison["request"]
     words = ["thawline", "fit", request["data"], "--model", request["model"], "--strategy", best["chosen"]]
     changed = {name: request[name] for name in ("weights", "granularity") if request[name] != getattr(Request, name)}
     for part, defaults in (("train", TrainConfig()), ("images", DataConfig())):
@@ -82,9 +80,10 @@ def fit_command(comparison: Mapping[str, Any]) -> str | None:
     return shlex.join(words)
 
 
-def _best(scored: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The row that is best on validation."""
-    return max(scored, key=lambda row: float(row["val"]["accuracy"]["mean"]))
+def best_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The row that is best on validation; None if none could be trained."""
+    scored = [row for row in rows if not row.get("error")]
+    return max(scored, key=lambda row: float(row["val"]["accuracy"]["mean"]), default=None)
 
 
 def plan_in_words(blocks: Sequence[Mapping[str, Any]]) -> str:
@@ -155,6 +154,13 @@ def duration(seconds: float) -> str:
 def _mean(scores: Mapping[str, Any]) -> str:
     mean, error = scores["accuracy"]["mean"], scores["accuracy"]["standard_error"]
     return f"{mean:.3f}" if error is None else f"{mean:.3f} ± {error:.3f}"
+
+
+def _uncertain(scores: Mapping[str, Any]) -> str:
+    """Mean ± standard error over seeds; of one seed, the 95 % interval over test images instead."""
+    if scores["accuracy"]["standard_error"] is None and "interval95" in scores:
+        return "{} ({:.3f} to {:.3f})".format(_mean(scores), *scores["interval95"])
+    return _mean(scores)
 
 
 def _span(blocks: Sequence[Mapping[str, Any]], body: Sequence[Mapping[str, Any]]) -> str:

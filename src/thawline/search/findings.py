@@ -42,7 +42,10 @@ def findings(search: Search, space: Space, evolution: Evolution) -> dict[str, An
             _generation(search.history, number, space, evolution) for number in range(evolution.generations)
         ],
         "importance": block_importance(search.history, space),
-        "candidates": [_candidate(scored) for scored in (*search.history, *search.retrained)],
+        "candidates": [
+            {**_candidate(scored), "weights": [one["weight"] for one in block_weights(scored, space)]}
+            for scored in (*search.history, *search.retrained)
+        ],
         "winner": list(search.winner.candidate.address),
         "trainings": len(search.trainings),
         "work": sum(record.work for record in search.trainings),

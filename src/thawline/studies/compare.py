@@ -5,11 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from thawline.records import FORMAT_VERSION, write_json, write_text
 from thawline.report.summary import TABLE_FILE, train_test_gap
+from thawline.studies.depth_curve import depth_curve
 from thawline.studies.experiment import Experiment
+from thawline.studies.reporting import report
 from thawline.studies.results import (
     history_csv,
     predictions_csv,
@@ -24,6 +29,8 @@ CHOICE = ("strategy", "chosen", "learning_rate", "trainable_percent")
 COST = ("work", "proof", "trainings", "seconds", "image_passes", "peak_memory_bytes")
 SPLITS = ("train", "val", "test")
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "negative_log_likelihood", "calibration_error")
+FEWEST_SHARES = 3
+"""Rows that make a depth curve."""
 SPREAD = ("standard_error", "n")
 """Of the accuracy over seeds."""
 _COLUMNS = (
@@ -45,12 +52,15 @@ def compare(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[st
         "rows": summaries(experiment, rows),
         "digest": run_digest(experiment),
     }
+    if curve := _depth(experiment, rows):
+        comparison["depth"] = curve
     folder = experiment.folder
     write_text(folder.file("history.csv"), history_csv(experiment.ledger.records))
     write_text(folder.file("predictions.csv"), predictions_csv(experiment, rows, paths))
     write_text(folder.file(TABLE_FILE), comparison_csv(comparison["rows"]))
     write_json(folder.file(RESULTS["compare"]), comparison)
     experiment.forget_checkpoints()
+    report(folder.path, experiment.listener)
     return comparison
 
 
@@ -58,6 +68,22 @@ def summaries(experiment: Experiment, rows: Sequence[Row]) -> list[dict[str, Any
     """All rows with their comparison to full fine-tuning."""
     versus = versus_reference(experiment, rows)
     return [{**row_summary(experiment, row), "versus_full": versus.get(row.strategy)} for row in rows]
+
+
+def _depth(experiment: Experiment, rows: Sequence[Row]) -> dict[str, Any] | None:
+    """`depth` of comparison.json: the curve through the rows depth:share=...; None if they make none."""
+    scored = {float(row.strategy.partition("=")[2]): row for row in rows if _is_depth(row)}
+    if experiment.test is None or len(scored) < FEWEST_SHARES:
+        return None
+    train, test = experiment.data.train.labels.numpy(), experiment.test.labels.numpy()
+    seen = [[(one.train.argmax(1) == train).mean() for one in row.evaluations] for row in scored.values()]
+    right = [[one.test.argmax(1) == test for one in row.evaluations if one.test is not None] for row in scored.values()]
+    return asdict(depth_curve(np.array(list(scored)), np.array(seen), np.array(right)))
+
+
+def _is_depth(row: Row) -> bool:
+    name, _, share = row.strategy.partition("=")
+    return name == "depth:share" and row.error is None and share.replace(".", "", 1).isdigit()
 
 
 def comparison_csv(rows: Sequence[Mapping[str, Any]]) -> str:

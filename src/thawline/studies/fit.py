@@ -11,6 +11,7 @@ from thawline.report.summary import TABLE_FILE
 from thawline.strategies.base import variants
 from thawline.studies.compare import comparison_csv, summaries
 from thawline.studies.experiment import Experiment
+from thawline.studies.reporting import report
 from thawline.studies.results import block_table, history_csv, predictions_csv, run_digest
 from thawline.studies.rows import Row, make_row
 from thawline.studies.run_folder import RESULTS
@@ -37,6 +38,7 @@ def fit(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[str]) 
     write_text(folder.file(TABLE_FILE), comparison_csv([results, *results["baselines"].values()]))
     write_json(folder.file(RESULTS["fit"]), results)
     experiment.forget_checkpoints()
+    report(folder.path, experiment.listener)
     return results
 
 

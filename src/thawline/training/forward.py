@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from thawline.config import Precision
-from thawline.model.boundary import Boundary, Proof, Trace, cut
+from thawline.model.boundary import Boundary
+from thawline.model.cut import cut
+from thawline.model.trace import Trace
 from thawline.training.activations import Activations
 from thawline.training.images import Images
 
@@ -68,9 +70,10 @@ class Forward:
         if first is None or not self._trace.stubs(first):
             return None
         if first not in self._boundaries:
-            # Its expected logits hold for the head that is in the network now, so no later cut can use it.
-            proof = Proof.of(self.network, self.images.batch(probe, None), self.autocast)
-            self._boundaries[first] = cut(self._trace, first, proof, self.autocast)
+            images = self.images.batch(probe, None)
+            # Elsewhere kernels may add up gradients in another order every time.
+            repeatable = self._device.type == "cpu" and self._precision == "fp32"
+            self._boundaries[first] = cut(self._trace, first, images, self.autocast, gradients=repeatable)
         return self._boundaries[first]
 
     def autocast(self) -> AbstractContextManager[object]:

@@ -1,0 +1,1 @@
+"""What a network looks at, and what fine-tuning changed in it."""

@@ -1,0 +1,159 @@
+"""When each module of a network starts and ends, and what it returns: what it takes to cut the network anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+Autocast = Callable[[], AbstractContextManager[object]]
+"""Makes the context in which a network computes: its precision."""
+
+_ALIKE = (
+    "torch.nn.modules.activation",
+    "torch.nn.modules.flatten",
+    "torch.nn.modules.linear",
+    "torch.nn.modules.pooling",
+    "timm.layers.activations",
+    "timm.layers.adaptive_avgmax_pool",
+)
+"""Where modules live that do the same in train mode as in eval mode, but for their parameters if they have any."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One part of a module's output, for any number of images."""
+
+    shape: tuple[int, ...] = ()
+    """Of a tensor for one image: its first dimension grows with the number of images."""
+    dtype: torch.dtype = torch.float32
+    fixed: bool = False
+    """Whether it is always the same, such as position tables."""
+    constant: object = None
+    """What it always is, if it is."""
+
+    def empty(self, images: Tensor) -> object:
+        """All zeros in the memory of one number, for as many images as `images` [B, 3, S, S]; or what it always is."""
+        if self.fixed:
+            return self.constant
+        zero = torch.zeros((), dtype=self.dtype, device=images.device)
+        return zero.expand(len(images) * self.shape[0], *self.shape[1:])
+
+
+@dataclass
+class Call:
+    """What a forward pass showed about a module."""
+
+    start: int
+    end: int = -1
+    times: int = 1
+    values: tuple[Value | None, ...] = ()
+    """None for a tensor that does not grow with the number of images as it should."""
+    structure: Any = None
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether a stub can return something like its output."""
+        return self.end >= 0 and self.times == 1 and None not in self.values
+
+
+@dataclass
+class Trace:
+    """When each module of a network starts and ends, and what it returns: enough to cut it anywhere."""
+
+    network: nn.Module
+    calls: dict[str, Call] = field(default_factory=dict)
+
+    @classmethod
+    @torch.no_grad()
+    def record(cls, network: nn.Module, images: Tensor, autocast: Autocast) -> Trace:
+        """Watch a network in eval mode on the first two, then on the first three of `images` [B >= 3, 3, S, S]."""
+        shapes: dict[str, list[tuple[int, ...]]] = {}
+
+        def note_shapes(name: str, output: object) -> None:
+            shapes[name] = _shapes(output)
+
+        with watched(network, lambda _: None, note_shapes), autocast():
+            network(images[:2])
+        trace, clock = cls(network), count()
+
+        def enter(name: str) -> None:
+            time = next(clock)
+            trace.calls[name] = Call(time) if name not in trace.calls else _again(trace.calls[name])
+
+        def leave(name: str, output: object) -> None:
+            call = trace.calls[name]
+            parts, call.structure = pytree.tree_flatten(output)
+            call.end = next(clock)
+            call.values = tuple(_value(part, shape) for part, shape in zip(parts, shapes.get(name, ()), strict=False))
+
+        with watched(network, enter, leave), autocast():
+            network(images[:3])
+        return trace
+
+    def first(self, modules: Collection[str]) -> str | None:
+        """The module of `modules` that starts first, of those that training makes different; None if none runs."""
+        running = [name for name in modules if name in self.calls and _trains(self.network.get_submodule(name))]
+        return min(running, key=lambda name: self.calls[name].start, default=None)
+
+    def stubs(self, boundary: str) -> list[str]:
+        """The largest modules that are over, for good, when `boundary` starts; by their end."""
+        start = self.calls[boundary].start
+        over = {name for name, call in self.calls.items() if call.replaceable and call.end < start}
+        largest = (name for name in over if not any(parent in over for parent in parents_of(name)))
+        return sorted(largest, key=lambda name: self.calls[name].end)
+
+
+@contextmanager
+def watched(network: nn.Module, enter: Callable[[str], None], leave: Callable[[str, object], None]) -> Iterator[None]:
+    """Call `enter` and `leave` whenever a module below the root does."""
+    handles = []
+    for name, module in network.named_modules():
+        if name:
+            handles.append(module.register_forward_pre_hook(lambda *_, name=name: enter(name)))
+            handles.append(module.register_forward_hook(lambda *call, name=name: leave(name, call[-1])))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _trains(module: nn.Module) -> bool:
+    """Whether training makes a difference to a module: it has parameters or buffers, or train mode changes it."""
+    alike = type(module).__module__.startswith(_ALIKE) and not isinstance(module, nn.RReLU)
+    return not alike or next(module.parameters(), None) is not None
+
+
+def _again(call: Call) -> Call:
+    call.times += 1
+    return call
+
+
+def parents_of(name: str) -> Iterator[str]:
+    """Names of the modules around a module, the root left out."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _shapes(output: object) -> list[tuple[int, ...]]:
+    return [tuple(part.shape) if isinstance(part, Tensor) else () for part in pytree.tree_leaves(output)]
+
+
+def _value(part: object, with_two: tuple[int, ...]) -> Value | None:
+    """What part of an output is for any number of images, from the part for three and its shape for two."""
+    if not isinstance(part, Tensor):
+        return Value(fixed=True, constant=part)
+    shape = tuple(part.shape)
+    if shape == with_two:
+        return Value(fixed=True, constant=part.detach().clone())
+    per_image = shape[0] // 3
+    grows = shape[1:] == with_two[1:] and (with_two[0], shape[0]) == (2 * per_image, 3 * per_image)
+    return Value((per_image, *shape[1:]), part.dtype) if grows else None

@@ -1,0 +1,170 @@
+"""Figures of the rows and of the shown model: accuracy against cost, depth, calibration, what moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from thawline.report.charts import Axis, Chart, figure, linear_axis, log_axis
+from thawline.report.predictions import Bin
+
+Row = Mapping[str, Any]
+
+
+def scores_of(row: Row) -> Mapping[str, Any]:
+    """Its test figures, or those of validation where there is no test split."""
+    scores: Mapping[str, Any] = row["test"] or row["val"]
+    return scores
+
+
+def accuracy_of(row: Row) -> float:
+    """Mean over seeds."""
+    return float(scores_of(row)["accuracy"]["mean"])
+
+
+def whisker_of(row: Row) -> tuple[float, float]:
+    """The 95 % interval over test images; without a test split mean ± standard error over seeds, if it has one."""
+    if row["test"]:
+        low, high = row["test"]["interval95"]
+        return float(low), float(high)
+    error = row["val"]["accuracy"]["standard_error"] or 0.0
+    return accuracy_of(row) - error, accuracy_of(row) + error
+
+
+def accuracy_bar(row: Row, rows: Sequence[Row]) -> Markup:
+    """A row's accuracy and its whisker on the scale of all rows: a word-sized figure for the table."""
+    ends = [end for one in rows for end in whisker_of(one)]
+    axis = Axis("", min(ends), max(ends), ())
+    low, high = whisker_of(row)
+    return Markup(
+        '<svg class="spark" width="100%" height="14" aria-hidden="true">'
+        '<line class="grid" x1="0" x2="100%" y1="7" y2="7"/>'
+        '<line class="whisker" x1="{:.1f}%" x2="{:.1f}%" y1="7" y2="7"/>'
+        '<circle class="dot" cx="{:.1f}%" cy="7" r="4"/></svg>'
+    ).format(axis.at(low), axis.at(high), axis.at(accuracy_of(row)))
+
+
+def front_of(rows: Sequence[Row]) -> list[int]:
+    """Positions of the rows that none beats in accuracy at the same cost or less, the cheapest first."""
+    order = sorted(range(len(rows)), key=lambda at: (rows[at]["cost"]["work"], -accuracy_of(rows[at])))
+    front: list[int] = []
+    for at in order:
+        if not front or accuracy_of(rows[at]) > accuracy_of(rows[front[-1]]):
+            front.append(at)
+    return front
+
+
+def front(rows: Sequence[Row], split: str) -> Markup:
+    """Accuracy against cost; rows are numbered as in the league table."""
+    costs = [row["cost"]["work"] for row in rows]
+    wide = min(costs) > 0 and max(costs) / min(costs) > 8
+    label = "work, in full fine-tunings" + (" (logarithmic)" if wide else "")
+    x = log_axis(label, costs) if wide else linear_axis(label, [0.0, *costs])
+    y = linear_axis("accuracy", [end for row in rows for end in whisker_of(row)], bounds=(0, 1))
+    best = front_of(rows)
+    names = ", ".join(f"{at + 1} {rows[at]['strategy']}" for at in best)
+    chart = Chart("front", f"Accuracy on {split} against work", f"Not beaten at their cost: {names}.", x, y, 300)
+    chart.line([(costs[at], accuracy_of(rows[at])) for at in best], "front")
+    for at in sorted(range(len(rows)), key=lambda at: at in best):
+        row, kind = rows[at], "" if at in best else "muted"
+        chart.whisker(costs[at], *whisker_of(row), kind)
+        tooltip = f"{row['strategy']}: accuracy {accuracy_of(row):.3f} at {costs[at]:.2f} full fine-tunings"
+        chart.badge((costs[at], accuracy_of(row)), str(at + 1), tooltip, kind)
+    return chart.draw()
+
+
+def depth(curve: Mapping[str, Any]) -> Markup:
+    """Train and test accuracy against the share of the layers that train."""
+    shares, train, test = curve["shares"], curve["train"], curve["test"]
+    chart = Chart(
+        "depth",
+        "Accuracy against depth",
+        f"Test accuracy is highest where {curve['best']:g} % of the layers train.",
+        Axis("layers that train, % from the top", 0, 100, [(share, f"{share:g}") for share in shares]),
+        linear_axis("accuracy", [*train, *test], bounds=(0, 1)),
+    )
+    chart.line(list(zip(shares, train, strict=True)), "quiet")
+    chart.line(list(zip(shares, test, strict=True)))
+    for share, seen, unseen in zip(shares, train, test, strict=True):
+        chart.dot((share, seen), f"{share:g} %: train {seen:.3f}", "quiet", 3)
+        kind = "best" if share == curve["best"] else "alike" if share in curve["alike"] else "main"
+        chart.dot((share, unseen), f"{share:g} %: test {unseen:.3f}", kind, 6 if kind == "best" else 4)
+    return chart.draw()
+
+
+def gap(curve: Mapping[str, Any]) -> Markup:
+    """How far train accuracy runs ahead of test accuracy, and how much of that is sure."""
+    shares = curve["shares"]
+    gaps = [seen - unseen for seen, unseen in zip(curve["train"], curve["test"], strict=True)]
+    ends = [gaps[0] + end for pair in curve["gap_growth"] for end in pair]
+    begins = curve["over_fitting_from"]
+    words = "It does not grow significantly." if begins is None else f"It grows significantly from {begins:g} % on."
+    chart = Chart(
+        "gap",
+        "Train minus test accuracy",
+        words,
+        Axis("layers that train, % from the top", 0, 100, [(share, f"{share:g}") for share in shares]),
+        linear_axis("difference", [0.0, *gaps, *ends]),
+    )
+    chart.line([(0, gaps[0]), (100, gaps[0])], "rule")
+    chart.line(list(zip(shares, gaps, strict=True)))
+    for share, value, (low, high) in zip(shares, gaps, curve["gap_growth"], strict=True):
+        chart.whisker(share, gaps[0] + low, gaps[0] + high)
+        chart.dot((share, value), f"{share:g} %: {value:+.3f}")
+    return chart.draw()
+
+
+def reliability(bins: Sequence[Bin]) -> Markup:
+    """How often the model is right, by how sure it is."""
+    tenths = [(step / 5, f"{step / 5:g}") for step in range(6)]
+    chart = Chart(
+        "reliability",
+        "Confidence against accuracy",
+        "Bars on the diagonal mean that a probability can be taken at its word.",
+        Axis("confidence (probability of the predicted class)", 0, 1, tenths),
+        Axis("share of them that is right", 0, 1, tenths),
+    )
+    for one in bins:
+        tooltip = f"{one.low:.2f} to {one.high:.2f}: {one.images:,} images, {one.accuracy:.3f} right"
+        chart.column(one.low, one.high, one.accuracy, tooltip)
+    chart.line([(0, 0), (1, 1)], "rule")
+    return chart.draw()
+
+
+def confidences(bins: Sequence[Bin]) -> Markup:
+    """How many images there are of each confidence."""
+    tenths = [(step / 5, f"{step / 5:g}") for step in range(6)]
+    total = sum(one.images for one in bins)
+    shares = [100 * one.images / total for one in bins]
+    chart = Chart(
+        "confidences",
+        "How sure the model is",
+        "Share of the images by confidence.",
+        Axis("confidence (probability of the predicted class)", 0, 1, tenths),
+        linear_axis("images, %", [0.0, *shares]),
+    )
+    for one, share in zip(bins, shares, strict=True):
+        chart.column(one.low, one.high, share, f"{one.low:.2f} to {one.high:.2f}: {one.images:,} images")
+    return chart.draw()
+
+
+def bars(
+    name: str, title: str, description: str, values: Sequence[tuple[str, float]], unit: str, longest: float
+) -> Markup:
+    """Named values as lying bars with their figures, `longest` across the whole width."""
+    step = 34
+    pieces = []
+    for number, (label, value) in enumerate(values):
+        width = 100 * max(0.0, value) / longest if longest > 0 else 0.0
+        top = number * step
+        pieces.append(
+            Markup(
+                '<text class="label" x="0" y="{}">{}</text>'
+                '<text class="tick" x="100%" y="{}" text-anchor="end">{}</text>'
+                '<rect class="track" x="0" y="{}" width="100%" height="7" rx="2"/>'
+                '<rect class="bar" x="0" y="{}" width="{:.2f}%" height="7" rx="2"><title>{}</title></rect>'
+            ).format(top + 12, label, top + 12, f"{value:.3g}{unit}", top + 18, top + 18, min(width, 100), label)
+        )
+    return figure(name, title, description, Markup("").join(pieces), max(step * len(values), 1), "bars")

@@ -1,0 +1,88 @@
+"""`explain`: where a run's network looks, before and after, and what its training changed; as pictures and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from thawline.data.sources import find_images
+from thawline.errors import RunFolderError
+from thawline.explain.page import page
+from thawline.progress import Listener
+from thawline.records import FORMAT_VERSION, environment, write_json, write_text
+from thawline.studies.finished import FinishedRun, open_finished
+from thawline.studies.looking import FOLDER, View, look
+from thawline.studies.moving import Known, known_images, probe_head, what_moved
+from thawline.studies.run_folder import RunFolder
+
+RECORD = "explain.json"
+PAGE = f"{FOLDER}/index.html"
+_NO_IMAGES = "The run's training and validation images are not where they were, so features could not be compared."
+
+
+def explain(
+    run: Path,
+    images: Sequence[Path],
+    *,
+    layer: str | None = None,
+    beside: Sequence[Path] = (),
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Write `run`/explain.json, explain/index.html and the pictures; returns what explain.json holds.
+
+    `layer`: the module whose output Grad-CAM weighs; None = found. `beside`: further runs of the same network and
+    classes, a column each, such as the shares of a depth study. Raises `InputError` if a run, the layer or all images
+    cannot be used; single images that cannot be read are listed.
+    """
+    told = listener or Listener()
+    paths, ignored = find_images(images)  # before anything takes time
+    with RunFolder.open(run) as folder:
+        opened = open_finished(folder)
+        others = [_alike(open_finished(RunFolder.open(path)), opened) for path in beside]
+        known = known_images(opened)
+        views, head_before = _views(opened, others, known)
+        looked = look(views, paths, layer, folder.path)
+        told.note(_NO_IMAGES if known is None else "Comparing the features of every block before and after ...")
+        explanation = {
+            "format_version": FORMAT_VERSION,
+            "environment": environment(device="cpu", threads=torch.get_num_threads()),
+            "head_before": head_before,
+            **looked,
+            "ignored": [one.to_dict() for one in ignored],
+            "drift": what_moved(opened, known),
+            "notes": [] if known else [_NO_IMAGES],
+        }
+        write_json(folder.path / RECORD, explanation)
+        write_text(folder.path / PAGE, page(explanation, run=opened.name))
+    return explanation
+
+
+def _views(run: FinishedRun, others: Sequence[FinishedRun], known: Known | None) -> tuple[list[View], str]:
+    """The columns of the pictures, and which head the pretrained network has in them.
+
+    Its own classifier knows other classes, and the fine-tuned head was made for other features, so a linear probe of
+    the pretrained features is the fairest stand-in; the fine-tuned head takes its place where none can be fitted.
+    """
+    probe = probe_head(run, known)
+    views = [
+        View("pretrained", run, (run.fine_tuned, run.pretrained, probe or {})),
+        *(View(other.name, other, (other.fine_tuned,)) for other in others),
+        View(run.name if others else "fine-tuned", run, (run.fine_tuned,)),
+    ]
+    return views, "linear_probe" if probe else "fine_tuned"
+
+
+def _alike(other: FinishedRun, run: FinishedRun) -> FinishedRun:
+    same = (
+        other.results["model"]["architecture"] == run.results["model"]["architecture"]
+        and other.classes == run.classes
+        and other.preprocessing == run.preprocessing
+    )
+    if not same:
+        raise RunFolderError(
+            f"{other.path} cannot be shown beside {run.path}: its network, classes or image size are others."
+        )
+    return other

@@ -1,0 +1,141 @@
+"""A finished `fit` opened to be looked into: its network with the weights before and after, and the images it knew."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from thawline.config import Preprocessing
+from thawline.data.cache import user_cache
+from thawline.data.pixels import build_pixels, normalise
+from thawline.data.survey import Facts
+from thawline.errors import ModelError, RunFolderError
+from thawline.export.writing import WEIGHTS_FILE
+from thawline.model.blocks import partition
+from thawline.model.load import load_model
+from thawline.plan import Block, FineTunePlan
+from thawline.studies.run_folder import RunFolder
+from thawline.studies.saving import MODEL_FOLDER
+
+BATCH = 32
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row of splits.csv."""
+
+    name: str
+    """Relative to the data."""
+    path: Path
+    label: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Decoded images; the row of an unreadable one is black."""
+
+    pixels: np.ndarray
+    """[n, S, S, 3] uint8."""
+    facts: Sequence[Facts]
+    preprocessing: Preprocessing
+
+    def batches(self, rows: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """Network input [B, 3, S, S] of some rows, or of all."""
+        chosen = np.arange(len(self.pixels)) if rows is None else np.asarray(rows)
+        for start in range(0, len(chosen), BATCH):
+            pixels = np.ascontiguousarray(self.pixels[chosen[start : start + BATCH]])
+            yield normalise(torch.from_numpy(pixels), self.preprocessing)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One network, and the two sets of weights that belong in it."""
+
+    path: Path
+    results: Mapping[str, Any]
+    network: nn.Module
+    """In eval mode, on the CPU; which weights are in it is up to `put`."""
+    preprocessing: Preprocessing
+    blocks: tuple[Block, ...]
+    """At the plan's granularity."""
+    pretrained: State
+    """Parameters and buffers by name, without the classifier."""
+    fine_tuned: State
+    """All of them."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Names in the order of the logits."""
+        return list(self.results["data"]["classes"])
+
+    @property
+    def name(self) -> str:
+        """Of the run, in a few letters."""
+        return self.path.resolve().name
+
+    def put(self, *states: State) -> nn.Module:
+        """The network with these tensors in it, later ones over earlier ones."""
+        own = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+        with torch.no_grad():
+            for name, tensor in {key: value for state in states for key, value in state.items()}.items():
+                own[name].copy_(tensor)
+        return self.network
+
+    def listed(self) -> list[Listed]:
+        """Every image that the run knew."""
+        root = Path(self.results["data"]["root"])
+        with (self.path / "splits.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            return [
+                Listed(row["path"], root / row["path"], row["label"], row["split"]) for row in csv.DictReader(stream)
+            ]
+
+    def pictures(self, paths: Sequence[Path]) -> Pictures:
+        """Decode images as the run did."""
+        store = build_pixels(paths, self.preprocessing, cache=user_cache() / "pixels", on_bad="skip")
+        return Pictures(store.array, store.facts, self.preprocessing)
+
+
+def open_finished(folder: RunFolder) -> FinishedRun:
+    """Raises `RunFolderError` if the run is no finished `fit`, `ModelError` if its pretrained weights have changed."""
+    request, results = folder.request(), folder.results()
+    weights = folder.path / MODEL_FOLDER / WEIGHTS_FILE
+    if request.verb != "fit" or results is None or not weights.is_file():
+        raise RunFolderError(f"{folder.path} holds no saved model: give the folder of a finished `fit`.")
+    classes = results["data"]["classes"]
+    model = load_model(request.model, len(classes), weights=request.weights, image_size=request.images.image_size)
+    if model.weights_fingerprint != results["model"]["weights_fingerprint"]:
+        raise ModelError(
+            f"{request.model}: its weights or code are no longer those that {folder.path} started from; put them back."
+        )
+    preprocessing = model.preprocessing
+    if request.images.crop_pct is not None:
+        preprocessing = replace(preprocessing, crop_pct=request.images.crop_pct)
+    plan = FineTunePlan.from_dict(results["plan"])
+    return FinishedRun(
+        folder.path,
+        results,
+        model.module.eval(),
+        preprocessing,
+        partition(model.module, plan.granularity, preprocessing.image_size),
+        model.pristine(),
+        _read(weights),
+    )
+
+
+def _read(path: Path) -> State:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RunFolderError(f"{path} is damaged ({error}); start a new run.") from error

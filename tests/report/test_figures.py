@@ -1,0 +1,59 @@
+"""Figures of rows: who stands on the front, what a band says."""
+
+from __future__ import annotations
+
+from tests.report.synthetic import DEPTH, row, search
+from thawline.report import figures, search_figures
+from thawline.report.band import band, label_of
+
+
+def test_the_front_is_what_nothing_cheaper_beats() -> None:
+    rows = [
+        row("dear and good", (None, None, None, 1e-3), 0.8, 9.0),
+        row("cheap", (None, None, None, 1e-3), 0.6, 1.0),
+        row("dear and bad", (None, None, None, 1e-3), 0.5, 7.0),
+        row("as good, dearer", (None, None, None, 1e-3), 0.6, 2.0),
+    ]
+    assert figures.front_of(rows) == [1, 0]
+
+
+def test_a_band_has_a_flake_for_every_frozen_block_and_the_rates_of_the_others() -> None:
+    drawn = str(band("band", "label", row("x", (None, None, 1e-4, 3e-3), 0.5, 1.0)).drawing)
+    assert drawn.count("#snowflake") == 2
+    assert ">1e-4</text>" in drawn
+    assert ">3e-3</text>" in drawn
+    assert "blocks.2&lt;b&gt;" in drawn
+    assert "<b>" not in drawn
+
+
+def test_a_plan_of_phases_has_a_strip_for_each() -> None:
+    one = row("x", (None, None, None, 1e-3), 0.5, 1.0)
+    rates = one["plan"]["phases"][0]["learning_rates"]
+    one["plan"]["phases"] = [{"epochs": 2, "learning_rates": rates}, {"epochs": None, "learning_rates": rates}]
+    assert str(band("band", "label", one).drawing).count('class="cell') == 8
+    assert "2 phases, from the top: 2 epoch(s), the rest" in label_of(one)
+
+
+def test_the_depth_curve_says_where_it_is_best() -> None:
+    assert "highest where 25 %" in str(figures.depth(DEPTH))
+    assert "grows significantly from 25 %" in str(figures.gap(DEPTH))
+
+
+def test_every_block_shows_every_candidate_and_one_winner() -> None:
+    charts = search_figures.tried(search(), "search0")
+    assert len(charts) == 4
+    for chart in charts:
+        assert str(chart).count("<circle") == 12
+        assert str(chart).count("dot best") == 1
+
+
+def test_a_search_without_rates_or_importance_is_drawn_without() -> None:
+    found = search()
+    found["candidates"] = [{**one, "weights": None} for one in found["candidates"]]
+    assert search_figures.tried(found, "x") == []
+    assert search_figures.importance({**found, "importance": {}}, "x") is None
+
+
+def test_one_generation_is_drawn() -> None:
+    found = search()
+    assert "generation 0" in str(search_figures.generations({**found, "generations": found["generations"][:1]}, "x"))

@@ -1,0 +1,181 @@
+"""The page as text: sections in order, nothing from elsewhere, every name escaped, small, drawn without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.report.synthetic import HOSTILE, noise, write_explanation, write_run
+from thawline.errors import RunFolderError
+from thawline.records import read_json, write_json
+from thawline.report.html import write_report
+from thawline.report.reading import read_run
+from thawline.report.thumbnails import write_thumbnails
+
+SECTIONS = [
+    "answer",
+    "network",
+    "league",
+    "front",
+    "search",
+    "depth",
+    "confusion",
+    "classes",
+    "calibration",
+    "examples",
+    "moved",
+    "audit",
+    "reproduce",
+]
+VOID = {"meta", "img", "br", "input", "hr", "link"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text outside style and script; balanced or an assertion fails."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    @property
+    def sections(self) -> list[str]:
+        return [str(attrs["id"]) for tag, attrs in self.tags if tag in ("header", "section")]
+
+
+def page(folder: Path) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+def test_a_comparison_has_every_section_in_order(tmp_path: Path) -> None:
+    drawn = page(write_run(tmp_path, classes=("a", "b", "c")))
+    assert drawn.sections == SECTIONS
+    assert "biotune:top=2,seeds=1 at 1e" in drawn.text
+    assert "accuracy 0.800 ± 0.012 on test" in drawn.text
+    assert "failed: the loss became <NaN>" in drawn.text
+    assert "Sweet spot: 25 %" in drawn.text
+
+
+def test_a_fit_has_its_sections(tmp_path: Path) -> None:
+    drawn = page(write_run(tmp_path, classes=("a", "b"), verb="fit"))
+    assert drawn.sections == [name for name in SECTIONS if name != "depth"]
+    assert "optimizer = torch.optim.AdamW" in drawn.text
+    assert "thawline compare '<data>' --out run" in drawn.text
+
+
+def test_without_a_test_split_the_page_speaks_of_validation(tmp_path: Path) -> None:
+    drawn = page(write_run(tmp_path, classes=("a", "b"), test=False))
+    assert "60 validation images" in drawn.text
+    assert "test images" not in drawn.text
+
+
+def test_a_comparison_in_which_everything_failed_is_drawn(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, classes=("a", "b"))
+    stored = read_json(folder / "comparison.json")
+    write_json(folder / "comparison.json", {**stored, "rows": stored["rows"][-1:], "depth": None})
+    assert "No strategy could be trained." in page(folder).text
+
+
+@pytest.mark.parametrize("verb", ["fit", "compare"])
+def test_nothing_comes_from_elsewhere(tmp_path: Path, verb: str) -> None:
+    for tag, attributes in page(write_run(tmp_path, classes=HOSTILE, verb=verb)).tags:
+        assert tag not in ("iframe", "object", "base", "link"), tag
+        assert not [name for name in attributes if name.startswith("on")], attributes
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/")), attributes
+
+
+@pytest.mark.parametrize("count", [len(HOSTILE), 200])
+def test_hostile_names_are_text(tmp_path: Path, count: int) -> None:
+    names = [f"{HOSTILE[at % len(HOSTILE)]}{at or ''}" for at in range(count)]
+    folder = write_run(tmp_path, classes=names, images=2 * count)
+    drawn = page(folder)
+    assert drawn.sections == SECTIONS
+    assert [attrs.get("type") for tag, attrs in drawn.tags if tag == "script"] == ["application/json", None]
+    assert all(" ".join(name.split()) in drawn.text for name in names)
+
+
+def test_many_classes_have_a_map_and_a_list(tmp_path: Path) -> None:
+    drawn = page(write_run(tmp_path, classes=[f"class {at}" for at in range(200)], images=600))
+    assert "The most frequent confusions" in drawn.text
+    assert "The other 175 classes" in drawn.text
+    assert any(attrs.get("class") == "map" for tag, attrs in drawn.tags if tag == "figure")
+
+
+def test_the_page_stays_small_whatever_the_images(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", classes=[f"{at} {'x' * 230}" for at in range(30)], images=900)
+    run = read_run(folder)
+    assert run.predictions is not None
+    for guess in run.predictions.guesses:
+        noise(tmp_path / "data" / guess.path, 96)
+    write_thumbnails(folder, run.predictions, tmp_path / "data")
+    assert len(read_json(folder / "thumbnails.json")["images"]) > 100
+    assert write_report(folder).stat().st_size < 5_000_000
+
+
+def test_what_explain_left_is_drawn(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, classes=("a", "b"), verb="fit")
+    assert "Not measured in this run" in page(folder).text
+    write_explanation(folder)
+    drawn = page(folder)
+    assert "went from 0.910 to 0.420" in drawn.text
+    assert "elsewhere/<new>.png" in drawn.text
+    overlays = [attrs["alt"] for tag, attrs in drawn.tags if tag == "img" and "Grad-CAM" in str(attrs["alt"])]
+    assert overlays == ["Grad-CAM before fine-tuning"]  # the other file is gone
+
+
+def test_drawing_imports_no_torch(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a run", classes=("a", "b"))
+    script = (
+        "import sys\n"
+        f"sys.argv = ['thawline', 'report', {str(folder)!r}]\n"
+        "from thawline.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'timm', 'sklearn', 'optuna', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(folder / "report.html")
+    assert (folder / "report.html").is_file()
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds no finished run"):
+        write_report(tmp_path)
+    write_json(tmp_path / "results.json", {"format_version": 99})
+    with pytest.raises(RunFolderError, match="format_version 1"):
+        write_report(tmp_path)
+
+
+def test_drawing_twice_gives_the_same_page(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, classes=("a", "b"))
+    assert write_report(folder).read_bytes() == write_report(folder).read_bytes()

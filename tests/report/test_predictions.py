@@ -1,0 +1,66 @@
+"""What was predicted, counted; against scikit-learn where it counts the same."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.report.synthetic import write_run
+from thawline.report.predictions import BINS, Predictions, read_predictions
+from thawline.training import evaluation
+
+ROW = "biotune:top=2,seeds=1"
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Predictions:
+    found = read_predictions(write_run(tmp_path, classes=CLASSES) / "predictions.csv", ROW, 0)
+    assert found is not None
+    return found
+
+
+def probabilities(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with path.open(newline="") as stream:
+        lines = [line for line in csv.reader(stream) if line[:2] == [ROW, "0"]]
+    values = np.array([[float(value) for value in line[5:]] for line in lines])
+    return values, np.array([CLASSES.index(line[4]) for line in lines])
+
+
+def test_one_row_and_seed_are_read(predictions: Predictions) -> None:
+    assert (predictions.split, predictions.classes, len(predictions.guesses)) == ("test", CLASSES, 60)
+    assert len({one.path for one in predictions.guesses}) == 60
+
+
+def test_figures_are_those_of_scikit_learn(predictions: Predictions, tmp_path: Path) -> None:
+    values, labels = probabilities(tmp_path / "predictions.csv")
+    counts = [[len(predictions.cells.get((true, said), ())) for said in range(3)] for true in range(3)]
+    assert counts == evaluation.confusion(values, labels)
+    ours = {one.name: (one.images, one.precision, one.recall, one.f1) for one in predictions.per_class()}
+    theirs = {
+        one["name"]: (one["images"], one["precision"], one["recall"], one["f1"])
+        for one in evaluation.per_class(values, labels, CLASSES)
+    }
+    assert {name: pytest.approx(figures) for name, figures in theirs.items()} == ours
+    error = sum(one.images * abs(one.accuracy - one.confidence) for one in predictions.bins()) / 60
+    assert error == pytest.approx(evaluation.calibration_error(values, labels), abs=1e-6)
+    assert all(0 <= one.low < one.high <= 1 and one.images for one in predictions.bins())
+    assert len(predictions.bins()) <= BINS
+
+
+def test_mistakes_are_confident_and_hits_doubtful(predictions: Predictions) -> None:
+    mistakes, hits = predictions.mistakes(5), predictions.doubtful_hits(5)
+    assert not any(one.right for one in mistakes)
+    assert all(one.right for one in hits)
+    surest = max(one.confidence for one in predictions.guesses if not one.right)
+    assert mistakes[0].confidence == surest
+    assert hits[0].confidence == min(one.confidence for one in predictions.guesses if one.right)
+
+
+def test_a_run_without_predictions_has_none(tmp_path: Path) -> None:
+    assert read_predictions(tmp_path / "predictions.csv", "full", 0) is None
+    folder = write_run(tmp_path, classes=CLASSES)
+    assert read_predictions(folder / "predictions.csv", "full", 0) is None

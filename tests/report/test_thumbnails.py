@@ -1,0 +1,50 @@
+"""Which images are worth showing, and their pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from tests.report.synthetic import noise
+from thawline.report import thumbnails
+from thawline.report.predictions import Guess, Predictions
+from thawline.report.thumbnails import chosen, read_thumbnails, write_thumbnails
+
+
+def predictions(right: int, wrong: int) -> Predictions:
+    hits = [Guess(f"hit{at}.png", 0, 0, 0.5 + at / 10_000) for at in range(right)]
+    misses = [Guess(f"miss{at}.png", 0, 1, 0.5 + at / 10_000) for at in range(wrong)]
+    return Predictions("test", ("a", "b"), (*hits, *misses))
+
+
+def test_few_images_are_all_shown_mistakes_first() -> None:
+    found = chosen(predictions(8, 5))
+    assert len(found) == 13
+    assert not any(one.right for one in found[:5])
+
+
+def test_no_cell_and_no_page_is_flooded() -> None:
+    found = chosen(predictions(400, 400))
+    assert len([one for one in found if not one.right]) == thumbnails.PER_CELL
+    many = tuple(Guess(f"{at}.png", at % 30, (at + 1) % 30, 0.5) for at in range(3000))
+    assert len(chosen(Predictions("test", tuple(map(str, range(30))), many))) == thumbnails.IN_ALL
+
+
+def test_pictures_are_small_and_outlive_their_images(tmp_path: Path) -> None:
+    for name in ("hit0.png", "miss0.png"):
+        noise(tmp_path / name, 300)
+    write_thumbnails(tmp_path, predictions(2, 1), tmp_path)
+    for name in ("hit0.png", "miss0.png"):
+        (tmp_path / name).unlink()
+    pictures = read_thumbnails(tmp_path)
+    assert set(pictures) == {"hit0.png", "miss0.png"}  # hit1.png is not there and spoils nothing
+    kind, _, content = pictures["hit0.png"].partition(",")
+    assert kind == "data:image/webp;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (96, 96)
+
+
+def test_a_run_without_pictures_has_none(tmp_path: Path) -> None:
+    assert read_thumbnails(tmp_path) == {}

@@ -1,0 +1,229 @@
+"""`explain` on real small runs: what is written, what is honest, what is not fatal."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tests.studies.conftest import small_request
+from thawline import api
+from thawline.cli import app
+from thawline.data.demo import demo_network
+from thawline.errors import DataError, ModelError, OptionError, RunFolderError
+from thawline.plan import FineTunePlan
+from thawline.studies.finished import open_finished
+from thawline.studies.moving import MOST_IMAGES, known_images
+from thawline.studies.run_folder import RunFolder
+
+HOSTILE = '<script>alert(1)</script> "quoted" \u202egnp.\u05d7\u05ea\u05d5\u05dc' + "x" * 100 + ".png"
+
+
+def fit(images: Path, out: Path, strategy: str, **changes: Any) -> Path:
+    api.run(small_request(images, (strategy,), verb="fit", learning_rate=1e-2, **changes), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def runs(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of finished runs: full, linear_probe."""
+    folder = tmp_path_factory.mktemp("runs")
+    for strategy in ("full", "linear_probe"):
+        fit(images, folder / strategy, strategy)
+    return folder
+
+
+@pytest.fixture
+def run(runs: Path, tmp_path: Path) -> Path:
+    """A copy of the run `full` to write into."""
+    return Path(shutil.copytree(runs / "full", tmp_path / "full"))
+
+
+class Words(HTMLParser):
+    """Tags and text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.sources: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value for name, value in attributes if name == "src" and value]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_what_is_written(run: Path, images: Path) -> None:
+    explained = api.explain(run, [images / "test" / "red" / "0.png", images / "test" / "blue"])
+    assert json.loads((run / "explain.json").read_text()) == explained
+    assert explained["format_version"] == 1
+    assert explained["head_before"] == "linear_probe"
+    assert len(explained["images"]) == 9
+    classes = {"blue", "red"}
+    for one in explained["images"]:
+        assert one["true"] in one["path"]
+        assert {one["predicted"], one["predicted_before"], one["true"]} <= classes
+        for name in ("image", "before", "after"):
+            assert one[name].startswith("explain/")
+            with Image.open(run / one[name]) as picture:
+                assert picture.size == (224, 224)
+    page = Words((run / "explain" / "index.html").read_text())
+    assert all((run / "explain" / source).is_file() for source in page.sources)
+    assert len(page.sources) == 3 * 9
+
+
+def test_predictions_are_those_of_predict(run: Path, images: Path) -> None:
+    explained = api.explain(run, images / "test")["images"]
+    predicted = api.predict(run, images / "test", top=1)["predictions"]
+    for one, other in zip(explained, predicted, strict=True):
+        assert one["predicted"] == other["top"][0]["class"]
+        assert one["probability"] == pytest.approx(other["top"][0]["probability"], abs=1e-5)
+
+
+def test_what_moved_is_what_was_trained(runs: Path, images: Path) -> None:
+    moved = {
+        name: api.explain(runs / name, images / "test" / "red" / "0.png")["drift"]["blocks"]
+        for name in ("full", "linear_probe")
+    }
+    for block in moved["linear_probe"]:
+        assert block["weight_change"] == 0
+        assert block["norm_drift"] in (0, None)
+        assert block["cka"] == pytest.approx(1)
+        assert block["probe_before"] == block["probe_after"]
+    plan = FineTunePlan.from_dict(json.loads((runs / "full" / "plan.json").read_text()))
+    assert [block["name"] for block in moved["full"]] == list(plan.blocks[:-1])
+    assert all(block["weight_change"] > 0 and block["norm_drift"] > 0 for block in moved["full"])
+    assert all(0 <= block["probe_after"] <= 1 for block in moved["full"])
+
+
+def test_the_test_split_is_left_alone(runs: Path) -> None:
+    opened = open_finished(RunFolder.open(runs / "full"))
+    known = known_images(opened)
+    assert known is not None
+    splits = {row.path: row.split for row in opened.listed()}
+    assert (len(known.train), len(known.val)) == (24, 16)
+    assert len(known.pictures.pixels) == 40 < len(splits) < MOST_IMAGES
+
+
+def test_other_runs_stand_beside(run: Path, runs: Path, images: Path) -> None:
+    explained = api.explain(run, images / "test" / "red", beside=[runs / "linear_probe"])
+    (other,) = explained["images"][0]["beside"]
+    assert other["run"] == "linear_probe"
+    assert (run / other["picture"]).is_file()
+    with Image.open(run / explained["images"][0]["all"]) as sheet:
+        assert sheet.width == 12 + 4 * (224 + 12)
+    assert len(Words((run / "explain" / "index.html").read_text()).sources) == 4 * 8
+
+
+def test_a_run_on_other_classes_cannot_stand_beside(run: Path, images: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "renamed"
+    shutil.copytree(images, renamed)
+    for split in ("train", "val", "test"):
+        (renamed / split / "red").rename(renamed / split / "crimson")
+    other = fit(renamed, tmp_path / "other", "linear_probe")
+    with pytest.raises(RunFolderError, match="cannot be shown beside"):
+        api.explain(run, images / "test" / "red", beside=[other])
+
+
+def test_unreadable_images_are_listed(run: Path, images: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    explained = api.explain(run, [broken, images / "test" / "red" / "0.png"])
+    assert len(explained["images"]) == 1
+    assert [Path(one["path"]).name for one in explained["unreadable"]] == ["broken.png"]
+    assert "broken.png" in (run / "explain" / "index.html").read_text()
+    with pytest.raises(DataError, match=r"broken\.png"):
+        api.explain(run, broken)
+    with pytest.raises(DataError, match="does not exist"):
+        api.explain(run, tmp_path / "absent.png")
+
+
+def test_hostile_names_are_drawn_as_they_are(run: Path, images: Path, tmp_path: Path) -> None:
+    path = tmp_path / HOSTILE.replace("/", "|")
+    shutil.copy(images / "test" / "red" / "0.png", path)
+    (one,) = api.explain(run, path)["images"]
+    assert one["true"] is None
+    page = Words((run / "explain" / "index.html").read_text())
+    assert "script" not in page.tags
+    assert path.name in page.text
+    assert all(one.name.isascii() and len(one.name) < 80 for one in (run / "explain").iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows names are Unicode")
+def test_a_name_that_is_not_unicode(run: Path, images: Path, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.png"))
+    shutil.copy(images / "test" / "red" / "0.png", path)
+    (one,) = api.explain(run, path)["images"]
+    assert one["path"].endswith(r"\xff\xfe.png")
+    assert json.loads((run / "explain.json").read_text())["images"][0] == one
+
+
+def test_without_its_images_a_run_still_shows_its_weights(images: Path, tmp_path: Path) -> None:
+    moved_away = tmp_path / "data"
+    shutil.copytree(images, moved_away)
+    run = fit(moved_away, tmp_path / "run", "full")
+    moved_away.rename(tmp_path / "elsewhere")
+    explained = api.explain(run, tmp_path / "elsewhere" / "test" / "red")
+    assert explained["head_before"] == "fine_tuned"
+    assert len(explained["notes"]) == 1
+    for block in explained["drift"]["blocks"]:
+        assert block["weight_change"] > 0
+        assert block["cka"] is block["probe_before"] is block["probe_after"] is None
+    assert "was made for other features" in (run / "explain" / "index.html").read_text()
+
+
+def test_a_layer_by_name(run: Path, images: Path) -> None:
+    image = images / "test" / "red" / "0.png"
+    assert api.explain(run, image, layer="blocks.1")["layer"] == "blocks.1"
+    with pytest.raises(OptionError, match="no layer 'nowhere'"):
+        api.explain(run, image, layer="nowhere")
+
+
+def test_what_is_no_finished_fit(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds no run"):
+        api.explain(tmp_path, images)
+    api.run(small_request(images, ("linear_probe",), learning_rate=1e-2), tmp_path / "compared")
+    with pytest.raises(RunFolderError, match="holds no saved model"):
+        api.explain(tmp_path / "compared", images)
+
+
+def test_other_weights_than_the_run_started_from(run: Path, images: Path) -> None:
+    results = json.loads((run / "results.json").read_text())
+    results["model"]["weights_fingerprint"] = "0" * 64
+    (run / "results.json").write_text(json.dumps(results))
+    with pytest.raises(ModelError, match="no longer those"):
+        api.explain(run, images / "test")
+
+
+def test_forgetting_is_measured_where_the_source_is_kept(images: Path, tmp_path: Path) -> None:
+    request = small_request(images, ("full",), verb="fit", learning_rate=1e-2)
+    api.run(replace(request, model=f"local-dir:{demo_network()}", weights=None), tmp_path / "run")
+    source = api.explain(tmp_path / "run", images / "test" / "red" / "0.png")["drift"]["source"]
+    assert source["images"] == 740
+    assert source["accuracy_before"] == pytest.approx(
+        json.loads((demo_network() / "source_test.json").read_text())["accuracy"], abs=2e-3
+    )
+    assert source["accuracy_after"] < source["accuracy_before"]
+
+
+def test_the_command(run: Path, images: Path) -> None:
+    image = str(images / "test" / "red" / "0.png")
+    shown = CliRunner().invoke(app, ["explain", str(run), image])
+    assert shown.exit_code == 0, shown.output
+    assert "test/red/0.png (true: red)" in shown.output
+    assert "conv_stem" in shown.output
+    assert "index.html" in shown.output
+    told = CliRunner().invoke(app, ["explain", str(run), image, "--json"])
+    assert json.loads(told.stdout)["images"][0]["true"] == "red"

@@ -1,0 +1,59 @@
+"""The report at the end of a run: drawn with pictures and a depth curve; if it fails, the run is still whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from thawline import api
+from thawline.config import DataConfig, SearchConfig, TrainConfig
+from thawline.data.demo import demo_network, write_digits
+from thawline.progress import Listener
+from thawline.records import read_json
+from thawline.studies import reporting
+
+
+class Told(Listener):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def compare(folder: Path, strategies: tuple[str, ...], listener: Listener) -> None:
+    write_digits(folder / "digits", train_per_class=4, val_per_class=4, seed=0)
+    api.compare(
+        str(folder / "digits"),
+        folder / "run",
+        model=f"local-dir:{demo_network()}",
+        strategies=strategies,
+        listener=listener,
+        train=TrainConfig(epochs=1, threads=1),
+        images=DataConfig(augment="none"),
+        search=SearchConfig(learning_rate=1e-3),
+    )
+
+
+def test_a_comparison_ends_with_its_report(tmp_path: Path) -> None:
+    told = Told()
+    compare(tmp_path, ("depth:share=0", "depth:share=50", "depth:share=100"), told)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert 'id="depth"' in page
+    assert read_json(tmp_path / "run" / "comparison.json")["depth"]["shares"] == [0.0, 50.0, 100.0]
+    assert 200 < len(read_json(tmp_path / "run" / "thumbnails.json")["images"]) <= 600
+    assert not any("report" in note for note in told.notes)
+
+
+def test_a_report_that_cannot_be_drawn_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path) -> Path:
+        raise KeyError("no such figure")
+
+    monkeypatch.setattr(reporting, "write_report", fail)
+    told = Told()
+    compare(tmp_path, ("linear_probe",), told)
+    assert (tmp_path / "run" / "comparison.json").is_file()
+    assert any("report.html could not be drawn" in note and "thawline report" in note for note in told.notes)
+    monkeypatch.undo()
+    assert api.report(tmp_path / "run").is_file()
