@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thawline.model.blocks import partition
-from thawline.model.boundary import Boundary
+from thawline.model.boundary import Boundary, remove_stubs
 from thawline.model.cut import cut
 from thawline.model.trace import Trace
 
@@ -149,6 +149,48 @@ def test_a_module_that_is_used_again_still_runs() -> None:
 
 def test_a_network_that_reads_its_images_behind_the_boundary_is_not_cut() -> None:
     assert made(Peeking().eval(), "head", images_of(16)) is None
+
+
+class Scaled(nn.Module):
+    """Uses parameters of a module that itself never runs, in the prefix and behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 2)
+        self.scales = nn.ParameterList([nn.Parameter(torch.ones(1)) for _ in range(2)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        early = self.stem(images) * self.scales[0]
+        return self.head((self.body(early) * self.scales[1]).mean((2, 3)))
+
+
+def test_parameters_of_a_module_that_never_runs_are_behind_no_boundary() -> None:
+    trace = Trace.record(Scaled().eval(), images_of(16), nullcontext)
+    assert trace.first(["body", "scales", "head"]) is None
+    assert trace.first(["body", "head"]) == "body"
+
+
+def test_what_an_interruption_leaves_is_taken_away() -> None:
+    network, images = network_of("test_resnet", 64), images_of(64)
+    boundary, _ = next(iter(boundaries(network, images, 64).values()))
+    assert boundary is not None
+    kept = boundary.prefix(images)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(boundary, kept, images)
+    remove_stubs(network)
+    assert not any("forward" in vars(module) for module in network.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+def interrupted(boundary: Boundary, kept: tuple[Tensor, ...], images: Tensor) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    hook = boundary.network.get_submodule(boundary.name).register_forward_hook(stop)
+    try:
+        boundary.suffix(kept, images)
+    finally:
+        hook.remove()
 
 
 def test_dropout_belongs_to_the_suffix_and_pooling_does_not() -> None:

@@ -64,6 +64,12 @@ def test_extinction_is_capped_by_the_linear_probe_where_it_is_known() -> None:
     assert factors.tolist() == approx(0.0, (0.3 - 0.1) / 0.4, 1.0)
 
 
+def test_a_linear_probe_among_the_best_does_not_make_children_noise() -> None:
+    factors = operators.extinction([0.24, 0.25, 0.30, 0.35, 0.40], baseline=0.25)
+    assert factors.tolist() == operators.extinction([0.24, 0.25, 0.30, 0.35, 0.40]).tolist()
+    assert factors[1] < 0.2
+
+
 def test_chances_fall_linearly_with_the_rank() -> None:
     assert operators.rank_weights(4).tolist() == approx(0.4, 0.3, 0.2, 0.1)
     assert operators.rank_weights(10)[0] == pytest.approx(10 / 55)

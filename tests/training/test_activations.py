@@ -110,6 +110,80 @@ def test_a_cut_inside_a_residual_block_changes_nothing_either(trained: int) -> N
     assert found.cache_hits > 0
 
 
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet"])
+def test_dropout_before_the_head_draws_what_it_would(name: str) -> None:
+    """Filling a store runs the same glue, which must not use up random numbers."""
+    model = load_model(name, 2, weights="random", image_size=SIZE)
+    model.module.drop_rate = 0.3
+    blocks = partition(model.module, "stage", SIZE)
+    expected = Trainer(model, data(), CONFIG, OFF).train(last(blocks, 1), blocks, seed=0)
+    found = Trainer(model, data(), CONFIG, MEMORY).train(last(blocks, 1), blocks, seed=0)
+    assert_equal(found, expected)
+    assert found.cache_hits > 0
+
+
+@pytest.mark.parametrize("trained", [1, 2, 5, 6, 7, 8])
+def test_dropout_inside_a_frozen_prefix_is_not_kept(trained: int) -> None:
+    """Attention drops out by itself while any of its parts trains, even before the first part that does."""
+    model = load_model("test_vit", 2, weights="random", image_size=SIZE)
+    for module_ in model.module.modules():
+        if hasattr(module_, "attn_drop"):
+            module_.attn_drop.p = 0.3
+    layers = partition(model.module, "layer", SIZE)
+    head, some = {layers[-1].name: 1e-2}, {block.name: 1e-2 for block in layers[-trained:]}
+    plan = FineTunePlan.phased(layers, [(1, head), (None, some)], granularity="layer")
+    plain, cached = Trainer(model, data(), CONFIG, OFF), Trainer(model, data(), CONFIG, MEMORY)
+    assert_equal(cached.train(plan, layers, seed=0), plain.train(plan, layers, seed=0))
+
+
+def test_a_phase_that_comes_back_is_not_the_first_one_again(tiny: LoadedModel) -> None:
+    blocks = partition(tiny.module, "stage", SIZE)
+    head, more = {blocks[-1].name: 1e-2}, {block.name: 1e-2 for block in blocks[-2:]}
+    plan = FineTunePlan.phased(blocks, [(1, head), (1, more), (1, head), (None, head)])
+    plain, cached = Trainer(tiny, data(), CONFIG, OFF), Trainer(tiny, data(), CONFIG, MEMORY)
+    assert_equal(cached.train(plan, blocks, seed=0), plain.train(plan, blocks, seed=0))
+
+
+@pytest.mark.parametrize("batch", [3, 4, 5, 8])
+def test_small_batches_of_all_sizes_are_exact(batch: int) -> None:
+    model = load_model("mobilenetv3_small_050", 2, weights="random", image_size=SIZE)
+    blocks = partition(model.module, "stage", SIZE)
+    config = replace(CONFIG, batch_size=batch, epochs=2)
+    expected = Trainer(model, data(), config, OFF).train(last(blocks, 2), blocks, seed=0)
+    assert_equal(Trainer(model, data(), config, MEMORY).train(last(blocks, 2), blocks, seed=0), expected)
+
+
+def test_memory_then_disk_then_what_was_used_longest_ago(tiny: LoadedModel) -> None:
+    blocks = partition(tiny.module, "stage", SIZE)
+    roomy = Trainer(tiny, data(), CONFIG, MEMORY)
+    roomy.train(last(blocks, 1), blocks, seed=0)
+    first = sum(store.nbytes for store in kept(roomy)._stores.values() if store)
+    trainer = Trainer(tiny, data(), CONFIG, CacheConfig(first, 1 << 30))
+    trainer.train(last(blocks, 1), blocks, seed=0)
+    trainer.train(last(blocks, 2), blocks, seed=0)
+    assert [store.on_disk for store in kept(trainer)._stores.values() if store].count(True) == 2
+    assert len(kept(trainer)._stores) == 4
+
+
+def test_a_file_that_cannot_be_mapped_is_said_once(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise RuntimeError("unable to mmap 128 bytes: Cannot allocate memory")
+
+    monkeypatch.setattr(module.torch, "from_file", refused)
+    blocks = partition(tiny.module, "stage", SIZE)
+    notes: list[str] = []
+    trainer = Trainer(tiny, data(Augmenter(IMAGES, views=2, seed=0)), CONFIG, DISK, notes.append)
+    assert trainer.train(last(blocks, 1), blocks, seed=0).cache_hits == 0
+    assert len(notes) == 1
+    assert "Cannot allocate memory" in notes[0]
+
+
+def test_a_halved_batch_is_known_from_the_start(tiny: LoadedModel) -> None:
+    """A resumed run must fill its stores in the batches of the run that it continues."""
+    trainer = Trainer(tiny, data(), CONFIG, MEMORY, micro_batch=4)
+    assert trainer.micro_batch == kept(trainer).batch == 4
+
+
 def test_phases_penalties_adapters_and_relative_rates_are_equal_too(tiny: LoadedModel) -> None:
     blocks = partition(tiny.module, "stage", SIZE)
     head, some = {blocks[-1].name: 1e-2}, {block.name: 1e-2 for block in blocks[-3:]}

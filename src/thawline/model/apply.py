@@ -64,7 +64,7 @@ class AppliedPlan:
         """
         phase = self.plan.phase_at(epoch)
         self._set_requires_grad(phase)
-        _set_modes(self.model, self.blocks, phase, self.plan.norm)
+        set_modes(self.model, self.blocks, phase, self.plan.norm)
         for group in self.optimizer.param_groups:
             group["base_rate"] = phase.learning_rates[group["block"]] or 0.0
         self.scale_rates(1.0)
@@ -209,7 +209,7 @@ def _build_optimizer(groups: list[dict[str, Any]], name: Optimizer) -> torch.opt
     return kind(groups, **options, **fast)
 
 
-def _set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: NormMode) -> None:
+def set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: NormMode) -> None:
     """Train mode for modules of trained blocks, eval mode (running statistics, no dropout) for frozen ones.
 
     A module with children is in train mode if anything below it is: some read `self.training` in their own forward.

@@ -8,8 +8,8 @@ the same function is not argued but checked before a boundary is used: `model/cu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,24 +53,24 @@ class Boundary:
         Nothing behind the boundary runs, so train mode there is left alone. The prefix itself must be in eval mode.
         """
         outputs: dict[str, list[Tensor]] = {}
-        handles = [self.network.get_submodule(self.name).register_forward_pre_hook(_stop)]
-        for name in self.kept:
+        with ExitStack() as hooks:
+            hooks.callback(self.network.get_submodule(self.name).register_forward_pre_hook(_stop).remove)
+            for name in self.kept:
 
-            def keep(*call: Any, name: str = name) -> None:
-                outputs[name] = _growing(self.stubs[name], call[-1])
+                def keep(*call: Any, name: str = name) -> None:
+                    outputs[name] = _growing(self.stubs[name], call[-1])
 
-            handles.append(self.network.get_submodule(name).register_forward_hook(keep))
-        try:
-            with self.autocast():
+                hooks.callback(self.network.get_submodule(name).register_forward_hook(keep).remove)
+            # Glue may draw random numbers that belong to the suffix, where it will draw them again.
+            hooks.enter_context(torch.random.fork_rng([images.device] if images.is_cuda else []))
+            hooks.enter_context(self.autocast())
+            try:
                 self.network(images)
-        except _ReachedError:
-            tensors = [tensor for name in self.kept for tensor in outputs[name]]
-            self._layouts = self._layouts or tuple(map(_layout, tensors))
-            pairs = zip(tensors, self._layouts, strict=True)
-            return tuple(_per_image(one.permute(layout), len(images)) for one, layout in pairs)
-        finally:
-            for handle in handles:
-                handle.remove()
+            except _ReachedError:
+                tensors = [tensor for name in self.kept for tensor in outputs[name]]
+                self._layouts = self._layouts or tuple(map(_layout, tensors))
+                pairs = zip(tensors, self._layouts, strict=True)
+                return tuple(_per_image(one.permute(layout), len(images)) for one, layout in pairs)
         raise RuntimeError(f"the network never came to {self.name!r}")
 
     @torch.no_grad()
@@ -86,12 +86,10 @@ class Boundary:
             found.extend(bits_of(one, len(images), part) for one in tensors if len(one) % len(images) == 0)
 
         modules = [module for name in self.stubs for module in self.network.get_submodule(name).modules()]
-        handles = [module.register_forward_hook(note) for module in modules if is_layer(module)]
-        try:
+        with ExitStack() as hooks:
+            for module in filter(is_layer, modules):
+                hooks.callback(module.register_forward_hook(note).remove)
             outputs = self.prefix(images)
-        finally:
-            for handle in handles:
-                handle.remove()
         return outputs, torch.stack([*found, *(bits_of(tensor, len(images), part) for tensor in outputs)])
 
     def suffix(self, kept: Sequence[Tensor], images: Tensor) -> Tensor:
@@ -111,21 +109,35 @@ class Boundary:
 @contextmanager
 def _stubbed(network: nn.Module, outputs: Mapping[str, object]) -> Iterator[None]:
     """Let modules return the given outputs instead of computing theirs."""
-    modules = {name: network.get_submodule(name) for name in outputs}
-    own = {name: vars(module).get("forward") for name, module in modules.items()}
-    try:
+    with ExitStack() as patches:
         for name, output in outputs.items():
-            vars(modules[name])["forward"] = _returning(output)
+            module = network.get_submodule(name)
+            patches.callback(_put_back, module, vars(module).get("forward"))
+            vars(module)["forward"] = _Stub(output)
         yield
-    finally:
-        for name, module in modules.items():
-            vars(module).pop("forward", None)
-            if own[name] is not None:
-                vars(module)["forward"] = own[name]
 
 
-def _returning(output: object) -> Callable[..., object]:
-    return lambda *_, **__: output
+@dataclass(frozen=True)
+class _Stub:
+    """Stands in for a module's forward method."""
+
+    output: object
+
+    def __call__(self, *_: object, **__: object) -> object:
+        return self.output
+
+
+def _put_back(module: nn.Module, forward: object) -> None:
+    vars(module).pop("forward", None)
+    if forward is not None and not isinstance(forward, _Stub):
+        vars(module)["forward"] = forward
+
+
+def remove_stubs(network: nn.Module) -> None:
+    """Take away what an interruption at the worst moment may have left."""
+    for module in network.modules():
+        if isinstance(vars(module).get("forward"), _Stub):
+            del vars(module)["forward"]
 
 
 def _stop(*_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,15 +135,13 @@ def _marked(boundary: Boundary, run: Callable[[], Tensor], images: int, exact: b
     def note(module: nn.Module, args: Any, kwargs: Any, output: object) -> None:
         found.extend(_marks((args, kwargs, output), images, exact))
 
-    modules = (boundary.network.get_submodule(name) for name in boundary.behind)
-    handles = [module.register_forward_hook(note, with_kwargs=True) for module in modules]
-    try:
+    with ExitStack() as hooks:
+        for name in boundary.behind:
+            module = boundary.network.get_submodule(name)
+            hooks.callback(module.register_forward_hook(note, with_kwargs=True).remove)
         with boundary.autocast():
             logits = run()
-        return (*found, *_marks(logits, images, exact))
-    finally:
-        for handle in handles:
-            handle.remove()
+    return (*found, *_marks(logits, images, exact))
 
 
 def _marks(values: object, images: int, exact: bool) -> list[Tensor]:

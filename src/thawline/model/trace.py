@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+from thawline.model.execution import owns_tensors
 
 Autocast = Callable[[], AbstractContextManager[object]]
 """Makes the context in which a network computes: its precision."""
@@ -98,7 +100,12 @@ class Trace:
         return trace
 
     def first(self, modules: Collection[str]) -> str | None:
-        """The module of `modules` that starts first, of those that training makes different; None if none runs."""
+        """The module of `modules` that starts first, of those that training makes different.
+
+        None if none runs, or if one has parameters and never does: nobody can say when those are used.
+        """
+        if any(name not in self.calls and owns_tensors(self.network.get_submodule(name)) for name in modules):
+            return None
         running = [name for name in modules if name in self.calls and _trains(self.network.get_submodule(name))]
         return min(running, key=lambda name: self.calls[name].start, default=None)
 
@@ -113,16 +120,12 @@ class Trace:
 @contextmanager
 def watched(network: nn.Module, enter: Callable[[str], None], leave: Callable[[str, object], None]) -> Iterator[None]:
     """Call `enter` and `leave` whenever a module below the root does."""
-    handles = []
-    for name, module in network.named_modules():
-        if name:
-            handles.append(module.register_forward_pre_hook(lambda *_, name=name: enter(name)))
-            handles.append(module.register_forward_hook(lambda *call, name=name: leave(name, call[-1])))
-    try:
+    with ExitStack() as hooks:
+        for name, module in network.named_modules():
+            if name:
+                hooks.callback(module.register_forward_pre_hook(lambda *_, name=name: enter(name)).remove)
+                hooks.callback(module.register_forward_hook(lambda *call, name=name: leave(name, call[-1])).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _trains(module: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -70,8 +71,12 @@ class Scored:
 
     @property
     def score(self) -> tuple[float, float]:
-        """Higher is better: mean validation score over seeds, then (ties) mean negative validation loss."""
-        return float(np.mean(self.per_seed)), float(np.mean([record.score[1] for record in self.trainings]))
+        """Higher is better: mean validation score over seeds, then (ties) mean negative validation loss.
+
+        A diverged training has the worst loss of all, so that it never comes before one that learnt nothing.
+        """
+        losses = [-math.inf if record.best is None else record.score[1] for record in self.trainings]
+        return float(np.mean(self.per_seed)), float(np.mean(losses))
 
     @property
     def error(self) -> float:

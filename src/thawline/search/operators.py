@@ -21,13 +21,16 @@ def extinction(errors: Sequence[float], baseline: float | None = None) -> Array:
 
     (error_i + lowest * (i / (N - 1) - 1)) / highest. One diverged candidate would make the highest error so large that
     everybody else's factor, and with it mutation, dies. So the highest is at most `baseline`, the error of a linear
-    probe, or, where that is not known, the highest that is no outlier. Where all errors are 0 only the rank counts.
+    probe, or, where that is not known or below the median, the highest that is no outlier. Where all errors are 0 only
+    the rank counts.
     """
     found = np.asarray(errors, dtype=float)
     if len(found) == 1:
         return np.zeros(1)
     ranks = np.arange(len(found)) / (len(found) - 1)
-    highest = min(float(found[-1]), _highest_inlier(found) if baseline is None else baseline)
+    # A probe that beats most of them does not say what is bad: dividing by it would make every child pure noise.
+    tells = baseline is not None and baseline >= np.median(found)
+    highest = min(float(found[-1]), baseline if tells and baseline is not None else _highest_inlier(found))
     if highest <= 0:
         return ranks
     factors: Array = np.clip((found + found[0] * (ranks - 1)) / highest, 0.0, 1.0)

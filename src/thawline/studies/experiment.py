@@ -70,8 +70,14 @@ class Experiment:
     def __post_init__(self) -> None:
         # Blocks and FLOPs are read off the network before the trainer moves it to its device.
         self.work(self.request.granularity)
-        self.trainer = Trainer(self.model, self.data, self.request.train, self.request.cache, self.listener.note)
-        self.trainer.micro_batch = self.ledger.micro_batch or self.trainer.micro_batch
+        self.trainer = Trainer(
+            self.model,
+            self.data,
+            self.request.train,
+            self.request.cache,
+            self.listener.note,
+            micro_batch=self.ledger.micro_batch,
+        )
         self.trainer.on_smaller_batch = self._smaller_batch
         self._in_network: str | None = None
 

@@ -26,7 +26,9 @@ from thawline.model.boundary import Boundary
 from thawline.training.images import Images
 
 _WITNESSES = 4
-"""Images that show whether a batch rounds as the stores do."""
+"""Images, the last of a batch, that show whether it rounds as the stores do: what is left over is done otherwise."""
+_SMALL = 16
+"""Images in a batch below which its size was seen to change rounding."""
 
 
 class _Key(NamedTuple):
@@ -71,6 +73,7 @@ class Activations:
     _sizes: dict[int, dict[int, bool]] = field(default_factory=dict)
     """Images in a batch -> start of a boundary -> whether such a batch gives what is in the stores, bit for bit."""
     _fingerprints: dict[str, Tensor] = field(default_factory=dict)
+    _disk_works: bool = True
 
     def __post_init__(self) -> None:
         self._group_of = np.full(self.images.count, -1)
@@ -114,18 +117,21 @@ class Activations:
         for start, fits in known.items():
             if (fits and start >= boundary.start) or (not fits and start <= boundary.start):
                 return fits
-        # In reversed order, so that the images that come first in the store come last here.
-        last = self.images.batch(np.resize(self._groups[0], size)[::-1], None)
-        _, found = boundary.fingerprints(last, slice(-min(_WITNESSES, size), None))
         if boundary.name not in self._fingerprints:
             self._first_outputs(boundary)
-        known[boundary.start] = torch.equal(found.flip(1), self._fingerprints[boundary.name][:, : found.shape[1]])
+        known[boundary.start] = all(self._agrees(boundary, order) for order in _orders(size))
         return known[boundary.start]
 
+    def _agrees(self, boundary: Boundary, order: np.ndarray) -> bool:
+        """Whether the images that come first in the store, last in a batch of this order, give the stored bits."""
+        batch = self.images.batch(np.resize(self._groups[0], len(order))[order], None)
+        _, found = boundary.fingerprints(batch, slice(-min(_WITNESSES, len(order)), None))
+        return torch.equal(found, self._fingerprints[boundary.name][:, order[-found.shape[1] :]])
+
     def _first_outputs(self, boundary: Boundary) -> tuple[Tensor, ...]:
-        """Prefix outputs of the first images of all; their fingerprints [layers, `_WITNESSES`] are kept."""
+        """Prefix outputs of the first images of all; their fingerprints [layers, batch] are kept."""
         batch = self._padded(self._groups[0][: self.batch], None)
-        outputs, self._fingerprints[boundary.name] = boundary.fingerprints(batch, slice(_WITNESSES))
+        outputs, self._fingerprints[boundary.name] = boundary.fingerprints(batch, slice(None))
         return outputs
 
     def _filled(self, boundary: Boundary, key: _Key) -> _Store | None:
@@ -166,35 +172,57 @@ class Activations:
         """Room for `count` images in memory, else on disk, else nowhere; older stores make way."""
         nbytes = count * sum(tensor[0].nbytes for tensor in like)
         shapes = [(count, *tensor.shape[1:]) for tensor in like]
-        if self._make_room(nbytes, self.config.memory_bytes, on_disk=False):
+        on_disk = self._tier(nbytes)
+        if on_disk is None:
+            return None
+        if not on_disk:
             tensors = [
                 torch.empty(shape, dtype=one.dtype, device=self.device) for shape, one in zip(shapes, like, strict=True)
             ]
             return _Store(tensors, False, nbytes)
-        if self._make_room(nbytes, self.config.disk_bytes, on_disk=True):
-            try:
-                tensors = [mapped(shape, one.dtype) for shape, one in zip(shapes, like, strict=True)]
-            except OSError as error:
-                self.note(
-                    f"No room on disk for kept activations ({error.strerror}): frozen blocks are computed anew. "
-                    "--cache-disk limits them, THAWLINE_CACHE moves them."
-                )
-                return None
-            return _Store(tensors, True, nbytes)
+        try:
+            return _Store([mapped(shape, one.dtype) for shape, one in zip(shapes, like, strict=True)], True, nbytes)
+        except (OSError, RuntimeError) as error:  # the latter where a file cannot be mapped
+            self._disk_works = False
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:100]
+            self.note(
+                f"No room on disk for kept activations ({reason}): frozen blocks are computed anew. "
+                "--cache-disk limits them, THAWLINE_CACHE moves them."
+            )
+            return None
+
+    def _tier(self, nbytes: int) -> bool | None:
+        """Where `nbytes` more can go: memory (False) or disk (True), where there is room, else where room can be made.
+
+        None if nowhere.
+        """
+        budgets = {False: self.config.memory_bytes, True: self.config.disk_bytes if self._disk_works else 0}
+        for on_disk, budget in budgets.items():
+            if self._used(on_disk) + nbytes <= budget:
+                return on_disk
+        for on_disk, budget in budgets.items():
+            if nbytes <= budget:
+                self._drop_oldest(on_disk, budget - nbytes)
+                return on_disk
         return None
 
-    def _make_room(self, nbytes: int, budget: int, *, on_disk: bool) -> bool:
-        """Drop the stores that have not been used for longest until `nbytes` fit into the budget."""
-        if nbytes > budget:
-            return False
-        kept = {key: store for key, store in self._stores.items() if store is not None and store.on_disk is on_disk}
-        used = sum(store.nbytes for store in kept.values())
-        for key, store in kept.items():
-            if used + nbytes <= budget:
-                break
+    def _used(self, on_disk: bool) -> int:
+        return sum(store.nbytes for store in self._stores.values() if store and store.on_disk is on_disk)
+
+    def _drop_oldest(self, on_disk: bool, budget: int) -> None:
+        """Drop the stores that have not been used for longest until the others fit into the budget."""
+        for key in [key for key, store in self._stores.items() if store and store.on_disk is on_disk]:
+            if self._used(on_disk) <= budget:
+                return
             del self._stores[key]
-            used -= store.nbytes
-        return True
+
+
+def _orders(size: int) -> list[np.ndarray]:
+    """In which orders a batch is tried. Reversed; small ones, which round most easily, with every image last once."""
+    turned = np.arange(size)[::-1]
+    if size >= _SMALL:
+        return [turned]
+    return [np.roll(turned, shift) for shift in range(0, size, _WITNESSES)]
 
 
 def mapped(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

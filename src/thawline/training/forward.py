@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -35,6 +35,7 @@ class Forward:
         self._kept = kept
         self._trace: Trace | None = None
         self._boundaries: dict[str, Boundary | None] = {}
+        self._steady: dict[tuple[str, ...], bool] = {}
 
     def logits(self, rows: np.ndarray, view: int | None) -> Tensor:
         """[B, classes] of pixel rows [B] in a view (None = the images as they are), in the modes the network is in."""
@@ -75,6 +76,23 @@ class Forward:
             repeatable = self._device.type == "cpu" and self._precision == "fp32"
             self._boundaries[first] = cut(self._trace, first, images, self.autocast, gradients=repeatable)
         return self._boundaries[first]
+
+    def is_steady(self, boundary: Boundary | None, trained: Sequence[str]) -> bool:
+        """Whether the prefix computes in the modes that the network is in what it does in eval mode.
+
+        It need not: a module that contains trained ones is in train mode, and may drop out by itself. `trained` are the
+        blocks that the modes are for.
+        """
+        if boundary is None:
+            return False
+        key = (boundary.name, *trained)
+        if key not in self._steady:
+            images = self.images.batch(np.arange(_FEWEST), None)
+            in_training = boundary.prefix(images)
+            self.network.eval()
+            pairs = zip(boundary.prefix(images), in_training, strict=True)
+            self._steady[key] = all(torch.equal(one, other) for one, other in pairs)
+        return self._steady[key]
 
     def autocast(self) -> AbstractContextManager[object]:
         """The precision in which the network computes."""

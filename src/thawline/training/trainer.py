@@ -14,8 +14,8 @@ from torch import Tensor
 
 from thawline.config import CacheConfig, TrainConfig
 from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, TooLittleMemoryError
-from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors
-from thawline.model.boundary import Boundary
+from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors, set_modes
+from thawline.model.boundary import Boundary, remove_stubs
 from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
@@ -69,13 +69,14 @@ class Trainer:
         config: TrainConfig,
         cache: CacheConfig | None = None,
         note: Callable[[str], None] | None = None,
+        micro_batch: int | None = None,
     ) -> None:
         """`config.device` and `config.precision` must be resolved (not "auto"); `note` gets what users should know."""
         self.model = model
         self.data = data
         self.config = config
         self.device = torch.device(config.device)
-        self.micro_batch = config.batch_size
+        self.micro_batch = micro_batch or config.batch_size
         """Images in memory at a time; below the batch size, gradients are accumulated."""
         self.on_smaller_batch: Callable[[int], None] = _ignore
         """Told when `micro_batch` had to shrink."""
@@ -161,6 +162,7 @@ class Trainer:
         on_epoch: Callable[[EpochRecord], None],
     ) -> TrainedModel:
         started, hits = time.perf_counter(), self.forward.hits
+        remove_stubs(self.network)
         self.model.restore(seed)
         boundaries = self._boundaries(plan, blocks)
         applied = self._apply(plan, blocks, seed)
@@ -216,9 +218,10 @@ class Trainer:
         boundaries = []
         for phase in plan.phases:
             thawed |= set(phase.trained)
-            boundaries.append(
-                self._boundary_before({name for block in blocks if block.name in thawed for name in block.modules})
-            )
+            modules = {name for block in blocks if block.name in thawed for name in block.modules}
+            boundary = self._boundary_before(modules)
+            set_modes(self.network, blocks, phase, plan.norm)
+            boundaries.append(boundary if self.forward.is_steady(boundary, phase.trained) else None)
         return boundaries
 
     def _boundary_before(self, modules: set[str]) -> Boundary | None:
@@ -236,7 +239,7 @@ class Trainer:
         """Train until the epochs or the patience are used up, or until a pause."""
         applied, plan = steps.applied, steps.applied.plan
         for epoch in epochs:
-            self.forward.boundary = boundaries[plan.phases.index(plan.phase_at(epoch))]
+            self.forward.boundary = boundaries[_position(plan, epoch)]
             if plan.starts_last_phase(epoch):
                 best.start_last_phase(epoch, applied)
             record = self._validate(epoch, steps.epoch(seed, epoch))
@@ -330,6 +333,12 @@ class Trainer:
         starts = range(0, len(rows), size)
         parts = [self.forward.logits(np.resize(rows[start : start + size], size), None).float() for start in starts]
         return torch.cat(parts)[: len(rows)]
+
+
+def _position(plan: FineTunePlan, epoch: int) -> int:
+    """Number of the phase at `epoch`; two phases may be equal, so they are told apart by identity."""
+    phase = plan.phase_at(epoch)
+    return next(number for number, one in enumerate(plan.phases) if one is phase)
 
 
 def _ignore(_: object) -> None:
