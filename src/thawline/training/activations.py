@@ -171,17 +171,13 @@ class Activations:
     def _allocated(self, like: Sequence[Tensor], count: int) -> _Store | None:
         """Room for `count` images in memory, else on disk, else nowhere; older stores make way."""
         nbytes = count * sum(tensor[0].nbytes for tensor in like)
-        shapes = [(count, *tensor.shape[1:]) for tensor in like]
         on_disk = self._tier(nbytes)
         if on_disk is None:
             return None
         if not on_disk:
-            tensors = [
-                torch.empty(shape, dtype=one.dtype, device=self.device) for shape, one in zip(shapes, like, strict=True)
-            ]
-            return _Store(tensors, False, nbytes)
+            return _Store([one.new_empty((count, *one.shape[1:])) for one in like], False, nbytes)
         try:
-            return _Store([mapped(shape, one.dtype) for shape, one in zip(shapes, like, strict=True)], True, nbytes)
+            return _Store([mapped((count, *one.shape[1:]), one.dtype) for one in like], True, nbytes)
         except (OSError, RuntimeError) as error:  # the latter where a file cannot be mapped
             self._disk_works = False
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:100]
