@@ -144,8 +144,8 @@ def test_a_phase_that_comes_back_is_not_the_first_one_again(tiny: LoadedModel) -
     assert_equal(cached.train(plan, blocks, seed=0), plain.train(plan, blocks, seed=0))
 
 
-@pytest.mark.parametrize("batch", [3, 4, 5, 8])
-def test_small_batches_of_all_sizes_are_exact(batch: int) -> None:
+@pytest.mark.parametrize("batch", [3, 4, 5, 8, 16, 20])
+def test_batches_of_all_sizes_are_exact(batch: int) -> None:
     model = load_model("mobilenetv3_small_050", 2, weights="random", image_size=SIZE)
     blocks = partition(model.module, "stage", SIZE)
     config = replace(CONFIG, batch_size=batch, epochs=2)

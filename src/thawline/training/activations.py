@@ -215,7 +215,7 @@ class Activations:
 
 def _orders(size: int) -> list[np.ndarray]:
     """In which orders a batch is tried. Reversed; small ones, which round most easily, with every image last once."""
-    turned = np.arange(size)[::-1]
+    turned = np.arange(size)[::-1].copy()
     if size >= _SMALL:
         return [turned]
     return [np.roll(turned, shift) for shift in range(0, size, _WITNESSES)]
