@@ -56,7 +56,12 @@ def print_fit(console: Console, results: Mapping[str, Any], run: Path, snippet: 
             f"\n{frozen} frozen block(s) bit-identical to the pretrained network: proved after every training.",
             highlight=False,
         )
-    console.print(f"\nEverything is in {run}. Open the model:\n", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"\nEverything is in {run}; {run}/report.html shows it. Open the model:\n",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     console.print(snippet, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -66,7 +71,7 @@ def print_comparison(console: Console, comparison: Mapping[str, Any], run: Path)
     console.print(summary.comparison_headline(comparison["rows"]), style="bold", highlight=False, markup=False)
     console.print()
     print_table(console, comparison["rows"], run)
-    text = f"\nEverything is in {run}. A comparison saves no model"
+    text = f"\nEverything is in {run}; {run}/report.html shows it. A comparison saves no model"
     if command := summary.fit_command(comparison):
         text += f"; this trains the best one on validation and saves it:\n{command}"
     console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from thawline.records import FORMAT_VERSION, environment, write_json, write_text
 from thawline.studies.finished import FinishedRun, open_finished
 from thawline.studies.looking import FOLDER, View, look
 from thawline.studies.moving import Known, known_images, probe_head, what_moved
+from thawline.studies.reporting import report
 from thawline.studies.run_folder import RunFolder
 
 RECORD = "explain.json"
@@ -31,7 +32,9 @@ def explain(
     beside: Sequence[Path] = (),
     listener: Listener | None = None,
 ) -> dict[str, Any]:
-    """Write `run`/explain.json, explain/index.html and the pictures; returns what explain.json holds.
+    """Write `run`/explain.json, explain/index.html and the pictures, and draw report.html with them.
+
+    Returns what explain.json holds.
 
     `layer`: the module whose output Grad-CAM weighs; None = found. `beside`: further runs of the same network and
     classes, a column each, such as the shares of a depth study. Raises `InputError` if a run, the layer or all images
@@ -57,6 +60,7 @@ def explain(
         }
         write_json(folder.path / RECORD, explanation)
         write_text(folder.path / PAGE, page(explanation, run=opened.name))
+        report(folder.path, told)
     return explanation
 
 
