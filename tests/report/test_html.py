@@ -169,6 +169,9 @@ def test_drawing_imports_no_torch(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds no run"):
+        write_report(tmp_path)
+    write_json(tmp_path / "run.json", {})
     with pytest.raises(RunFolderError, match="holds no finished run"):
         write_report(tmp_path)
     write_json(tmp_path / "results.json", {"format_version": 99})

@@ -56,7 +56,9 @@ def read_run(folder: Path) -> Run:
     """Read a finished run; `RunFolderError` if it is none, or one of another format."""
     path = next((folder / name for name in RESULTS if (folder / name).is_file()), None)
     if path is None:
-        raise RunFolderError(f"{folder} holds no finished run; `thawline resume {folder}` finishes one.")
+        if not (folder / "run.json").is_file():
+            raise RunFolderError(f"{folder} holds no run (no run.json in it).")
+        raise RunFolderError(f"{folder} holds no finished run; `thawline resume {folder}` finishes it.")
     results = read_json(path)
     if not isinstance(results, dict) or results.get("format_version") != FORMAT_VERSION:
         raise RunFolderError(f"{path} is not of format_version {FORMAT_VERSION}; run the command again.")

@@ -19,6 +19,7 @@ from thawline.strategies import STRATEGIES
 _FAULTS_OF_A_MODULE = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError)
 """What importing somebody's module raises where it is absent or wrong."""
 _ARGUMENT_TYPES = (int, float, str)
+_KINDS = {int: "whole number", float: "number", str: "text"}
 MOST_COMBINATIONS = 4
 """Of the values in a grid: tuning has six trainings for arguments and rate together."""
 
@@ -155,13 +156,20 @@ def _parse_arguments(strategy: type[Strategy], text: str) -> dict[str, Any]:
     for part in filter(None, text.split(",")):
         key, separator, value = part.partition("=")
         if not separator or key not in fields:
-            known = ", ".join(fields) or "none"
-            raise OptionError(f"strategy {strategy.name!r} has no argument {part!r}; its arguments are: {known}.")
+            known = ", ".join(f"{name}={field.default}" for name, field in fields.items()) or "none"
+            raise OptionError(
+                f"strategy {strategy.name!r} has no argument {part!r}; its arguments and their defaults are: {known}."
+            )
+        if key in given:
+            raise OptionError(
+                f"strategy {strategy.name!r}: {key} is given twice; repeat the name for another row: "
+                f"{strategy.name}:{key}={given[key]},{strategy.name}:{part}."
+            )
         convert: type = type(fields[key].default)
         try:
             given[key] = convert(value)
         except ValueError:
             raise OptionError(
-                f"strategy {strategy.name!r}: {key} must be a {convert.__name__}, got {value!r}."
+                f"strategy {strategy.name!r}: {key} must be a {_KINDS[convert]}, got {value!r}."
             ) from None
     return given
