@@ -22,9 +22,10 @@ from typing import Any
 
 from benchmarks.biotune_tables import page
 from thawline import api
-from thawline.config import DataConfig, EvolutionConfig, Request, SearchConfig, TrainConfig
+from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
 from thawline.progress import Listener
 from thawline.records import FORMAT_VERSION, TrainingRecord, fingerprint, read_json, write_json, write_text
+from thawline.search_config import EvolutionConfig
 from thawline.studies.recipe_runs import kept
 
 RESULTS = Path(__file__).parent / "results" / "biotune"

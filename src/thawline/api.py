@@ -246,8 +246,8 @@ def explain(
 
 def _with_rate(request: Request) -> Request:
     """Check the strategies; `fit` of a named one trains at `BASE_RATE` unless told otherwise."""
-    comparing = [bool(variants(spec)[0].compares) for spec in request.strategies]
-    if request.verb == "compare" or all(comparing) or request.search.learning_rate is not None:
+    choosing = [variants(spec)[0].compares or variants(spec)[0].searches for spec in request.strategies]
+    if request.verb == "compare" or all(choosing) or request.search.learning_rate is not None:
         return request
     return replace(request, search=replace(request.search, learning_rate=BASE_RATE))
 

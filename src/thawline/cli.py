@@ -191,13 +191,35 @@ def fit(
     strategy: Annotated[
         str, Option(help=f"{STRATEGY_LIST}. With arguments: last_blocks:k=3; {STRATEGY_HELP}.")
     ] = "auto",
+    budget: Annotated[
+        str | None,
+        Option(
+            help="What auto may cost, the saved model included: 5x (as much work as five full fine-tunings; its "
+            "default), 30m (two runs may then decide differently), or 40candidates."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the plan, train it, score it beside the baselines, save the model.
 
-    A strategy that compares others (auto) tunes each of them on val. A named one trains at 1e-3 unless told otherwise.
+    auto searches blocks and rates within its budget. A named strategy trains at 1e-3 unless told otherwise.
     """
-    _run(_with_preset(context, options).request("fit", data, (strategy,)), out, as_json)
+    chosen = _with_budget(strategy, budget)
+    _run(_with_preset(context, options).request("fit", data, (chosen,)), out, as_json)
+
+
+def _with_budget(strategy: str, budget: str | None) -> str:
+    """The strategy with its budget as an argument."""
+    if budget is None:
+        return strategy
+    name, _, arguments = strategy.partition(":")
+    if name != "auto":
+        raise OptionError(f"--budget is for --strategy auto; {name} costs what its trainings cost.")
+    if "budget=" in arguments:
+        raise OptionError(
+            f"the budget is given twice, as --budget {budget} and in --strategy {strategy}; leave one out."
+        )
+    return f"auto:{','.join(filter(None, (arguments, f'budget={budget}')))}"
 
 
 @app.command()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 from thawline.errors import PlanError
 
 if TYPE_CHECKING:
-    from thawline.config import EvolutionConfig
+    from thawline.search_config import AutoConfig, EvolutionConfig
 
 FORMAT_VERSION = 1
 
@@ -368,6 +368,6 @@ class StrategyContext(Protocol):
         """The best plan of another strategy over its grid of rates and arguments. Costs trainings, once."""
         ...
 
-    def search(self, settings: EvolutionConfig) -> Tuned:
-        """The plan that an evolutionary search ends with. Costs many trainings, once."""
+    def search(self, settings: EvolutionConfig | AutoConfig) -> Tuned:
+        """The plan that a search ends with. Costs many trainings, once."""
         ...

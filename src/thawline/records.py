@@ -78,6 +78,10 @@ class TrainingRecord:
     slot: int = 0
     fold: int | None = None
     """The part of the training split that it saw; None = all of it."""
+    until: int | None = None
+    """The number of epochs after which it was paused, costs up to there included; None = it ran to its end."""
+    right: str = ""
+    """Which validation images the kept epoch got right: one bit each in the order of the split, in hexadecimal."""
 
     @property
     def best(self) -> EpochRecord | None:

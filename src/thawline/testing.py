@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thawline.config import EvolutionConfig
 from thawline.model.apply import AppliedPlan, moved_tensors
 from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel, load_model
 from thawline.plan import Block, FineTunePlan, Granularity
+from thawline.search_config import AutoConfig, EvolutionConfig
 from thawline.strategies.base import variants
 
 TINY_MODELS = ("test_resnet", "test_efficientnet", "test_vit", "test_convnext")
@@ -47,7 +47,7 @@ class PlainContext:
         """The strategy's plan at this context's rate."""
         return PlainTuned(variants(strategy)[0].propose(self))
 
-    def search(self, settings: EvolutionConfig) -> PlainTuned:
+    def search(self, settings: EvolutionConfig | AutoConfig) -> PlainTuned:
         """Full fine-tuning at this context's rate: nothing is trained."""
         return self.tune("full")
 

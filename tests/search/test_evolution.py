@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from thawline.config import EvolutionConfig
 from thawline.errors import OptionError
 from thawline.records import EpochRecord, TrainingRecord
 from thawline.search import operators
@@ -16,6 +15,7 @@ from thawline.search.candidates import Candidate, Scored, in_generation
 from thawline.search.encoding import BioTuneEncoding
 from thawline.search.evolution import Evolution, make_encoding
 from thawline.search.ranking import fold_centred, rank
+from thawline.search_config import EvolutionConfig
 
 BLOCKS = 4
 

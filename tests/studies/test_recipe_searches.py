@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.studies.test_recipes import Runner, hits, made_cell, made_row, small, tiny
-from thawline.config import EvolutionConfig, preset
+from thawline.config import preset
 from thawline.errors import OptionError
+from thawline.search_config import EvolutionConfig
 from thawline.strategies.base import variants
 from thawline.strategies.biotune import BioTune
 from thawline.studies.recipe_cells import Overrides, expand

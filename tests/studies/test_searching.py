@@ -27,13 +27,14 @@ from optuna.trial import TrialState
 
 from tests.studies.conftest import Stop, small_request
 from thawline import api
-from thawline.config import EvolutionConfig, Request
+from thawline.config import Request
 from thawline.errors import NonFiniteLossError
 from thawline.plan import FineTunePlan
 from thawline.records import read_json
 from thawline.search.encoding import Space
 from thawline.search.evolution import make_encoding
 from thawline.search.ledger import Ledger
+from thawline.search_config import EvolutionConfig
 from thawline.strategies.base import variants
 from thawline.studies import searching
 from thawline.studies.experiment import TUNING_SEED_OFFSET

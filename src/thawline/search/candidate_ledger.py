@@ -7,7 +7,7 @@ the same generation and slot is taken up again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from typing import Any
 
 import optuna
@@ -20,6 +20,7 @@ from thawline.search.candidates import Address, Candidate, Scored
 from thawline.search.encoding import Space
 
 GENE = FloatDistribution(0.0, 1.0)
+CLOCKING = "clocking:"
 
 
 class CandidateLedger:
@@ -34,6 +35,11 @@ class CandidateLedger:
         self._facts = dict(facts)
         self._trials = self._read()
 
+    @property
+    def clockings(self) -> MutableSequence[tuple[float, float]]:
+        """Journal of a budget of wall time: each entry is on disk when `append` returns."""
+        return Clockings(self._study)
+
     def ask(self, batch: Sequence[Candidate]) -> None:
         """Journal that these candidates are going to be trained."""
         for candidate in batch:
@@ -46,6 +52,14 @@ class CandidateLedger:
                     f"{candidate.slot}; another version of thawline began it: start a new run with another --out."
                 )
         self._trials = self._read()
+
+    def report(self, batch: Sequence[Scored], rungs: Sequence[int]) -> None:
+        """Journal the score at the end of a rung, by epochs, as Optuna's intermediate values."""
+        for scored in batch:
+            trial, step = self._trials[scored.candidate.address], rungs[scored.candidate.rung]
+            if trial.state == TrialState.RUNNING and step not in trial.intermediate_values:
+                identity = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, trial.number)
+                self._storage.set_trial_intermediate_value(identity, step, scored.score[0])
 
     def tell(self, batch: Sequence[Scored]) -> None:
         """Journal what came of them; those of an earlier attempt at this run are left as they are."""
@@ -82,6 +96,30 @@ class CandidateLedger:
         return dict(zip(self._space.gene_names, candidate.genes, strict=True))
 
 
+class Clockings(MutableSequence[tuple[float, float]]):
+    """Pairs of numbers in a study's user attributes; entries are only ever added."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __len__(self) -> int:
+        return sum(name.startswith(CLOCKING) for name in self._study.user_attrs)
+
+    def __getitem__(self, index: Any) -> Any:
+        position = range(len(self))[index]
+        return tuple(self._study.user_attrs[f"{CLOCKING}{position}"])
+
+    def insert(self, index: int, value: tuple[float, float]) -> None:
+        """At the end, wherever `index` points."""
+        self._study.set_user_attr(f"{CLOCKING}{len(self)}", list(value))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("a journal is never changed")
+
+    def __delitem__(self, index: Any) -> None:
+        raise TypeError("a journal is never shortened")
+
+
 def result_of(scored: Scored) -> dict[str, Any]:
     """Per seed and per epoch scores, and the work, as JSON types; times are in the ledger of trainings."""
     return {
@@ -91,6 +129,7 @@ def result_of(scored: Scored) -> dict[str, Any]:
         "errors": [record.error for record in scored.trainings if record.error],
         "trainings": [record.key for record in scored.trainings],
         "work": sum(record.work for record in scored.trainings),
+        "rung": scored.candidate.rung,
     }
 
 

@@ -15,8 +15,9 @@ from thawline.records import TrainingRecord
 Genes = tuple[float, ...]
 """Each from 0 to 1; an `Encoding` says what they mean."""
 
-Operator = Literal["initial", "elite", "probe", "child", "retrained"]
-"""elite = one of the best, scored again on the new fold; retrained = one of the top, on the full training split."""
+Operator = Literal["initial", "elite", "probe", "child", "retrained", "start", "drawn"]
+"""elite = one of the best, scored again on the new fold; retrained = one of the top, on the full training split;
+start = one of the usual ways; drawn = by a sampler that has no parents."""
 
 Address = tuple[int, int]
 """Generation and slot of a candidate."""

@@ -6,12 +6,13 @@ the ledger knows is not trained again. So any executor, and any number of interr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, Future, as_completed, wait
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
 from thawline.records import TrainingRecord
+from thawline.search.batch import Trainings, train_all
 from thawline.search.candidate_ledger import CandidateLedger
 from thawline.search.candidates import Candidate, Scored, Task
 from thawline.search.encoding import Encoding, Space
@@ -28,26 +29,6 @@ class Proposer(Protocol):
 
     def propose(self, history: Sequence[Scored], generation: int) -> tuple[Candidate, ...]:
         """The candidates of the next generation, numbered from slot 0."""
-        ...
-
-
-class Trainings(Protocol):
-    """What the driver needs of whoever can train."""
-
-    def key(self, task: Task) -> str:
-        """Fingerprint of all that the outcome depends on."""
-        ...
-
-    def find(self, task: Task) -> TrainingRecord | None:
-        """The stored training of the same key."""
-        ...
-
-    def train(self, task: Task) -> TrainingRecord:
-        """Train, wherever this is called; a diverged training is a record with an error."""
-        ...
-
-    def keep(self, record: TrainingRecord) -> None:
-        """Store a training; called by the driver alone."""
         ...
 
 
@@ -94,7 +75,7 @@ class Driver:
     def _score(self, batch: Sequence[Candidate], seeds: Sequence[int]) -> tuple[Scored, ...]:
         self.ledger.ask(batch)
         tasks = {candidate: [self._task(candidate, seed) for seed in seeds] for candidate in batch}
-        done = self._train(task for several in tasks.values() for task in several)
+        done = train_all((task for several in tasks.values() for task in several), self.trainings, self.executor)
         scored = tuple(
             Scored(candidate, tuple(done[self.trainings.key(task)] for task in several))
             for candidate, several in tasks.items()
@@ -105,32 +86,6 @@ class Driver:
     def _task(self, candidate: Candidate, seed: int) -> Task:
         plan = self.space.plan(candidate.genes)
         return Task(plan, seed, candidate.fold, candidate.rung, candidate.generation, candidate.slot)
-
-    def _train(self, tasks: Iterable[Task]) -> dict[str, TrainingRecord]:
-        """Records by key. Each is stored as soon as it is there, so that a killed run loses only what was running."""
-        done: dict[str, TrainingRecord] = {}
-        waiting: set[Future[TrainingRecord]] = set()
-        asked: set[str] = set()
-        for task in tasks:
-            key = self.trainings.key(task)
-            if key in asked:
-                continue
-            asked.add(key)
-            if stored := self.trainings.find(task):
-                done[key] = stored
-                continue
-            waiting.add(self.executor.submit(self.trainings.train, task))
-            finished, waiting = wait(waiting, timeout=0)
-            self._keep(finished, done)
-        for future in as_completed(waiting):
-            self._keep((future,), done)
-        return done
-
-    def _keep(self, futures: Iterable[Future[TrainingRecord]], done: dict[str, TrainingRecord]) -> None:
-        for future in futures:
-            record = future.result()
-            self.trainings.keep(record)
-            done[record.key] = record
 
 
 def finalists(history: Sequence[Scored], encoding: Encoding, top: int, *, generation: int) -> tuple[Candidate, ...]:

@@ -7,12 +7,12 @@ above the base rate; None = frozen. Genotypes that differ by less share a phenot
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from thawline.plan import Block, FineTunePlan, Granularity
+from thawline.plan import Block, FineTunePlan, Granularity, NormMode
 from thawline.search.candidates import Genes
 
 Phenotype = tuple[int | None, ...]
@@ -26,6 +26,14 @@ SPLIT_FROZEN = 0.4
 """Share of a block's gene that freezes the block, in the split encoding."""
 SPLIT_DECADES = (-2.0, 1.0)
 """Range of a block's weight in the split encoding."""
+HEAD_DECADES = (-1.0, 1.5)
+"""Range of the head's rate in the free encoding, relative to the base rate: 10^-4 to 10^-1.5 for 1e-3."""
+BELOW_HEAD_DECADES = (-3.0, 0.0)
+"""Range of a block's rate in the free encoding, relative to the head's: trained blocks are never faster."""
+FROZEN_STATISTICS: Mapping[NormMode, float] = {"train": 0.25, "eval": 0.75}
+"""Gene of the free encoding."""
+SMALLEST_GENE = 0.02
+"""Of a block that trains, where a genotype is made of a plan: the threshold must fit below it."""
 DECAYS = (0.3, 1.0)
 """Range of the factor from block to block in the depth encoding."""
 
@@ -51,6 +59,10 @@ class Encoding(ABC):
     def phenotype(self, genes: Genes) -> Phenotype:
         """The plan that the genes stand for; the head always trains."""
 
+    def norm(self, genes: Genes) -> NormMode:
+        """What norm layers of trained blocks do."""
+        return "train"
+
     @property
     def size(self) -> int:
         """Number of genes."""
@@ -75,7 +87,16 @@ class Encoding(ABC):
 
 
 @dataclass(frozen=True)
-class BioTuneEncoding(Encoding):
+class Invertible(Encoding):
+    """An encoding that knows a genotype of every plan in its reach, so that a search can start from given plans."""
+
+    @abstractmethod
+    def genes_of(self, phenotype: Phenotype, norm: NormMode) -> Genes:
+        """A genotype of the phenotype, or of the nearest one in reach; always the same one."""
+
+
+@dataclass(frozen=True)
+class BioTuneEncoding(Invertible):
     """As published (Colan et al. 2025, Eq. 4 and 5): a gene is a block's importance, the last one the threshold.
 
     A block trains if its gene lies above the threshold, with a weight of 10^(2(gene - 0.5)). The head's gene sets its
@@ -109,6 +130,14 @@ class BioTuneEncoding(Encoding):
         body = [_bins(2 * (gene - 0.5)) if gene > threshold else None for gene in importance[:-1]]
         return (*body, _bins(2 * (importance[-1] - 0.5)))
 
+    def genes_of(self, phenotype: Phenotype, norm: NormMode) -> Genes:
+        """A genotype of the phenotype, or of the nearest one in reach: a tenth to ten times the base rate."""
+        importance = [None if bins is None else clip(0.5 + bins / BINS_PER_DECADE / 2) for bins in phenotype]
+        lowest = max(SMALLEST_GENE, min(gene for gene in importance if gene is not None))
+        threshold = lowest * 0.8 if self.evolved_threshold else FIXED_THRESHOLD
+        genes = [threshold / 2 if gene is None else max(gene, lowest) for gene in importance]
+        return (*genes, threshold) if self.evolved_threshold else tuple(genes)
+
 
 @dataclass(frozen=True)
 class SplitEncoding(Encoding):
@@ -133,6 +162,56 @@ class SplitEncoding(Encoding):
         decades = _between(BASE_DECADES, base)
         body = [_bins(decades + _split_weight(gene)) if gene >= SPLIT_FROZEN else None for gene in own]
         return (*body, _bins(decades + (1 if head >= 0.5 else 0)))
+
+
+@dataclass(frozen=True)
+class FreeEncoding(Invertible):
+    """A block's gene freezes it or sets its rate relative to the head's; the head's rate has a gene of its own.
+
+    So any blocks can be frozen at any rates, and every way of freezing is as likely at the start as any other. Norm
+    layers of trained blocks may keep their pretrained statistics, which matters most where batches are small or
+    images few.
+    """
+
+    norms: bool = True
+    """Whether what norm layers do is a gene; else they train."""
+
+    @property
+    def globals(self) -> tuple[str, ...]:
+        """The head's rate; whether norm layers keep their statistics."""
+        return ("head_rate", "norm_statistics") if self.norms else ("head_rate",)
+
+    @property
+    def block_genes(self) -> int:
+        """All blocks but the head."""
+        return self.blocks - 1
+
+    def norm(self, genes: Genes) -> NormMode:
+        """From the last gene."""
+        return "eval" if self.norms and genes[-1] >= 0.5 else "train"
+
+    def phenotype(self, genes: Genes) -> Phenotype:
+        """The head at 10^-1 to 10^1.5 of the base rate, blocks from the head's rate down to a thousandth of it."""
+        head = _between(HEAD_DECADES, genes[self.block_genes])
+        body = [
+            _bins(head + _between(BELOW_HEAD_DECADES, _trained_share(gene))) if gene >= SPLIT_FROZEN else None
+            for gene in genes[: self.block_genes]
+        ]
+        return (*body, _bins(head))
+
+    def genes_of(self, phenotype: Phenotype, norm: NormMode) -> Genes:
+        """A genotype of the phenotype, or of the nearest one in reach."""
+        *body, head = phenotype
+        own = [self._block_gene(bins, head or 0) for bins in body]
+        decades = clip(_share_of(HEAD_DECADES, (head or 0) / BINS_PER_DECADE))
+        return (*own, decades, *([FROZEN_STATISTICS[norm]] if self.norms else []))
+
+    @staticmethod
+    def _block_gene(bins: int | None, head: int) -> float:
+        if bins is None:
+            return SPLIT_FROZEN / 2
+        share = clip(_share_of(BELOW_HEAD_DECADES, (bins - head) / BINS_PER_DECADE))
+        return SPLIT_FROZEN + share * (1 - SPLIT_FROZEN)
 
 
 @dataclass(frozen=True)
@@ -174,7 +253,8 @@ class Space:
         """The plan of the genes' phenotype."""
         rates = block_rates(self.encoding.phenotype(genes), self.base_rate)
         named = {block.name: rate for block, rate in zip(self.network, rates, strict=True)}
-        return FineTunePlan.constant(self.network, named, granularity=self.granularity)
+        norm = self.encoding.norm(genes)
+        return FineTunePlan.constant(self.network, named, granularity=self.granularity, norm=norm)
 
     @property
     def gene_names(self) -> tuple[str, ...]:
@@ -211,11 +291,26 @@ def _block_distance(a: int | None, b: int | None) -> float:
 
 def _split_weight(gene: float) -> float:
     """Decades above the base rate of a block that trains."""
-    return _between(SPLIT_DECADES, (gene - SPLIT_FROZEN) / (1 - SPLIT_FROZEN))
+    return _between(SPLIT_DECADES, _trained_share(gene))
+
+
+def _trained_share(gene: float) -> float:
+    """Where a gene lies in the part that trains its block, 0 to 1."""
+    return (gene - SPLIT_FROZEN) / (1 - SPLIT_FROZEN)
 
 
 def _between(ends: tuple[float, float], share: float) -> float:
     return ends[0] + share * (ends[1] - ends[0])
+
+
+def _share_of(ends: tuple[float, float], value: float) -> float:
+    """The inverse of `_between`."""
+    return (value - ends[0]) / (ends[1] - ends[0])
+
+
+def clip(gene: float) -> float:
+    """Back into 0 to 1."""
+    return min(1.0, max(0.0, gene))
 
 
 def _bins(decades: float) -> int:

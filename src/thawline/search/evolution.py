@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thawline.config import EvolutionConfig
 from thawline.search import operators
 from thawline.search.candidates import Candidate, Genes, Scored, in_generation
 from thawline.search.encoding import BioTuneEncoding, DepthEncoding, Encoding, SplitEncoding
+from thawline.search_config import EvolutionConfig
 
 
 def make_encoding(settings: EvolutionConfig, blocks: int) -> Encoding:

@@ -15,13 +15,13 @@ from optuna.distributions import FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
-from thawline.config import EvolutionConfig
 from thawline.search.candidate_ledger import result_of
 from thawline.search.candidates import Scored, in_generation
 from thawline.search.driver import Search
 from thawline.search.encoding import BINS_PER_DECADE, Space, diversity, weight
 from thawline.search.evolution import Evolution
 from thawline.search.ranking import fold_centred
+from thawline.search_config import EvolutionConfig
 
 CANONICAL = FloatDistribution(-4.0, 2.0)
 """Decades of a block's weight; frozen counts as the lowest."""
@@ -43,13 +43,13 @@ def findings(search: Search, space: Space, evolution: Evolution) -> dict[str, An
         ],
         "importance": block_importance(search.history, space),
         "candidates": [
-            {**_candidate(scored), "weights": [one["weight"] for one in block_weights(scored, space)]}
+            {**candidate_record(scored), "weights": [one["weight"] for one in block_weights(scored, space)]}
             for scored in (*search.history, *search.retrained)
         ],
         "winner": list(search.winner.candidate.address),
         "trainings": len(search.trainings),
         "work": sum(record.work for record in search.trainings),
-        "digest": candidates_digest(search),
+        "digest": records_digest((*search.history, *search.retrained)),
     }
 
 
@@ -97,9 +97,9 @@ def block_importance(history: Sequence[Scored], space: Space) -> dict[str, float
     return {block.name: float(found[block.name]) for block in space.network}
 
 
-def candidates_digest(search: Search) -> str:
+def records_digest(candidates: Sequence[Scored]) -> str:
     """SHA-256 over what the seed decides of every candidate: two searches are equal when these are."""
-    rows = [[_candidate(one), result_of(one)["per_epoch"]] for one in (*search.history, *search.retrained)]
+    rows = [[candidate_record(one), result_of(one)["per_epoch"]] for one in candidates]
     return hashlib.sha256(json.dumps(sorted(rows, key=_address), sort_keys=True).encode()).hexdigest()
 
 
@@ -127,7 +127,8 @@ def _generation(history: Sequence[Scored], number: int, space: Space, evolution:
     }
 
 
-def _candidate(scored: Scored) -> dict[str, Any]:
+def candidate_record(scored: Scored) -> dict[str, Any]:
+    """A candidate and how it did, as JSON types."""
     candidate = scored.candidate
     return {
         "generation": candidate.generation,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from thawline.config import EvolutionConfig
 from thawline.plan import FineTunePlan, StrategyContext
+from thawline.search_config import EvolutionConfig
 from thawline.strategies.base import Strategy
 
 

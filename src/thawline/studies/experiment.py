@@ -24,6 +24,7 @@ from thawline.search.ledger import Ledger
 from thawline.studies.run_folder import RunFolder
 from thawline.training import evaluation
 from thawline.training.images import LabelledRows, TrainingData
+from thawline.training.pause import Paused
 from thawline.training.trainer import TrainedModel, Trainer
 
 TUNING_SEED_OFFSET = 1_000_000
@@ -94,6 +95,34 @@ class Experiment:
             self._work[granularity] = WorkTable.measure(self.model.module, blocks, self.model.preprocessing.image_size)
         return self._work[granularity]
 
+    def boundary(self, plan: FineTunePlan) -> tuple[Granularity, str]:
+        """Where the plan's frozen prefix ends: the granularity and the first block that trains."""
+        return plan.granularity, self.work(plan.granularity).first_trained(plan)
+
+    def prefix_work(self, plan: FineTunePlan) -> float:
+        """Units of work of one pass of every view through the plan's frozen prefix."""
+        images, epochs = self.request.images, self.request.train.epochs
+        views = 1 if images.augment == "none" else images.views or epochs
+        return self.work(plan.granularity).prefix(
+            plan,
+            views=min(views, epochs),
+            train_images=len(self.data.train),
+            validation_images=len(self.data.val),
+            nominal_epochs=epochs,
+        )
+
+    def training_work(self, plan: FineTunePlan, epochs: int, share: float = 1.0, further_passes: int = 0) -> float:
+        """Units of work of so many epochs behind the plan's frozen prefix, on a share of the training split."""
+        return self.work(plan.granularity).training(
+            plan,
+            epochs_run=epochs,
+            nominal_epochs=self.request.train.epochs,
+            train_images=len(self.data.train),
+            validation_images=len(self.data.val),
+            share=share,
+            further_passes=further_passes,
+        )
+
     def trainable_size(self, plan: FineTunePlan) -> int:
         """Number of scalars that a plan trains."""
         return trainable_size(self.model.module, self.blocks(plan.granularity), plan)
@@ -117,8 +146,43 @@ class Experiment:
 
     def run(self, record: TrainingRecord, part: Part | None = None) -> TrainingRecord:
         """Train what `record` says, on a part of the training split or all of it; the ledger is left alone."""
+        return self.go_on(record, part=part)[0]
+
+    def go_on(
+        self,
+        record: TrainingRecord,
+        before: TrainingRecord | None = None,
+        start: Paused | None = None,
+        part: Part | None = None,
+    ) -> tuple[TrainingRecord, Paused | None]:
+        """Train up to `record.until`, and all it takes to go on from there; None if the training is over.
+
+        `before` is the same training up to an earlier epoch, `start` what it paused with; without `start` it begins
+        anew, which gives the same at a higher price.
+        """
         self.listener.training_started(record)
-        return self._train(record, FineTunePlan.from_dict(record.plan), part)
+        self._in_network = None
+        plan = FineTunePlan.from_dict(record.plan)
+        try:
+            trained = self.trainer.train(
+                plan,
+                self.blocks(plan.granularity),
+                seed=record.seed,
+                images=part.images if part else None,
+                until=record.until,
+                start=start,
+                on_epoch=lambda epoch: self.listener.epoch_done(record, epoch),
+            )
+        except (NonFiniteLossError, TooLittleMemoryError) as error:
+            return replace(record, error=str(error)), None
+        if record.purpose == "final":
+            # Before the ledger entry: whatever the ledger knows can be scored after a crash.
+            write_bytes(self._checkpoint(record), save(_contiguous(trained.state)))
+            self._in_network = record.key
+        share = len(part.images) / len(self.data.train) if part else 1.0
+        if start is not None:
+            trained = replace(trained, epochs_run=start.epoch + trained.epochs_run)
+        return _plus(self._completed(record, plan, trained, share), before), trained.paused
 
     def keep(self, record: TrainingRecord) -> TrainingRecord:
         """Enter a training that is over in the ledger."""
@@ -168,41 +232,15 @@ class Experiment:
             f"{self.request.train.batch_size}."
         )
 
-    def _train(self, record: TrainingRecord, plan: FineTunePlan, part: Part | None) -> TrainingRecord:
-        self._in_network = None
-        try:
-            trained = self.trainer.train(
-                plan,
-                self.blocks(plan.granularity),
-                seed=record.seed,
-                images=part.images if part else None,
-                on_epoch=lambda epoch: self.listener.epoch_done(record, epoch),
-            )
-        except (NonFiniteLossError, TooLittleMemoryError) as error:
-            return replace(record, error=str(error))
-        if record.purpose == "final":
-            # Before the ledger entry: whatever the ledger knows can be scored after a crash.
-            write_bytes(self._checkpoint(record), save(_contiguous(trained.state)))
-            self._in_network = record.key
-        share = len(part.images) / len(self.data.train) if part else 1.0
-        return self._completed(record, plan, trained, share)
-
     def _completed(
         self, record: TrainingRecord, plan: FineTunePlan, trained: TrainedModel, share: float
     ) -> TrainingRecord:
-        work = self.work(plan.granularity).training(
-            plan,
-            epochs_run=trained.epochs_run,
-            nominal_epochs=self.request.train.epochs,
-            train_images=len(self.data.train),
-            validation_images=len(self.data.val),
-            share=share,
-            further_passes=trained.mixing_passes,
-        )
+        work = self.training_work(plan, trained.epochs_run, share, trained.mixing_passes)
         return replace(
             record,
             epochs=trained.epochs,
             best_epoch=trained.best_epoch,
+            right="" if trained.right is None else np.packbits(trained.right.numpy()).tobytes().hex(),
             work=work,
             image_passes=trained.image_passes,
             cache_hits=trained.cache_hits,
@@ -222,7 +260,7 @@ class Experiment:
     def _checkpoint(self, record: TrainingRecord) -> Path:
         return self.folder.file("checkpoints", f"{record.key}.safetensors")
 
-    def key(self, plan: FineTunePlan, seed: int, part: Part | None = None) -> str:
+    def key(self, plan: FineTunePlan, seed: int, part: Part | None = None, until: int | None = None) -> str:
         """Fingerprint of all that a training depends on."""
         images = self.request.images
         return fingerprint(
@@ -235,7 +273,16 @@ class Experiment:
             plan.to_dict(),
             seed,
             *([part.fingerprint] if part else []),
+            *([f"until {until}"] if until else []),
         )
+
+
+def _plus(record: TrainingRecord, before: TrainingRecord | None) -> TrainingRecord:
+    """With the cost of the part before; its work is in the record already."""
+    if before is None:
+        return record
+    spent = {name: getattr(record, name) + getattr(before, name) for name in ("seconds", "image_passes", "cache_hits")}
+    return replace(record, **spent)
 
 
 def _read_evaluation(path: Path) -> Evaluation:

@@ -8,12 +8,11 @@ from typing import Any
 from thawline.errors import RunError
 from thawline.records import FORMAT_VERSION, write_json, write_text
 from thawline.report.summary import TABLE_FILE
-from thawline.strategies.base import variants
 from thawline.studies.compare import comparison_csv, summaries
 from thawline.studies.experiment import Experiment
 from thawline.studies.reporting import report
 from thawline.studies.results import block_table, history_csv, predictions_csv, run_digest
-from thawline.studies.rows import Row, make_row
+from thawline.studies.rows import Row, make_row, row_of
 from thawline.studies.run_folder import RESULTS
 from thawline.studies.saving import MODEL_FOLDER, save_model
 
@@ -21,14 +20,14 @@ from thawline.studies.saving import MODEL_FOLDER, save_model
 def fit(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
     """Train the strategy's plan and write the whole run folder; returns what results.json holds.
 
-    A strategy that compares others has those as its baselines, scored the same way. Raises `RunError` if the strategy
-    itself could not be trained.
+    The fixed strategies that a search tuned on its way are its baselines, scored the same way. Raises `RunError` if
+    the strategy itself could not be trained.
     """
     spec = experiment.request.strategies[0]
     row = make_row(experiment, spec)
     if row.error is not None:
         raise RunError(f"{spec} could not be trained: {row.error}")
-    baselines = [make_row(experiment, name) for name in variants(spec)[0].compares]
+    baselines = [row_of(experiment, name, tuned) for name, tuned in row.ways.items()]
     results = _results(experiment, facts, row, baselines)
     folder = experiment.folder
     save_model(folder.file(MODEL_FOLDER), experiment.network_of(row.finals[0]), results)

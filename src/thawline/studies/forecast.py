@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from thawline.config import BASE_RATE, TRAININGS_PER_ROW, EvolutionConfig
+from thawline.config import BASE_RATE, TRAININGS_PER_ROW
 from thawline.plan import FineTunePlan
+from thawline.search.starts import WAYS
+from thawline.search_config import AutoConfig, Budget, EvolutionConfig
 from thawline.strategies.base import Strategy, variants
 from thawline.strategies.full import Full
 from thawline.studies.experiment import Experiment
@@ -15,6 +17,10 @@ from thawline.training.measure import bytes_of_a_step, seconds_per_image
 
 VALIDATION_SHARE = 1 / 3
 """Of a full training step: what a forward pass costs."""
+
+
+UNITS_PER_CANDIDATE = 0.15
+"""What one costs on average: most are dropped after a few epochs, and many train few blocks."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,12 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
     total = Forecast(0.0, 0.0, 0)
     rivals = {name for spec in specs for name in variants(spec)[0].compares}
     for spec in compared(specs):
-        if isinstance(search := variants(spec)[0], EvolutionConfig):
-            total = _with_search(experiment, total, search, search.spec, forward)
+        strategy = variants(spec)[0]
+        if isinstance(strategy, EvolutionConfig):
+            total = _with_search(experiment, total, strategy, strategy.spec, forward)
+            continue
+        if isinstance(strategy, AutoConfig):
+            total = _with_auto(experiment, total, Budget.parse(strategy.budget), forward)
             continue
         strategies = candidates(experiment, spec)
         costs = [_one_training(experiment, strategy, forward) for strategy in strategies]
@@ -67,6 +77,20 @@ def _with_search(
     done = sum(record.strategy == spec and record.purpose == "tuning" for record in experiment.ledger.records)
     total = total.plus(candidate, times=max(0, search.evaluations * search.seeds - done))
     return total.plus(whole, times=search.top * search.seeds + experiment.request.search.seeds)
+
+
+def _with_auto(experiment: Experiment, total: Forecast, budget: Budget, forward: float) -> Forecast:
+    """With all that the budget allows, and the final trainings of the ways that prove its answer."""
+    full, seeds = _one_training(experiment, Full(), forward), experiment.request.search.seeds
+    units = {
+        "work": budget.amount,
+        "seconds": budget.amount / full.seconds,
+        "candidates": budget.amount * UNITS_PER_CANDIDATE,
+    }[budget.unit]
+    proof = (len(WAYS) if experiment.request.verb == "fit" else 0) * seeds + seeds - 1
+    trainings = round(units / UNITS_PER_CANDIDATE)
+    searching = Forecast(units * full.seconds, units, trainings, full.memory_bytes)
+    return total.plus(searching, times=1).plus(full, times=proof)
 
 
 def _tunings_left(experiment: Experiment, strategies: Sequence[Strategy], *, scored: bool) -> int:

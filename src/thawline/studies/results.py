@@ -172,19 +172,7 @@ def _rows_of(experiment: Experiment, split: str) -> LabelledRows:
 def _prefix_work(experiment: Experiment, records: Iterable[TrainingRecord]) -> float:
     """One pass through the frozen prefix per boundary and view, however many trainings share it."""
     plans = [FineTunePlan.from_dict(record.plan) for record in records]
-    boundaries = {(plan.granularity, experiment.work(plan.granularity).first_trained(plan)): plan for plan in plans}
-    images = experiment.request.images
-    views = 1 if images.augment == "none" else images.views or experiment.request.train.epochs
-    return sum(
-        experiment.work(plan.granularity).prefix(
-            plan,
-            views=min(views, experiment.request.train.epochs),
-            train_images=len(experiment.data.train),
-            validation_images=len(experiment.data.val),
-            nominal_epochs=experiment.request.train.epochs,
-        )
-        for plan in boundaries.values()
-    )
+    return sum({experiment.boundary(plan): experiment.prefix_work(plan) for plan in plans}.values())
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:

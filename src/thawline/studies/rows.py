@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,11 @@ class Row:
             raise RunError(f"{self.strategy} has no plan: {self.error}")
         return self.tuned.plan
 
+    @property
+    def ways(self) -> Mapping[str, Tuned]:
+        """Fixed strategies that were tuned on the way to the plan, by name."""
+        return {} if self.tuned is None else self.tuned.ways
+
     def test_correctness(self, labels: np.ndarray) -> np.ndarray:
         """Share of seeds that got each test image right, [n]."""
         return correctness([one.test for one in self.evaluations if one.test is not None], labels)
@@ -46,6 +51,11 @@ def make_row(experiment: Experiment, spec: str) -> Row:
         tuned = tune(experiment, spec)
     except NonFiniteLossError as error:
         return Row(spec, None, error=str(error))
+    return row_of(experiment, spec, tuned)
+
+
+def row_of(experiment: Experiment, spec: str, tuned: Tuned) -> Row:
+    """Train what is settled with every seed, then score."""
     finals = _train_finals(experiment, tuned)
     if failed := [record for record in finals if record.error]:
         return Row(spec, tuned, error=f"seed {failed[0].seed}: {failed[0].error}")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from thawline.config import EvolutionConfig
 from thawline.data.folds import stratified_folds
 from thawline.errors import NonFiniteLossError
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord, environment, fingerprint
 from thawline.search.candidate_ledger import CandidateLedger
-from thawline.search.candidates import Task
+from thawline.search.candidates import Scored, Task
 from thawline.search.driver import Driver, Search
 from thawline.search.encoding import Space
 from thawline.search.evolution import Evolution, make_encoding
 from thawline.search.findings import findings
+from thawline.search_config import EvolutionConfig
 from thawline.studies.experiment import Experiment, Part
 from thawline.training.executors import InlineExecutor
 from thawline.training.images import LabelledRows
@@ -34,7 +34,12 @@ class Found:
     score: tuple[float, float]
     """Of the full training split with fresh seeds: mean validation score, then negative loss."""
     records: tuple[TrainingRecord, ...]
-    summary: Mapping[str, Any]
+    summary: Mapping[str, Any] | None
+    """For the report."""
+    strategy: str
+    """The search, or the strategy of the table that makes this plan too."""
+    ways: Mapping[str, Found] = field(default_factory=dict)
+    """The best of each fixed strategy that the search holds, by name."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def search(
     space = Space(make_encoding(settings, len(blocks)), blocks, granularity, base_rate)
     evolution = Evolution(settings, space.encoding, experiment.request.images.seed)
     trainings = CandidateTrainings(experiment, training_parts(experiment, settings.folds), spec, base_rate)
-    ledger = CandidateLedger(experiment.ledger.storage, f"thawline-search:{spec}", space, _facts(experiment))
+    ledger = CandidateLedger(experiment.ledger.storage, f"thawline-search:{spec}", space, facts_of(experiment))
     driver = Driver(evolution, space, trainings, ledger, executor or InlineExecutor())
     fresh = experiment.request.images.seed + FRESH_SEED_OFFSET
     found = driver.run(
@@ -106,7 +111,7 @@ def search(
         settings.top,
         range(fresh, fresh + settings.seeds),
     )
-    return _found(found, space, evolution)
+    return _found(found, space, evolution, spec)
 
 
 def training_parts(experiment: Experiment, folds: int) -> tuple[Part | None, ...]:
@@ -122,15 +127,21 @@ def training_parts(experiment: Experiment, folds: int) -> tuple[Part | None, ...
     return tuple(Part(piece, fingerprint(piece.rows.tolist())) for piece in pieces)
 
 
-def _found(found: Search, space: Space, evolution: Evolution) -> Found:
+def _found(found: Search, space: Space, evolution: Evolution, spec: str) -> Found:
     winner = found.winner
+    require_trained(winner)
+    plan = space.plan(winner.candidate.genes)
+    return Found(plan, winner.score, found.trainings, findings(found, space, evolution), spec)
+
+
+def require_trained(winner: Scored) -> None:
+    """Raise `NonFiniteLossError` if every training of the best candidate failed."""
     if all(record.error for record in winner.trainings):
         raise NonFiniteLossError(f"every top candidate failed, the last with: {winner.trainings[-1].error}")
-    plan = space.plan(winner.candidate.genes)
-    return Found(plan, winner.score, found.trainings, findings(found, space, evolution))
 
 
-def _facts(experiment: Experiment) -> dict[str, Any]:
+def facts_of(experiment: Experiment) -> dict[str, Any]:
+    """What every candidate of the ledger carries: versions, and which data it was."""
     train = experiment.request.train
     packages = environment(device=train.device, threads=train.threads)["packages"]
     return {"packages": packages, "data_fingerprint": experiment.data_fingerprint}

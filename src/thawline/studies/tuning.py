@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from thawline.config import BASE_RATE, TRAININGS_PER_ROW, EvolutionConfig
+from thawline.config import BASE_RATE, TRAININGS_PER_ROW
 from thawline.errors import NonFiniteLossError, PlanError
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord
+from thawline.search_config import AutoConfig, EvolutionConfig
 from thawline.strategies.base import Strategy, variants
+from thawline.studies.auto_search import search_auto
 from thawline.studies.experiment import Experiment
-from thawline.studies.searching import search
+from thawline.studies.searching import Found, search
 
 RATE_LADDER = tuple(round(step * 10.0**power, 12) for power in range(-7, 1) for step in (1, 3))
 """Half decades, 1e-7 to 3: more on both sides of `BASE_RATE` than the trainings of a row can walk to."""
@@ -34,6 +36,8 @@ class Tuned:
     """Every training that led to it."""
     search: Mapping[str, Any] | None = None
     """What a search found on its way, for the report; None if the plan comes from none."""
+    ways: Mapping[str, Tuned] = field(default_factory=dict)
+    """Fixed strategies that the search tuned on its way, by name."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,18 @@ class Context:
         self.asked.append(tune(self.experiment, strategy, score=True))
         return self.asked[-1]
 
-    def search(self, settings: EvolutionConfig) -> Tuned:
-        """The plan that an evolutionary search ends with."""
-        spec = self.strategy.spec
-        found = search(self.experiment, settings, self.blocks, self.granularity, self.learning_rate, spec)
-        self.asked.append(Tuned(spec, self.learning_rate, found.plan, found.score, found.records, found.summary))
+    def search(self, settings: EvolutionConfig | AutoConfig) -> Tuned:
+        """The plan that a search ends with."""
+        run = search_auto if isinstance(settings, AutoConfig) else search
+        found = run(
+            self.experiment,
+            settings,  # type: ignore[arg-type]  # the line above has chosen by its type
+            self.blocks,
+            self.granularity,
+            self.learning_rate,
+            self.strategy.spec,
+        )
+        self.asked.append(_tuned(found))
         return self.asked[-1]
 
 
@@ -90,7 +101,7 @@ class Unscored(Context):
         """The same for every plan."""
         return (0.0, 0.0)
 
-    def search(self, settings: EvolutionConfig) -> Tuned:
+    def search(self, settings: EvolutionConfig | AutoConfig) -> Tuned:
         """Everything at the base rate."""
         rates = {block.name: self.learning_rate for block in self.blocks}
         plan = FineTunePlan.constant(self.blocks, rates, granularity=self.granularity)
@@ -180,6 +191,13 @@ def _best(spec: str, tried: list[TrainingRecord], asked: list[TrainingRecord]) -
     plan = FineTunePlan.from_dict(best.plan)
     records = {one.key: one for one in (*asked, *tried)}
     return Tuned(best.strategy, best.learning_rate, plan, best.score, tuple(records.values()))
+
+
+def _tuned(found: Found) -> Tuned:
+    """As other tuning has it; the rate is the head's, which always trains."""
+    rate = found.plan.highest_rate(found.plan.blocks[-1]) or 0.0
+    ways = {name: _tuned(way) for name, way in found.ways.items()}
+    return Tuned(found.strategy, rate, found.plan, found.score, found.records, found.summary, ways)
 
 
 def _choose(experiment: Experiment, strategy: Strategy) -> Tuned:

@@ -21,6 +21,8 @@ class Best:
     """The best one; -1 = none yet."""
     last_phase: int = 0
     """Its first epoch: patience does not count what came before, when less was trained."""
+    right: Tensor | None = None
+    """[n] bool, which validation images the best epoch got right; None = there is none yet."""
     start: dict[str, Tensor] = field(default_factory=dict)
     """The same tensors at the start of the last phase, if the plan interpolates from there."""
 
@@ -34,9 +36,9 @@ class Best:
         """Whether `record` is better than what is kept."""
         return self.epoch < 0 or record.score > self.epochs[self.epoch].score
 
-    def keep(self, record: EpochRecord, state: dict[str, Tensor]) -> None:
+    def keep(self, record: EpochRecord, state: dict[str, Tensor], right: Tensor) -> None:
         """Add the record as the best."""
-        self.epoch, self.state = len(self.epochs), state
+        self.epoch, self.state, self.right = len(self.epochs), state, right
         self.epochs.append(record)
 
     def out_of_patience(self, epoch: int, patience: int) -> bool:

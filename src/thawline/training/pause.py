@@ -24,6 +24,13 @@ class Paused:
     optimizer: Mapping[str, Any] = field(repr=False)
     best: Best = field(repr=False)
 
+    @property
+    def bytes(self) -> int:
+        """Memory that the tensors take."""
+        states = (value for state in self.optimizer["state"].values() for value in state.values())
+        tensors = (*self.network.values(), *self.best.state.values(), *states)
+        return sum(one.nbytes for one in tensors if isinstance(one, Tensor))
+
     @classmethod
     def at(cls, epoch: int, applied: AppliedPlan, best: Best) -> Paused:
         """Keep copies of what moves."""

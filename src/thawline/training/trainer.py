@@ -40,6 +40,8 @@ class TrainedModel:
     best_epoch: int
     state: dict[str, Tensor] = field(repr=False)
     """Parameters and buffers of the trained blocks at the best epoch, on the CPU."""
+    right: Tensor | None = field(repr=False)
+    """[n] bool, which validation images the best epoch got right."""
     epochs_run: int
     """Epochs of training; `epochs` may end with a mixture of weights, which is none."""
     mixing_passes: int
@@ -183,6 +185,7 @@ class Trainer:
             tuple(best.epochs),
             best.epoch,
             {name: tensor.cpu() for name, tensor in best.state.items()},
+            right=best.right,
             epochs_run=epochs_run,
             mixing_passes=mixing_passes,
             image_passes=epochs_run * (len(images) + len(self.data.val)) + mixing_passes,
@@ -242,9 +245,9 @@ class Trainer:
             self.forward.boundary = boundaries[_position(plan, epoch)]
             if plan.starts_last_phase(epoch):
                 best.start_last_phase(epoch, applied)
-            record = self._validate(epoch, steps.epoch(seed, epoch))
+            record, right = self._validate(epoch, steps.epoch(seed, epoch))
             if best.improves(record):
-                best.keep(record, applied.trained_state())
+                best.keep(record, applied.trained_state(), right)
             else:
                 best.epochs.append(record)
             on_epoch(record)
@@ -264,9 +267,9 @@ class Trainer:
                 self._settle_norms(applied, seed)
                 passes += len(self.data.train)
             passes += len(self.data.val)
-            record = self._validate(len(best.epochs), best.epochs[best.epoch].train_loss)
+            record, right = self._validate(len(best.epochs), best.epochs[best.epoch].train_loss)
             if best.improves(record):
-                best.keep(record, {name: tensor.clone() for name, tensor in self._tensors(trained).items()})
+                best.keep(record, {name: tensor.clone() for name, tensor in self._tensors(trained).items()}, right)
         load_trained_state(self.network, best.state)
         return passes
 
@@ -312,18 +315,20 @@ class Trainer:
         self.forward.keep_group(self.data.train.rows)
         self.forward.keep_group(self.data.val.rows)
 
-    def _validate(self, epoch: int, train_loss: float) -> EpochRecord:
+    def _validate(self, epoch: int, train_loss: float) -> tuple[EpochRecord, Tensor]:
+        """The record of an epoch, and which validation images are right, [n] bool on the CPU."""
         logits = self._logits(self.data.val.rows)
         labels = self.data.val.labels.to(self.device)
         loss = F.cross_entropy(logits, labels).item()
         predicted = logits.argmax(dim=1)
-        accuracy = (predicted == labels).double().mean().item()
+        right = predicted == labels
+        accuracy = right.double().mean().item()
         if not math.isfinite(loss):
             raise NonFiniteLossError(
                 f"the validation loss became {loss} in epoch {epoch + 1}; lower the learning rate."
             )
         selecting = accuracy if self.config.metric == "accuracy" else macro_f1(predicted.cpu(), labels.cpu())
-        return EpochRecord(epoch, train_loss, loss, accuracy, selecting)
+        return EpochRecord(epoch, train_loss, loss, accuracy, selecting), right.cpu()
 
     @torch.no_grad()
     def _logits(self, rows: np.ndarray) -> Tensor:

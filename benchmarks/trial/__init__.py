@@ -1,0 +1,1 @@
+"""A fair trial of `auto` against other ways to spend the same work, on fresh splits of real data."""

@@ -1,0 +1,74 @@
+"""The best usual way, free to spend the whole budget on rates, numbers of blocks and seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from thawline.plan import FineTunePlan
+from thawline.records import TrainingRecord
+from thawline.strategies.base import variants
+from thawline.studies.experiment import Experiment
+from thawline.studies.tuning import Context, next_rate
+
+WAYS = ("linear_probe", "last_blocks:k=1", "last_blocks:k=2", "last_blocks:k=3", "full")
+RATE_SHARE = 0.7
+"""Of the budget, for rates; what is left goes to further seeds of the three best."""
+WALKED = 3
+"""Ways whose rates are walked further, the best so far."""
+FINALISTS = 3
+MOST_SEEDS = 4
+
+
+@dataclass
+class BestFixed:
+    """Full trainings only: every way at 1e-3, then rates outwards from the best, then seeds."""
+
+    experiment: Experiment
+    budget: float
+    tried: dict[tuple[str, float], list[TrainingRecord]] = field(default_factory=dict)
+
+    def run(self) -> tuple[str, FineTunePlan, tuple[TrainingRecord, ...]]:
+        """The way with its rate, its plan, and every training that led to it."""
+        for way in WAYS:
+            self._try(way, 1e-3, self.budget)
+        while any(self._try(way, self._next(way), RATE_SHARE * self.budget) for way in self._ranked_ways()[:WALKED]):
+            pass
+        while any(self._try(*key, self.budget) for key in self._ranked()[:FINALISTS]):
+            pass
+        way, rate = self._ranked()[0]
+        plan = FineTunePlan.from_dict(self.tried[way, rate][0].plan)
+        return f"{way} at {rate:g}", plan, tuple(one for several in self.tried.values() for one in several)
+
+    @property
+    def spent(self) -> float:
+        """Units of work, every prefix once."""
+        records = [one for several in self.tried.values() for one in several]
+        plans = [FineTunePlan.from_dict(one.plan) for one in records]
+        prefixes = {self.experiment.boundary(plan): self.experiment.prefix_work(plan) for plan in plans}
+        return sum(one.work for one in records) + sum(prefixes.values())
+
+    def _try(self, way: str, rate: float, most: float) -> bool:
+        """One more training, the next seed where there are some already, if the final one can be paid as well."""
+        seeds = len(self.tried.get((way, rate), ()))
+        strategy = variants(way)[0]
+        plan = strategy.propose(Context(self.experiment, strategy, rate))
+        price = self.experiment.training_work(plan, self.experiment.request.train.epochs)
+        if seeds == MOST_SEEDS or self.spent + 2 * price + self.experiment.prefix_work(plan) > most:
+            return False
+        seed = self.experiment.tuning_seed + seeds
+        record = self.experiment.train(plan, strategy=way, learning_rate=rate, seed=seed, purpose="tuning")
+        self.tried.setdefault((way, rate), []).append(record)
+        return True
+
+    def _score(self, key: tuple[str, float]) -> tuple[float, float]:
+        scores = [one.score for one in self.tried[key]]
+        return sum(one for one, _ in scores) / len(scores), sum(one for _, one in scores) / len(scores)
+
+    def _ranked(self) -> list[tuple[str, float]]:
+        return sorted(self.tried, key=self._score, reverse=True)
+
+    def _ranked_ways(self) -> list[str]:
+        return list(dict.fromkeys(way for way, _ in self._ranked()))
+
+    def _next(self, way: str) -> float:
+        return next_rate({rate: self._score((name, rate)) for name, rate in self.tried if name == way})

@@ -1,0 +1,74 @@
+"""The trial's tables: means over splits, and paired differences with 95 % intervals."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.trial.procedures import ABLATION, PUBLISHED
+
+Cell = Mapping[str, Any]
+DEVELOPMENT_BELOW = 100
+REFERENCE = "auto-5x"
+
+
+def page(cells: Sequence[Cell]) -> str:
+    """All tables as markdown."""
+    groups: dict[tuple[str, bool], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell["data"], cell["split"] < DEVELOPMENT_BELOW].append(cell)
+    parts = ["# The trial of `auto`", "", "Written by `python -m benchmarks.trial`; one JSON per cell in trial/.", ""]
+    for (data, development), some in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0])):
+        splits = sorted({cell["split"] for cell in some})
+        kind = "development splits" if development else "published splits"
+        commits = ", ".join(sorted({cell["commit"] for cell in some}))
+        parts += [f"## {data}, {kind} {splits[0]} to {splits[-1]}, at {commits}", "", *_table(some), ""]
+    return "\n".join(parts)
+
+
+def _table(cells: Sequence[Cell]) -> Iterator[str]:
+    by_name: dict[str, dict[int, Cell]] = defaultdict(dict)
+    for cell in cells:
+        by_name[cell["procedure"]][cell["split"]] = cell
+    yield "| procedure | splits | test accuracy | auto-5x less this | work | most work | time in full runs |"
+    yield "|---|---|---|---|---|---|---|"
+    for name in (*PUBLISHED, *ABLATION):
+        if own := by_name.get(name):
+            yield _line(name, own, by_name)
+
+
+def _line(name: str, own: Mapping[int, Cell], by_name: Mapping[str, Mapping[int, Cell]]) -> str:
+    tests = [cell["test"]["mean"] for cell in own.values()]
+    works = [cell["work"] for cell in own.values()]
+    full = by_name.get("full", {})
+    times = [cell["seconds"] / full[split]["seconds"] for split, cell in own.items() if split in full]
+    columns = [
+        name,
+        str(len(own)),
+        f"{100 * fmean(tests):.1f} ± {100 * _standard_error(tests):.1f}",
+        _difference(by_name.get(REFERENCE, {}), own) if name != REFERENCE else "",
+        f"{fmean(works):.2f}",
+        f"{max(works):.2f}",
+        f"{np.median(times):.1f}" if times else "",
+    ]
+    return f"| {' | '.join(columns)} |"
+
+
+def _difference(reference: Mapping[int, Cell], other: Mapping[int, Cell]) -> str:
+    """Mean of the paired differences in points, with its 95 % interval over splits (Student's t)."""
+    shared = sorted(set(reference) & set(other))
+    differences = [100 * (reference[one]["test"]["mean"] - other[one]["test"]["mean"]) for one in shared]
+    if len(differences) < 2:
+        return f"{differences[0]:+.1f}" if differences else ""
+    reach = stats.t.ppf(0.975, len(differences) - 1) * _standard_error(differences)
+    mean = fmean(differences)
+    return f"{mean:+.1f} ({mean - reach:+.1f} to {mean + reach:+.1f})"
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

@@ -1,0 +1,58 @@
+"""Which of several trained plans is best, given that all were scored on the same validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from thawline.search.candidates import Scored
+
+CLOSE = 1.5
+"""Standard errors of the paired difference within which the best cannot be told from others."""
+MOST_CONTENDERS = 4
+"""That share what is left of a budget."""
+
+
+def right(scored: Scored) -> np.ndarray:
+    """[n], share of the seeds that got each validation image right (and zeros to the next full byte)."""
+    bits = [np.frombuffer(bytes.fromhex(record.right), np.uint8) for record in scored.trainings if record.right]
+    shares: np.ndarray = np.mean([np.unpackbits(one) for one in bits], axis=0)
+    return shares
+
+
+def standard_error(a: Scored, b: Scored) -> float:
+    """Of the difference of two accuracies on the same images: what they both get right or wrong does not count."""
+    difference = right(a) - right(b)
+    return float(difference.std() / np.sqrt(len(difference)))
+
+
+def contenders(ranked: Sequence[Scored]) -> list[Scored]:
+    """The best and those too close to it, of at most `MOST_CONTENDERS`."""
+    found = _best_first(ranked)
+    close = [one for one in found[1:] if _behind(found[0], one) <= CLOSE * standard_error(found[0], one)]
+    return [*found[:1], *close][:MOST_CONTENDERS]
+
+
+def thriftiest(ranked: Sequence[Scored], price: Callable[[Scored], float], *, at_least: float) -> Scored:
+    """One-standard-error rule: of plans within one standard error of the best, the one that costs least to train.
+
+    Only plans with as many seeds as the best, and with a score of `at_least`, stand for it: one lucky seed must not.
+    """
+    best = _best_first(ranked)[0]
+    as_good = [
+        one
+        for one in ranked
+        if len(one.trainings) >= len(best.trainings)
+        and one.score[0] >= at_least
+        and _behind(best, one) <= standard_error(best, one)
+    ]
+    return min([best, *as_good], key=lambda one: (price(one), [-part for part in one.score]))
+
+
+def _behind(best: Scored, other: Scored) -> float:
+    return best.score[0] - other.score[0]
+
+
+def _best_first(ranked: Sequence[Scored]) -> list[Scored]:
+    return sorted(ranked, key=lambda one: one.score, reverse=True)

@@ -1,0 +1,167 @@
+"""Who proposes plans. All of them see the same: the candidates so far, the best first, and nothing else.
+
+What is proposed follows from the seed, the generation and those candidates, so that any search can be repeated.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
+from optuna.trial import create_trial
+
+from thawline.errors import OptionError
+from thawline.plan import NormMode
+from thawline.search import operators
+from thawline.search.candidates import Address, Candidate, Genes, Operator, Scored
+from thawline.search.encoding import Encoding, FreeEncoding, Invertible
+from thawline.search_config import SamplerName
+
+PARENTS = 8
+"""The best candidates that evolution breeds from."""
+REACH = 0.25
+"""How far a probe of the best candidate moves one gene, at most."""
+GENE = FloatDistribution(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Genes, and where they come from."""
+
+    genes: Genes
+    operator: Operator = "drawn"
+    parents: tuple[Address, ...] = ()
+
+
+class Sampler(Protocol):
+    """Draws genotypes without end; whoever asks takes those that are new."""
+
+    def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
+        """Given the candidates of all generations before, the best first."""
+        ...
+
+
+def make_sampler(name: SamplerName, encoding: Invertible, seed: int) -> Sampler:
+    """The sampler of that name."""
+    if name == "random":
+        return RandomSampler(encoding, seed)
+    if name == "biotune":
+        return MemeticSampler(encoding, seed)
+    if name == "grid":
+        return GridSampler(encoding)
+    return OptunaSampler(name, encoding, seed)
+
+
+@dataclass(frozen=True)
+class RandomSampler:
+    """Every gene uniform."""
+
+    encoding: Encoding
+    seed: int
+
+    def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
+        """What came before does not matter."""
+        rng = np.random.default_rng([self.seed, generation])
+        while True:
+            yield Proposal(self.encoding.draw(rng))
+
+
+@dataclass(frozen=True)
+class MemeticSampler:
+    """BioTune's operators on the best candidates so far: two probes of the very best, then children."""
+
+    encoding: Encoding
+    seed: int
+
+    def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
+        """Children without end; drawn at random where there are no parents."""
+        parents = sorted(ranked[:PARENTS], key=lambda scored: scored.score, reverse=True)
+        if not parents:
+            yield from RandomSampler(self.encoding, self.seed).draws(ranked, generation)
+        best = parents[0].candidate
+        rng = np.random.default_rng([self.seed, generation])
+        own = self.encoding.explorable(best.genes)
+        for genes in operators.probes(np.array(best.genes), own, REACH, rng):
+            yield Proposal(tuple(genes.tolist()), "probe", (best.address,))
+        factors = operators.extinction([scored.error for scored in parents])
+        while True:
+            yield self._child(parents, factors, rng)
+
+    @staticmethod
+    def _child(parents: Sequence[Scored], factors: np.ndarray, rng: np.random.Generator) -> Proposal:
+        ranks = operators.select(len(parents), rng)
+        chosen = [parents[rank].candidate for rank in ranks]
+        a, b, prototype = (np.array(one.genes) for one in chosen)
+        genes = operators.crossover(a, b, rng)
+        genes = operators.mutate(genes, float(factors[ranks[0]] + factors[ranks[1]]) / 2, rng)
+        genes = operators.clip(operators.adopt(genes, a, b, prototype, rng))
+        return Proposal(tuple(genes.tolist()), "child", tuple(one.address for one in chosen))
+
+
+@dataclass(frozen=True)
+class OptunaSampler:
+    """One of Optuna's samplers, told the ranks of the candidates: scores of trainings of unequal length do not compare.
+
+    Genes are canonical: what is frozen is always the same gene, so that the sampler sees no differences that are none.
+    """
+
+    name: SamplerName
+    encoding: Invertible
+    seed: int
+
+    def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
+        """One after the other, each as if those before it were running."""
+        study = optuna.create_study(direction="maximize", sampler=self._sampler(generation))
+        names = [f"gene{number:03}" for number in range(self.encoding.size)]
+        genes: dict[str, BaseDistribution] = dict.fromkeys(names, GENE)
+        for rank, scored in enumerate(reversed(ranked)):
+            values = dict(zip(names, self._canonical(scored.candidate), strict=True))
+            study.add_trial(create_trial(params=values, distributions=genes, value=rank / max(1, len(ranked) - 1)))
+        while True:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                trial = study.ask(genes)
+            drawn = tuple(float(trial.params[name]) for name in names)
+            if self.encoding.is_alive(drawn):
+                yield Proposal(drawn)
+
+    def _canonical(self, candidate: Candidate) -> Genes:
+        return self.encoding.genes_of(self.encoding.phenotype(candidate.genes), self.encoding.norm(candidate.genes))
+
+    def _sampler(self, generation: int) -> BaseSampler:
+        seed = int(np.random.SeedSequence([self.seed, generation]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if self.name == "tpe":
+                return TPESampler(seed=seed)
+            if self.name == "gp":
+                return GPSampler(seed=seed, deterministic_objective=False)
+            try:
+                return CmaEsSampler(seed=seed)
+            except ImportError as error:
+                raise OptionError("sampler=cma needs the package cmaes: pip install cmaes.") from error
+
+
+@dataclass(frozen=True)
+class GridSampler:
+    """How many of the last blocks train, times their rate: coarse steps first, then finer ones."""
+
+    encoding: Invertible
+
+    def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
+        """Always the same, in the same order."""
+        rates = (0, 5, -5, 10, -10, 2, -2, 7, -7, 12, -12)
+        for head, norm in itertools.product(rates, self._norms()):
+            for depth in range(self.encoding.blocks):
+                frozen = [None] * (self.encoding.blocks - 1 - depth)
+                yield Proposal(self.encoding.genes_of((*frozen, *([head] * (depth + 1))), norm))
+
+    def _norms(self) -> Sequence[NormMode]:
+        return ("train", "eval") if isinstance(self.encoding, FreeEncoding) and self.encoding.norms else ("train",)

@@ -1,0 +1,63 @@
+"""Where `auto` starts: the usual ways at the usual rates, and what they become with kept statistics and a fast head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from thawline.plan import NormMode
+from thawline.search.encoding import BINS_PER_DECADE, Phenotype
+
+HALF_DECADE = BINS_PER_DECADE // 2
+
+
+@dataclass(frozen=True)
+class Start:
+    """A plan that nobody has to find."""
+
+    strategy: str
+    """Of the table of strategies, with arguments; empty = none of them makes this plan."""
+    phenotype: Phenotype
+    norm: NormMode = "train"
+
+    @property
+    def way(self) -> str:
+        """The strategy without its arguments."""
+        return self.strategy.partition(":")[0]
+
+
+WAYS = ("linear_probe", "last_blocks", "full")
+"""The fixed strategies that `auto` holds within its own budget, the one that trains least first."""
+
+
+def starts(blocks: int, *, norms: bool) -> tuple[Start, ...]:
+    """For a network of so many blocks, the head included; those that train least come first.
+
+    Rates are bins above the base rate (1e-3): half a decade is five of them.
+    """
+    depths = sorted({1, 2, blocks // 2, blocks - 1} & set(range(1, blocks)))
+    found = [_last(blocks, 0, head, 0) for head in (0, HALF_DECADE, 2 * HALF_DECADE)]
+    for depth in depths:
+        whole = depth == blocks - 1
+        rates = (0, -HALF_DECADE) if whole or depth <= 2 else (0,)
+        found += [_last(blocks, depth, rate, 0) for rate in rates]
+        found += _gentle(blocks, depth, norms=norms)
+    return tuple(dict.fromkeys(found))
+
+
+def _last(blocks: int, depth: int, head: int, below: int) -> Start:
+    """A fixed strategy: everything that trains at one rate."""
+    names = {0: "linear_probe", blocks - 1: "full"}
+    phenotype = _phenotype(blocks, depth, head, below)
+    return Start(names.get(depth, f"last_blocks:k={depth}"), phenotype)
+
+
+def _gentle(blocks: int, depth: int, *, norms: bool) -> Iterator[Start]:
+    """The head at 3e-3 and the blocks behind it at a tenth and a hundredth of that, norm layers as pretrained."""
+    for below in (-BINS_PER_DECADE, -2 * BINS_PER_DECADE):
+        yield Start("", _phenotype(blocks, depth, HALF_DECADE, below), "eval" if norms else "train")
+
+
+def _phenotype(blocks: int, depth: int, head: int, below: int) -> Phenotype:
+    frozen: Sequence[int | None] = [None] * (blocks - 1 - depth)
+    return (*frozen, *([head + below] * depth), head)
