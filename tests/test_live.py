@@ -32,6 +32,6 @@ def test_a_candidate_is_named_by_its_place_in_the_search() -> None:
     text = io.StringIO()
     listener = ConsoleListener(Console(file=text, width=160))
     best = EpochRecord(7, 0.1, 0.2, 0.812, 0.812)
-    record = TrainingRecord("key", "tuning", "biotune", 1e-3, 0, {}, (best,), 0, generation=3, slot=7, fold=1)
+    record = TrainingRecord("key", "search", "biotune", 1e-3, 0, {}, (best,), 0, generation=3, slot=7, fold=1)
     listener.training_done(record, stored=False)
     assert "biotune generation 3, candidate 7: val 0.812" in text.getvalue()

@@ -1,9 +1,9 @@
 """`auto` against other ways to spend the same work, on fresh splits.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.trial --shared ../shared                     the published splits (100 and up)
-    OMP_NUM_THREADS=1 python -m benchmarks.trial --development                          splits 0 to 4, for finding things out
-    OMP_NUM_THREADS=1 python -m benchmarks.trial --development --procedures without-rungs,auto-5x --data dtd10
-    python -m benchmarks.trial --tables                                                 only write the tables again
+    OMP_NUM_THREADS=1 python -m benchmarks.trial --shared ../shared      the published splits, 100 and up
+    OMP_NUM_THREADS=1 python -m benchmarks.trial --development           splits 0 to 4, and the ablation
+    python -m benchmarks.trial --data dtd10 --procedures auto-5x,paper   some
+    python -m benchmarks.trial --tables                                  only write the tables again
 
 12 epochs, 96 px, no augmentation, AdamW; the score of a procedure on a split is the mean test accuracy of three final
 trainings of its plan, of which its budget pays the first. One JSON per cell goes to results/trial/, the tables to
@@ -115,9 +115,7 @@ def _commit() -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with data/ and weights/")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs/trial"), help="where manifests and run folders are kept"
-    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/trial"), help="for manifests and run folders")
     parser.add_argument("--data", default="dtd10,flowers5", help="which data sets")
     parser.add_argument("--procedures", default="", help=f"some of {', '.join(PROCEDURES)}")
     parser.add_argument("--development", action="store_true", help="splits 0 to 4, and the ablation")

@@ -17,6 +17,8 @@ WALKED = 3
 """Ways whose rates are walked further, the best so far."""
 FINALISTS = 3
 MOST_SEEDS = 4
+MOST_RATES = 9
+"""Of one way: four decades in half steps."""
 
 
 @dataclass
@@ -31,7 +33,7 @@ class BestFixed:
         """The way with its rate, its plan, and every training that led to it."""
         for way in WAYS:
             self._try(way, 1e-3, self.budget)
-        while any(self._try(way, self._next(way), RATE_SHARE * self.budget) for way in self._ranked_ways()[:WALKED]):
+        while any(self._walk(way) for way in self._ranked_ways()[:WALKED]):
             pass
         while any(self._try(*key, self.budget) for key in self._ranked()[:FINALISTS]):
             pass
@@ -70,5 +72,7 @@ class BestFixed:
     def _ranked_ways(self) -> list[str]:
         return list(dict.fromkeys(way for way, _ in self._ranked()))
 
-    def _next(self, way: str) -> float:
-        return next_rate({rate: self._score((name, rate)) for name, rate in self.tried if name == way})
+    def _walk(self, way: str) -> bool:
+        """Try the way at the next rate, if that is still worth its price."""
+        known = {rate: self._score((name, rate)) for name, rate in self.tried if name == way}
+        return len(known) < MOST_RATES and self._try(way, next_rate(known), RATE_SHARE * self.budget)

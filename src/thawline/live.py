@@ -106,7 +106,8 @@ class ConsoleListener(Listener):
 
 
 def _title(record: TrainingRecord) -> str:
-    if record.fold is not None or record.generation > 0:
-        return f"{record.strategy} generation {record.generation}, candidate {record.slot}"
+    if record.purpose == "search":
+        until = "" if record.until is None else f", first {record.until} epochs"
+        return f"{record.strategy} generation {record.generation}, candidate {record.slot}{until}"
     purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
     return f"{record.strategy} at {summary.rate(record.learning_rate)} ({purpose})"

@@ -21,7 +21,8 @@ from thawline.errors import RunFolderError
 
 FORMAT_VERSION = 1
 
-Purpose = Literal["tuning", "final"]
+Purpose = Literal["tuning", "search", "final"]
+"""search = of a candidate; what the others are for, their names say."""
 
 RECORDED_PACKAGES = ("thawline", "torch", "torchvision", "timm", "scikit-learn", "optuna", "numpy", "pillow")
 

@@ -118,7 +118,7 @@ def test_every_candidate_is_a_trial_that_any_optuna_tool_reads(finished: Path) -
 
 
 def test_trainings_are_counted_once_however_often_a_plan_comes_back(finished: Path) -> None:
-    records = [record for record in Ledger(finished / "ledger.journal").records if record.purpose == "tuning"]
+    records = [record for record in Ledger(finished / "ledger.journal").records if record.purpose == "search"]
     candidates = read_json(finished / "results.json")["search"]["candidates"]
     plans = [(record.plan["phases"][0]["learning_rates"].values(), record.seed, record.fold) for record in records]
     assert len({(tuple(rates), seed, fold) for rates, seed, fold in plans}) == len(records)
@@ -156,7 +156,7 @@ def test_the_record_of_a_search_is_what_the_tables_need(finished: Path) -> None:
     assert search["settings"]["population"] == 4
     assert sum(search["importance"].values()) == pytest.approx(1)
     ledger = Ledger(finished / "ledger.journal").records
-    tuning = [record.work for record in ledger if record.purpose == "tuning"]
+    tuning = [record.work for record in ledger if record.purpose == "search"]
     assert search["work"] == pytest.approx(sum(tuning))
 
 

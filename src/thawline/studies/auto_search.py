@@ -15,6 +15,7 @@ from thawline.search.candidates import Task
 from thawline.search.encoding import BioTuneEncoding, FreeEncoding, Space
 from thawline.search.halving import Halved, Halving
 from thawline.search.meter import CandidateMeter, Meter, TimeMeter, WorkMeter
+from thawline.search.purse import Purse
 from thawline.search.samplers import make_sampler
 from thawline.search.starts import starts
 from thawline.search_config import AutoConfig, Budget, SamplerName
@@ -36,7 +37,7 @@ VALIDATION_SHARE = 1 / 3
 
 @dataclass
 class RungTrainings:
-    """Trains candidates rung by rung, each from where it paused; implements `search.halving.Priced`."""
+    """Trains candidates rung by rung, each from where it paused; implements `search.purse.Priced`."""
 
     experiment: Experiment
     strategy: str
@@ -93,7 +94,7 @@ class RungTrainings:
         head = task.plan.blocks[-1]
         return TrainingRecord(
             self.key(task),
-            "tuning",
+            "search",
             self.strategy,
             task.plan.highest_rate(head) or 0.0,
             task.seed,
@@ -139,11 +140,12 @@ def search_auto(
         make_sampler(sampler, encoding, experiment.request.images.seed),
         starts(len(blocks), norms=norms) if settings.has("starts") else (),
         trainings,
+        Purse(space, trainings, _meter(experiment, Budget.parse(settings.budget), ledger)),
         ledger,
         executor or InlineExecutor(),
-        _meter(experiment, Budget.parse(settings.budget), ledger),
         range(first, first + (RACE_SEEDS if settings.has("race") else 1)),
         thrift=settings.has("thrift"),
+        on_best=lambda best: experiment.keep_plan(space.plan(best.candidate.genes)),
     )
     halved = halving.run()
     require_trained(halved.winner)

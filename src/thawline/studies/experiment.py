@@ -19,9 +19,9 @@ from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.progress import Listener
-from thawline.records import Purpose, TrainingRecord, fingerprint, write_bytes
+from thawline.records import Purpose, TrainingRecord, fingerprint, write_bytes, write_text
 from thawline.search.ledger import Ledger
-from thawline.studies.run_folder import RunFolder
+from thawline.studies.run_folder import PLAN, RunFolder
 from thawline.training import evaluation
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.pause import Paused
@@ -220,6 +220,10 @@ class Experiment:
         """The model with the weights of a final training in it."""
         self._load(record)
         return self.model
+
+    def keep_plan(self, plan: FineTunePlan) -> None:
+        """Write the best plan so far to the run folder, where the final one will be."""
+        write_text(self.folder.file(PLAN), plan.to_json() + "\n")
 
     def forget_checkpoints(self) -> None:
         """Remove the weights of final trainings, when the run is complete and the model is saved."""

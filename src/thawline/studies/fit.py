@@ -31,7 +31,7 @@ def fit(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[str]) 
     results = _results(experiment, facts, row, baselines)
     folder = experiment.folder
     save_model(folder.file(MODEL_FOLDER), experiment.network_of(row.finals[0]), results)
-    write_text(folder.file("plan.json"), row.plan.to_json() + "\n")
+    experiment.keep_plan(row.plan)
     write_text(folder.file("history.csv"), history_csv(experiment.ledger.records))
     write_text(folder.file("predictions.csv"), predictions_csv(experiment, [row, *baselines], paths))
     write_text(folder.file(TABLE_FILE), comparison_csv([results, *results["baselines"].values()]))

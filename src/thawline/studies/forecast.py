@@ -74,7 +74,7 @@ def _with_search(
     """With a search whose every candidate trains everything on its fold, the top ones and the finals on all images."""
     candidate = _one_training(experiment, Full(), forward, share=1 / search.folds)
     whole = _one_training(experiment, Full(), forward)
-    done = sum(record.strategy == spec and record.purpose == "tuning" for record in experiment.ledger.records)
+    done = sum(record.strategy == spec and record.purpose == "search" for record in experiment.ledger.records)
     total = total.plus(candidate, times=max(0, search.evaluations * search.seeds - done))
     return total.plus(whole, times=search.top * search.seeds + experiment.request.search.seeds)
 

@@ -16,6 +16,7 @@ from thawline.search.ledger import Ledger
 
 REQUEST = "run.json"
 LEDGER = "ledger.journal"
+PLAN = "plan.json"
 RESULTS = {"fit": "results.json", "compare": "comparison.json"}
 
 

@@ -74,7 +74,7 @@ class CandidateTrainings:
     def _record(self, task: Task) -> TrainingRecord:
         return TrainingRecord(
             self.key(task),
-            "tuning",
+            "search",
             self.strategy,
             self.learning_rate,
             task.seed,
