@@ -54,13 +54,22 @@ class BestFixed:
         seeds = len(self.tried.get((way, rate), ()))
         strategy = variants(way)[0]
         plan = strategy.propose(Context(self.experiment, strategy, rate))
-        price = self.experiment.training_work(plan, self.experiment.request.train.epochs)
-        if seeds == MOST_SEEDS or self.spent + 2 * price + self.experiment.prefix_work(plan) > most:
+        price = self._price(plan)
+        final = max(price, self._final_price())
+        if seeds == MOST_SEEDS or self.spent + price + final + self.experiment.prefix_work(plan) > most:
             return False
         seed = self.experiment.tuning_seed + seeds
         record = self.experiment.train(plan, strategy=way, learning_rate=rate, seed=seed, purpose="tuning")
         self.tried.setdefault((way, rate), []).append(record)
         return True
+
+    def _price(self, plan: FineTunePlan) -> float:
+        return self.experiment.training_work(plan, self.experiment.request.train.epochs)
+
+    def _final_price(self) -> float:
+        """Of the dearest of the best so far: any of them may win."""
+        plans = (FineTunePlan.from_dict(self.tried[key][0].plan) for key in self._ranked()[:FINALISTS])
+        return max(map(self._price, plans), default=0.0)
 
     def _score(self, key: tuple[str, float]) -> tuple[float, float]:
         scores = [one.score for one in self.tried[key]]

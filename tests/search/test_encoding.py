@@ -10,6 +10,8 @@ from thawline.search.encoding import (
     BioTuneEncoding,
     DepthEncoding,
     Encoding,
+    FreeEncoding,
+    Invertible,
     Space,
     SplitEncoding,
     block_rates,
@@ -22,6 +24,8 @@ ENCODINGS: tuple[Encoding, ...] = (
     BioTuneEncoding(4, evolved_threshold=False),
     SplitEncoding(4),
     DepthEncoding(4),
+    FreeEncoding(4),
+    FreeEncoding(4, norms=False),
 )
 
 
@@ -117,3 +121,36 @@ def test_diversity_is_the_mean_distance_of_pairs() -> None:
     assert diversity([(None, 0), (0, 5)]) == pytest.approx((1 + 0.5) / 2)
     assert diversity([(0, 0), (0, 0), (None, None)]) == pytest.approx(2 / 3)
     assert diversity([(0,)]) == 0
+
+
+def test_free_freezes_any_block_at_any_rate() -> None:
+    encoding = FreeEncoding(3)
+    # head gene 0.4: -1 + 0.4 * 2.5 = 0; block gene 0.4 is the lowest that trains, at a thousandth of the head's rate
+    assert encoding.phenotype((0.39, 0.4, 0.4, 0.0)) == (None, -30, 0)
+    assert encoding.phenotype((1.0, 0.8, 1.0, 0.0)) == (15, 5, 15)
+    assert (encoding.norm((0.4, 0.4, 0.4, 0.49)), encoding.norm((0.4, 0.4, 0.4, 0.5))) == ("train", "eval")
+    assert encoding.explorable((0.1, 0.9, 0.0, 0.0)) == (1, 2, 3)
+    without = FreeEncoding(3, norms=False)
+    assert (without.size, without.norm((1.0, 1.0, 1.0))) == (3, "train")
+
+
+@pytest.mark.parametrize("encoding", [one for one in ENCODINGS if isinstance(one, Invertible)])
+def test_every_plan_in_reach_has_a_genotype(encoding: Invertible) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        genes = encoding.draw(rng)
+        plan = encoding.phenotype(genes), encoding.norm(genes)
+        back = encoding.genes_of(*plan)
+        assert all(0 <= gene <= 1 for gene in back)
+        if encoding != BioTuneEncoding(4, evolved_threshold=False):  # there, what trains lies above the fixed threshold
+            assert (encoding.phenotype(back), encoding.norm(back)) == plan
+        assert encoding.genes_of(encoding.phenotype(back), encoding.norm(back)) == pytest.approx(back)
+
+
+def test_what_norm_layers_do_reaches_the_plan() -> None:
+    blocks = tuple(Block(f"b{n}", (), (), (), 1, 1, (), is_head=n == 2) for n in range(3))
+    encoding = FreeEncoding(3)
+    space = Space(encoding, blocks, "stage", 1e-3)
+    plan = space.plan(encoding.genes_of((None, -10, 5), "eval"))
+    assert plan.norm == "eval"
+    assert list(plan.phases[0].learning_rates.values()) == [None, 1e-4, pytest.approx(3.16228e-3)]

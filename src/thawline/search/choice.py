@@ -10,6 +10,8 @@ from thawline.search.candidates import Scored
 
 CLOSE = 1.5
 """Standard errors of the paired difference within which the best cannot be told from others."""
+ROUNDING = 1e-9
+"""Accuracies that differ by one image, and by one standard error, must count as that."""
 MOST_CONTENDERS = 4
 """That share what is left of a budget."""
 
@@ -22,9 +24,12 @@ def right(scored: Scored) -> np.ndarray:
 
 
 def standard_error(a: Scored, b: Scored) -> float:
-    """Of the difference of two accuracies on the same images: what they both get right or wrong does not count."""
+    """Of the difference of two accuracies on the same images, if there is none: as in McNemar's test.
+
+    What they both get right or wrong does not count.
+    """
     difference = right(a) - right(b)
-    return float(difference.std() / np.sqrt(len(difference)))
+    return float(np.sqrt((difference**2).mean() / len(difference))) + ROUNDING
 
 
 def contenders(ranked: Sequence[Scored]) -> list[Scored]:

@@ -133,7 +133,8 @@ class BioTuneEncoding(Invertible):
     def genes_of(self, phenotype: Phenotype, norm: NormMode) -> Genes:
         """A genotype of the phenotype, or of the nearest one in reach: a tenth to ten times the base rate."""
         importance = [None if bins is None else clip(0.5 + bins / BINS_PER_DECADE / 2) for bins in phenotype]
-        lowest = max(SMALLEST_GENE, min(gene for gene in importance if gene is not None))
+        least = SMALLEST_GENE if self.evolved_threshold else FIXED_THRESHOLD + SMALLEST_GENE
+        lowest = max(least, min(gene for gene in importance if gene is not None))
         threshold = lowest * 0.8 if self.evolved_threshold else FIXED_THRESHOLD
         genes = [threshold / 2 if gene is None else max(gene, lowest) for gene in importance]
         return (*genes, threshold) if self.evolved_threshold else tuple(genes)

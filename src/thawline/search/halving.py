@@ -26,7 +26,7 @@ PROPOSALS = 6
 """Of a generation."""
 CHEAP = 0.02
 """Share of the budget that finishing a candidate may cost, if it goes on without being among the best."""
-RACE_SHARE = 0.15
+RACE_SHARE = 0.1
 """Of the budget, kept for further seeds of the best."""
 DRAWS = 20
 """For every proposal wanted, before a sampler that repeats itself is given up."""
@@ -123,7 +123,7 @@ class Halving:
         for rung, epochs in enumerate(self.trainings.rungs[:-1]):
             level = at_rung(self.standing.values(), rung, epochs)
             ways = {address: start.way for address, start in self.started.items()}
-            batch = promoted(batch, level, ways, self.trainings.validation_images, self._is_cheap)
+            batch = promoted(batch, level, ways, self.trainings.validation_images, self._is_cheap) if level else []
             batch = self._payable(batch)
             self._score(batch)
 
@@ -153,10 +153,10 @@ class Halving:
 
     def _choice(self) -> Scored:
         """The best plan that can still be paid for; of those as good, the one that costs less to train."""
-        ranked, room = self._finished() or self._ranked(), self.purse.room(self.standing)
-        payable = [scored for scored in ranked if self.purse.final_price(scored.candidate) <= room] or ranked
-        if not self.thrift:
-            return max(payable, key=lambda scored: scored.score)
+        finished, room = self._finished(), self.purse.room(self.standing)
+        payable = [scored for scored in finished if self.purse.final_price(scored.candidate) <= room]
+        if not payable or not self.thrift:
+            return max(payable or finished or self._ranked(), key=lambda scored: scored.score)
         usual = [scored.score[0] for _, scored in self._ways() if scored in payable]
         return thriftiest(
             payable, lambda scored: self.purse.final_price(scored.candidate), at_least=max(usual, default=0.0)

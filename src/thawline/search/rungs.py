@@ -12,7 +12,7 @@ PROMOTED = 1 / 3
 """Of all that were trained as long, this share goes on."""
 CLOSE = 1.0
 """Standard errors of a validation score that a cheap candidate may trail the best by and still go on."""
-HOPELESS = 3.0
+HOPELESS = 2.0
 """The same for the best variant of each usual way: further behind, more epochs will not save it."""
 
 

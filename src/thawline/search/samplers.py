@@ -146,7 +146,7 @@ class OptunaSampler:
             try:
                 return CmaEsSampler(seed=seed)
             except ImportError as error:
-                raise OptionError("sampler=cma needs the package cmaes: pip install cmaes.") from error
+                raise OptionError("sampler=cma needs the package cmaes: pip install 'thawline[cma]'.") from error
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from thawline.training.executors import InlineExecutor
 from thawline.training.measure import seconds_per_image
 from thawline.training.pause import Paused
 
-RUNGS = (1 / 4, 1 / 2, 1.0)
+RUNGS = (1 / 6, 1 / 3, 1.0)
 """Shares of the nominal epochs after which it is decided which candidates go on."""
 FEWEST_EPOCHS = 2
 """Of a rung: after one epoch scores say little."""

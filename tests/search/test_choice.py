@@ -1,0 +1,56 @@
+"""The best is told from others by what each got right on the same images; thrift stays within chance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.search.fakes import scored, training
+from thawline.search.candidates import Scored
+from thawline.search.choice import contenders, standard_error, thriftiest
+
+RNG = np.random.default_rng(0)
+EASY = RNG.random(400) < 0.7
+
+
+def with_right(slot: int, right: np.ndarray, seeds: int = 1) -> Scored:
+    record = training([float(right.mean())], right=right.tolist(), key=str(slot))
+    return replace(scored(slot, 0.0), trainings=(record,) * seeds)
+
+
+def flipped(count: int, *, down: bool) -> np.ndarray:
+    """`EASY` with so many images changed in one direction."""
+    changed = EASY.copy()
+    changed[np.flatnonzero(changed == down)[:count]] = not down
+    return changed
+
+
+def test_images_that_both_get_right_do_not_blur_the_difference() -> None:
+    same, worse = with_right(0, EASY), with_right(1, flipped(16, down=True))
+    assert standard_error(same, same) < 1e-6
+    assert standard_error(same, worse) == pytest.approx(np.sqrt(16) / 400)
+
+
+def test_contenders_are_the_best_and_those_too_close_to_it() -> None:
+    best = with_right(0, EASY)
+    unlike = np.roll(EASY, 7)
+    unlike[np.flatnonzero(unlike)[:4]] = False
+    close, far = with_right(1, unlike), with_right(2, flipped(40, down=True))
+    assert [one.candidate.slot for one in contenders([far, close, best])] == [0, 1]
+    assert contenders([]) == []
+
+
+def test_of_plans_as_good_the_cheapest_wins() -> None:
+    best = with_right(0, EASY)
+    as_good, too_far = with_right(1, flipped(1, down=True)), with_right(2, flipped(40, down=True))
+    prices = {0: 1.0, 1: 0.2, 2: 0.1}
+    ranked = [best, as_good, too_far]
+    assert thriftiest(ranked, lambda one: prices[one.candidate.slot], at_least=0.0).candidate.slot == 1
+    assert thriftiest(ranked, lambda one: prices[one.candidate.slot], at_least=best.score[0]) is best
+
+
+def test_one_lucky_seed_does_not_stand_for_thrift() -> None:
+    best, lucky = with_right(0, EASY, seeds=2), with_right(1, flipped(1, down=True))
+    assert thriftiest([best, lucky], lambda one: -one.candidate.slot, at_least=0.0) is best

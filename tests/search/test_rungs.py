@@ -1,0 +1,56 @@
+"""Who goes on: the best third, the best of every usual way, and what costs next to nothing."""
+
+from __future__ import annotations
+
+from tests.search.fakes import IMAGES, failed, scored
+from thawline.search.candidates import Scored
+from thawline.search.rungs import at_rung, promoted
+
+
+def going(level: list[Scored], ways: dict[int, str] | None = None, cheap: tuple[int, ...] = ()) -> list[int]:
+    """Slots that go on from a level in which everybody is new."""
+    ordered = sorted(level, key=lambda one: one.score, reverse=True)
+    found = promoted(
+        [one.candidate for one in level],
+        ordered,
+        {(0, slot): name for slot, name in (ways or {}).items()},
+        IMAGES,
+        lambda one: one.candidate.slot in cheap,
+    )
+    assert {candidate.rung for candidate in found} <= {1}
+    return [candidate.slot for candidate in found]
+
+
+def test_the_best_third_goes_on_the_best_first() -> None:
+    assert going([scored(slot, 0.1 * slot) for slot in range(7)]) == [6, 5, 4]
+
+
+def test_the_best_variant_of_a_usual_way_goes_on_unless_it_is_hopeless() -> None:
+    # With 100 images the standard error of 0.8 is 0.04: hopeless is more than 0.08 behind.
+    level = [scored(0, 0.8), scored(1, 0.73), scored(2, 0.725), scored(3, 0.6)]
+    assert going(level, {1: "full", 2: "full", 3: "last_blocks"}) == [0, 1]
+    assert going([scored(0, 0.8), scored(1, 0.2), scored(2, 0.71)], {2: "full"}) == [0]
+    assert going([scored(0, 0.8), scored(1, 0.2), scored(2, 0.73)], {2: "full"}) == [0, 2]
+
+
+def test_what_costs_next_to_nothing_goes_on_if_it_is_close() -> None:
+    level = [scored(0, 0.8), scored(1, 0.77), scored(2, 0.75)]
+    assert going(level, cheap=(1, 2)) == [0, 1]
+
+
+def test_what_diverged_never_goes_on() -> None:
+    assert going([failed(0)], {0: "full"}, cheap=(0,)) == []
+
+
+def test_a_batch_is_held_against_all_that_were_trained_as_long() -> None:
+    before = [scored(slot, 0.9, generation=0) for slot in range(3)]
+    batch = [scored(0, 0.5, generation=1), scored(1, 0.95, generation=1)]
+    level = sorted([*before, *batch], key=lambda one: one.score, reverse=True)
+    found = promoted([one.candidate for one in batch], level, {}, IMAGES, lambda one: False)
+    assert [candidate.address for candidate in found] == [(1, 1)]
+
+
+def test_scores_of_a_rung_are_those_of_its_epochs_alone() -> None:
+    longer, shorter, below = scored(0, 0.3, 0.2, 0.9, rung=1), scored(1, 0.4, rung=1), scored(2, 0.8)
+    assert [one.candidate.slot for one in at_rung([longer, shorter, below], 0, 2)] == [2, 1, 0]
+    assert [one.score[0] for one in at_rung([longer, shorter, below], 1, 4)] == [0.9, 0.4]

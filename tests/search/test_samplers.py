@@ -1,0 +1,63 @@
+"""Whoever proposes sees the same candidates, repeats itself with the same seed, and stays in reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import get_args
+
+import pytest
+
+from tests.search.fakes import scored
+from thawline.search.candidates import Scored
+from thawline.search.encoding import FreeEncoding
+from thawline.search.samplers import Proposal, make_sampler
+from thawline.search_config import SamplerName
+
+ENCODING = FreeEncoding(4)
+RANKED = [scored(slot, 0.9 - 0.1 * slot, genes=(0.2, 0.5 + 0.05 * slot, 0.9, 0.5, 0.7)) for slot in range(6)]
+NEEDS = {"cma": "cmaes"}
+
+
+def drawn(name: SamplerName, ranked: Sequence[Scored] = RANKED, seed: int = 0, generation: int = 1) -> list[Proposal]:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    return list(islice(make_sampler(name, ENCODING, seed).draws(ranked, generation), 8))
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_the_same_seed_and_past_give_the_same_proposals(name: SamplerName) -> None:
+    found = drawn(name)
+    assert found == drawn(name)
+    assert all(len(one.genes) == ENCODING.size and all(0 <= gene <= 1 for gene in one.genes) for one in found)
+    if name != "grid":
+        assert len({one.genes for one in found}) > 4
+        assert found != drawn(name, seed=1)
+        assert found != drawn(name, generation=2)
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_a_search_can_begin_with_nothing(name: SamplerName) -> None:
+    assert len(drawn(name, ranked=[])) == 8
+
+
+def test_evolution_probes_the_best_then_breeds() -> None:
+    found = drawn("biotune")
+    assert [one.operator for one in found[:4]] == ["probe", "probe", "child", "child"]
+    best = RANKED[0].candidate
+    for probe in found[:2]:
+        assert probe.parents == (best.address,)
+        assert sum(a != b for a, b in zip(probe.genes, best.genes, strict=True)) <= 1
+    assert all(len(child.parents) == 3 for child in found[2:])
+
+
+def test_tpe_learns_from_the_ranks() -> None:
+    """Where only candidates with a fast head are good, most proposals have one."""
+    ranked = [scored(slot, 0.5, genes=(0.2, 0.2, 0.2, 0.95 - 0.03 * slot, 0.2)) for slot in range(30)]
+    heads = [one.genes[3] for one in islice(make_sampler("tpe", ENCODING, 0).draws(ranked, 1), 40)]
+    assert sum(heads) / len(heads) > 0.6
+
+
+def test_the_grid_is_every_number_of_last_blocks_at_one_rate_after_the_other() -> None:
+    phenotypes = [ENCODING.phenotype(one.genes) for one in drawn("grid")]
+    assert phenotypes[:4] == [(None, None, None, 0), (None, None, 0, 0), (None, 0, 0, 0), (0, 0, 0, 0)]

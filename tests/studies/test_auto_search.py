@@ -1,0 +1,233 @@
+"""`auto` on a tiny task: its budget holds, its rungs are whole trainings in parts, and nothing but the seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from optuna.trial import TrialState
+
+from tests.studies.conftest import Stop, small_request
+from tests.studies.test_searching import ShuffledExecutor, study_of
+from thawline import api, cli
+from thawline.config import CacheConfig, Request
+from thawline.errors import NonFiniteLossError, OptionError
+from thawline.plan import FineTunePlan
+from thawline.records import read_json
+from thawline.search.ledger import Ledger
+from thawline.search.meter import TimeMeter
+from thawline.search_config import Lever
+from thawline.strategies.base import variants
+from thawline.studies import auto_search
+from thawline.studies.experiment import TUNING_SEED_OFFSET
+from thawline.studies.opening import open_experiment
+from thawline.studies.run_folder import RunFolder
+from thawline.training.trainer import TrainedModel, Trainer
+
+EPOCHS = 7
+SLOW = pytest.mark.slow
+
+
+def request_for(images: Path, strategy: str = "auto", verb: str = "fit", **others: Any) -> Request:
+    """Seven epochs: rungs of two, three and seven."""
+    request = small_request(images, (strategy,), verb=verb)
+    train = replace(request.train, epochs=EPOCHS, patience=0)
+    return replace(request, train=train, images=replace(request.images, augment="none"), **others)
+
+
+@pytest.fixture(scope="module")
+def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whole search."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    api.run(request_for(images), run)
+    return run
+
+
+def answer(run: Path) -> tuple[Any, ...]:
+    results = read_json(run / "results.json")
+    search = results["search"]
+    return results["digest"], search["digest"], search["winner"], results["plan"], search["work"]
+
+
+def test_everything_up_to_the_saved_model_stays_within_the_budget(finished: Path) -> None:
+    results = read_json(finished / "results.json")
+    assert 2.5 < results["cost"]["work"] <= 5
+    assert results["search"]["work"] < results["cost"]["work"]
+    assert len(results["search"]["generations"]) > 1
+
+
+def test_candidates_train_by_rungs_and_most_end_early(finished: Path) -> None:
+    search = read_json(finished / "results.json")["search"]
+    assert search["rungs"] == [2, 3, EPOCHS]
+    epochs = [one["epochs"] for one in search["candidates"]]
+    assert set(epochs) == {2, 3, EPOCHS}
+    assert epochs.count(EPOCHS) < len(epochs) - 2
+    records = [one for one in Ledger(finished / "ledger.journal").records if one.purpose == "search"]
+    assert {(one.until, len(one.epochs)) for one in records} == {(2, 2), (3, 3), (None, EPOCHS)}
+    assert {one.seed for one in records} <= {TUNING_SEED_OFFSET + number for number in range(3)}
+
+
+def test_a_training_in_rungs_is_the_training_in_one_go(images: Path, finished: Path, tmp_path: Path) -> None:
+    records = Ledger(finished / "ledger.journal").records
+    in_rungs = next(one for one in records if one.purpose == "search" and one.until is None)
+    with RunFolder.create(tmp_path / "run", request_for(images), {}) as folder:
+        experiment = open_experiment(folder, Stop(-1)).experiment
+        plan = FineTunePlan.from_dict(in_rungs.plan)
+        whole = experiment.train(plan, strategy="x", learning_rate=1e-3, seed=in_rungs.seed, purpose="tuning")
+    assert whole.epochs == in_rungs.epochs
+    assert whole.work == pytest.approx(in_rungs.work)
+    assert (whole.key, whole.right, whole.best_epoch) == (in_rungs.key, in_rungs.right, in_rungs.best_epoch)
+
+
+def test_the_answer_is_never_worse_on_validation_than_the_usual_ways(finished: Path) -> None:
+    results = read_json(finished / "results.json")
+    candidates = {(one["generation"], one["slot"]): one for one in results["search"]["candidates"]}
+    winner = candidates[tuple(results["search"]["winner"])]
+    assert winner["epochs"] == EPOCHS
+    assert set(results["baselines"]) == {"linear_probe", "last_blocks", "full"}
+    usual = [one for one in candidates.values() if one["operator"] == "start" and one["epochs"] == EPOCHS]
+    constant = [one for one in usual if len({weight for weight in one["weights"] if weight is not None}) == 1]
+    assert winner["score"] >= max(one["score"] for one in constant)
+
+
+def test_every_candidate_is_a_trial_with_a_score_for_every_rung(finished: Path) -> None:
+    search = read_json(finished / "results.json")["search"]
+    trials = study_of(finished).get_trials()
+    assert len(trials) == len(search["candidates"])
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    for trial in trials:
+        reached = trial.user_attrs["result"]["rung"]
+        assert list(trial.intermediate_values) == search["rungs"][: reached + 1]
+
+
+@pytest.mark.parametrize("trainings", [pytest.param(0, marks=SLOW), 9, 30])
+def test_interrupted_and_resumed_is_the_uninterrupted_search(
+    images: Path, finished: Path, tmp_path: Path, trainings: int
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        api.run(request_for(images), run, Stop(trainings))
+    if trainings == 30:
+        assert FineTunePlan.from_json((run / "plan.json").read_text()), "the best so far is not there"
+    api.resume(run)
+    assert answer(run) == answer(finished)
+
+
+def test_the_order_in_which_trainings_finish_never_matters(
+    images: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto_search, "InlineExecutor", ShuffledExecutor)
+    api.run(request_for(images), tmp_path / "run")
+    assert answer(tmp_path / "run") == answer(finished)
+
+
+def test_no_cache_and_no_memory_for_what_paused_change_nothing(images: Path, finished: Path, tmp_path: Path) -> None:
+    api.run(request_for(images, cache=CacheConfig(0, 0)), tmp_path / "run")
+    assert answer(tmp_path / "run") == answer(finished)
+
+
+@pytest.mark.parametrize(
+    "sampler", ["tpe", *(pytest.param(one, marks=pytest.mark.slow) for one in ("gp", "random", "grid"))]
+)
+def test_only_the_proposals_of_samplers_differ(images: Path, finished: Path, tmp_path: Path, sampler: str) -> None:
+    results = api.run(request_for(images, f"auto:sampler={sampler}", verb="compare"), tmp_path / "run")["rows"][0]
+    first = [one["genes"] for one in results["search"]["candidates"] if one["generation"] == 0]
+    usual = read_json(finished / "results.json")["search"]["candidates"]
+    assert first == [one["genes"] for one in usual if one["generation"] == 0]
+    later = [one["genes"] for one in results["search"]["candidates"] if one["generation"] > 0]
+    assert later
+    assert later != [one["genes"] for one in usual if one["generation"] > 0]
+    assert results["cost"]["work"] <= 5
+
+
+@pytest.mark.parametrize("lever", get_args(Lever))
+def test_every_lever_can_be_left_out(images: Path, tmp_path: Path, lever: str) -> None:
+    spec = f"auto:budget=2x,without={lever}"
+    results = api.run(request_for(images, spec, verb="compare"), tmp_path / "run")["rows"][0]
+    search = results["search"]
+    operators = {one["operator"] for one in search["candidates"]}
+    assert ("start" in operators) == (lever != "starts")
+    assert (len(search["rungs"]) > 1) == (lever != "rungs")
+    assert ("threshold" in search["genes"]) == (lever == "decoupling")
+    assert ("norm_statistics" in search["genes"]) == (lever not in ("norms", "decoupling"))
+    if lever == "race":
+        assert {len(one["per_seed"]) for one in search["candidates"]} == {1}
+    if lever == "thrift":
+        whole = [one for one in search["candidates"] if one["epochs"] == EPOCHS]
+        winner = next(one for one in whole if [one["generation"], one["slot"]] == search["winner"])
+        assert winner["score"] == max(one["score"] for one in whole)
+    assert results["cost"]["work"] <= 2
+
+
+def test_a_number_of_candidates_is_a_budget_too(images: Path, tmp_path: Path) -> None:
+    results = api.run(request_for(images, "auto:budget=20candidates"), tmp_path / "run")
+    assert len(results["search"]["candidates"]) == 20
+
+
+def test_wall_time_is_journalled_so_that_a_resumed_search_decides_the_same(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks: Iterator[float] = iter(range(10_000))
+    monkeypatch.setattr(auto_search, "seconds_per_unit", lambda experiment: 10.0)
+    monkeypatch.setattr(auto_search, "TimeMeter", partial(TimeMeter, clock=lambda: next(ticks)))
+    spec, run = "auto:budget=12s", tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        api.run(request_for(images, spec, verb="compare"), run, Stop(25))
+    heard = {name: value for name, value in study_of(run).user_attrs.items() if name.startswith("clocking:")}
+    assert heard
+    api.resume(run)
+    after = study_of(run).user_attrs
+    assert {name: after[name] for name in heard} == heard
+    assert read_json(run / "comparison.json")["rows"][0]["search"]["candidates"]
+
+
+def test_when_everything_diverges_the_run_says_so(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> TrainedModel:
+        raise NonFiniteLossError("the loss became nan in epoch 1; lower the learning rate.")
+
+    monkeypatch.setattr(Trainer, "train", never)
+    rows = api.run(request_for(images, verb="compare"), tmp_path / "run")["rows"]
+    assert "the loss became nan" in rows[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("budget=7", "--budget must be"),
+        ("sampler=nobody", "sampler must be one of biotune"),
+        ("without=luck", "without must be none, or some of"),
+    ],
+)
+def test_wrong_arguments_are_one_clear_line(arguments: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        variants(f"auto:{arguments}")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--budget", "5"), "--budget must be"),
+        (("--budget", "5x", "--strategy", "full"), "--budget is for --strategy auto"),
+        (("--budget", "5x", "--strategy", "auto:budget=3x"), "given twice"),
+    ],
+)
+def test_wrong_budgets_end_with_code_2(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["thawline", "fit", str(images), "--out", str(tmp_path / "run"), *options])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
