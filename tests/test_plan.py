@@ -77,3 +77,12 @@ def test_to_pytorch_rebuilds_the_groups_without_thawline() -> None:
     assert [rate_of.get(id(p)) for p in model.parameters()] == [None, None, 1e-4, 1e-4, 1e-3, 1e-3]
     assert [module.training for module in model] == [False, True, True]
     assert not model[0].weight.requires_grad
+
+
+def test_to_pytorch_keeps_the_statistics_that_the_plan_keeps() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 2))
+    rates = {"0": None, "1": 1e-3, "2": 1e-3}
+    for norm, trains in (("train", True), ("eval", False)):
+        plan = FineTunePlan((Phase(rates),), norm=norm)  # type: ignore[arg-type]
+        exec(plan.to_pytorch(), {"model": model, "torch": torch})
+        assert [module.training for module in model] == [False, trains, True]

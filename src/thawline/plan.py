@@ -275,7 +275,8 @@ class FineTunePlan:
             prefix: rate for name, rate in phase.learning_rates.items() for prefix in self.prefixes.get(name, (name,))
         }
         table = "\n".join(f"    {prefix!r}: {rate!r}," for prefix, rate in rates.items())
-        return _PYTORCH_LINES.format(table=table)
+        kept = _KEPT_STATISTICS if self.norm == "eval" else ""
+        return _PYTORCH_LINES.format(table=table, kept=kept)
 
 
 _PYTORCH_LINES = """\
@@ -293,6 +294,11 @@ optimizer = torch.optim.AdamW(groups.values())
 model.train()
 for name, module in model.named_modules():  # after every model.train(): frozen blocks keep their statistics
     if any(rate is None and (name == p or name.startswith(p + ".")) for p, rate in rates.items()):
+        module.eval()
+{kept}"""
+
+_KEPT_STATISTICS = """\
+    if isinstance(module, torch.nn.modules.batchnorm._NormBase):  # trained blocks keep their statistics, too
         module.eval()
 """
 

@@ -36,16 +36,32 @@ def test_plan_in_words(rates: tuple[float | None, ...], words: str) -> None:
     assert summary.plan_in_words(blocks(*rates)) == words
 
 
+def test_norm_layers_that_keep_their_statistics_are_named() -> None:
+    kept = ", norm layers keep their pretrained statistics"
+    assert summary.plan_in_words(blocks(1e-3, 1e-3, 1e-3), "eval") == f"Train everything at 1e-3{kept}"
+    assert summary.plan_in_words(blocks(None, 1e-3), "eval").endswith("freeze the rest")
+
+
+def test_training_everything_in_another_way_is_not_full_fine_tuning() -> None:
+    test = {"accuracy": {"mean": 0.7, "standard_error": 0.01}}
+    own = {"blocks": blocks(1e-4, 1e-3), "plan": {"norm": "eval"}, "chosen": "auto"}
+    found = summary.headline({**own, "test": test, "baselines": {"full": {}}, "versus_full": None})
+    assert "so use it" not in found
+    assert "norm layers keep their pretrained statistics: accuracy 0.700" in found
+
+
 def test_the_first_line_says_so_when_full_fine_tuning_wins() -> None:
     test = {"accuracy": {"mean": 0.7, "standard_error": 0.01}}
-    results = {"blocks": blocks(1e-3, 1e-3), "test": test, "baselines": {"full": {}}, "versus_full": None}
+    own = {"blocks": blocks(1e-3, 1e-3), "plan": {"norm": "train"}, "chosen": "full"}
+    results = {**own, "test": test, "baselines": {"full": {}}, "versus_full": None}
     assert summary.headline(results).startswith("Full fine-tuning is as good as anything tried, so use it.")
     assert "0.700 ± 0.010 on test" in summary.headline(results)
 
 
 def test_without_a_test_split_the_sentence_says_validation() -> None:
     val = {"accuracy": {"mean": 0.7, "standard_error": None}}
-    results = {"blocks": blocks(None, 1e-3), "test": None, "val": val, "baselines": {}}
+    own = {"blocks": blocks(None, 1e-3), "plan": {"norm": "train"}, "chosen": "linear_probe"}
+    results = {**own, "test": None, "val": val, "baselines": {}}
     assert "accuracy 0.700 on validation (there is no test split)." in summary.headline(results)
 
 

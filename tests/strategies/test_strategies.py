@@ -8,9 +8,10 @@ from thawline.errors import OptionError, PlanError
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
 from thawline.plan import Block, FineTunePlan
+from thawline.search_config import AutoConfig, EvolutionConfig
 from thawline.strategies import STRATEGIES
 from thawline.strategies.base import split_specs, strategy_class, variants
-from thawline.testing import PlainContext
+from thawline.testing import PlainContext, PlainTuned
 
 
 def block(name: str, *, is_head: bool = False) -> Block:
@@ -76,9 +77,19 @@ def test_layer_decay_is_geometric_from_the_head_down() -> None:
     assert rates("layer_decay:decay=0.5", learning_rate=1.0) == [0.0625, 0.125, 0.25, 0.5, 1.0]
 
 
-def test_auto_keeps_the_best_and_prefers_less_training_on_a_tie() -> None:
-    plan = variants("auto")[0].propose(PlainContext(BLOCKS))
-    assert plan == variants("linear_probe")[0].propose(PlainContext(BLOCKS))
+def test_auto_is_the_plan_that_its_search_ends_with() -> None:
+    asked = []
+
+    class Context(PlainContext):
+        def search(self, settings: EvolutionConfig | AutoConfig) -> PlainTuned:
+            asked.append(settings)
+            return super().search(settings)
+
+    (auto,) = variants("auto:budget=3x,sampler=tpe")
+    assert auto.propose(Context(BLOCKS)) == variants("full")[0].propose(PlainContext(BLOCKS))
+    assert asked == [auto]
+    assert auto.spec == "auto:budget=3x,sampler=tpe"
+    assert variants("auto")[0].spec == "auto"
 
 
 def test_every_strategy_of_the_table_says_its_own_name() -> None:

@@ -27,7 +27,6 @@ class Told(Listener):
     [
         ("compare", ("linear_probe", "last_blocks"), {"seeds": 2}, 2 * (6 + 2)),
         ("compare", ("linear_probe", "last_blocks"), {"learning_rate": 1e-2}, 1 + (3 + 1)),
-        ("fit", ("auto",), {"learning_rate": 1e-2}, (1 + 1) + (3 + 1) + (1 + 1)),
     ],
 )
 def test_the_forecast_counts_every_training(
@@ -44,3 +43,18 @@ def test_a_resumed_run_is_told_what_is_left_to_tune(images: Path, tmp_path: Path
     told = Told()
     api.resume(tmp_path / "run", told)
     assert told.trainings == 2 * (6 + 1) - 4
+
+
+def test_the_forecast_of_auto_is_its_budget_and_the_proof_beside_it(images: Path, tmp_path: Path) -> None:
+    class Units(Listener):
+        units = 0.0
+
+        def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
+            self.units = units
+
+    told = Units()
+    results = api.run(small_request(images, ("auto:budget=2x",), "fit", seeds=2), tmp_path / "run", told)
+    assert told.units == pytest.approx(2 + 1 + 3 * 2)
+    spent = sum(row["cost"]["work"] + row["cost"]["proof"] for row in (results, *results["baselines"].values()))
+    assert results["cost"]["work"] <= 2
+    assert spent <= told.units * 1.5

@@ -228,6 +228,11 @@ def set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: Nor
                 modules[name].training = False
 
 
+def has_statistics(model: nn.Module) -> bool:
+    """Whether any layer keeps running statistics, so that it matters what norm layers do."""
+    return any(isinstance(module, _NormBase) and module.track_running_stats for module in model.modules())
+
+
 def _path_to(name: str) -> Iterator[str]:
     """The module itself and every module that contains it, by name; the model is ''."""
     yield name

@@ -109,7 +109,7 @@ def _of_the_shown(run: Run) -> dict[str, Any]:
         plan = FineTunePlan.from_dict(row["plan"])
         drawn |= {
             "facts": _facts(run, row),
-            "plan_words": _unbroken(plan_in_words(_blocks(plan))),
+            "plan_words": _unbroken(plan_in_words(_blocks(plan), plan.norm)),
             "pytorch": plan.to_pytorch(),
         }
     if predictions is not None:

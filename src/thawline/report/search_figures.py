@@ -30,8 +30,8 @@ def generations(search: Search, name: str) -> Markup:
     chart = Chart(
         f"{name}-generations",
         "Score by generation",
-        "Best (dark) and mean (pale) of the population that each generation leaves; whiskers span its middle half.",
-        Axis("generation (0 = drawn at random)", -0.3, last + 0.3, [(at, str(at)) for at in range(0, last + 1, step)]),
+        _course(search),
+        Axis(_first(search), -0.3, last + 0.3, [(at, str(at)) for at in range(0, last + 1, step)]),
         linear_axis("validation score", [*scores, *(row["quartiles"][at] for row in rows for at in (0, 2))]),
     )
     chart.line([(row["generation"], row["mean"]) for row in rows], "quiet")
@@ -44,6 +44,21 @@ def generations(search: Search, name: str) -> Markup:
     return chart.draw()
 
 
+def _course(search: Search) -> str:
+    if "rungs" in search:
+        return (
+            "Dark: the best so far of all that were trained longest. Pale: mean of each generation, most of it trained "
+            "for a few epochs only; whiskers span its middle half."
+        )
+    described = "Best (dark) and mean (pale) of what each generation leaves; whiskers span its middle half."
+    folds = {row["fold"] for row in search["generations"]}
+    return f"{described} Each trains on another part of the data, so scores may fall." if len(folds) > 1 else described
+
+
+def _first(search: Search) -> str:
+    return f"generation (0 = {'the usual ways' if 'rungs' in search else 'drawn at random'})"
+
+
 def diversity(search: Search, name: str) -> Markup:
     """How unlike the candidates of a population are."""
     rows = search["generations"]
@@ -53,7 +68,7 @@ def diversity(search: Search, name: str) -> Markup:
         f"{name}-diversity",
         "Diversity by generation",
         "It falls as the search closes in on one plan.",
-        Axis("generation (0 = drawn at random)", -0.3, last + 0.3, [(at, str(at)) for at in range(0, last + 1, step)]),
+        Axis(_first(search), -0.3, last + 0.3, [(at, str(at)) for at in range(0, last + 1, step)]),
         linear_axis("mean distance of two candidates", [0.0, *(row["diversity"] for row in rows)]),
     )
     chart.line([(row["generation"], row["diversity"]) for row in rows])
@@ -85,7 +100,7 @@ def tried(search: Search, name: str) -> list[Markup]:
     winner = next((one for one in candidates if [one["generation"], one["slot"]] == search["winner"]), None)
     weights = [one["weights"][at] for one in candidates for at in positions if one["weights"][at] is not None]
     decades = _rate_axis([search["base_rate"] * weight for weight in weights])
-    y = linear_axis("score, less the mean of its fold", merits)
+    y = linear_axis("score, less the mean of its like", merits)
     return [
         _block_chart(search, at, candidates, merits, (decades, y), winner, f"{name}-block{at}")
         for at in sorted(positions[:DRAWN])
@@ -128,8 +143,8 @@ def _rate_axis(rates: Sequence[float]) -> Axis:
 
 
 def _merits(candidates: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Scores less the mean of all candidates of the same fold: folds differ in difficulty."""
-    by_fold: dict[int | None, list[float]] = defaultdict(list)
+    """Scores less the mean of all candidates of the same fold and number of epochs: others do not compare."""
+    alike: dict[tuple[Any, Any], list[float]] = defaultdict(list)
     for one in candidates:
-        by_fold[one["fold"]].append(one["score"])
-    return [one["score"] - fmean(by_fold[one["fold"]]) for one in candidates]
+        alike[one["fold"], one.get("epochs")].append(one["score"])
+    return [one["score"] - fmean(alike[one["fold"], one.get("epochs")]) for one in candidates]

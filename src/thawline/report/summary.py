@@ -42,11 +42,11 @@ class TableRow:
 def headline(results: Mapping[str, Any]) -> str:
     """The answer in one sentence, with its uncertainty; says so when full fine-tuning wins."""
     blocks = results["blocks"]
-    what = plan_in_words(blocks)
+    what = plan_in_words(blocks, results["plan"]["norm"])
     accuracy = results["test"] or results["val"]
     split = "test" if results["test"] else "validation (there is no test split)"
     sentence = f"{what}: accuracy {_uncertain(accuracy)} on {split}"
-    if not any(block["frozen"] for block in blocks) and results["baselines"]:
+    if results["chosen"].partition(":")[0] == "full" and results["baselines"]:
         return f"Full fine-tuning is as good as anything tried, so use it. {sentence}."
     if versus := results.get("versus_full"):
         sentence += f", {versus['words']}"
@@ -86,8 +86,13 @@ def best_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     return max(scored, key=lambda row: float(row["val"]["accuracy"]["mean"]), default=None)
 
 
-def plan_in_words(blocks: Sequence[Mapping[str, Any]]) -> str:
-    """`Train blocks.6 and the head at 1e-03, freeze the rest`."""
+def plan_in_words(blocks: Sequence[Mapping[str, Any]], norm: str = "train") -> str:
+    """`Train blocks.6 and the head at 1e-03, freeze the rest`, and what norm layers do if that is not as usual."""
+    kept = ", norm layers keep their pretrained statistics" if norm == "eval" else ""
+    return _rates_in_words(blocks) + (kept if any(not block["frozen"] for block in blocks[:-1]) else "")
+
+
+def _rates_in_words(blocks: Sequence[Mapping[str, Any]]) -> str:
     body = [block for block in blocks[:-1] if not block["frozen"]]
     head = rate(blocks[-1]["learning_rate"])
     rates = {block["learning_rate"] for block in blocks if not block["frozen"]}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
+from thawline.model.apply import has_statistics
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord
 from thawline.search.auto_findings import auto_findings
@@ -127,7 +128,7 @@ def search_auto(
     Candidates train on the training split and are scored on the validation split. Raises `NonFiniteLossError` if even
     the winner diverged.
     """
-    encoding = _encoding(settings, len(blocks))
+    encoding = _encoding(settings, len(blocks), norms=has_statistics(experiment.model.module))
     space = Space(encoding, blocks, granularity, base_rate)
     trainings = RungTrainings(experiment, spec, rung_epochs(experiment.request.train.epochs, settings))
     ledger = CandidateLedger(experiment.ledger.storage, f"thawline-search:{spec}", space, facts_of(experiment))
@@ -159,8 +160,10 @@ def rung_epochs(nominal: int, settings: AutoConfig) -> tuple[int, ...]:
     return tuple(sorted({min(nominal, max(FEWEST_EPOCHS, math.ceil(share * nominal))) for share in RUNGS}))
 
 
-def _encoding(settings: AutoConfig, blocks: int) -> BioTuneEncoding | FreeEncoding:
-    return FreeEncoding(blocks, settings.has("norms")) if settings.has("decoupling") else BioTuneEncoding(blocks)
+def _encoding(settings: AutoConfig, blocks: int, *, norms: bool) -> BioTuneEncoding | FreeEncoding:
+    if not settings.has("decoupling"):
+        return BioTuneEncoding(blocks)
+    return FreeEncoding(blocks, norms and settings.has("norms"))
 
 
 def _meter(experiment: Experiment, budget: Budget, ledger: CandidateLedger) -> Meter:
