@@ -140,7 +140,8 @@ def demo(out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]
         data=str(folder / "digits"),
         model=f"local-dir:{demo_network()}",
         strategies=("auto",),
-        train=TrainConfig(epochs=10),
+        # One thread: on images this small a second one mostly waits, and on a busy machine both do.
+        train=TrainConfig(epochs=10, threads=1),
         images=DataConfig(augment="none"),
     )
     return run(request, folder / "run", listener)

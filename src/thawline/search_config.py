@@ -100,7 +100,7 @@ class AutoConfig:
     without: str = "none"
     """Levers to leave out, joined by +: decoupling (rates apart from freezing), norms (statistics of norm layers kept),
     starts (the usual ways as first candidates), rungs (short trainings first), race (further seeds for the best),
-    thrift (of plans as good, the one that trains less)."""
+    thrift (of plans as good, a usual one, then the cheapest)."""
 
     def __post_init__(self) -> None:
         Budget.parse(self.budget)

@@ -7,7 +7,9 @@ from thawline.search.candidates import Scored
 from thawline.search.rungs import at_rung, promoted
 
 
-def going(level: list[Scored], ways: dict[int, str] | None = None, cheap: tuple[int, ...] = ()) -> list[int]:
+def going(
+    level: list[Scored], ways: dict[int, str] | None = None, cheap: tuple[int, ...] = (), to: int = 1
+) -> list[int]:
     """Slots that go on from a level in which everybody is new."""
     ordered = sorted(level, key=lambda one: one.score, reverse=True)
     found = promoted(
@@ -17,7 +19,7 @@ def going(level: list[Scored], ways: dict[int, str] | None = None, cheap: tuple[
         IMAGES,
         lambda one: one.candidate.slot in cheap,
     )
-    assert {candidate.rung for candidate in found} <= {1}
+    assert {candidate.rung for candidate in found} <= {to}
     return [candidate.slot for candidate in found]
 
 
@@ -25,12 +27,15 @@ def test_the_best_third_goes_on_the_best_first() -> None:
     assert going([scored(slot, 0.1 * slot) for slot in range(7)]) == [6, 5, 4]
 
 
-def test_the_best_variant_of_a_usual_way_goes_on_unless_it_is_hopeless() -> None:
-    # With 100 images the standard error of 0.8 is 0.04: hopeless is more than 0.08 behind.
-    level = [scored(0, 0.8), scored(1, 0.73), scored(2, 0.725), scored(3, 0.6)]
-    assert going(level, {1: "full", 2: "full", 3: "last_blocks"}) == [0, 1]
-    assert going([scored(0, 0.8), scored(1, 0.2), scored(2, 0.71)], {2: "full"}) == [0]
-    assert going([scored(0, 0.8), scored(1, 0.2), scored(2, 0.73)], {2: "full"}) == [0, 2]
+def test_after_the_first_rung_the_best_variant_of_a_usual_way_always_goes_on() -> None:
+    level = [scored(0, 0.8), scored(1, 0.3), scored(2, 0.2), scored(3, 0.1)]
+    assert going(level, {1: "full", 2: "full", 3: "last_blocks"}) == [0, 1, 3]
+
+
+def test_later_it_does_unless_it_is_hopeless() -> None:
+    # With 100 images the standard error of 0.8 is 0.04: hopeless is more than 0.16 behind.
+    level = [scored(0, 0.8, rung=1), scored(1, 0.65, rung=1), scored(2, 0.63, rung=1)]
+    assert going(level, {1: "full", 2: "last_blocks"}, to=2) == [0, 1]
 
 
 def test_what_costs_next_to_nothing_goes_on_if_it_is_close() -> None:

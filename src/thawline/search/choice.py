@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +40,8 @@ def contenders(ranked: Sequence[Scored]) -> list[Scored]:
     return [*found[:1], *close][:MOST_CONTENDERS]
 
 
-def thriftiest(ranked: Sequence[Scored], price: Callable[[Scored], float], *, at_least: float) -> Scored:
-    """One-standard-error rule: of plans within one standard error of the best, the one that costs least to train.
+def thriftiest(ranked: Sequence[Scored], price: Callable[[Scored], Any], *, at_least: float) -> Scored:
+    """One-standard-error rule: of plans within one standard error of the best, the one of the lowest price.
 
     Only plans with as many seeds as the best, and with a score of `at_least`, stand for it: one lucky seed must not.
     """

@@ -69,7 +69,7 @@ class Halving:
     seeds: Sequence[int]
     """Of the trainings: the first for all, the others for the race."""
     thrift: bool = True
-    """Whether, of plans that are as good, the one that costs less to train wins."""
+    """Whether, of plans that are as good, one of the starts wins, or the one that costs less to train."""
     on_best: Callable[[Scored], None] = lambda scored: None
     """Told of every new best plan."""
     standing: dict[Address, Scored] = field(default_factory=dict)
@@ -152,15 +152,19 @@ class Halving:
             self.standing[following.candidate.address] = replace(following, trainings=(*following.trainings, record))
 
     def _choice(self) -> Scored:
-        """The best plan that can still be paid for; of those as good, the one that costs less to train."""
+        """The best plan that can still be paid for; of those as good, one that nobody had to find, then the cheapest.
+
+        The more plans are tried, the luckier the best of them: a plan that was there before the search was not picked.
+        """
         finished, room = self._finished(), self.purse.room(self.standing)
         payable = [scored for scored in finished if self.purse.final_price(scored.candidate) <= room]
         if not payable or not self.thrift:
             return max(payable or finished or self._ranked(), key=lambda scored: scored.score)
         usual = [scored.score[0] for _, scored in self._ways() if scored in payable]
-        return thriftiest(
-            payable, lambda scored: self.purse.final_price(scored.candidate), at_least=max(usual, default=0.0)
-        )
+        return thriftiest(payable, self._outlay, at_least=max(usual, default=0.0))
+
+    def _outlay(self, scored: Scored) -> tuple[bool, float]:
+        return scored.candidate.operator != "start", self.purse.final_price(scored.candidate)
 
     def _ways(self) -> tuple[tuple[Start, Scored], ...]:
         """The best of each fixed strategy: how far it went, then its score."""

@@ -12,8 +12,8 @@ PROMOTED = 1 / 3
 """Of all that were trained as long, this share goes on."""
 CLOSE = 1.0
 """Standard errors of a validation score that a cheap candidate may trail the best by and still go on."""
-HOPELESS = 2.0
-"""The same for the best variant of each usual way: further behind, more epochs will not save it."""
+HOPELESS = 4.0
+"""The same for the best variant of each usual way after the first rung: more epochs will not save it then."""
 
 
 def promoted(
@@ -31,7 +31,9 @@ def promoted(
     """
     places = {scored.candidate.address: place for place, scored in enumerate(level)}
     chosen = list(level[: math.ceil(PROMOTED * len(level))])
-    chosen += _within(_ways(level, ways), level, validation_images, HOPELESS)
+    # Plans that move much learn late: after the first few epochs they are judged among themselves only.
+    first = all(candidate.rung == 0 for candidate in batch)
+    chosen += _ways(level, ways) if first else _within(_ways(level, ways), level, validation_images, HOPELESS)
     chosen += filter(is_cheap, _within(level, level, validation_images, CLOSE))
     going = {scored.candidate.address for scored in chosen if scored.trainings[0].error is None}
     ordered = sorted((one for one in batch if one.address in going), key=lambda one: places[one.address])

@@ -9,6 +9,10 @@ from thawline.plan import NormMode
 from thawline.search.encoding import BINS_PER_DECADE, Phenotype
 
 HALF_DECADE = BINS_PER_DECADE // 2
+GENTLE_SHALLOW = (-BINS_PER_DECADE, -2 * BINS_PER_DECADE)
+"""Rates of one or two late blocks relative to the head's, in bins: a tenth and a hundredth."""
+GENTLE_DEEP = (-2 * BINS_PER_DECADE,)
+"""The same of more blocks: the more of them move, the less each may."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def starts(blocks: int, *, norms: bool) -> tuple[Start, ...]:
         whole = depth == blocks - 1
         rates = (0, -HALF_DECADE) if whole or depth <= 2 else (0,)
         found += [_last(blocks, depth, rate, 0) for rate in rates]
-        found += _gentle(blocks, depth, norms=norms)
+        found += _gentle(blocks, depth, GENTLE_SHALLOW if depth <= 2 else GENTLE_DEEP, norms=norms)
     return tuple(dict.fromkeys(found))
 
 
@@ -52,10 +56,10 @@ def _last(blocks: int, depth: int, head: int, below: int) -> Start:
     return Start(names.get(depth, f"last_blocks:k={depth}"), phenotype)
 
 
-def _gentle(blocks: int, depth: int, *, norms: bool) -> Iterator[Start]:
-    """The head at 3e-3 and the blocks behind it at a tenth and a hundredth of that, norm layers as pretrained."""
-    for below in (-BINS_PER_DECADE, -2 * BINS_PER_DECADE):
-        yield Start("", _phenotype(blocks, depth, HALF_DECADE, below), "eval" if norms else "train")
+def _gentle(blocks: int, depth: int, below: Sequence[int], *, norms: bool) -> Iterator[Start]:
+    """The head at 3e-3, the blocks behind it so many bins below that, norm layers as pretrained."""
+    for bins in below:
+        yield Start("", _phenotype(blocks, depth, HALF_DECADE, bins), "eval" if norms else "train")
 
 
 def _phenotype(blocks: int, depth: int, head: int, below: int) -> Phenotype:

@@ -27,7 +27,7 @@ class StrategyEntry:
 
 OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "auto": StrategyEntry(
-        "thawline.strategies.auto:Auto", "the best on validation of linear_probe, last_blocks and full, each tuned"
+        "thawline.strategies.auto:Auto", "blocks and rates searched within a budget, the usual ways among them"
     ),
     "biotune": StrategyEntry(
         "thawline.strategies.biotune:BioTune", "blocks and rates found by evolution, a search of many trainings"
