@@ -29,7 +29,7 @@ class Procedure:
 
     name: str
     spec: str
-    """Strategy with its arguments; "fixed" = `BestFixed`."""
+    """Strategy with its arguments; "fixed" = `BestFixed`, "peer" = another library, as long as `auto-5x` took."""
     data: tuple[str, ...] = BOTH
     splits: int = 5
     """At most."""
@@ -47,6 +47,8 @@ def _procedures() -> Mapping[str, Procedure]:
         Procedure("fixed-5x", "fixed"),
         Procedure("auto-10x", "auto:budget=10x", ("dtd10",), 3),
         Procedure("paper", PAPER, ("dtd10",), 3, paper=True),
+        Procedure("fastai", "peer", BOTH, 3),
+        Procedure("hf", "peer", BOTH, 3),
         *(Procedure(f"without-{lever}", f"auto:without={lever}", ("dtd10",)) for lever in LEVERS),
         Procedure("without-cache", "auto", ("dtd10",), 3, cache=False),
     ]
@@ -54,7 +56,7 @@ def _procedures() -> Mapping[str, Procedure]:
 
 
 PROCEDURES = _procedures()
-PUBLISHED = ("full", "auto-5x", "random-5x", "tpe-5x", "fixed-5x", "auto-10x", "paper")
+PUBLISHED = ("full", "auto-5x", "random-5x", "tpe-5x", "fixed-5x", "auto-10x", "paper", "fastai", "hf")
 ABLATION = (*(f"without-{lever}" for lever in LEVERS), "without-cache")
 
 
