@@ -18,7 +18,7 @@ ROWS: tuple[set[str], ...] = (
     {"strategies", "training"},
     {"search", "report", "export", "explain"},
     {"studies"},
-    {"api", "testing", "console", "live"},
+    {"api", "testing", "console", "live", "run_options"},
     {"cli"},
     {"__main__", "__init__"},
 )

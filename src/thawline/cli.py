@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -18,24 +16,15 @@ from typer import Argument, Option
 
 from thawline import __version__, console, live
 from thawline.config import (
-    DEFAULT_MODEL,
     DEFAULT_ROWS,
-    CacheConfig,
-    DataConfig,
     Request,
-    SearchConfig,
-    TrainConfig,
-    parse_bytes,
-    preset_values,
 )
 from thawline.errors import OptionError, ThawlineError
 from thawline.plan import GRANULARITIES, Granularity
+from thawline.run_options import RunOptions, is_set, takes_run_options, with_budget, with_preset
 from thawline.strategies import STRATEGIES
 
-Config = TypeVar("Config", TrainConfig, DataConfig, SearchConfig)
-
-STRATEGY_LIST = "; ".join(f"{name} = {entry.help}" for name, entry in STRATEGIES.items())
-STRATEGY_HELP = "`thawline strategies` lists their arguments"
+STRATEGY_LIST = f"{', '.join(STRATEGIES)}; `thawline strategies` says what they do and which arguments they take"
 RECIPE_OPTIONS = frozenset(
     {"models", "strategies", "limit", "image_size", "epochs", "seeds", "seed", "threads", "device", "weights"}
 )
@@ -60,114 +49,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_train, _images, _search = TrainConfig(), DataConfig(), SearchConfig()
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """The options that `fit` and `compare` share; names, defaults and meanings are those of `config.py`."""
-
-    model: Annotated[str, Option(help="timm name, local-dir:PATH, hf-hub:NAME, or file.py:factory.")] = DEFAULT_MODEL
-    weights: Annotated[str | None, Option(help="File or folder of weights, or `random`; default: the model's.")] = None
-    image_size: Annotated[int | None, Option(help="Side of the network's input in pixels; default: the model's.")] = (
-        None
-    )
-    crop_pct: Annotated[
-        float | None, Option(help="Side of the crop over that of the resized image; default: the model's.")
-    ] = _images.crop_pct
-    epochs: Annotated[int, Option(help="Epochs per training at most.")] = _train.epochs
-    batch_size: Annotated[int, Option(help="Images per optimiser step.")] = _train.batch_size
-    optimizer: Annotated[str, Option(help="adamw, adam, sgd (momentum 0.9) or rmsprop.")] = _train.optimizer
-    learning_rate: Annotated[
-        float | None, Option(help="Base learning rate; default: 1e-3 for `fit` of a named strategy, else tuned on val.")
-    ] = _search.learning_rate
-    weight_decay: Annotated[float, Option(help="Never applied to biases and norm layers.")] = _train.weight_decay
-    warmup_share: Annotated[float, Option(help="Share of the steps with rising rates.")] = _train.warmup_share
-    schedule_epochs: Annotated[
-        int | None, Option(help="Epochs over which the cosine falls; default: --epochs. More = the rates fall less.")
-    ] = _train.schedule_epochs
-    patience: Annotated[int, Option(help="Epochs without a better val score before stopping; 0 = never.")] = (
-        _train.patience
-    )
-    label_smoothing: Annotated[float, Option(help="Probability mass taken from the true class in the loss.")] = (
-        _train.label_smoothing
-    )
-    clip_norm: Annotated[float | None, Option(help="Largest 2-norm of the gradient; default: no clipping.")] = None
-    limit: Annotated[int | None, Option(help="Use a stratified draw of this many images; default: all.")] = None
-    group_pattern: Annotated[
-        str | None, Option(help="Regex over paths; images with the same first bracket (patient, camera) share a split.")
-    ] = None
-    on_bad: Annotated[str, Option(help="Unreadable images: error, or skip (listed, left out).")] = _images.on_bad
-    balance: Annotated[str, Option(help="For unequal classes: none, loss (weights) or sampler.")] = _train.balance
-    metric: Annotated[str, Option(help="Selects on val: accuracy or macro_f1.")] = _train.metric
-    augment: Annotated[
-        str, Option(help="none; mild: random crop, flip, small rotation; strong: also resized crop and colour jitter.")
-    ] = _images.augment
-    views: Annotated[int, Option(help="Pre-drawn augmented views per image; 0 = new ones every epoch.")] = _images.views
-    test_share: Annotated[
-        float | None, Option(help="Share carved off train as test, where the folder brings only train and val.")
-    ] = _images.test_share
-    precision: Annotated[str, Option(help="auto, fp32 or bf16.")] = _train.precision
-    device: Annotated[str, Option(help="auto, cpu, cuda or mps.")] = _train.device
-    threads: Annotated[int, Option(help="CPU threads; 0 = physical cores. Changes rounding: recorded.")] = (
-        _train.threads
-    )
-    cache_memory: Annotated[
-        str, Option(help="Memory for what frozen blocks compute, e.g. 500M; 0 = none. Changes no result.")
-    ] = "1G"
-    cache_disk: Annotated[str, Option(help="The same on disk, where memory does not suffice.")] = "4G"
-    granularity: Annotated[str, Option(help=f"What a block is: {', '.join(GRANULARITIES)}.")] = "stage"
-    seed: Annotated[int, Option(help="Draws splits, views, heads, batch order and dropout.")] = _images.seed
-    seeds: Annotated[int, Option(help="Final trainings per strategy; more than one give a spread.")] = _search.seeds
-
-    preset: Annotated[
-        str | None, Option(help="paper: train as in the BioTune paper; other options given override it.")
-    ] = None
-
-    def request(self, verb: Literal["fit", "compare"], data: str, strategies: tuple[str, ...]) -> Request:
-        """The request that these options make; `OptionError` names the option that cannot be used."""
-        return Request(
-            verb=verb,
-            data=data,
-            model=self.model,
-            strategies=strategies,
-            weights=self.weights,
-            granularity=cast(Granularity, self.granularity),
-            train=self._part(TrainConfig),
-            images=self._part(DataConfig),
-            search=self._part(SearchConfig),
-            cache=CacheConfig(
-                parse_bytes("cache-memory", self.cache_memory), parse_bytes("cache-disk", self.cache_disk)
-            ),
-        )
-
-    def _part(self, config: type[Config]) -> Config:
-        own = {field.name for field in fields(self)}
-        return config(**{field.name: getattr(self, field.name) for field in fields(config) if field.name in own})
-
-
-def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace a command's `options: RunOptions` by one option per field, so that they are declared once."""
-    own = [one for one in inspect.signature(command, eval_str=True).parameters.values() if one.name != "options"]
-    shared = list(inspect.signature(RunOptions, eval_str=True).parameters.values())
-
-    @functools.wraps(command)
-    def expanded(**given: Any) -> None:
-        options = RunOptions(**{one.name: given.pop(one.name) for one in shared})
-        command(**given, options=options)
-
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    expanded.__signature__ = inspect.Signature([one.replace(kind=keyword) for one in [*own, *shared]])  # type: ignore[attr-defined]
-    return expanded
-
-
-def _with_preset(context: typer.Context, options: RunOptions) -> RunOptions:
-    """The preset's values where the user gave none."""
-    if options.preset is None:
-        return options
-    values = preset_values(options.preset)
-    return replace(options, **{name: value for name, value in values.items() if not _is_set(context, name)})
-
 
 @app.callback(invoke_without_command=True)
 def _root(
@@ -188,9 +69,7 @@ def fit(
     data: Data,
     out: Out,
     options: RunOptions,
-    strategy: Annotated[
-        str, Option(help=f"{STRATEGY_LIST}. With arguments: last_blocks:k=3; {STRATEGY_HELP}.")
-    ] = "auto",
+    strategy: Annotated[str, Option(help=f"{STRATEGY_LIST}: last_blocks:k=3.")] = "auto",
     budget: Annotated[
         str | None,
         Option(
@@ -204,22 +83,8 @@ def fit(
 
     auto searches blocks and rates within its budget. A named strategy trains at 1e-3 unless told otherwise.
     """
-    chosen = _with_budget(strategy, budget)
-    _run(_with_preset(context, options).request("fit", data, (chosen,)), out, as_json)
-
-
-def _with_budget(strategy: str, budget: str | None) -> str:
-    """The strategy with its budget as an argument."""
-    if budget is None:
-        return strategy
-    name, _, arguments = strategy.partition(":")
-    if name != "auto":
-        raise OptionError(f"--budget is for --strategy auto; {name} costs what its trainings cost.")
-    if "budget=" in arguments:
-        raise OptionError(
-            f"the budget is given twice, as --budget {budget} and in --strategy {strategy}; leave one out."
-        )
-    return f"auto:{','.join(filter(None, (arguments, f'budget={budget}')))}"
+    chosen = with_budget(strategy, budget)
+    _run(with_preset(context, options).request("fit", data, (chosen,)), out, as_json)
 
 
 @app.command()
@@ -229,9 +94,7 @@ def compare(
     out: Out,
     options: RunOptions,
     data: Annotated[str | None, Argument(help="As for fit; with --recipe, leave it out and use --data.")] = None,
-    strategies: Annotated[str, Option(help=f"Comma-separated, of: {STRATEGY_LIST}; {STRATEGY_HELP}.")] = ",".join(
-        DEFAULT_ROWS
-    ),
+    strategies: Annotated[str, Option(help=f"Comma-separated, of: {STRATEGY_LIST}.")] = ",".join(DEFAULT_ROWS),
     recipe: Annotated[str | None, Option(help="A published study: its name, or a .toml file.")] = None,
     recipe_data: Annotated[
         list[str] | None, Option("--data", help="Where a recipe's data is: COLUMN=SOURCE, or SOURCE alone; repeatable.")
@@ -252,23 +115,18 @@ def compare(
     elif data is None or recipe_data:
         raise OptionError("compare needs DATA, a folder of images (--data is for --recipe).")
     else:
-        _run(_with_preset(context, options).request("compare", data, split_specs(strategies)), out, as_json)
+        _run(with_preset(context, options).request("compare", data, split_specs(strategies)), out, as_json)
 
 
 def _given(context: typer.Context, options: RunOptions, **others: Any) -> dict[str, Any]:
     """What the user set on the command line, as a recipe takes it; the defaults must not replace the recipe's."""
     values = {**asdict(options), **others, "models": [options.model]}
     names = {"model": "models"}
-    given = [name for name in values if _is_set(context, name)]
+    given = [name for name in values if is_set(context, name)]
     chosen = {names.get(name, name) for name in given}
     if unusable := sorted(chosen - RECIPE_OPTIONS):
         raise OptionError(f"a recipe settles --{unusable[0].replace('_', '-')} itself; leave it out.")
     return {name: values[name] for name in chosen}
-
-
-def _is_set(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json: bool) -> None:

@@ -74,7 +74,7 @@ def search() -> dict[str, Any]:
     ]
     generations = [
         {"generation": at, "best": 0.6 + at / 20, "mean": 0.5 + at / 20, "quartiles": [0.4, 0.5, 0.6]}
-        | {"diversity": 0.5 / (at + 1), "evaluations": 4}
+        | {"diversity": 0.5 / (at + 1), "evaluations": 4, "fold": at % 2}
         for at in range(3)
     ]
     return {

@@ -182,3 +182,19 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
 def test_drawing_twice_gives_the_same_page(tmp_path: Path) -> None:
     folder = write_run(tmp_path, classes=("a", "b"))
     assert write_report(folder).read_bytes() == write_report(folder).read_bytes()
+
+
+def test_a_search_by_rungs_says_when_candidates_were_compared(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, classes=("a", "b", "c"))
+    assert "scores may fall" in page(folder).text
+    stored = read_json(folder / "comparison.json")
+    found = next(row["search"] for row in stored["rows"] if row.get("search"))
+    found["rungs"] = [2, 4, 12]
+    for number, one in enumerate(found["candidates"]):
+        one |= {"fold": None, "epochs": (2, 4, 12)[number % 3], "early_score": 0.9 - number / 100}
+    write_json(folder / "comparison.json", stored)
+    drawn = page(folder).text
+    assert "12 candidates, compared after 2, 4, 12 epochs: the best of them go on" in drawn
+    assert "generation (0 = the usual ways)" in drawn
+    assert "Scores are those after 2 epochs, which all have" in drawn
+    assert "scores may fall" not in drawn

@@ -100,7 +100,7 @@ def tried(search: Search, name: str) -> list[Markup]:
     winner = next((one for one in candidates if [one["generation"], one["slot"]] == search["winner"]), None)
     weights = [one["weights"][at] for one in candidates for at in positions if one["weights"][at] is not None]
     decades = _rate_axis([search["base_rate"] * weight for weight in weights])
-    y = linear_axis("score, less the mean of its like", merits)
+    y = linear_axis("score, less the mean", merits)
     return [
         _block_chart(search, at, candidates, merits, (decades, y), winner, f"{name}-block{at}")
         for at in sorted(positions[:DRAWN])
@@ -143,8 +143,12 @@ def _rate_axis(rates: Sequence[float]) -> Axis:
 
 
 def _merits(candidates: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Scores less the mean of all candidates of the same fold and number of epochs: others do not compare."""
-    alike: dict[tuple[Any, Any], list[float]] = defaultdict(list)
-    for one in candidates:
-        alike[one["fold"], one.get("epochs")].append(one["score"])
-    return [one["score"] - fmean(alike[one["fold"], one.get("epochs")]) for one in candidates]
+    """Scores less the mean of all candidates of the same fold: folds differ in difficulty.
+
+    Of candidates that were trained for unequal times, the score that all of them have.
+    """
+    scores = [one.get("early_score", one["score"]) for one in candidates]
+    by_fold: dict[int | None, list[float]] = defaultdict(list)
+    for one, score in zip(candidates, scores, strict=True):
+        by_fold[one["fold"]].append(score)
+    return [score - fmean(by_fold[one["fold"]]) for one, score in zip(candidates, scores, strict=True)]

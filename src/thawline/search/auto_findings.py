@@ -18,11 +18,15 @@ from thawline.search.findings import (
     trainable_percent,
 )
 from thawline.search.halving import Halved
+from thawline.search.rungs import at_rung
 from thawline.search_config import AutoConfig
 
 
 def auto_findings(halved: Halved, space: Space, settings: AutoConfig, rungs: Sequence[int]) -> dict[str, Any]:
     """`search` of results.json; JSON types only."""
+    # All candidates reached the first rung: only there do all scores compare.
+    first = at_rung(halved.history, 0, rungs[0])
+    early = {scored.candidate.address: scored.score[0] for scored in first}
     numbers = sorted({scored.candidate.generation for scored in halved.history})
     return {
         "settings": {field.name: asdict(settings)[field.name] for field in fields(AutoConfig)},
@@ -34,12 +38,13 @@ def auto_findings(halved: Halved, space: Space, settings: AutoConfig, rungs: Seq
         "trainable_percent": trainable_percent(halved.winner, space),
         "data_share": 1.0,
         "generations": [_generation(halved.history, number, space) for number in numbers],
-        "importance": block_importance(halved.history, space),
+        "importance": block_importance(first, space),
         "candidates": [
             {
                 **candidate_record(scored),
                 "weights": [one["weight"] for one in block_weights(scored, space)],
                 "epochs": rungs[scored.candidate.rung],
+                "early_score": early[scored.candidate.address],
             }
             for scored in halved.history
         ],
