@@ -202,7 +202,9 @@ def noise(path: Path, side: int = 128) -> None:
 def write_explanation(folder: Path) -> None:
     """`explain.json` as `thawline explain` leaves it."""
     noise(folder / "explain" / "before.png")
+    noise(folder / "explain" / "quarter.png")
     image = {"true": "a", "predicted": "b", "before": "explain/before.png", "after": "explain/gone.png"}
+    image["beside"] = [{"run": "depth-<25>", "picture": "explain/quarter.png"}]
     blocks = [
         {"name": name, "weight_change": 0.1 * at, "cka": 1 - 0.2 * at, "norm_drift": None}
         | {"probe_before": 0.5, "probe_after": 0.6}

@@ -206,3 +206,34 @@ def test_it_prints_in_light_colours(browser: Any, compared: Path) -> None:
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(26, 33, 38)"
     assert not page.locator("nav").is_visible()
     assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+@pytest.fixture(scope="module")
+def explained(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of `explain`, with a second run as a column."""
+    other = tmp_path_factory.mktemp("beside") / "full"
+    api.fit(_photos("dtd10"), other, model=f"local-dir:{demo_network()}", strategy="full", **_quick())
+    image = next((Path(_photos("dtd10")) / "test").rglob("*.jpg"))
+    api.explain(fitted.parent, image, beside=[other])
+    return fitted.parent / "explain" / "index.html"
+
+
+def test_the_page_of_explain_works_like_the_report(browser: Any, explained: Path) -> None:
+    folder = explained.parent.as_uri()
+    for scheme in ("light", "dark"):
+        page = _open(browser, explained, color_scheme=scheme, viewport={"width": 390, "height": 844})
+        page.troubles = [one for one in page.troubles if not one.startswith(folder)]  # its pictures are files
+        assert page.troubles == []
+        assert page.locator("figure img").count() == 4
+        for picture in page.locator("figure img").all():
+            assert picture.evaluate("one => one.complete && one.naturalWidth > 0")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        faint = [one for one in page.evaluate(_CONTRASTS) if contrast(*one[:2]) < READABLE]
+        assert faint == []
+
+
+def test_the_report_shows_the_columns_of_a_depth_study(browser: Any, explained: Path) -> None:
+    page = _open(browser, explained.parents[1] / "report.html")
+    names = [one.get_attribute("alt") for one in page.locator("#examples .overlay img").all()]
+    assert names == ["Grad-CAM before fine-tuning", "Grad-CAM of full", "Grad-CAM after fine-tuning"]
+    assert page.troubles == []

@@ -148,7 +148,7 @@ def test_what_explain_left_is_drawn(tmp_path: Path) -> None:
     assert "went from 0.910 to 0.420" in drawn.text
     assert "elsewhere/<new>.png" in drawn.text
     overlays = [attrs["alt"] for tag, attrs in drawn.tags if tag == "img" and "Grad-CAM" in str(attrs["alt"])]
-    assert overlays == ["Grad-CAM before fine-tuning"]  # the other file is gone
+    assert overlays == ["Grad-CAM before fine-tuning", "Grad-CAM of depth-<25>"]  # that of after is gone
 
 
 def test_drawing_imports_no_torch(tmp_path: Path) -> None:

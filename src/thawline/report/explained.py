@@ -1,15 +1,15 @@
 """What `thawline explain` left in the run folder, where it did: Grad-CAM before and after, and what moved.
 
     explain.json = {
-        "images": [{"path", "true", "predicted", "image", "before", "after"}],
+        "images": [{"path", "true", "predicted", "image", "before", "after", "beside": [{"run", "picture"}]}],
         "drift": {
             "blocks": [{"name", "weight_change", "cka", "norm_drift", "probe_before", "probe_after"}],
             "source": {"accuracy_before", "accuracy_after", "images"} or null
         }
     }
 
-`image`, `before` and `after` are files relative to the run folder; `true`, `predicted` and all figures of blocks may
-be null.
+`image`, `before`, `after` and `picture` are files relative to the run folder; `true`, `predicted` and all figures of
+blocks may be null.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Example:
     picture: str
     """Data URIs; empty if there is none."""
     before: str = ""
+    beside: Sequence[tuple[str, str]] = ()
+    """Further runs and what they look at, such as the shares of a depth study."""
     after: str = ""
 
     @property
@@ -78,7 +80,14 @@ def examples(
     }
     others = [
         Example(
-            path, str(one["true"] or ""), str(one["predicted"] or ""), None, one["image"], one["before"], one["after"]
+            path,
+            str(one["true"] or ""),
+            str(one["predicted"] or ""),
+            None,
+            one["image"],
+            one["before"],
+            one["beside"],
+            one["after"],
         )
         for path, one in maps.items()
     ]
@@ -117,17 +126,20 @@ def _example(
         classes[guess.predicted],
         guess.confidence,
         pictures.get(guess.path, ""),
-        *((maps["before"], maps["after"]) if maps else ()),
+        *((maps["before"], maps["beside"], maps["after"]) if maps else ()),
     )
 
 
 def _maps(folder: Path, explained: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
     """Path -> its entry with the overlays as data URIs."""
     entries = (explained or {}).get("images", [])[:MAPS]
-    return {
-        one["path"]: {**one, **{side: _overlay(folder, one.get(side)) for side in ("image", "before", "after")}}
-        for one in entries
-    }
+    return {one["path"]: {**one, **_overlays(folder, one)} for one in entries}
+
+
+def _overlays(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
+    others = [(one["run"], _overlay(folder, one["picture"])) for one in entry.get("beside", ())]
+    own = {side: _overlay(folder, entry.get(side)) for side in ("image", "before", "after")}
+    return {**own, "beside": [(name, picture) for name, picture in others if picture]}
 
 
 def _overlay(folder: Path, name: str | None) -> str:
