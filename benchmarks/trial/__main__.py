@@ -77,13 +77,13 @@ def _usual(development: bool, data: str) -> tuple[str, ...]:
 
 def _run(cell: Cell, options: argparse.Namespace, path: Path) -> None:
     manifest = resplit(options.shared / "data" / cell.data, cell.split, LIMITS[cell.data], options.runs)
-    folder = options.runs / cell.name
-    shutil.rmtree(folder, ignore_errors=True)
+    # Procedures that train alike share a run: what several of them train is trained once, and counted for each.
+    folder = options.runs / f"{cell.data}-{cell.split}{cell.procedure.setting}"
     busy, started = os.getloadavg()[0], time.monotonic()
     weights = options.shared / "weights" / "mobilenetv2_050"
     if cell.procedure.spec == "peer":
         ours = read_json(RESULTS / f"{cell.data}-{cell.split}-auto-5x.json")
-        folder.mkdir(parents=True)
+        shutil.rmtree(folder, ignore_errors=True)
         found = tuned(cell.procedure.name, manifest, weights.resolve(), cell.split, ours["seconds"], folder)
     else:
         found = run(cell.procedure, manifest, weights, cell.split, folder)
@@ -100,7 +100,6 @@ def _run(cell: Cell, options: argparse.Namespace, path: Path) -> None:
         **found,
     }
     write_json(path, record)
-    shutil.rmtree(folder, ignore_errors=True)
     print(
         f"{cell.name}: test {found['test']['mean']:.3f}, val {found['val']:.3f}, work {found['work']:.2f}, "
         f"{record['minutes']:g} min: {found['chosen']}",

@@ -37,6 +37,13 @@ class Procedure:
     """Whether it trains as the paper does: Adam at 1e-3, patience 3."""
     cache: bool = True
 
+    @property
+    def setting(self) -> str:
+        """Ending of the name of the run that it shares with all that train alike; empty for most."""
+        own = {"-full": self.spec == "full", "-paper": self.paper, "-without-cache": not self.cache}
+        own[f"-{self.name}"] = self.spec == "peer"
+        return "".join(ending for ending, differs in own.items() if differs)
+
 
 def _procedures() -> Mapping[str, Procedure]:
     listed = [
@@ -75,13 +82,15 @@ def run(procedure: Procedure, manifest: Path, weights: Path, split: int, folder:
         verb="compare",
         data=str(manifest.resolve()),
         model=f"local-dir:{weights.resolve()}",
-        strategies=("full" if procedure.spec == "fixed" else procedure.spec,),
+        strategies=("full",),  # not asked for: each procedure makes its own row
         train=train,
         images=DataConfig(image_size=96, augment="none", seed=split),
         search=SearchConfig(seeds=SEEDS, learning_rate=1e-3 if timed or procedure.paper else None),
         cache=CacheConfig() if procedure.cache else CacheConfig(0, 0),
     )
-    with RunFolder.create(folder, request, environment(device="cpu", threads=1)) as opened:
+    begun = (folder / "run.json").exists()
+    facts = environment(device="cpu", threads=1)
+    with RunFolder.open(folder) if begun else RunFolder.create(folder, request, facts) as opened:
         experiment = open_experiment(opened, Listener()).experiment
         if procedure.spec == "fixed":
             chosen, plan, records = BestFixed(experiment, 5.0).run()
