@@ -67,8 +67,8 @@ class ConsoleListener(Listener):
         self._expected_seconds, self._expected_trainings = seconds, trainings
         self._started = time.monotonic()
         self.note(
-            f"Forecast: about {summary.duration(seconds)} here (less with early stopping, more where a grid of rates "
-            f"grows): {trainings} training(s), as much work as {units:.1f} full fine-tunings, "
+            f"Forecast: about {summary.duration(seconds)} here, less with early stopping: {trainings} trainings, as "
+            f"much work as {units:.1f} full fine-tunings (tuning or search, final trainings, those of the baselines), "
             f"{memory_bytes / 2**20:,.0f} MiB of memory for a step."
         )
 
