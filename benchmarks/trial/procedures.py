@@ -40,9 +40,8 @@ class Procedure:
     @property
     def setting(self) -> str:
         """Ending of the name of the run that it shares with all that train alike; empty for most."""
-        own = {"-full": self.spec == "full", "-paper": self.paper, "-without-cache": not self.cache}
-        own[f"-{self.name}"] = self.spec == "peer"
-        return "".join(ending for ending, differs in own.items() if differs)
+        alone = self.spec in ("full", "peer") or self.paper or not self.cache
+        return f"-{self.name}" if alone else ""
 
 
 def _procedures() -> Mapping[str, Procedure]:
