@@ -78,3 +78,21 @@ def test_verdicts_and_failures_are_said_below_the_table() -> None:
     lines = shown(150, ROWS).splitlines()
     assert "gradual_first_last: 0.104 better than full (p = 0.0003)" in lines
     assert "lora: failed: seed 0: the loss became nan" in lines
+
+
+def test_of_many_blocks_neighbours_that_are_treated_alike_are_one() -> None:
+    rates = [*(None for _ in range(30)), *(1e-4 for _ in range(20)), 1e-3]
+    blocks = [{"name": f"l{at}", "frozen": rate is None, "learning_rate": rate} for at, rate in enumerate(rates)]
+    assert console.block_band(blocks).plain.split() == [
+        "l0",
+        "to",
+        "l29",
+        "❄",
+        "l30",
+        "to",
+        "l49",
+        "1e-4",
+        "l50",
+        "1e-3",
+    ]
+    assert "l0 ❄   l1 ❄" in console.block_band(blocks[:10]).plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,6 +36,8 @@ SPARED = ("memory", "trainings", "n", "time", "gap", "trained", "val", "interval
 """Columns that a narrow terminal does without, the first first."""
 UNBOUNDED = 10_000
 """Columns: wider than any table."""
+DRAWN_SINGLY = 16
+"""Blocks of which each is drawn, at most."""
 SHOWN = 20
 """Groups of files listed on screen at most."""
 _GUESSES = {"predicted_before": "probability_before", "predicted": "probability"}
@@ -109,16 +112,28 @@ def _league(lines: Sequence[summary.TableRow], names: Sequence[str]) -> Table:
 
 
 def block_band(blocks: Sequence[Mapping[str, Any]]) -> Text:
-    """The network from input to head: a snowflake on frozen blocks, the learning rate on the others."""
+    """The network from input to head: a snowflake on frozen blocks, the learning rate on the others.
+
+    Of many blocks, neighbours that are treated alike are one: `conv1 to layer2.1.conv2 ❄`.
+    """
+    merge = len(blocks) > DRAWN_SINGLY
+    runs = [list(run) for _, run in groupby(enumerate(blocks), key=lambda one: _treated(*one, merge=merge))]
     band = Text()
-    for block in blocks:
-        if block["frozen"]:
-            band.append(f" {block['name']} {FROZEN} ", style="#7d8590 on #e7edf3")
+    for run in runs:
+        first, last = run[0][1], run[-1][1]
+        name = first["name"] if len(run) == 1 else f"{first['name']} to {last['name']}"
+        if first["frozen"]:
+            band.append(f" {name} {FROZEN} ", style="#7d8590 on #e7edf3")
         else:
-            colour = _colour(block["learning_rate"])
-            band.append(f" {block['name']} {summary.rate(block['learning_rate'])} ", style=f"bold #ffffff on {colour}")
+            rate = summary.rate(first["learning_rate"])
+            band.append(f" {name} {rate} ", style=f"bold #ffffff on {_colour(first['learning_rate'])}")
         band.append(" ")
     return band
+
+
+def _treated(position: int, block: Mapping[str, Any], *, merge: bool) -> tuple[Any, ...]:
+    """Neighbours with equal answers are drawn as one."""
+    return (block["frozen"], block["learning_rate"]) if merge else (position,)
 
 
 def _colour(learning_rate: float) -> str:
