@@ -1,6 +1,6 @@
 """`auto` against other ways to spend the same work, on fresh splits.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.trial --shared ../shared      the published splits, 100 and up
+    OMP_NUM_THREADS=1 python -m benchmarks.trial --shared ../shared      the published splits, 110 and up
     OMP_NUM_THREADS=1 python -m benchmarks.trial --development           splits 0 to 4, and the ablation
     python -m benchmarks.trial --data dtd10 --procedures auto-5x,paper   some
     python -m benchmarks.trial --tables                                  only write the tables again
@@ -30,7 +30,8 @@ from thawline.records import FORMAT_VERSION, environment, read_json, write_json,
 
 RESULTS = Path(__file__).parents[1] / "results" / "trial"
 LIMITS = {"dtd10": None, "flowers5": 1200}
-PUBLISHED_SPLITS = {"dtd10": range(100, 105), "flowers5": range(100, 103)}
+PUBLISHED_SPLITS = {"dtd10": range(110, 115), "flowers5": range(110, 113)}
+"""Splits 100 to 102 of dtd10 were spent on commit c6f1954, whose faults were found while they ran."""
 DEVELOPMENT_SPLITS = {"dtd10": range(5), "flowers5": range(3)}
 
 

@@ -77,7 +77,8 @@ class Budget:
         """`5x` = units of work, `30m` (or 2h, 90s) = wall time, `40candidates`; `OptionError` if it is none of them."""
         found = re.fullmatch(r"(\d+(?:\.\d+)?) *(x|s|m|h|candidates?)", text.strip())
         amount = float(found[1]) if found else 0.0
-        if found is None or amount <= 0 or (found[2] == "x" and amount < 1):
+        candidates = found is not None and found[2].startswith("candidate")
+        if found is None or amount <= 0 or (found[2] == "x" and amount < 1) or (candidates and amount % 1):
             raise OptionError(
                 f"--budget must be full fine-tunings (5x, at least 1x), a time (30m, 2h) or 40candidates, got {text!r}."
             )

@@ -29,8 +29,8 @@ def flipped(count: int, *, down: bool) -> np.ndarray:
 
 def test_images_that_both_get_right_do_not_blur_the_difference() -> None:
     same, worse = with_right(0, EASY), with_right(1, flipped(16, down=True))
-    assert standard_error(same, same) < 1e-6
-    assert standard_error(same, worse) == pytest.approx(np.sqrt(16) / 400)
+    assert standard_error(same, same, 400) < 1e-6
+    assert standard_error(same, worse, 400) == pytest.approx(np.sqrt(16) / 400)
 
 
 def test_contenders_are_the_best_and_those_too_close_to_it() -> None:
@@ -38,8 +38,8 @@ def test_contenders_are_the_best_and_those_too_close_to_it() -> None:
     unlike = np.roll(EASY, 7)
     unlike[np.flatnonzero(unlike)[:4]] = False
     close, far = with_right(1, unlike), with_right(2, flipped(40, down=True))
-    assert [one.candidate.slot for one in contenders([far, close, best])] == [0, 1]
-    assert contenders([]) == []
+    assert [one.candidate.slot for one in contenders([far, close, best], 400)] == [0, 1]
+    assert contenders([], 400) == []
 
 
 def test_of_plans_as_good_the_cheapest_wins() -> None:
@@ -47,10 +47,20 @@ def test_of_plans_as_good_the_cheapest_wins() -> None:
     as_good, too_far = with_right(1, flipped(1, down=True)), with_right(2, flipped(40, down=True))
     prices = {0: 1.0, 1: 0.2, 2: 0.1}
     ranked = [best, as_good, too_far]
-    assert thriftiest(ranked, lambda one: prices[one.candidate.slot], at_least=0.0).candidate.slot == 1
-    assert thriftiest(ranked, lambda one: prices[one.candidate.slot], at_least=best.score[0]) is best
+    assert thriftiest(ranked, lambda one: prices[one.candidate.slot], 400, at_least=0.0).candidate.slot == 1
+    assert thriftiest(ranked, lambda one: prices[one.candidate.slot], 400, at_least=best.score[0]) is best
 
 
 def test_one_lucky_seed_does_not_stand_for_thrift() -> None:
     best, lucky = with_right(0, EASY, seeds=2), with_right(1, flipped(1, down=True))
-    assert thriftiest([best, lucky], lambda one: -one.candidate.slot, at_least=0.0) is best
+    assert thriftiest([best, lucky], lambda one: -one.candidate.slot, 400, at_least=0.0) is best
+
+
+@pytest.mark.parametrize("images", [8, 9, 12, 100, 237])
+def test_plans_that_differ_by_one_image_are_as_good_however_many_there_are(images: int) -> None:
+    every = np.ones(images, bool)
+    one_less = every.copy()
+    one_less[0] = False
+    best, other = with_right(0, every), with_right(1, one_less)
+    assert standard_error(best, other, images) == pytest.approx(1 / images)
+    assert thriftiest([best, other], lambda one: -one.candidate.slot, images, at_least=0.0) is other

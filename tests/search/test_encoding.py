@@ -130,6 +130,7 @@ def test_free_freezes_any_block_at_any_rate() -> None:
     assert encoding.phenotype((1.0, 0.8, 1.0, 0.0)) == (15, 5, 15)
     assert (encoding.norm((0.4, 0.4, 0.4, 0.49)), encoding.norm((0.4, 0.4, 0.4, 0.5))) == ("train", "eval")
     assert encoding.explorable((0.1, 0.9, 0.0, 0.0)) == (1, 2, 3)
+    assert encoding.norm((0.1, 0.1, 0.4, 1.0)) == "train", "norms of frozen blocks never move"
     without = FreeEncoding(3, norms=False)
     assert (without.size, without.norm((1.0, 1.0, 1.0))) == (3, "train")
 

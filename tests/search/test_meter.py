@@ -27,7 +27,7 @@ def test_a_budget_is_work_time_or_candidates(text: str, budget: Budget) -> None:
     assert Budget.parse(text) == budget
 
 
-@pytest.mark.parametrize("text", ["", "5", "x", "0.5x", "0m", "-3x", "5 units", "1e3x", "40 plans"])
+@pytest.mark.parametrize("text", ["", "5", "x", "0.5x", "0m", "-3x", "5 units", "1e3x", "40 plans", "0.5candidates"])
 def test_other_budgets_are_one_clear_line(text: str) -> None:
     with pytest.raises(OptionError, match="--budget must be full fine-tunings") as caught:
         Budget.parse(text)
@@ -64,3 +64,10 @@ def test_a_resumed_search_hears_what_it_heard_before_and_its_clock_goes_on() -> 
     assert journal == [(heard, 40.0)]
     again.left(2.0)
     assert journal[-1][1] == 50.0
+
+
+def test_trainings_that_were_stored_after_the_last_decision_count_as_time() -> None:
+    meter = TimeMeter(100.0, 10.0, [(5.0, 40.0)], known_seconds=60.0, clock=lambda: 0.0)
+    meter.left(1.0)
+    meter.left(2.0)
+    assert meter.journal[-1][1] == 60.0

@@ -83,7 +83,9 @@ def test_a_number_of_candidates_counts_new_ones_only() -> None:
     assert slots(own.affordable(batch(HEAD, LAST, rung=1), known, None, kept=0.15)) == [0, 1]
 
 
-def test_another_seed_must_leave_the_final_training() -> None:
-    own = purse(WorkMeter(1.0))
-    assert own.allows_another_seed(batch(HEAD)[0], standing((HEAD, 0.5)))
-    assert not own.allows_another_seed(batch(HEAD)[0], standing((HEAD, 0.51)))
+def test_another_seed_must_leave_the_final_training_of_whoever_may_win() -> None:
+    own, (head, full) = purse(WorkMeter(2.0)), batch(HEAD, FULL)
+    assert own.allows_another_seed(head, [head], standing((HEAD, 1.5)))
+    assert not own.allows_another_seed(head, [head], standing((HEAD, 1.51)))
+    assert own.allows_another_seed(head, [head, full], standing((HEAD, 0.75)))
+    assert not own.allows_another_seed(head, [head, full], standing((HEAD, 0.76)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.search.fakes import IMAGES, failed, scored
 from thawline.search.candidates import Scored
 from thawline.search.rungs import at_rung, promoted
@@ -59,3 +61,15 @@ def test_scores_of_a_rung_are_those_of_its_epochs_alone() -> None:
     longer, shorter, below = scored(0, 0.3, 0.2, 0.9, rung=1), scored(1, 0.4, rung=1), scored(2, 0.8)
     assert [one.candidate.slot for one in at_rung([longer, shorter, below], 0, 2)] == [2, 1, 0]
     assert [one.score[0] for one in at_rung([longer, shorter, below], 1, 4)] == [0.9, 0.4]
+
+
+def test_whoever_fails_later_had_a_score_before() -> None:
+    record = replace(scored(0, 0.6, 0.7).trainings[0], best_epoch=None, error="the loss became nan")
+    late = replace(scored(0, 0.6, rung=1), trainings=(record,))
+    assert [one.score[0] for one in at_rung([late], 0, 2)] == [0.7]
+    assert [one.score[0] for one in at_rung([late], 1, 4)] == [0.0]
+
+
+def test_a_perfect_score_has_an_error_too() -> None:
+    level = [scored(0, 1.0, rung=1), scored(1, 0.99, rung=1), scored(2, 0.8, rung=1)]
+    assert going(level, {1: "full", 2: "last_blocks"}, to=2) == [0, 1]

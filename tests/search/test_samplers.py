@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from tests.search.fakes import scored
+from thawline.errors import OptionError
 from thawline.search.candidates import Scored
 from thawline.search.encoding import FreeEncoding
 from thawline.search.samplers import Proposal, make_sampler
@@ -56,6 +57,27 @@ def test_tpe_learns_from_the_ranks() -> None:
     ranked = [scored(slot, 0.5, genes=(0.2, 0.2, 0.2, 0.95 - 0.03 * slot, 0.2)) for slot in range(30)]
     heads = [one.genes[3] for one in islice(make_sampler("tpe", ENCODING, 0).draws(ranked, 1), 40)]
     assert sum(heads) / len(heads) > 0.6
+
+
+def test_cma_goes_where_the_ranks_point() -> None:
+    pytest.importorskip("cmaes")
+    heads = {}
+    for sign in (1, -1):
+        ranked = [
+            scored(slot, 0.5, genes=(0.5, 0.5, 0.5, 0.5 + sign * (0.3 - 0.1 * slot), 0.5), generation=generation)
+            for generation in range(4)
+            for slot in range(6)
+        ]
+        ranked.sort(key=lambda one: one.candidate.slot)
+        found = islice(make_sampler("cma", ENCODING, 0).draws(ranked, 4), 40)
+        heads[sign] = sum(one.genes[3] for one in found) / 40
+    assert heads[1] > 0.6 > 0.4 > heads[-1]
+
+
+def test_cma_without_its_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thawline.search.samplers.cmaes", None)
+    with pytest.raises(OptionError, match="pip install 'thawline"):
+        make_sampler("cma", ENCODING, 0)
 
 
 def test_the_grid_is_every_number_of_last_blocks_at_one_rate_after_the_other() -> None:

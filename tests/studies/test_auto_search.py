@@ -172,7 +172,8 @@ def test_wall_time_is_journalled_so_that_a_resumed_search_decides_the_same(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks: Iterator[float] = iter(range(10_000))
-    monkeypatch.setattr(auto_search, "seconds_per_unit", lambda experiment: 10.0)
+    estimates = iter((10.0, 3.0))  # the machine is another one when the run is resumed
+    monkeypatch.setattr(auto_search, "seconds_per_unit", lambda experiment: next(estimates))
     monkeypatch.setattr(auto_search, "TimeMeter", partial(TimeMeter, clock=lambda: next(ticks)))
     spec, run = "auto:budget=12s", tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -183,6 +184,49 @@ def test_wall_time_is_journalled_so_that_a_resumed_search_decides_the_same(
     after = study_of(run).user_attrs
     assert {name: after[name] for name in heard} == heard
     assert read_json(run / "comparison.json")["rows"][0]["search"]["candidates"]
+
+
+def test_a_budget_too_small_for_full_fine_tuning_still_proves_its_answer_against_it(
+    images: Path, tmp_path: Path
+) -> None:
+    results = api.run(request_for(images, "auto:budget=1x"), tmp_path / "run")
+    assert set(results["baselines"]) == {"linear_probe", "last_blocks", "full"}
+    assert results["versus_full"]
+    assert results["cost"]["work"] <= 1
+
+
+def test_what_diverges_later_is_paid_for_and_comes_last(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Trainer.train
+
+    def late(self: Trainer, plan: FineTunePlan, *args: Any, **others: Any) -> TrainedModel:
+        if others.get("until") != 2 and plan.norm == "eval":
+            raise NonFiniteLossError("the loss became nan in epoch 3; lower the learning rate.")
+        return plain(self, plan, *args, **others)
+
+    monkeypatch.setattr(Trainer, "train", late)
+    results = api.run(request_for(images, verb="compare"), tmp_path / "run")["rows"][0]
+    assert results["plan"]["norm"] == "train"
+    failed = [one for one in results["search"]["candidates"] if one["score"] == 0.0]
+    assert failed
+    assert all(one["work"] > 0 and one["early_score"] > 0 for one in failed)
+    assert results["cost"]["work"] <= 5
+
+
+@pytest.mark.parametrize("rate", [1e-9, 100.0])
+def test_any_rate_that_is_accepted_can_be_searched_around(images: Path, tmp_path: Path, rate: float) -> None:
+    request = request_for(images, "auto:budget=1x", verb="compare")
+    rows = api.run(replace(request, search=replace(request.search, learning_rate=rate)), tmp_path / "run")["rows"]
+    assert "search" in rows[0] or "nan" in rows[0]["error"]
+
+
+def test_images_are_counted_as_if_nothing_had_been_interrupted(images: Path, finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        api.run(request_for(images), tmp_path / "run", Stop(25))
+    api.resume(tmp_path / "run")
+    passes = [read_json(run / "results.json")["cost"]["image_passes"] for run in (finished, tmp_path / "run")]
+    assert passes[0] == passes[1]
 
 
 def test_when_everything_diverges_the_run_says_so(

@@ -56,7 +56,8 @@ def _course(search: Search) -> str:
 
 
 def _first(search: Search) -> str:
-    return f"generation (0 = {'the usual ways' if 'rungs' in search else 'drawn at random'})"
+    usual = "rungs" in search and "starts" not in search["settings"]["without"].split("+")
+    return f"generation (0 = {'the usual ways' if usual else 'drawn at random'})"
 
 
 def diversity(search: Search, name: str) -> Markup:

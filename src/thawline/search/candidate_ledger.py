@@ -7,7 +7,7 @@ the same generation and slot is taken up again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from typing import Any
 
 import optuna
@@ -40,6 +40,12 @@ class CandidateLedger:
         """Journal of a budget of wall time: each entry is on disk when `append` returns."""
         return Clockings(self._study)
 
+    def settled(self, name: str, measure: Callable[[], float]) -> float:
+        """A number that is measured once and then stays: a resumed search must not measure it again."""
+        if name not in self._study.user_attrs:
+            self._study.set_user_attr(name, measure())
+        return float(self._study.user_attrs[name])
+
     def ask(self, batch: Sequence[Candidate]) -> None:
         """Journal that these candidates are going to be trained."""
         for candidate in batch:
@@ -49,7 +55,8 @@ class CandidateLedger:
             elif stored.params != self._genes(candidate):
                 raise RunFolderError(
                     f"the search in this run went another way at generation {candidate.generation}, slot "
-                    f"{candidate.slot}; another version of thawline began it: start a new run with another --out."
+                    f"{candidate.slot}, probably since another version of thawline began it: start a new run with "
+                    "another --out."
                 )
         self._trials = self._read()
 

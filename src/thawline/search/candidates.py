@@ -37,7 +37,7 @@ class Candidate:
     fold: int | None
     """Part of the training split that it trains on; None = all of it."""
     rung: int = 0
-    """How far it is trained; 0 = to the nominal number of epochs."""
+    """How far it is trained: the number of a rung, where a search has them."""
 
     @property
     def address(self) -> Address:

@@ -1,4 +1,7 @@
-"""Which of several trained plans is best, given that all were scored on the same validation images."""
+"""Which of several trained plans is best, given that all were scored on the same validation images.
+
+Standard errors are those of accuracies, whatever metric selects: for another one they are a rule of thumb.
+"""
 
 from __future__ import annotations
 
@@ -17,30 +20,30 @@ MOST_CONTENDERS = 4
 """That share what is left of a budget."""
 
 
-def right(scored: Scored) -> np.ndarray:
-    """[n], share of the seeds that got each validation image right (and zeros to the next full byte)."""
+def right(scored: Scored, images: int) -> np.ndarray:
+    """[images], share of the seeds that got each validation image right."""
     bits = [np.frombuffer(bytes.fromhex(record.right), np.uint8) for record in scored.trainings if record.right]
-    shares: np.ndarray = np.mean([np.unpackbits(one) for one in bits], axis=0)
+    shares: np.ndarray = np.mean([np.unpackbits(one, count=images) for one in bits], axis=0)
     return shares
 
 
-def standard_error(a: Scored, b: Scored) -> float:
+def standard_error(a: Scored, b: Scored, images: int) -> float:
     """Of the difference of two accuracies on the same images, if there is none: as in McNemar's test.
 
     What they both get right or wrong does not count.
     """
-    difference = right(a) - right(b)
-    return float(np.sqrt((difference**2).mean() / len(difference))) + ROUNDING
+    difference = right(a, images) - right(b, images)
+    return float(np.sqrt((difference**2).mean() / images)) + ROUNDING
 
 
-def contenders(ranked: Sequence[Scored]) -> list[Scored]:
+def contenders(ranked: Sequence[Scored], images: int) -> list[Scored]:
     """The best and those too close to it, of at most `MOST_CONTENDERS`."""
     found = _best_first(ranked)
-    close = [one for one in found[1:] if _behind(found[0], one) <= CLOSE * standard_error(found[0], one)]
+    close = [one for one in found[1:] if _behind(found[0], one) <= CLOSE * standard_error(found[0], one, images)]
     return [*found[:1], *close][:MOST_CONTENDERS]
 
 
-def thriftiest(ranked: Sequence[Scored], price: Callable[[Scored], Any], *, at_least: float) -> Scored:
+def thriftiest(ranked: Sequence[Scored], price: Callable[[Scored], Any], images: int, *, at_least: float) -> Scored:
     """One-standard-error rule: of plans within one standard error of the best, the one of the lowest price.
 
     Only plans with as many seeds as the best, and with a score of `at_least`, stand for it: one lucky seed must not.
@@ -51,7 +54,7 @@ def thriftiest(ranked: Sequence[Scored], price: Callable[[Scored], Any], *, at_l
         for one in ranked
         if len(one.trainings) >= len(best.trainings)
         and one.score[0] >= at_least
-        and _behind(best, one) <= standard_error(best, one)
+        and _behind(best, one) <= standard_error(best, one, images)
     ]
     return min([best, *as_good], key=lambda one: (price(one), [-part for part in one.score]))
 

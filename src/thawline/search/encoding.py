@@ -188,8 +188,9 @@ class FreeEncoding(Invertible):
         return self.blocks - 1
 
     def norm(self, genes: Genes) -> NormMode:
-        """From the last gene."""
-        return "eval" if self.norms and genes[-1] >= 0.5 else "train"
+        """From the last gene; where the head trains alone it has no effect."""
+        moves = any(gene >= SPLIT_FROZEN for gene in genes[: self.block_genes])
+        return "eval" if self.norms and moves and genes[-1] >= 0.5 else "train"
 
     def phenotype(self, genes: Genes) -> Phenotype:
         """The head at 10^-1 to 10^1.5 of the base rate, blocks from the head's rate down to a thousandth of it."""

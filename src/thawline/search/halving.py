@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from thawline.records import TrainingRecord
 from thawline.search.batch import train_all
@@ -24,12 +25,12 @@ from thawline.search.starts import Start
 
 PROPOSALS = 6
 """Of a generation."""
-CHEAP = 0.02
-"""Share of the budget that finishing a candidate may cost, if it goes on without being among the best."""
+CHEAP = 0.1
+"""Units of work that finishing a candidate may cost, if it goes on without being among the best."""
 RACE_SHARE = 0.1
 """Of the budget, kept for further seeds of the best."""
-DRAWS = 20
-"""For every proposal wanted, before a sampler that repeats itself is given up."""
+REPEATS = 100
+"""Proposals that were tried before, after which a sampler is given up."""
 IDLE_GENERATIONS = 4
 """Without a better plan, after which the search ends below its budget."""
 
@@ -80,9 +81,9 @@ class Halving:
         """Generations while the budget lasts, the race, the choice."""
         self._generation(self._first())
         idle, generation = 0, 1
-        while idle < IDLE_GENERATIONS and (batch := self._payable(self._proposals(generation))):
+        while idle < IDLE_GENERATIONS and (batch := self._proposals(generation)):
             before = self._best()
-            self._generation(batch)
+            self._generation(self._payable(batch))
             idle = idle + 1 if self._best() == before else 0
             generation += 1
         self._race()
@@ -106,7 +107,7 @@ class Halving:
         seen = {self._key(scored.candidate) for scored in self.standing.values()}
         batch: list[Candidate] = []
         draws = self.sampler.draws(self._ranked(), generation)
-        for _, drawn in zip(range(DRAWS * PROPOSALS), draws, strict=False):
+        for drawn in islice(draws, PROPOSALS + len(seen) + REPEATS):
             own = (drawn.operator, drawn.genes, (0.0,) * len(drawn.genes), drawn.parents, None)
             candidate = Candidate(generation, len(batch), *own)
             if self._key(candidate) not in seen:
@@ -140,13 +141,13 @@ class Halving:
     def _race(self) -> None:
         """Further seeds for the best, while they are too close to tell and the budget lasts."""
         while True:
-            rivals = contenders(self._finished())
+            rivals = contenders(self._finished(), self.trainings.validation_images)
             waiting = [scored for scored in rivals if len(scored.trainings) < len(self.seeds)]
-            if len(rivals) < 2 or not waiting:
+            runners = [scored.candidate for scored in rivals]
+            payable = [one for one in waiting if self.purse.allows_another_seed(one.candidate, runners, self.standing)]
+            if len(rivals) < 2 or not payable:
                 return
-            following = min(waiting, key=lambda scored: len(scored.trainings))
-            if not self.purse.allows_another_seed(following.candidate, self.standing):
-                return
+            following = min(payable, key=lambda scored: len(scored.trainings))
             task = self._task(following.candidate, self.seeds[len(following.trainings)])
             record = train_all([task], self.trainings, self.executor)[self.trainings.key(task)]
             self.standing[following.candidate.address] = replace(following, trainings=(*following.trainings, record))
@@ -161,7 +162,8 @@ class Halving:
         if not payable or not self.thrift:
             return max(payable or finished or self._ranked(), key=lambda scored: scored.score)
         usual = [scored.score[0] for _, scored in self._ways() if scored in payable]
-        return thriftiest(payable, self._outlay, at_least=max(usual, default=0.0))
+        images = self.trainings.validation_images
+        return thriftiest(payable, self._outlay, images, at_least=max(usual, default=0.0))
 
     def _outlay(self, scored: Scored) -> tuple[bool, float]:
         return scored.candidate.operator != "start", self.purse.final_price(scored.candidate)
@@ -184,8 +186,8 @@ class Halving:
         return [scored for scored in self._ranked() if scored.candidate.rung == top and scored.score[0] > 0]
 
     def _ranked(self) -> list[Scored]:
-        """Those that went furthest first, of these the best."""
-        return sorted(self.standing.values(), key=lambda scored: (scored.candidate.rung, scored.score), reverse=True)
+        """Those that went furthest first, of these the best; what failed comes last."""
+        return sorted(self.standing.values(), key=_rank, reverse=True)
 
     def _payable(self, batch: Sequence[Candidate]) -> list[Candidate]:
         best = self._best()
@@ -201,3 +203,7 @@ class Halving:
 
     def _key(self, candidate: Candidate) -> tuple[Phenotype, str]:
         return self.encoding.phenotype(candidate.genes), self.encoding.norm(candidate.genes)
+
+
+def _rank(scored: Scored) -> tuple[bool, int, tuple[float, float]]:
+    return scored.score[0] > 0, scored.candidate.rung, scored.score

@@ -51,6 +51,10 @@ class Ledger:
         """The training with this key, if it is over (or failed: it would fail again)."""
         return self._records.get(key)
 
+    def of(self, strategy: str) -> tuple[TrainingRecord, ...]:
+        """The trainings in one strategy's name, in the order in which they ended."""
+        return tuple(record for record in self.records if record.strategy == strategy)
+
     def add(self, record: TrainingRecord) -> None:
         """Append a training that is over; on disk when this returns."""
         self._study.add_trial(_trial(record))
@@ -95,7 +99,7 @@ class Ledger:
 def _trial(record: TrainingRecord) -> FrozenTrial:
     # The strategy is no Optuna parameter: a categorical one must have the same choices in every trial.
     distributions: dict[str, BaseDistribution] = {
-        "learning_rate": FloatDistribution(1e-9, 100.0, log=True),
+        "learning_rate": FloatDistribution(1e-12, 1e4, log=True),
         "seed": IntDistribution(0, 2**62),
     }
     return create_trial(

@@ -69,13 +69,15 @@ class TimeMeter:
     """Before anything is trained."""
     journal: MutableSequence[tuple[float, float]]
     """Units left and seconds gone, of every time it was asked."""
+    known_seconds: float = 0.0
+    """What the trainings of an interrupted search took, as far as they are stored."""
     clock: Callable[[], float] = time.monotonic
     asked: int = 0
     _began: float = field(init=False)
 
     def __post_init__(self) -> None:
         gone = self.journal[-1][1] if self.journal else 0.0
-        self._began = self.clock() - gone
+        self._began = self.clock() - max(gone, self.known_seconds)
 
     @property
     def amount(self) -> float:

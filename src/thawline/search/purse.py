@@ -87,9 +87,10 @@ class Purse:
                 passed.add(boundary)
         return taken
 
-    def allows_another_seed(self, candidate: Candidate, standing: Standing) -> bool:
-        """Whether a whole further training can be paid for, and the final one."""
-        return 2 * self.final_price(candidate) <= self.room(standing)
+    def allows_another_seed(self, candidate: Candidate, rivals: Sequence[Candidate], standing: Standing) -> bool:
+        """Whether a whole further training can be paid for, and the final one of any rival."""
+        final = max(map(self.final_price, rivals))
+        return self.final_price(candidate) + final <= self.room(standing)
 
     def _price(self, candidate: Candidate, standing: Standing, passed: Collection[str]) -> tuple[float, str]:
         """What training up to the candidate's rung adds, and where its prefix ends."""

@@ -35,7 +35,7 @@ def promoted(
     first = all(candidate.rung == 0 for candidate in batch)
     chosen += _ways(level, ways) if first else _within(_ways(level, ways), level, validation_images, HOPELESS)
     chosen += filter(is_cheap, _within(level, level, validation_images, CLOSE))
-    going = {scored.candidate.address for scored in chosen if scored.trainings[0].error is None}
+    going = {scored.candidate.address for scored in chosen if scored.trainings[0].best is not None}
     ordered = sorted((one for one in batch if one.address in going), key=lambda one: places[one.address])
     return [replace(candidate, rung=candidate.rung + 1) for candidate in ordered]
 
@@ -48,11 +48,12 @@ def at_rung(standing: Iterable[Scored], rung: int, epochs: int) -> list[Scored]:
 
 def _up_to(scored: Scored, epochs: int) -> Scored:
     record = scored.trainings[0]
-    if record.error:
-        return replace(scored, trainings=(record,))
     seen = record.epochs[:epochs]
+    if record.error and len(seen) < epochs:
+        return replace(scored, trainings=(record,))
+    # Whoever failed later had a score here.
     best = max(range(len(seen)), key=lambda epoch: seen[epoch].score)
-    return replace(scored, trainings=(replace(record, epochs=seen, best_epoch=best),))
+    return replace(scored, trainings=(replace(record, epochs=seen, best_epoch=best, error=None),))
 
 
 def _ways(level: Sequence[Scored], ways: Mapping[Address, str]) -> list[Scored]:
@@ -67,5 +68,7 @@ def _ways(level: Sequence[Scored], ways: Mapping[Address, str]) -> list[Scored]:
 def _within(some: Iterable[Scored], level: Sequence[Scored], images: int, errors: float) -> Iterator[Scored]:
     """Those that trail the best by at most so many standard errors of its score."""
     high = level[0].score[0]
-    reach = errors * math.sqrt(high * (1 - high) / images)
+    # As if two more images had been seen, one of them right: a perfect score has an error, too.
+    share = (high * images + 1) / (images + 2)
+    reach = errors * math.sqrt(share * (1 - share) / images)
     return (scored for scored in some if high - scored.score[0] <= reach)

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import create_trial
 
 from thawline.errors import OptionError
@@ -24,10 +24,19 @@ from thawline.search.candidates import Address, Candidate, Genes, Operator, Scor
 from thawline.search.encoding import Encoding, FreeEncoding, Invertible
 from thawline.search_config import SamplerName
 
+try:
+    import cmaes
+except ImportError:  # an extra
+    cmaes = None
+
 PARENTS = 8
 """The best candidates that evolution breeds from."""
 REACH = 0.25
 """How far a probe of the best candidate moves one gene, at most."""
+CMA_SPREAD = 0.2
+"""Standard deviation of the first proposals."""
+CMA_POPULATION = 6
+"""Told together: a whole generation."""
 GENE = FloatDistribution(0.0, 1.0)
 
 
@@ -56,6 +65,10 @@ def make_sampler(name: SamplerName, encoding: Invertible, seed: int) -> Sampler:
         return MemeticSampler(encoding, seed)
     if name == "grid":
         return GridSampler(encoding)
+    if name == "cma":
+        if cmaes is None:
+            raise OptionError("sampler=cma needs the package cmaes: pip install 'thawline[cma]'.")
+        return CmaSampler(encoding, seed)
     return OptunaSampler(name, encoding, seed)
 
 
@@ -137,16 +150,43 @@ class OptunaSampler:
 
     def _sampler(self, generation: int) -> BaseSampler:
         seed = int(np.random.SeedSequence([self.seed, generation]).generate_state(1)[0])
+        if self.name == "tpe":
+            return TPESampler(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if self.name == "tpe":
-                return TPESampler(seed=seed)
-            if self.name == "gp":
-                return GPSampler(seed=seed, deterministic_objective=False)
-            try:
-                return CmaEsSampler(seed=seed)
-            except ImportError as error:
-                raise OptionError("sampler=cma needs the package cmaes: pip install 'thawline[cma]'.") from error
+            return GPSampler(seed=seed, deterministic_objective=False)
+
+
+@dataclass(frozen=True)
+class CmaSampler:
+    """CMA-ES around the best start, told the ranks of every whole generation since."""
+
+    encoding: Encoding
+    seed: int
+
+    def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
+        """From the distribution that the generations before have shaped."""
+        first = [one.candidate.genes for one in ranked if one.candidate.generation == 0]
+        mean = np.array(first[0]) if first else np.full(self.encoding.size, 0.5)
+        strategy = cmaes.CMA(
+            mean,
+            CMA_SPREAD,
+            bounds=np.array([[0.0, 1.0]] * self.encoding.size),
+            seed=int(np.random.SeedSequence([self.seed, generation]).generate_state(1)[0]),
+            population_size=CMA_POPULATION,
+        )
+        for number in range(1, generation):
+            told = [
+                (np.array(one.candidate.genes), float(place))
+                for place, one in enumerate(ranked)
+                if one.candidate.generation == number
+            ]
+            if len(told) == CMA_POPULATION:
+                strategy.tell(told)
+        while True:
+            drawn = tuple(float(gene) for gene in strategy.ask())
+            if self.encoding.is_alive(drawn):
+                yield Proposal(drawn)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
@@ -12,8 +12,8 @@ from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord
 from thawline.search.auto_findings import auto_findings
 from thawline.search.candidate_ledger import CandidateLedger
-from thawline.search.candidates import Task
-from thawline.search.encoding import BioTuneEncoding, FreeEncoding, Space
+from thawline.search.candidates import Scored, Task
+from thawline.search.encoding import BioTuneEncoding, FreeEncoding, Invertible, Space
 from thawline.search.halving import Halved, Halving
 from thawline.search.meter import CandidateMeter, Meter, TimeMeter, WorkMeter
 from thawline.search.purse import Purse
@@ -23,7 +23,7 @@ from thawline.search_config import AutoConfig, Budget, SamplerName
 from thawline.studies.experiment import Experiment
 from thawline.studies.searching import Found, facts_of, require_trained
 from thawline.training.executors import InlineExecutor
-from thawline.training.measure import seconds_per_image
+from thawline.training.measure import VALIDATION_SHARE, seconds_per_image
 from thawline.training.pause import Paused
 
 RUNGS = (1 / 6, 1 / 3, 1.0)
@@ -32,8 +32,6 @@ FEWEST_EPOCHS = 2
 """Of a rung: after one epoch scores say little."""
 RACE_SEEDS = 3
 """Trainings of one plan at most, where the best are too close to tell."""
-VALIDATION_SHARE = 1 / 3
-"""Share of a full training step that a validation image costs."""
 
 
 @dataclass
@@ -62,13 +60,24 @@ class RungTrainings:
     def train(self, task: Task) -> TrainingRecord:
         """On from the rung below; a training that ended there stays as it is."""
         record, before = self._record(task), self._before(task)
-        if before is not None and len(before.epochs) < self.rungs[task.rung - 1]:
+        if before is not None and self._is_over(before, task):
             return replace(before, key=record.key, until=record.until)
         start = None if before is None else self.paused.pop(before.key, None)
         trained, paused = self.experiment.go_on(record, before, start)
         if paused is not None:
             self._keep_paused(record.key, paused)
+        if trained.error:
+            # How far it came is not known; that it costs nothing must not be said either.
+            return replace(
+                trained, work=self.price(task.plan, task.rung), epochs=() if before is None else before.epochs
+            )
         return trained
+
+    def _is_over(self, before: TrainingRecord, task: Task) -> bool:
+        """Whether the training up to the rung below ran out of patience there."""
+        patience, ran = self.experiment.request.train.patience, len(before.epochs)
+        out_of_patience = 0 < patience <= ran - 1 - (before.best_epoch or 0)
+        return ran < self.rungs[task.rung - 1] or out_of_patience
 
     def keep(self, record: TrainingRecord) -> None:
         """In the run's ledger."""
@@ -141,16 +150,22 @@ def search_auto(
         make_sampler(sampler, encoding, experiment.request.images.seed),
         starts(len(blocks), norms=norms) if settings.has("starts") else (),
         trainings,
-        Purse(space, trainings, _meter(experiment, Budget.parse(settings.budget), ledger)),
+        Purse(space, trainings, _meter(experiment, Budget.parse(settings.budget), ledger, spec)),
         ledger,
         executor or InlineExecutor(),
         range(first, first + (RACE_SEEDS if settings.has("race") else 1)),
         thrift=settings.has("thrift"),
-        on_best=lambda best: experiment.keep_plan(space.plan(best.candidate.genes)),
+        on_best=lambda best: _keep_best(experiment, space, best),
     )
     halved = halving.run()
     require_trained(halved.winner)
-    return _found(experiment, halved, space, settings, trainings, spec)
+    return _found(halved, space, encoding, settings, trainings.rungs, spec)
+
+
+def _keep_best(experiment: Experiment, space: Space, best: Scored) -> None:
+    """The best answer of `fit` is there at any moment; a comparison has no single one."""
+    if experiment.request.verb == "fit":
+        experiment.keep_plan(space.plan(best.candidate.genes))
 
 
 def rung_epochs(nominal: int, settings: AutoConfig) -> tuple[int, ...]:
@@ -166,12 +181,15 @@ def _encoding(settings: AutoConfig, blocks: int, *, norms: bool) -> BioTuneEncod
     return FreeEncoding(blocks, norms and settings.has("norms"))
 
 
-def _meter(experiment: Experiment, budget: Budget, ledger: CandidateLedger) -> Meter:
+def _meter(experiment: Experiment, budget: Budget, ledger: CandidateLedger, spec: str) -> Meter:
     if budget.unit == "work":
         return WorkMeter(budget.amount)
     if budget.unit == "candidates":
         return CandidateMeter(int(budget.amount))
-    return TimeMeter(budget.amount, seconds_per_unit(experiment), ledger.clockings)
+    pace = ledger.settled("seconds_per_unit", lambda: seconds_per_unit(experiment))
+    # A training in rungs has a record for each, with the seconds of those before it.
+    spent = {(one.generation, one.slot, one.seed): one.seconds for one in experiment.ledger.of(spec)}
+    return TimeMeter(budget.amount, pace, ledger.clockings, known_seconds=sum(spent.values()))
 
 
 def seconds_per_unit(experiment: Experiment) -> float:
@@ -183,18 +201,22 @@ def seconds_per_unit(experiment: Experiment) -> float:
 
 
 def _found(
-    experiment: Experiment,
-    halved: Halved,
-    space: Space,
-    settings: AutoConfig,
-    trainings: RungTrainings,
-    spec: str,
+    halved: Halved, space: Space, encoding: Invertible, settings: AutoConfig, rungs: Sequence[int], spec: str
 ) -> Found:
-    ways: Mapping[str, Found] = {
-        start.way: Found(space.plan(scored.candidate.genes), scored.score, scored.trainings, None, start.strategy)
-        for start, scored in halved.ways
-    }
     winner = space.plan(halved.winner.candidate.genes)
     named = next((start.strategy for start, scored in halved.ways if scored is halved.winner), spec)
-    summary = auto_findings(halved, space, settings, trainings.rungs)
-    return Found(winner, halved.winner.score, halved.trainings, summary, named, ways)
+    summary = auto_findings(halved, space, settings, rungs)
+    return Found(winner, halved.winner.score, halved.trainings, summary, named, _ways(halved, space, encoding))
+
+
+def _ways(halved: Halved, space: Space, encoding: Invertible) -> Mapping[str, Found]:
+    """The best of each fixed strategy; at its first rate where the budget was too small to try it."""
+    found: dict[str, Found] = {}
+    for start in starts(len(space.network), norms=False):
+        if start.way and start.way not in found:
+            plan = space.plan(encoding.genes_of(start.phenotype, start.norm))
+            found[start.way] = Found(plan, (0.0, 0.0), (), None, start.strategy)
+    for start, scored in halved.ways:
+        plan = space.plan(scored.candidate.genes)
+        found[start.way] = Found(plan, scored.score, scored.trainings, None, start.strategy)
+    return found

@@ -182,7 +182,8 @@ class Experiment:
         share = len(part.images) / len(self.data.train) if part else 1.0
         if start is not None:
             trained = replace(trained, epochs_run=start.epoch + trained.epochs_run)
-        return _plus(self._completed(record, plan, trained, share), before), trained.paused
+        completed = self._completed(record, plan, trained, share)
+        return _plus(completed, before, anew=start is None), trained.paused
 
     def keep(self, record: TrainingRecord) -> TrainingRecord:
         """Enter a training that is over in the ledger."""
@@ -281,12 +282,12 @@ class Experiment:
         )
 
 
-def _plus(record: TrainingRecord, before: TrainingRecord | None) -> TrainingRecord:
-    """With the cost of the part before; its work is in the record already."""
+def _plus(record: TrainingRecord, before: TrainingRecord | None, *, anew: bool) -> TrainingRecord:
+    """With the cost of the part before; its work is in the record already, and its images if it began anew."""
     if before is None:
         return record
-    spent = {name: getattr(record, name) + getattr(before, name) for name in ("seconds", "image_passes", "cache_hits")}
-    return replace(record, **spent)
+    names = ("seconds", "cache_hits") if anew else ("seconds", "cache_hits", "image_passes")
+    return replace(record, **{name: getattr(record, name) + getattr(before, name) for name in names})
 
 
 def _read_evaluation(path: Path) -> Evaluation:

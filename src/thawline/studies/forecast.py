@@ -13,11 +13,7 @@ from thawline.strategies.base import Strategy, variants
 from thawline.strategies.full import Full
 from thawline.studies.experiment import Experiment
 from thawline.studies.tuning import RATE_LADDER, Unscored, candidates
-from thawline.training.measure import bytes_of_a_step, seconds_per_image
-
-VALIDATION_SHARE = 1 / 3
-"""Of a full training step: what a forward pass costs."""
-
+from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image
 
 UNITS_PER_CANDIDATE = 0.15
 """What one costs on average: most are dropped after a few epochs, and many train few blocks."""

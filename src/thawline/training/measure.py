@@ -12,6 +12,9 @@ from torch import Tensor
 from thawline.plan import Block, FineTunePlan
 from thawline.training.trainer import Trainer
 
+VALIDATION_SHARE = 1 / 3
+"""Of a full training step: what a forward pass costs."""
+
 
 def seconds_per_image(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block], steps: int = 3) -> float:
     """Median over a few steps, after one to warm up."""
