@@ -189,7 +189,7 @@ def test_a_search_by_rungs_says_when_candidates_were_compared(tmp_path: Path) ->
     assert "scores may fall" in page(folder).text
     stored = read_json(folder / "comparison.json")
     found = next(row["search"] for row in stored["rows"] if row.get("search"))
-    found["rungs"] = [2, 4, 12]
+    found |= {"rungs": [2, 4, 12], "settings": {"without": "none"}}
     for number, one in enumerate(found["candidates"]):
         one |= {"fold": None, "epochs": (2, 4, 12)[number % 3], "early_score": 0.9 - number / 100}
     write_json(folder / "comparison.json", stored)

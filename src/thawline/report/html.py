@@ -59,7 +59,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(rate=rate, percent=_percent, figure=_figure, signed=_signed, flat=_flat)
+    environment.filters.update(
+        rate=rate, percent=_percent, figure=_figure, signed=_signed, flat=_flat, unbroken=_unbroken
+    )
     return environment
 
 
@@ -188,6 +190,7 @@ def _percent(value: float) -> str:
 def _unbroken(sentence: str) -> str:
     """The same with figures that no line ends in (3e-3, 0.71 ± 0.01), and with lines that may end after a comma."""
     sentence = sentence.replace(" ± ", "\u00a0±\u00a0").replace(",", ",\u200b")
+    sentence = re.sub(r"p ([<=]) (\d)", "p\u00a0\\1\u00a0\\2", sentence)
     return re.sub(r"(\de)-(\d)", "\\1\u2011\\2", sentence)
 
 
