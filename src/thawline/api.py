@@ -52,6 +52,7 @@ class Options(TypedDict, total=False):
     train: TrainConfig
     images: DataConfig
     search: SearchConfig
+    explain: bool
 
 
 def fit(

@@ -77,6 +77,9 @@ def fit(
             "default), 30m (two runs may then decide differently), or 40candidates."
         ),
     ] = None,
+    explain: Annotated[
+        bool, Option("--explain/--no-explain", help="End with Grad-CAM of what the report shows, and what moved.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Find the plan, train it, score it beside the baselines, save the model.
@@ -84,7 +87,7 @@ def fit(
     auto searches blocks and rates within its budget. A named strategy trains at 1e-3 unless told otherwise.
     """
     chosen = with_budget(strategy, budget)
-    _run(with_preset(context, options).request("fit", data, (chosen,)), out, as_json)
+    _run(with_preset(context, options).request("fit", data, (chosen,), explain=explain), out, as_json)
 
 
 @app.command()

@@ -244,6 +244,8 @@ class Request:
     images: DataConfig = field(default_factory=DataConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    explain: bool = True
+    """Whether `fit` ends with Grad-CAM of the images that its report shows and with what moved in every block."""
 
     def __post_init__(self) -> None:
         _require_choice("granularity", Granularity, self.granularity)

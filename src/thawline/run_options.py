@@ -90,7 +90,9 @@ class RunOptions:
         str | None, Option(help="paper: train as in the BioTune paper; other options given override it.")
     ] = None
 
-    def request(self, verb: Literal["fit", "compare"], data: str, strategies: tuple[str, ...]) -> Request:
+    def request(
+        self, verb: Literal["fit", "compare"], data: str, strategies: tuple[str, ...], *, explain: bool = False
+    ) -> Request:
         """The request that these options make; `OptionError` names the option that cannot be used."""
         return Request(
             verb=verb,
@@ -102,6 +104,7 @@ class RunOptions:
             train=self._part(TrainConfig),
             images=self._part(DataConfig),
             search=self._part(SearchConfig),
+            explain=explain,
             cache=CacheConfig(
                 parse_bytes("cache-memory", self.cache_memory), parse_bytes("cache-disk", self.cache_disk)
             ),

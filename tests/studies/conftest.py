@@ -59,4 +59,5 @@ def small_request(images: Path, strategies: tuple[str, ...], verb: str = "compar
         train=TrainConfig(epochs=2, batch_size=8, threads=1, device="cpu"),
         images=DataConfig(image_size=32, views=2),
         search=SearchConfig(**search),  # type: ignore[arg-type]
+        explain=False,
     )

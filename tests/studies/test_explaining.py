@@ -20,6 +20,8 @@ from thawline.cli import app
 from thawline.data.demo import demo_network
 from thawline.errors import DataError, ModelError, OptionError, RunFolderError
 from thawline.plan import FineTunePlan
+from thawline.progress import Listener
+from thawline.studies import explaining
 from thawline.studies.finished import open_finished
 from thawline.studies.moving import MOST_IMAGES, known_images
 from thawline.studies.run_folder import RunFolder
@@ -63,6 +65,39 @@ class Words(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+
+def test_fit_ends_with_the_images_of_its_report_explained(images: Path, tmp_path: Path) -> None:
+    request = small_request(images, ("full",), verb="fit", learning_rate=1e-2)
+    api.run(replace(request, explain=True), tmp_path / "run")
+    explained = json.loads((tmp_path / "run" / "explain.json").read_text())
+    assert explained["drift"]["blocks"]
+    assert {Path(one["path"]).parent.parent.name for one in explained["images"]} == {"test"}
+    page = Words((tmp_path / "run" / "report.html").read_text())
+    assert "before" in page.text
+    assert "Not measured in this run" not in page.text
+
+
+def test_results_are_safe_whatever_becomes_of_the_pictures(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no layer has a gradient")
+
+    class Notes(Listener):
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.texts.append(text)
+
+    monkeypatch.setattr(explaining, "look", fail)
+    request, told = small_request(images, ("full",), verb="fit", learning_rate=1e-2), Notes()
+    results = api.run(replace(request, explain=True), tmp_path / "run", told)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["digest"] == results["digest"]
+    assert (tmp_path / "run" / "report.html").exists()
+    assert not (tmp_path / "run" / "explain.json").exists()
+    assert any("no layer has a gradient" in text and "thawline explain" in text for text in told.texts)
 
 
 def test_what_is_written(run: Path, images: Path) -> None:

@@ -9,14 +9,17 @@ from typing import Any
 import torch
 
 from thawline.data.sources import find_images
+from thawline.data.walk import Ignored
 from thawline.errors import RunFolderError
 from thawline.explain.page import page
 from thawline.progress import Listener
 from thawline.records import FORMAT_VERSION, environment, write_json, write_text
+from thawline.report.reading import read_run
+from thawline.report.thumbnails import EXAMPLES
 from thawline.studies.finished import FinishedRun, open_finished
 from thawline.studies.looking import FOLDER, View, look
 from thawline.studies.moving import Known, known_images, probe_head, what_moved
-from thawline.studies.reporting import report
+from thawline.studies.reporting import UNDRAWABLE, report
 from thawline.studies.run_folder import RunFolder
 
 RECORD = "explain.json"
@@ -43,24 +46,58 @@ def explain(
     told = listener or Listener()
     paths, ignored = find_images(images)  # before anything takes time
     with RunFolder.open(run) as folder:
-        opened = open_finished(folder)
-        others = [_alike(open_finished(RunFolder.open(path)), opened) for path in beside]
-        known = known_images(opened)
-        views, head_before = _views(opened, others, known)
-        looked = look(views, paths, layer, folder.path)
-        told.note(_NO_IMAGES if known is None else "Comparing the features of every block before and after ...")
-        explanation = {
-            "format_version": FORMAT_VERSION,
-            "environment": environment(device="cpu", threads=torch.get_num_threads()),
-            "head_before": head_before,
-            **looked,
-            "ignored": [one.to_dict() for one in ignored],
-            "drift": what_moved(opened, known),
-            "notes": [] if known else [_NO_IMAGES],
-        }
-        write_json(folder.path / RECORD, explanation)
-        write_text(folder.path / PAGE, page(explanation, run=opened.name))
+        explanation = _explain(folder, paths, ignored, layer, beside, told)
         report(folder.path, told)
+    return explanation
+
+
+def explain_examples(folder: RunFolder, listener: Listener) -> None:
+    """Explain the images that the report of a finished `fit` shows; if that fails, say so and go on.
+
+    The results are safe by then, and the report can be drawn without.
+    """
+    try:
+        run = read_run(folder.path)
+        if run.predictions is None:
+            return
+        shown = [*run.predictions.mistakes(EXAMPLES), *run.predictions.doubtful_hits(EXAMPLES)]
+        root = Path(run.results["data"]["root"])
+        paths = [path for one in shown if (path := root / one.path).is_file()]
+        if paths:
+            listener.note("Looking at what the network looks at, before and after (--no-explain leaves it out) ...")
+            _explain(folder, paths, (), None, (), Listener())
+    except (*UNDRAWABLE, RuntimeError) as error:
+        listener.note(
+            f"Where the network looks could not be drawn ({type(error).__name__}: {error}); "
+            f"`thawline explain {folder.path} IMAGES` tries again."
+        )
+
+
+def _explain(
+    folder: RunFolder,
+    paths: Sequence[Path],
+    ignored: Sequence[Ignored],
+    layer: str | None,
+    beside: Sequence[Path],
+    told: Listener,
+) -> dict[str, Any]:
+    opened = open_finished(folder)
+    others = [_alike(open_finished(RunFolder.open(path)), opened) for path in beside]
+    known = known_images(opened)
+    views, head_before = _views(opened, others, known)
+    looked = look(views, paths, layer, folder.path)
+    told.note(_NO_IMAGES if known is None else "Comparing the features of every block before and after ...")
+    explanation = {
+        "format_version": FORMAT_VERSION,
+        "environment": environment(device="cpu", threads=torch.get_num_threads()),
+        "head_before": head_before,
+        **looked,
+        "ignored": [one.to_dict() for one in ignored],
+        "drift": what_moved(opened, known),
+        "notes": [] if known else [_NO_IMAGES],
+    }
+    write_json(folder.path / RECORD, explanation)
+    write_text(folder.path / PAGE, page(explanation, run=opened.name))
     return explanation
 
 

@@ -12,7 +12,7 @@ from thawline.report.html import write_report
 from thawline.report.reading import read_run
 from thawline.report.thumbnails import write_thumbnails
 
-_UNDRAWABLE = (
+UNDRAWABLE = (
     ThawlineError,
     OSError,
     TemplateError,
@@ -32,7 +32,7 @@ def report(folder: Path, listener: Listener) -> None:
         if run.predictions is not None:
             write_thumbnails(folder, run.predictions, Path(run.results["data"]["root"]))
         write_report(folder)
-    except _UNDRAWABLE as error:
+    except UNDRAWABLE as error:
         listener.note(
             f"report.html could not be drawn ({type(error).__name__}: {error}); all results are in {folder}, and "
             f"`thawline report {folder}` tries again."
