@@ -57,7 +57,16 @@ def _fit(settings: Settings, spec: str) -> Finished:
     cache = run.with_name(f"{run.name}-cache")
     for folder in (run, cache):
         shutil.rmtree(folder, ignore_errors=True)
-    command = ["-m", "thawline", "fit", str(settings.data("flowers5")), "--strategy", spec, *_options(settings)]
+    command = [
+        "-m",
+        "thawline",
+        "fit",
+        str(settings.data("flowers5")),
+        "--strategy",
+        spec,
+        "--no-explain",
+        *_options(settings),
+    ]
     finished = run_python([*command, "--out", str(run)], settings, log=run.with_name(f"{run.name}.log"), cache=cache)
     shutil.rmtree(cache)
     return finished

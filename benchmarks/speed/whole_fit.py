@@ -69,7 +69,8 @@ class Sides:
             "seed": seed,
         }
         pairs = ((f"--{name}", str(value)) for name, value in options.items())
-        return [str(settings.data("dtd10")), *(part for pair in pairs for part in pair)]
+        # fastai's script explains nothing either.
+        return [str(settings.data("dtd10")), "--no-explain", *(part for pair in pairs for part in pair)]
 
     def fastai(self) -> float:
         """Seconds of the script with `fine_tune`."""
