@@ -30,6 +30,7 @@ from thawline.training.trainer import TrainedModel, Trainer
 
 EPOCHS = 7
 SLOW = pytest.mark.slow
+QUICK = ("decoupling", "starts", "thrift")
 
 
 def request_for(images: Path, strategy: str = "auto", verb: str = "fit", **others: Any) -> Request:
@@ -104,7 +105,7 @@ def test_every_candidate_is_a_trial_with_a_score_for_every_rung(finished: Path) 
         assert list(trial.intermediate_values) == search["rungs"][: reached + 1]
 
 
-@pytest.mark.parametrize("trainings", [pytest.param(0, marks=SLOW), 9, 30])
+@pytest.mark.parametrize("trainings", [pytest.param(0, marks=SLOW), pytest.param(9, marks=SLOW), 30])
 def test_interrupted_and_resumed_is_the_uninterrupted_search(
     images: Path, finished: Path, tmp_path: Path, trainings: int
 ) -> None:
@@ -144,7 +145,7 @@ def test_only_the_proposals_of_samplers_differ(images: Path, finished: Path, tmp
     assert results["cost"]["work"] <= 5
 
 
-@pytest.mark.parametrize("lever", get_args(Lever))
+@pytest.mark.parametrize("lever", [pytest.param(one, marks=() if one in QUICK else SLOW) for one in get_args(Lever)])
 def test_every_lever_can_be_left_out(images: Path, tmp_path: Path, lever: str) -> None:
     spec = f"auto:budget=2x,without={lever}"
     results = api.run(request_for(images, spec, verb="compare"), tmp_path / "run")["rows"][0]
@@ -214,7 +215,7 @@ def test_what_diverges_later_is_paid_for_and_comes_last(
     assert results["cost"]["work"] <= 5
 
 
-@pytest.mark.parametrize("rate", [1e-9, 100.0])
+@pytest.mark.parametrize("rate", [pytest.param(1e-9, marks=SLOW), 100.0])
 def test_any_rate_that_is_accepted_can_be_searched_around(images: Path, tmp_path: Path, rate: float) -> None:
     request = request_for(images, "auto:budget=1x", verb="compare")
     rows = api.run(replace(request, search=replace(request.search, learning_rate=rate)), tmp_path / "run")["rows"]
