@@ -94,9 +94,9 @@ class Scores:
         self.model, self.scores = model, iter(scores)
         self.seen: list[dict[str, Tensor]] = []
 
-    def __call__(self, epoch: int, train_loss: float) -> EpochRecord:
+    def __call__(self, epoch: int, train_loss: float) -> tuple[EpochRecord, Tensor]:
         self.seen.append(weights(self.model))
-        return EpochRecord(epoch, train_loss, 1.0, 0.0, next(self.scores))
+        return EpochRecord(epoch, train_loss, 1.0, 0.0, next(self.scores)), torch.zeros(8, dtype=torch.bool)
 
 
 def train(

@@ -22,6 +22,7 @@ from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.measure import bytes_of_a_step, seconds_per_image
 from thawline.training.trainer import Trainer
 
+NOBODY_RIGHT = torch.zeros(8, dtype=torch.bool)
 CONFIG = TrainConfig(epochs=3, batch_size=8, patience=0, device="cpu", precision="fp32", threads=1)
 SIZE = 32
 
@@ -102,9 +103,9 @@ def test_the_best_epoch_is_restored(
     losses = iter([1.0, 0.5, 0.6])
     kept: list[dict[str, torch.Tensor]] = []
 
-    def validate(epoch: int, train_loss: float) -> EpochRecord:
+    def validate(epoch: int, train_loss: float) -> tuple[EpochRecord, torch.Tensor]:
         kept.append(weights(model))
-        return EpochRecord(epoch, train_loss, next(losses), 0.0, next(accuracies))
+        return EpochRecord(epoch, train_loss, next(losses), 0.0, next(accuracies)), NOBODY_RIGHT
 
     monkeypatch.setattr(trainer, "_validate", validate)
     trained = trainer.train(plan_for(blocks, trained=3), blocks, seed=0)
@@ -118,7 +119,9 @@ def test_early_stopping(
 ) -> None:
     trainer = Trainer(model, data(), replace(CONFIG, epochs=6, patience=patience))
     scores = iter([0.1, 0.5, 0.4, 0.4, 0.3, 0.2])
-    monkeypatch.setattr(trainer, "_validate", lambda epoch, loss: EpochRecord(epoch, loss, 1.0, 0.0, next(scores)))
+    monkeypatch.setattr(
+        trainer, "_validate", lambda epoch, loss: (EpochRecord(epoch, loss, 1.0, 0.0, next(scores)), NOBODY_RIGHT)
+    )
     assert len(trainer.train(plan_for(blocks, trained=1), blocks, seed=0).epochs) == epochs
 
 

@@ -89,7 +89,11 @@ class Context:
             self.learning_rate,
             self.strategy.spec,
         )
-        self.asked.append(_tuned(found))
+        tuned = _tuned(found)
+        # Evolution takes its base rate as given; auto finds the head's.
+        self.asked.append(
+            tuned if isinstance(settings, AutoConfig) else replace(tuned, learning_rate=self.learning_rate)
+        )
         return self.asked[-1]
 
 
