@@ -9,6 +9,7 @@ best on validation is scored on test. Nothing is begun when the time is up; what
 from __future__ import annotations
 
 import csv
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -80,7 +81,7 @@ def _next_training(rates: tuple[float, ...], done: list[Trained]) -> Iterator[tu
 
 
 def _as_folders(manifest: Path, folder: Path) -> Path:
-    """`folder`/split/label/ with links to the images."""
+    """`folder`/split/label/ with copies of the images."""
     counts: dict[str, int] = defaultdict(int)
     with manifest.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
@@ -90,7 +91,7 @@ def _as_folders(manifest: Path, folder: Path) -> Path:
             home.mkdir(parents=True, exist_ok=True)
             counts[str(home)] += 1
             path = Path(row["path"])
-            (home / f"{counts[str(home)]:05}{path.suffix}").symlink_to(path)
+            shutil.copyfile(path, home / f"{counts[str(home)]:05}{path.suffix}")
     return folder
 
 

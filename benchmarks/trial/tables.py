@@ -50,7 +50,7 @@ def _line(name: str, own: Mapping[int, Cell], by_name: Mapping[str, Mapping[int,
     columns = [
         name,
         str(len(own)),
-        f"{100 * fmean(tests):.1f} ± {100 * _standard_error(tests):.1f}",
+        f"{100 * fmean(tests):.1f}" + (f" ± {100 * _standard_error(tests):.1f}" if len(tests) > 1 else ""),
         _difference(by_name.get(REFERENCE, {}), own) if name != REFERENCE else "",
         f"{fmean(works):.2f}",
         f"{max(works):.2f}",
@@ -71,4 +71,5 @@ def _difference(reference: Mapping[int, Cell], other: Mapping[int, Cell]) -> str
 
 
 def _standard_error(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+    """Of at least two."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
