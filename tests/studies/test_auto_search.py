@@ -116,6 +116,8 @@ def test_interrupted_and_resumed_is_the_uninterrupted_search(
         assert FineTunePlan.from_json((run / "plan.json").read_text()), "the best so far is not there"
     api.resume(run)
     assert answer(run) == answer(finished)
+    passes = [read_json(one / "results.json")["cost"]["image_passes"] for one in (finished, run)]
+    assert passes[0] == passes[1]
 
 
 def test_the_order_in_which_trainings_finish_never_matters(
@@ -165,8 +167,8 @@ def test_every_lever_can_be_left_out(images: Path, tmp_path: Path, lever: str) -
 
 
 def test_a_number_of_candidates_is_a_budget_too(images: Path, tmp_path: Path) -> None:
-    results = api.run(request_for(images, "auto:budget=20candidates"), tmp_path / "run")
-    assert len(results["search"]["candidates"]) == 20
+    results = api.run(request_for(images, "auto:budget=6candidates"), tmp_path / "run")
+    assert len(results["search"]["candidates"]) == 6
 
 
 def test_wall_time_is_journalled_so_that_a_resumed_search_decides_the_same(
@@ -220,14 +222,6 @@ def test_any_rate_that_is_accepted_can_be_searched_around(images: Path, tmp_path
     request = request_for(images, "auto:budget=1x", verb="compare")
     rows = api.run(replace(request, search=replace(request.search, learning_rate=rate)), tmp_path / "run")["rows"]
     assert "search" in rows[0] or "nan" in rows[0]["error"]
-
-
-def test_images_are_counted_as_if_nothing_had_been_interrupted(images: Path, finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        api.run(request_for(images), tmp_path / "run", Stop(25))
-    api.resume(tmp_path / "run")
-    passes = [read_json(run / "results.json")["cost"]["image_passes"] for run in (finished, tmp_path / "run")]
-    assert passes[0] == passes[1]
 
 
 def test_when_everything_diverges_the_run_says_so(

@@ -15,8 +15,14 @@ from thawline.model.load import load_model
 from thawline.search.ledger import Ledger
 from thawline.strategies import STRATEGIES
 
+SMALL = {
+    "auto": "auto:budget=1x",
+    "biotune": "biotune:population=2,elites=1,generations=1,seeds=1,top=1",
+}
+"""Searches at a size for a test; the other strategies as they are."""
 
-@pytest.mark.parametrize("spec", [name for name in STRATEGIES if name != "auto"])
+
+@pytest.mark.parametrize("spec", [SMALL.get(name, name) for name in STRATEGIES])
 def test_every_strategy_fits_and_saves_a_plain_timm_model(spec: str, images: Path, tmp_path: Path) -> None:
     request = small_request(images, (spec,), verb="fit", learning_rate=1e-2)
     results = api.run(request, tmp_path / "run")
