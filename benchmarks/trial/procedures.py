@@ -52,18 +52,20 @@ def _procedures() -> Mapping[str, Procedure]:
         Procedure("tpe-5x", "auto:sampler=tpe"),
         Procedure("fixed-5x", "fixed"),
         Procedure("auto-10x", "auto:budget=10x", ("dtd10",), 3),
+        Procedure("random-10x", "auto:budget=10x,sampler=random", ("dtd10",), 3),
         Procedure("paper", PAPER, ("dtd10",), 3, paper=True),
         Procedure("fastai", "peer", BOTH, 3),
         Procedure("hf", "peer", BOTH, 3),
         *(Procedure(f"without-{lever}", f"auto:without={lever}", ("dtd10",)) for lever in LEVERS),
+        Procedure("random-without-starts", "auto:sampler=random,without=starts", ("dtd10",)),
         Procedure("without-cache", "auto", ("dtd10",), 3, cache=False),
     ]
     return {one.name: one for one in listed}
 
 
 PROCEDURES = _procedures()
-PUBLISHED = ("full", "auto-5x", "random-5x", "tpe-5x", "fixed-5x", "auto-10x", "paper", "fastai", "hf")
-ABLATION = (*(f"without-{lever}" for lever in LEVERS), "without-cache")
+PUBLISHED = ("full", "auto-5x", "random-5x", "tpe-5x", "fixed-5x", "auto-10x", "random-10x", "paper", "fastai", "hf")
+ABLATION = (*(f"without-{lever}" for lever in LEVERS), "random-without-starts", "without-cache")
 
 
 def run(procedure: Procedure, manifest: Path, weights: Path, split: int, folder: Path) -> dict[str, Any]:
