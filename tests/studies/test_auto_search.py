@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.studies.conftest import Stop, small_request
-from tests.studies.test_searching import ShuffledExecutor, study_of
+from tests.studies.searches import ShuffledExecutor, answer, study_of
 from thawline import api, cli
 from thawline.config import CacheConfig, Request
 from thawline.errors import NonFiniteLossError, OptionError
@@ -46,12 +46,6 @@ def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"
     api.run(request_for(images), run)
     return run
-
-
-def answer(run: Path) -> tuple[Any, ...]:
-    results = read_json(run / "results.json")
-    search = results["search"]
-    return results["digest"], search["digest"], search["winner"], results["plan"], search["work"]
 
 
 def test_everything_up_to_the_saved_model_stays_within_the_budget(finished: Path) -> None:

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import queue
-import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tests.studies.conftest import Stop, small_request
+from tests.studies.searches import ShuffledExecutor, answer, study_of
 from thawline import api
 from thawline.config import Request
 from thawline.errors import NonFiniteLossError
@@ -52,49 +45,12 @@ def request_for(images: Path, *strategies: str, verb: str = "fit") -> Request:
     return replace(request, train=replace(request.train, batch_size=4), images=replace(request.images, augment="none"))
 
 
-class ShuffledExecutor(Executor):
-    """Runs what was submitted in any other order, one at a time, once nothing more comes."""
-
-    def __init__(self) -> None:
-        self.tasks: queue.Queue[Callable[[], None]] = queue.Queue()
-        self.order = random.Random(0)
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        self.tasks.put(lambda: future.set_result(fn(*args, **kwargs)))
-        return future
-
-    def _work(self) -> None:
-        while True:
-            waiting = [self.tasks.get()]
-            try:
-                while True:
-                    waiting.append(self.tasks.get(timeout=0.02))
-            except queue.Empty:
-                self.order.shuffle(waiting)
-            for task in waiting:
-                task()
-
-
 @pytest.fixture(scope="module")
 def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One whole search."""
     run = tmp_path_factory.mktemp("runs") / "whole"
     api.run(request_for(images), run)
     return run
-
-
-def answer(run: Path) -> tuple[Any, ...]:
-    results = read_json(run / "results.json")
-    search = results["search"]
-    return results["digest"], search["digest"], search["winner"], results["plan"], search["work"]
-
-
-def study_of(run: Path) -> optuna.Study:
-    storage = JournalStorage(JournalFileBackend(str(run / "ledger.journal")))
-    (name,) = (one for one in optuna.get_all_study_names(storage) if one.startswith("thawline-search:"))
-    return optuna.load_study(study_name=name, storage=storage)
 
 
 def test_every_candidate_is_a_trial_that_any_optuna_tool_reads(finished: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 from thawline.plan import FineTunePlan, StrategyContext
@@ -16,13 +16,6 @@ class Auto(AutoConfig, Strategy):
 
     name: ClassVar[str] = "auto"
     searches: ClassVar[bool] = True
-
-    @property
-    def spec(self) -> str:
-        """Name and the arguments that differ from the usual ones."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        own = [f"{field.name}={given[field.name]}" for field in fields(self) if given[field.name] != field.default]
-        return f"{self.name}:{','.join(own)}" if own else self.name
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """The plan that the search ends with; nothing here sees the test split."""

@@ -54,9 +54,13 @@ class Strategy(ABC):
 
     @property
     def spec(self) -> str:
-        """Name and arguments, as the command line takes them: `last_blocks:k=3`."""
-        listed = ",".join(f"{name}={value}" for name, value in self.arguments.items())
-        return f"{self.name}:{listed}" if listed else self.name
+        """Name and arguments, as the command line takes them: `last_blocks:k=3`.
+
+        A search has many arguments: only those that differ from its usual ones.
+        """
+        usual = {field.name: field.default for field in dataclasses.fields(self)} if self.searches else {}  # type: ignore[arg-type]
+        shown = [f"{name}={value}" for name, value in self.arguments.items() if value != usual.get(name)]
+        return f"{self.name}:{','.join(shown)}" if shown else self.name
 
 
 def variants(spec: str) -> tuple[Strategy, ...]:
