@@ -13,7 +13,7 @@ import thawline
 PACKAGE = Path(thawline.__file__).parent
 
 ROWS: tuple[set[str], ...] = (
-    {"errors", "config", "search_config", "plan", "records", "progress"},
+    {"errors", "config", "search_config", "plan", "records", "progress", "wording"},
     {"model", "data"},
     {"strategies", "training"},
     {"search", "report", "export", "explain"},

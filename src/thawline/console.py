@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thawline.report import summary
+from thawline.wording import counted
 
 FROZEN = "❄"
 LEAGUE = {
@@ -56,7 +57,8 @@ def print_fit(console: Console, results: Mapping[str, Any], run: Path, snippet: 
     print_table(console, [results, *results["baselines"].values()], run)
     if frozen := sum(block["frozen"] for block in results["blocks"]):
         console.print(
-            f"\n{frozen} frozen block(s) bit-identical to the pretrained network: proved after every training.",
+            f"\n{counted(frozen, 'frozen block')} bit-identical to the pretrained network: "
+            "proved after every training.",
             highlight=False,
         )
     console.print(
@@ -217,7 +219,7 @@ def _print_sizes(console: Console, sizes: Mapping[str, Any]) -> None:
     if sizes["different"]:
         (low_width, low_height), (width, height) = sizes["smallest"], sizes["largest"]
         span = f"{width} x {height}" if sizes["different"] == 1 else f"{low_width} x {low_height} to {width} x {height}"
-        console.print(f"{sizes['different']} different size(s), {span} pixels", highlight=False)
+        console.print(f"{counted(sizes['different'], 'different size')}, {span} pixels", highlight=False)
 
 
 def _print_alike(console: Console, title: str, groups: Sequence[Mapping[str, Any]], *, contradicting: bool) -> None:
@@ -300,7 +302,7 @@ def write_predictions_csv(stream: TextIO, predicted: Mapping[str, Any]) -> None:
 
 def _print_ignored(console: Console, ignored: Sequence[Mapping[str, str]]) -> None:
     for reason, count in Counter(one["reason"] for one in ignored).most_common():
-        console.print(f"ignored: {count:,} file(s): {reason}", highlight=False, markup=False)
+        console.print(f"ignored: {counted(count, 'file')}: {reason}", highlight=False, markup=False)
 
 
 def _print_unreadable(console: Console, unreadable: Sequence[Mapping[str, str]]) -> None:

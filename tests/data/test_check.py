@@ -66,7 +66,7 @@ def test_small_classes_and_imbalance(make_folder: MakeFolder) -> None:
     found = check(read_images(make_folder({"few": 2, "many": 30})))
     assert found.imbalance == 15
     assert found.warnings == (
-        "1 class(es) have fewer than 10 images: 'few'.",
+        "1 small class of fewer than 10 images: 'few'.",
         "The largest class has 15 times as many images as the smallest.",
     )
 
@@ -90,7 +90,7 @@ def test_lookalikes_across_splits_are_named(make_folder: MakeFolder) -> None:
     assert found.to_dict()["lookalikes"] == [
         {"paths": ["test/a/larger.png", "train/a/000.png"], "labels": ["a"], "splits": ["train", "test"]}
     ]
-    assert found.warnings == ("1 picture(s) are almost equal to one in another split.",)
+    assert found.warnings == ("1 picture almost equal to one in another split.",)
 
 
 def test_formats_modes_sizes_and_oddities_are_counted(make_folder: MakeFolder) -> None:

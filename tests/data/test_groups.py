@@ -36,9 +36,7 @@ def test_groups_are_read_off_the_paths() -> None:
     images = _patients({"a": [2, 1], "b": [1]})
     assert [item.group for item in with_groups(images, r"(\w-p\d+)-").items] == ["a-p00", "a-p00", "a-p01", "b-p00"]
     assert [item.group for item in with_groups(images, r"a-p\d+").items] == ["a-p00", "a-p00", "a-p01", None]
-    assert with_groups(images, r"a-p\d+").notes == (
-        "1 image(s) without a match of the group pattern belong to no group",
-    )
+    assert with_groups(images, r"a-p\d+").notes == ("1 image without a match of the group pattern, of no group",)
 
 
 def test_patterns_that_cannot_be_used() -> None:
@@ -121,4 +119,4 @@ def test_groups_across_given_splits_are_reported() -> None:
     images = image_set(Path("/data"), items)
     found = Check(images, tuple(Facts(str(number)) for number in range(len(items))), (), ())
     assert sorted(found.leaking_groups) == ["a4", "b4"]
-    assert "2 group(s) have images in two splits: the scores will flatter." in found.warnings
+    assert "2 groups with images in two splits: the scores will flatter." in found.warnings

@@ -77,7 +77,7 @@ def test_parquet_files_and_a_test_split_without_labels(tmp_path: Path, cache: Pa
     table([None, None], 2).to_parquet(tmp_path / "set" / "test-00000-of-00001.parquet")
     images = read_huggingface(str(tmp_path / "set"), cache)
     assert rows(images) == [("train/00000000.jpg", "dog"), ("train/00000001.jpg", "cat")]
-    assert images.notes == ("2 image(s) of test have no label and are left out",)
+    assert images.notes == ("2 images of test without a label, left out",)
     assert [entry.name for entry in cache.iterdir()] == [images.root.name]
 
 
@@ -121,7 +121,7 @@ def test_splits_that_mean_nothing_here_are_said(tmp_path: Path, cache: Path, tab
     datasets.DatasetDict({"train": table([0, 1]), "extra": table([0], 2)}).save_to_disk(tmp_path / "set")
     images = read_huggingface(str(tmp_path / "set"), cache)
     assert len(images.items) == 2
-    assert images.notes == ("split(s) not used: extra",)
+    assert images.notes == ("splits not used: extra",)
 
 
 @pytest.mark.parametrize(

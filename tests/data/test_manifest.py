@@ -60,7 +60,7 @@ def test_column_names_and_separators_vary(tmp_path: Path, name: str, text: str) 
 def test_labels_stay_text_and_columns_not_used_are_named(tmp_path: Path) -> None:
     images = read_images(_write(tmp_path, "path,label,weight\na.png,10,1\nb.png,2,1\nc.png,02,1\n"))
     assert images.classes == ("02", "10", "2")
-    assert images.notes == ("column(s) not used: 'weight'",)
+    assert images.notes == ("columns not used: 'weight'",)
 
 
 def test_quotes_commas_and_line_breaks_in_names(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_images_without_a_label_are_left_out_and_said(tmp_path: Path, picture: P
     samples = [Sample(picture(0), "a"), Sample(picture(1), None), Sample(picture(2), " "), Sample(picture(3), "b")]
     images = materialise("x", samples, tmp_path, notes=["a note"])
     assert [path.stem for path in images.paths] == ["00000000", "00000003"]
-    assert images.notes == ("a note", "2 image(s) of the data set have no label and are left out")
+    assert images.notes == ("a note", "2 images of the data set without a label, left out")
 
 
 def test_a_finished_entry_is_found_and_the_source_not_asked(tmp_path: Path, picture: Picture) -> None:

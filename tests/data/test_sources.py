@@ -49,7 +49,7 @@ def test_folders_beside_the_splits_are_listed(make_folder: MakeFolder) -> None:
     images = read_images(make_folder({"train/a": 1, "train/b": 1, "val/a": 1, "raw": 2, "extra/x": 1}))
     assert images.classes == ("a", "b")
     assert [one.reason for one in images.ignored] == ["lies outside the train, val and test folders"] * 3
-    assert images.notes[0] == "2 folder(s) beside the splits are not used: 'extra', 'raw'"
+    assert images.notes[0] == "2 folders beside the splits not used: 'extra', 'raw'"
 
 
 @pytest.mark.parametrize(

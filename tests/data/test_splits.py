@@ -112,7 +112,7 @@ def test_copies_across_given_splits_leave_the_weaker_split() -> None:
     splits = draw_splits(images, hashes, DataConfig())
     left_out = {images.name(images.items[i]) for i, split in enumerate(splits.assignment) if split is None}
     assert left_out == {"train/a/0000.png", "val/a/0002.png", "train/b/0003.png"}
-    assert splits.notes[0].startswith("3 image(s) left out because exact copies are in val or test: ")
+    assert splits.notes[0].startswith("3 images left out because exact copies are in val or test: ")
     kept = [index for index, split in enumerate(splits.assignment) if split]
     for same in copies_of_one_image([hashes[index] for index in kept]):
         assert len({splits.assignment[kept[index]] for index in same}) == 1

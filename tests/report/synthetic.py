@@ -179,7 +179,7 @@ def _check(classes: Sequence[str]) -> dict[str, Any]:
     return {
         "images": 220,
         "classes": dict.fromkeys(classes, 11),
-        "warnings": ["2 image(s) of <b>this</b> cannot be read."],
+        "warnings": ["2 images of <b>this</b> that cannot be read."],
         "unreadable": [{"path": "<b>.png", "reason": "the file is empty"}],
         "duplicates": [{"paths": ["a.png", "<i>.png"], "labels": ["a", "b"], "splits": ["train", "test"]}],
         "lookalikes": [],

@@ -31,7 +31,7 @@ def test_a_plan_of_phases_has_a_strip_for_each() -> None:
     rates = one["plan"]["phases"][0]["learning_rates"]
     one["plan"]["phases"] = [{"epochs": 2, "learning_rates": rates}, {"epochs": None, "learning_rates": rates}]
     assert str(band("band", "label", one).drawing).count('class="cell') == 8
-    assert "2 phases, from the top: 2 epoch(s), the rest" in label_of(one)
+    assert "2 phases, from the top: 2 epochs, the rest" in label_of(one)
 
 
 def test_the_depth_curve_says_where_it_is_best() -> None:

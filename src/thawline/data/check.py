@@ -12,6 +12,7 @@ from thawline.data.lookalikes import lookalikes
 from thawline.data.pixels import require_readable
 from thawline.data.sources import SPLITS, ImageSet
 from thawline.data.survey import Facts, Progress, survey
+from thawline.wording import counted
 
 FORMAT_VERSION = 1
 
@@ -117,16 +118,17 @@ class Check:
     def warnings(self) -> tuple[str, ...]:
         """What the user should look at, one line each, worst first."""
         small = [name for name, count in self.class_counts.items() if count < SMALL_CLASS]
-        counted = {
-            "{} image(s) cannot be read.": self.unreadable,
-            "{} image(s) are there under two or more labels; all copies go to train.": self.contradictions,
-            "{} image(s) have exact copies in two splits; the copies nearer to train are left out.": self.leaks,
-            "{} group(s) have images in two splits: the scores will flatter.": self.leaking_groups,
-            "{} picture(s) are almost equal to one in another split.": self.leaking_lookalikes,
-            "{} image(s) are there more than once, byte for byte.": self.duplicates,
-            f"{{}} class(es) have fewer than {SMALL_CLASS} images: {', '.join(map(repr, small[:5]))}.": small,
-        }
-        warnings = [text.format(len(found)) for text, found in counted.items() if found]
+        found = [
+            (self.unreadable, "image", "that cannot be read."),
+            (self.contradictions, "image", "under two or more labels; all copies go to train."),
+            (self.leaks, "image", "with exact copies in two splits; the copies nearer to train are left out."),
+            (self.leaking_groups, "group", "with images in two splits: the scores will flatter."),
+            (self.leaking_lookalikes, "picture", "almost equal to one in another split."),
+            (self.duplicates, "image", "stored more than once, byte for byte."),
+            (small, "small class", f"of fewer than {SMALL_CLASS} images: {', '.join(map(repr, small[:5]))}."),
+        ]
+        plurals = {"small class": "small classes"}
+        warnings = [f"{counted(len(some), noun, plurals.get(noun, ''))} {rest}" for some, noun, rest in found if some]
         if self.imbalance >= IMBALANCE:
             warnings.append(f"The largest class has {self.imbalance:.0f} times as many images as the smallest.")
         return (*warnings, *self.images.notes)

@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from thawline.data.sources import ImageSet
 from thawline.errors import DataError, OptionError
+from thawline.wording import counted
 
 _ATTEMPTS = 10
 """Seeded draws at most, of which the most even one is taken."""
@@ -41,7 +42,7 @@ def with_groups(images: ImageSet, pattern: str) -> ImageSet:
     names = [match and match.group(1 if expression.groups else 0) for match in found]
     items = tuple(replace(item, group=name or None) for item, name in zip(images.items, names, strict=True))
     lonely = sum(item.group is None for item in items)
-    note = (f"{lonely} image(s) without a match of the group pattern belong to no group",) if lonely else ()
+    note = (f"{counted(lonely, 'image')} without a match of the group pattern, of no group",) if lonely else ()
     return replace(images, items=items, notes=(*images.notes, *note))
 
 

@@ -148,7 +148,7 @@ def _by_split(source: str, loaded: Any) -> tuple[dict[Split | None, Any], list[s
     if "train" not in found:
         raise DataError(f"{source!r} has no split called train, only {', '.join(loaded)}.")
     unused = [name for name in loaded if name not in _SPLITS]
-    return found, [f"split(s) not used: {', '.join(unused)}"] if unused else []
+    return found, [f"splits not used: {', '.join(unused)}"] if unused else []
 
 
 def _samples(library: Any, asked: _Name, splits: Mapping[Split | None, Any]) -> Iterator[Sample]:

@@ -49,7 +49,7 @@ def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
     columns = _columns(manifest, header)
     rows = [_row(manifest, number, cells, header, columns) for number, cells in lines if any(cells)]
     unused = [name for position, name in enumerate(header) if position not in columns.values()]
-    return rows, [f"column(s) not used: {', '.join(map(repr, unused))}"] if unused else []
+    return rows, [f"columns not used: {', '.join(map(repr, unused))}"] if unused else []
 
 
 def _lines(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:

@@ -24,6 +24,7 @@ from thawline.data.manifest import read_manifest
 from thawline.data.sources import ImageSet, Item, Split, image_set, split_named
 from thawline.errors import DataError
 from thawline.records import fingerprint
+from thawline.wording import counted
 
 FORMAT_VERSION = 1
 """Goes up whenever the files of an entry change; entries of another version are not used."""
@@ -81,7 +82,7 @@ def materialise(
         if not rows:
             raise DataError(f"{source!r} has no image with a label.")
         left_out = [
-            f"{count} image(s) of {split or 'the data set'} have no label and are left out"
+            f"{counted(count, 'image')} of {split or 'the data set'} without a label, left out"
             for split, count in missing.items()
         ]
         _write_table(folder, rows)

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from thawline.data.manifest import MANIFEST_ENDINGS, read_manifest
 from thawline.data.walk import Ignored, sort_key, unwanted_name, walk
 from thawline.errors import DataError
+from thawline.wording import counted
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -219,9 +220,9 @@ def _compare_classes(source: str, items: Sequence[Item], classes: tuple[str, ...
 
 def _notes(files: Iterable[tuple[str, ...]], folders: dict[str, Split]) -> list[str]:
     outside = sorted({parts[0] for parts in files if len(parts) > 1 and parts[0] not in folders}) if folders else []
-    return (
-        [f"{len(outside)} folder(s) beside the splits are not used: {', '.join(map(repr, outside))}"] if outside else []
-    )
+    if not outside:
+        return []
+    return [f"{counted(len(outside), 'folder')} beside the splits not used: {', '.join(map(repr, outside))}"]
 
 
 def _listed(names: Sequence[str], limit: int = 5) -> str:

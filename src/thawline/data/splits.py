@@ -18,6 +18,7 @@ from thawline.data.groups import copies_of_one_image, draw_groups, kept_together
 from thawline.data.sources import SPLITS, ImageSet, Split
 from thawline.errors import DataError
 from thawline.records import write_text
+from thawline.wording import counted
 
 VAL_SHARE = 0.2
 """Of all images where nothing is given, of the training images where test is."""
@@ -121,7 +122,7 @@ def _drop_straddling(images: ImageSet, assignment: Assignment, hashes: Sequence[
         return []
     more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
     return [
-        f"{len(dropped)} image(s) left out because exact copies are in val or test: "
+        f"{counted(len(dropped), 'image')} left out because exact copies are in val or test: "
         f"{', '.join(map(repr, dropped[:3]))}{more} (empty split in splits.csv)."
     ]
 
@@ -191,8 +192,9 @@ def _draw_class(
     """Split -> positions of one class. The draw depends on the seed and the class alone, not on other classes."""
     if len(units) <= len(shares):
         raise DataError(
-            f"class {label!r} has {len(units)} different readable image(s), but needs at least {len(shares) + 1}: "
-            f"one each for train, {' and '.join(split for split, _ in shares)}; add images or remove the class."
+            f"class {label!r} has {counted(len(units), 'different readable image')}, "
+            f"but needs at least {len(shares) + 1}: one each for train, {' and '.join(split for split, _ in shares)}; "
+            "add images or remove the class."
         )
     total, drawn = len(units), {}
     state = zlib.crc32(f"{seed}/{label}".encode())

@@ -12,6 +12,7 @@ from thawline.plan import FineTunePlan
 from thawline.report import colours
 from thawline.report.charts import figure, shorten
 from thawline.report.summary import rate
+from thawline.wording import counted
 
 TALL, LOW = 38, 16
 """CSS pixels: a plan of one phase, and each phase of several."""
@@ -136,7 +137,7 @@ def _description(plan: FineTunePlan) -> str:
 
 
 def _phases_in_words(phases: Sequence[Mapping[str, Any]]) -> str:
-    spans = [f"{phase['epochs']} epoch(s)" if phase["epochs"] else "the rest" for phase in phases]
+    spans = [counted(phase["epochs"], "epoch") if phase["epochs"] else "the rest" for phase in phases]
     return f"{len(phases)} phases, from the top: {', '.join(spans)}"
 
 

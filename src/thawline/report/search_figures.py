@@ -12,6 +12,7 @@ from markupsafe import Markup
 from thawline.report.charts import Axis, Chart, linear_axis, shorten
 from thawline.report.figures import bars
 from thawline.report.summary import rate
+from thawline.wording import counted
 
 Search = Mapping[str, Any]
 FROZEN_ROOM = 1.7
@@ -74,7 +75,9 @@ def diversity(search: Search, name: str) -> Markup:
     )
     chart.line([(row["generation"], row["diversity"]) for row in rows])
     for row in rows:
-        tooltip = f"generation {row['generation']}: {row['diversity']:.3f}, {row['evaluations']} new candidate(s)"
+        tooltip = (
+            f"generation {row['generation']}: {row['diversity']:.3f}, {counted(row['evaluations'], 'new candidate')}"
+        )
         chart.dot((row["generation"], row["diversity"]), tooltip)
     return chart.draw()
 
