@@ -40,6 +40,24 @@ def _table(cells: Sequence[Cell]) -> Iterator[str]:
     for name in (*PUBLISHED, *ABLATION):
         if own := by_name.get(name):
             yield _line(name, own, by_name)
+    if pairs := _shared(by_name.get("without-cache", {}), by_name.get(REFERENCE, {})):
+        yield ""
+        yield _without_cache(pairs)
+
+
+def _shared(some: Mapping[int, Cell], others: Mapping[int, Cell]) -> list[tuple[Cell, Cell]]:
+    """Cells of the same split."""
+    return [(some[split], others[split]) for split in sorted(set(some) & set(others))]
+
+
+def _without_cache(pairs: Sequence[tuple[Cell, Cell]]) -> str:
+    """Pairs of a search without the prefix cache and the same one with it."""
+    same = sum(plain["search"]["winner"] == cached["search"]["winner"] for plain, cached in pairs)
+    ratios = [plain["seconds"] / cached["seconds"] for plain, cached in pairs]
+    return (
+        f"Prefix cache off: the same winner on {same} of {len(pairs)} splits, "
+        f"{np.median(ratios):.2f} times the wall time ({min(ratios):.2f} to {max(ratios):.2f})."
+    )
 
 
 def _line(name: str, own: Mapping[int, Cell], by_name: Mapping[str, Mapping[int, Cell]]) -> str:
@@ -61,8 +79,7 @@ def _line(name: str, own: Mapping[int, Cell], by_name: Mapping[str, Mapping[int,
 
 def _difference(reference: Mapping[int, Cell], other: Mapping[int, Cell]) -> str:
     """Mean of the paired differences in points, with its 95 % interval over splits (Student's t)."""
-    shared = sorted(set(reference) & set(other))
-    differences = [100 * (reference[one]["test"]["mean"] - other[one]["test"]["mean"]) for one in shared]
+    differences = [100 * (a["test"]["mean"] - b["test"]["mean"]) for a, b in _shared(reference, other)]
     if len(differences) < 2:
         return f"{differences[0]:+.1f}" if differences else ""
     reach = stats.t.ppf(0.975, len(differences) - 1) * _standard_error(differences)
