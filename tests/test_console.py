@@ -96,3 +96,35 @@ def test_of_many_blocks_neighbours_that_are_treated_alike_are_one() -> None:
         "1e-3",
     ]
     assert "l0 ❄   l1 ❄" in console.block_band(blocks[:10]).plain
+
+
+def test_check_lists_each_kind_of_copy_once() -> None:
+    def alike(paths: str, labels: str, splits: str) -> dict[str, list[str]]:
+        return {"paths": paths.split(), "labels": labels.split(), "splits": splits.split()}
+
+    found: dict[str, Any] = {
+        "root": "photos",
+        "images": 9,
+        "classes": {"a": 4, "b": 5},
+        "formats": {"PNG": 9},
+        "oddities": {},
+        "sizes": {"different": 1, "smallest": (4, 3), "largest": (4, 3)},
+        "warnings": [],
+        "duplicates": [alike("a/0.png a/1.png", "a", "train"), alike("a/2.png b/2.png", "a b", "train")],
+        "lookalikes": [
+            alike("a/3.png a/4.png", "a", "train test"),
+            alike("a/5.png b/5.png", "a b", "train test"),
+            alike("a/6.png a/7.png", "a", "train"),
+        ],
+        "unreadable": [],
+        "ignored": [],
+    }
+    stream = io.StringIO()
+    console.print_check(Console(file=stream, width=100), found)
+    sections = dict(part.split("\n", 1) for part in stream.getvalue().split("\n\n")[1:])
+    assert {title: text.strip() for title, text in sections.items()} == {
+        "The same file under different labels (1)": "a/2.png  =  b/2.png",
+        "The same file twice (1)": "a/0.png  =  a/1.png",
+        "Nearly the same picture under different labels (1)": "a/5.png  =  b/5.png",
+        "Nearly the same picture in two splits (1)": "a/3.png  =  a/4.png",
+    }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import filterfalse, groupby
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -208,9 +208,12 @@ def print_check(console: Console, found: Mapping[str, Any]) -> None:
     _print_sizes(console, found["sizes"])
     for text in found["warnings"] or ["Nothing to complain of."]:
         console.print(f"  {text}", highlight=False, markup=False)
-    _print_alike(console, "The same file under different labels", found["duplicates"], contradicting=True)
-    _print_alike(console, "The same file twice", found["duplicates"], contradicting=False)
-    _print_alike(console, "Nearly the same picture under different labels", found["lookalikes"], contradicting=True)
+    copies, pictures = found["duplicates"], found["lookalikes"]
+    _print_alike(console, "The same file under different labels", filter(_contradict, copies))
+    _print_alike(console, "The same file twice", filterfalse(_contradict, copies))
+    _print_alike(console, "Nearly the same picture under different labels", filter(_contradict, pictures))
+    leaking = [one for one in filterfalse(_contradict, pictures) if len(one["splits"]) > 1]
+    _print_alike(console, "Nearly the same picture in two splits", leaking)
     _print_unreadable(console, found["unreadable"])
     _print_ignored(console, found["ignored"])
 
@@ -222,8 +225,12 @@ def _print_sizes(console: Console, sizes: Mapping[str, Any]) -> None:
         console.print(f"{counted(sizes['different'], 'different size')}, {span} pixels", highlight=False)
 
 
-def _print_alike(console: Console, title: str, groups: Sequence[Mapping[str, Any]], *, contradicting: bool) -> None:
-    chosen = [one for one in groups if (len(one["labels"]) > 1) == contradicting]
+def _contradict(alike: Mapping[str, Any]) -> bool:
+    return len(alike["labels"]) > 1
+
+
+def _print_alike(console: Console, title: str, groups: Iterable[Mapping[str, Any]]) -> None:
+    chosen = list(groups)
     if not chosen:
         return
     console.print(f"\n{title} ({len(chosen)})", style="bold", highlight=False)
