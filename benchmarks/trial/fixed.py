@@ -1,7 +1,8 @@
-"""The best usual way, free to spend the whole budget on rates, numbers of blocks and seeds."""
+"""The best of given ways, free to spend the whole budget on rates, numbers of blocks and seeds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from thawline.plan import FineTunePlan
@@ -27,11 +28,12 @@ class BestFixed:
 
     experiment: Experiment
     budget: float
+    ways: Sequence[str] = WAYS
     tried: dict[tuple[str, float], list[TrainingRecord]] = field(default_factory=dict)
 
     def run(self) -> tuple[str, FineTunePlan, tuple[TrainingRecord, ...]]:
         """The way with its rate, its plan, and every training that led to it."""
-        for way in WAYS:
+        for way in self.ways:
             self._try(way, 1e-3, self.budget)
         while any(self._walk(way) for way in self._ranked_ways()[:WALKED]):
             pass
@@ -44,8 +46,12 @@ class BestFixed:
     @property
     def spent(self) -> float:
         """Units of work, every prefix once."""
+        return self._spent_with()
+
+    def _spent_with(self, *further: FineTunePlan) -> float:
+        """What is spent, and the prefixes of further plans."""
         records = [one for several in self.tried.values() for one in several]
-        plans = [FineTunePlan.from_dict(one.plan) for one in records]
+        plans = [*(FineTunePlan.from_dict(one.plan) for one in records), *further]
         prefixes = {self.experiment.boundary(plan): self.experiment.prefix_work(plan) for plan in plans}
         return sum(one.work for one in records) + sum(prefixes.values())
 
@@ -56,7 +62,7 @@ class BestFixed:
         plan = strategy.propose(Context(self.experiment, strategy, rate))
         price = self._price(plan)
         final = max(price, self._final_price())
-        if seeds == MOST_SEEDS or self.spent + price + final + self.experiment.prefix_work(plan) > most:
+        if seeds == MOST_SEEDS or self._spent_with(plan) + price + final > most:
             return False
         seed = self.experiment.tuning_seed + seeds
         record = self.experiment.train(plan, strategy=way, learning_rate=rate, seed=seed, purpose="tuning")

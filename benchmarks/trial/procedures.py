@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.trial.fixed import BestFixed
+from benchmarks.trial.fixed import WAYS, BestFixed
 from thawline.config import CacheConfig, DataConfig, Request, SearchConfig, TrainConfig
 from thawline.progress import Listener
 from thawline.records import environment
@@ -29,7 +29,8 @@ class Procedure:
 
     name: str
     spec: str
-    """Strategy with its arguments; "fixed" = `BestFixed`, "peer" = another library, as long as `auto-5x` took."""
+    """Strategy with its arguments; "fixed" = `BestFixed`, of "full" alone with "fixed:full"; "peer" = another library,
+    as long as `auto-5x` took."""
     data: tuple[str, ...] = BOTH
     splits: int = 5
     """At most."""
@@ -51,6 +52,7 @@ def _procedures() -> Mapping[str, Procedure]:
         Procedure("random-5x", "auto:sampler=random"),
         Procedure("tpe-5x", "auto:sampler=tpe"),
         Procedure("fixed-5x", "fixed"),
+        Procedure("full-5x", "fixed:full"),
         Procedure("auto-10x", "auto:budget=10x", ("dtd10",), 3),
         Procedure("random-10x", "auto:budget=10x,sampler=random", ("dtd10",), 3),
         Procedure("paper", PAPER, ("dtd10",), 3, paper=True),
@@ -64,7 +66,11 @@ def _procedures() -> Mapping[str, Procedure]:
 
 
 PROCEDURES = _procedures()
-PUBLISHED = ("full", "auto-5x", "random-5x", "tpe-5x", "fixed-5x", "auto-10x", "random-10x", "paper", "fastai", "hf")
+PUBLISHED = (
+    *("full", "auto-5x", "random-5x", "tpe-5x", "fixed-5x", "full-5x"),
+    *("auto-10x", "random-10x", "paper"),
+    *("fastai", "hf"),
+)
 ABLATION = (*(f"without-{lever}" for lever in LEVERS), "random-without-starts", "without-cache")
 
 
@@ -93,8 +99,9 @@ def run(procedure: Procedure, manifest: Path, weights: Path, split: int, folder:
     facts = environment(device="cpu", threads=1)
     with RunFolder.open(folder) if begun else RunFolder.create(folder, request, facts) as opened:
         experiment = open_experiment(opened, Listener()).experiment
-        if procedure.spec == "fixed":
-            chosen, plan, records = BestFixed(experiment, 5.0).run()
+        if procedure.spec.startswith("fixed"):
+            ways = ("full",) if procedure.spec == "fixed:full" else WAYS
+            chosen, plan, records = BestFixed(experiment, 5.0, ways).run()
             way, _, rate = chosen.rpartition(" at ")
             row = row_of(experiment, way, Tuned(way, float(rate), plan, (0.0, 0.0), records))
         else:

@@ -44,7 +44,6 @@ def test_work_and_candidates_count_down() -> None:
 def test_time_is_told_in_work_at_the_pace_so_far() -> None:
     now = [0.0]
     meter = TimeMeter(100.0, 10.0, [], clock=lambda: now[0])
-    assert meter.amount == 10
     assert meter.left(0.0) == pytest.approx(10)
     now[0] = 50.0  # two units in 50 s, and ten seconds assumed for one more
     assert meter.left(2.0) == pytest.approx(50 / 20)

@@ -10,7 +10,7 @@ from tests.search.fakes import PriceList, scored
 from thawline.plan import Block
 from thawline.search.candidates import Candidate
 from thawline.search.encoding import FreeEncoding, Space
-from thawline.search.meter import CandidateMeter, Meter, WorkMeter
+from thawline.search.meter import CandidateMeter, Meter, TimeMeter, WorkMeter
 from thawline.search.purse import Purse, Standing
 
 BLOCKS = tuple(Block(name, (), (), (), 1, 1, (), name == "head") for name in ("a", "b", "c", "head"))
@@ -64,6 +64,15 @@ def test_a_share_can_be_kept_back() -> None:
     assert slots(purse(WorkMeter(1.0)).affordable(one, known, None, kept=0.7)) == []
 
 
+def test_a_share_is_of_the_whole_budget_whatever_was_spent() -> None:
+    known = standing((LAST, 2.0))
+    assert purse(WorkMeter(5.0)).share(0.1, {}) == pytest.approx(0.5)
+    assert purse(WorkMeter(5.0)).share(0.1, known) == pytest.approx(0.5)
+    assert purse(CandidateMeter(40)).share(0.1, known) == 0
+    slow = TimeMeter(100.0, 10.0, [], clock=iter((0.0, 60.0)).__next__)  # two units in 60 s: three more make five
+    assert purse(slow).share(0.1, known) == pytest.approx(0.1 * (2 + 40 / (70 / 3)))
+
+
 def test_going_on_costs_what_is_missing() -> None:
     """Half of a head's training is done; the rest and the final one take 0.375."""
     known = standing((HEAD, 0.125))
@@ -73,7 +82,11 @@ def test_going_on_costs_what_is_missing() -> None:
 
 
 def test_there_is_always_an_answer() -> None:
-    assert slots(purse(WorkMeter(0.1)).affordable(batch(FULL, HEAD), {}, None, kept=0)) == [0]
+    """The cheapest that there is."""
+    assert slots(purse(WorkMeter(0.1)).affordable(batch(FULL, HEAD, LAST), {}, None, kept=0)) == [1]
+    dear_prefix = purse(WorkMeter(0.1), {"head": 1.0})
+    assert slots(dear_prefix.affordable(batch(FULL, HEAD, LAST), {}, None, kept=0)) == [2]
+    assert slots(purse(WorkMeter(0.1)).affordable([], {}, None, kept=0)) == []
 
 
 def test_a_number_of_candidates_counts_new_ones_only() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -122,7 +123,10 @@ def test_the_order_in_which_trainings_finish_never_matters(
     assert answer(tmp_path / "run") == answer(finished)
 
 
-def test_no_cache_and_no_memory_for_what_paused_change_nothing(images: Path, finished: Path, tmp_path: Path) -> None:
+def test_no_cache_and_no_memory_for_what_paused_change_nothing(
+    images: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto_search, "PAUSED_BYTES", 0)
     api.run(request_for(images, cache=CacheConfig(0, 0)), tmp_path / "run")
     assert answer(tmp_path / "run") == answer(finished)
 
@@ -168,7 +172,7 @@ def test_a_number_of_candidates_is_a_budget_too(images: Path, tmp_path: Path) ->
 def test_wall_time_is_journalled_so_that_a_resumed_search_decides_the_same(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ticks: Iterator[float] = iter(range(10_000))
+    ticks: Iterator[float] = itertools.count(0.0, 0.25)
     estimates = iter((10.0, 3.0))  # the machine is another one when the run is resumed
     monkeypatch.setattr(auto_search, "seconds_per_unit", lambda experiment: next(estimates))
     monkeypatch.setattr(auto_search, "TimeMeter", partial(TimeMeter, clock=lambda: next(ticks)))
@@ -181,6 +185,21 @@ def test_wall_time_is_journalled_so_that_a_resumed_search_decides_the_same(
     after = study_of(run).user_attrs
     assert {name: after[name] for name in heard} == heard
     assert read_json(run / "comparison.json")["rows"][0]["search"]["candidates"]
+
+
+def test_time_is_looked_at_before_every_training(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, seconds = Trainer.train, [0.0]
+
+    def slow(self: Trainer, *args: Any, **others: Any) -> TrainedModel:
+        seconds[0] += 20.0
+        return plain(self, *args, **others)
+
+    monkeypatch.setattr(Trainer, "train", slow)
+    monkeypatch.setattr(auto_search, "seconds_per_unit", lambda experiment: 1.0)  # wrong: one training takes 20 s
+    monkeypatch.setattr(auto_search, "TimeMeter", partial(TimeMeter, clock=lambda: seconds[0]))
+    api.run(request_for(images, "auto:budget=100s", verb="compare"), tmp_path / "run")
+    records = Ledger(tmp_path / "run" / "ledger.journal").records
+    assert 1 <= sum(one.purpose == "search" for one in records) <= 5
 
 
 def test_a_budget_too_small_for_full_fine_tuning_still_proves_its_answer_against_it(

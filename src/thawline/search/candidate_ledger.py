@@ -7,7 +7,7 @@ the same generation and slot is taken up again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -36,8 +36,8 @@ class CandidateLedger:
         self._trials = self._read()
 
     @property
-    def clockings(self) -> MutableSequence[tuple[float, float]]:
-        """Journal of a budget of wall time: each entry is on disk when `append` returns."""
+    def clockings(self) -> Clockings:
+        """Journal of a budget of wall time."""
         return Clockings(self._study)
 
     def settled(self, name: str, measure: Callable[[], float]) -> float:
@@ -103,8 +103,8 @@ class CandidateLedger:
         return dict(zip(self._space.gene_names, candidate.genes, strict=True))
 
 
-class Clockings(MutableSequence[tuple[float, float]]):
-    """Pairs of numbers in a study's user attributes; entries are only ever added."""
+class Clockings:
+    """Pairs of numbers in a study's user attributes; implements `search.meter.Journal`."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
@@ -112,19 +112,13 @@ class Clockings(MutableSequence[tuple[float, float]]):
     def __len__(self) -> int:
         return sum(name.startswith(CLOCKING) for name in self._study.user_attrs)
 
-    def __getitem__(self, index: Any) -> Any:
-        position = range(len(self))[index]
-        return tuple(self._study.user_attrs[f"{CLOCKING}{position}"])
+    def __getitem__(self, index: int) -> tuple[float, float]:
+        left, gone = self._study.user_attrs[f"{CLOCKING}{range(len(self))[index]}"]
+        return left, gone
 
-    def insert(self, index: int, value: tuple[float, float]) -> None:
-        """At the end, wherever `index` points."""
-        self._study.set_user_attr(f"{CLOCKING}{len(self)}", list(value))
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("a journal is never changed")
-
-    def __delitem__(self, index: Any) -> None:
-        raise TypeError("a journal is never shortened")
+    def append(self, entry: tuple[float, float]) -> None:
+        """On disk when this returns."""
+        self._study.set_user_attr(f"{CLOCKING}{len(self)}", list(entry))
 
 
 def result_of(scored: Scored) -> dict[str, Any]:

@@ -56,6 +56,11 @@ class Task:
     generation: int
     slot: int
 
+    @classmethod
+    def of(cls, candidate: Candidate, plan: FineTunePlan, seed: int) -> Task:
+        """The training of a candidate, whose plan it is, with one seed."""
+        return cls(plan, seed, candidate.fold, candidate.rung, candidate.generation, candidate.slot)
+
 
 @dataclass(frozen=True)
 class Scored:

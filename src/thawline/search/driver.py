@@ -74,7 +74,8 @@ class Driver:
 
     def _score(self, batch: Sequence[Candidate], seeds: Sequence[int]) -> tuple[Scored, ...]:
         self.ledger.ask(batch)
-        tasks = {candidate: [self._task(candidate, seed) for seed in seeds] for candidate in batch}
+        plans = {candidate: self.space.plan(candidate.genes) for candidate in batch}
+        tasks = {candidate: [Task.of(candidate, plan, seed) for seed in seeds] for candidate, plan in plans.items()}
         done = train_all((task for several in tasks.values() for task in several), self.trainings, self.executor)
         scored = tuple(
             Scored(candidate, tuple(done[self.trainings.key(task)] for task in several))
@@ -82,10 +83,6 @@ class Driver:
         )
         self.ledger.tell(scored)
         return scored
-
-    def _task(self, candidate: Candidate, seed: int) -> Task:
-        plan = self.space.plan(candidate.genes)
-        return Task(plan, seed, candidate.fold, candidate.rung, candidate.generation, candidate.slot)
 
 
 def finalists(history: Sequence[Scored], encoding: Encoding, top: int, *, generation: int) -> tuple[Candidate, ...]:

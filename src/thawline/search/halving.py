@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 from thawline.records import TrainingRecord
@@ -26,7 +27,7 @@ from thawline.search.starts import Start
 PROPOSALS = 6
 """Of a generation."""
 CHEAP = 0.1
-"""Units of work that finishing a candidate may cost, if it goes on without being among the best."""
+"""Share of the budget that finishing a candidate may cost, if it goes on without being among the best."""
 RACE_SHARE = 0.1
 """Of the budget, kept for further seeds of the best."""
 REPEATS = 100
@@ -42,6 +43,8 @@ class Halved:
     history: tuple[Scored, ...]
     """All candidates, each with its trainings as far as they went."""
     winner: Scored
+    start: Start | None
+    """What the winner is, if it is one."""
     ways: tuple[tuple[Start, Scored], ...]
     """The best of each fixed strategy."""
     work: float
@@ -83,16 +86,17 @@ class Halving:
         idle, generation = 0, 1
         while idle < IDLE_GENERATIONS and (batch := self._proposals(generation)):
             before = self._best()
-            self._generation(self._payable(batch))
+            self._generation(batch)
             idle = idle + 1 if self._best() == before else 0
             generation += 1
         self._race()
         winner = self._choice()
         self.ledger.tell(self._ranked())
-        return Halved(tuple(self.standing.values()), winner, self._ways(), self.purse.spent(self.standing))
+        start = self.started.get(winner.candidate.address)
+        return Halved(tuple(self.standing.values()), winner, start, self._ways(), self.purse.spent(self.standing))
 
     def _first(self) -> list[Candidate]:
-        """The usual ways, or as many proposals where they are left out."""
+        """The usual ways, or proposals where they are left out."""
         batch: dict[tuple[Phenotype, str], Candidate] = {}
         for start in self.starts:
             genes = self.encoding.genes_of(start.phenotype, start.norm)
@@ -100,7 +104,7 @@ class Halving:
             if self._key(candidate) not in batch:
                 batch[self._key(candidate)] = candidate
                 self.started[candidate.address] = start
-        return self._payable(list(batch.values()) or self._proposals(0))
+        return list(batch.values()) or self._proposals(0)
 
     def _proposals(self, generation: int) -> list[Candidate]:
         """New plans of the sampler: none that was tried before."""
@@ -119,16 +123,26 @@ class Halving:
 
     def _generation(self, batch: Sequence[Candidate]) -> None:
         """Train a generation as far as it deserves."""
-        self.ledger.ask(batch)
-        self._score(batch)
+        batch = self._train(batch)
+        ways = {address: start.way for address, start in self.started.items()}
         for rung, epochs in enumerate(self.trainings.rungs[:-1]):
             level = at_rung(self.standing.values(), rung, epochs)
-            ways = {address: start.way for address, start in self.started.items()}
-            batch = promoted(batch, level, ways, self.trainings.validation_images, self._is_cheap) if level else []
-            batch = self._payable(batch)
-            self._score(batch)
+            cheap = partial(self._is_cheap, most=self.purse.share(CHEAP, self.standing))
+            batch = promoted(batch, level, ways, self.trainings.validation_images, cheap) if level else []
+            batch = self._train(batch)
+
+    def _train(self, batch: Sequence[Candidate]) -> list[Candidate]:
+        """Those of a batch that can be paid for, trained up to their rung."""
+        trained: list[Candidate] = []
+        while batch:
+            some, batch = batch[: self.purse.meter.at_once], batch[self.purse.meter.at_once :]
+            paid = self._payable(some)
+            self._score(paid)
+            trained += paid
+        return trained
 
     def _score(self, batch: Sequence[Candidate]) -> None:
+        self.ledger.ask(batch)
         before = self._best()
         tasks = {candidate: self._task(candidate, self.seeds[0]) for candidate in batch}
         done = train_all(tasks.values(), self.trainings, self.executor)
@@ -159,11 +173,12 @@ class Halving:
         """
         finished, room = self._finished(), self.purse.room(self.standing)
         payable = [scored for scored in finished if self.purse.final_price(scored.candidate) <= room]
-        if not payable or not self.thrift:
-            return max(payable or finished or self._ranked(), key=lambda scored: scored.score)
-        usual = [scored.score[0] for _, scored in self._ways() if scored in payable]
+        choice = payable or finished
+        if not choice or not self.thrift:
+            return max(choice or self._ranked(), key=lambda scored: scored.score)
+        usual = [scored.score[0] for _, scored in self._ways() if scored in choice]
         images = self.trainings.validation_images
-        return thriftiest(payable, self._outlay, images, at_least=max(usual, default=0.0))
+        return thriftiest(choice, self._outlay, images, at_least=max(usual, default=0.0))
 
     def _outlay(self, scored: Scored) -> tuple[bool, float]:
         return scored.candidate.operator != "start", self.purse.final_price(scored.candidate)
@@ -191,15 +206,14 @@ class Halving:
 
     def _payable(self, batch: Sequence[Candidate]) -> list[Candidate]:
         best = self._best()
-        return self.purse.affordable(batch, self.standing, best.candidate if best else None, kept=RACE_SHARE)
+        kept = RACE_SHARE if len(self.seeds) > 1 else 0.0
+        return self.purse.affordable(batch, self.standing, best.candidate if best else None, kept=kept)
 
-    def _is_cheap(self, scored: Scored) -> bool:
-        missing = self.purse.price_to_the_end(scored.candidate, paid=scored.trainings[0].work)
-        return missing <= CHEAP * self.purse.meter.amount
+    def _is_cheap(self, scored: Scored, most: float) -> bool:
+        return self.purse.price_to_the_end(scored.candidate, paid=scored.trainings[0].work) <= most
 
     def _task(self, candidate: Candidate, seed: int) -> Task:
-        plan = self.space.plan(candidate.genes)
-        return Task(plan, seed, None, candidate.rung, candidate.generation, candidate.slot)
+        return Task.of(candidate, self.space.plan(candidate.genes), seed)
 
     def _key(self, candidate: Candidate) -> tuple[Phenotype, str]:
         return self.encoding.phenotype(candidate.genes), self.encoding.norm(candidate.genes)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,16 +14,28 @@ class Meter(Protocol):
     """Tells a search what it may still spend."""
 
     @property
-    def amount(self) -> float:
-        """Units of work in all, of which a share can be kept back; 0 = not counted in work."""
+    def at_once(self) -> int:
+        """Candidates that may be begun on one look at what is left."""
         ...
 
     def left(self, spent: float) -> float:
-        """Units of work, when `spent` of them are used up."""
+        """Units of work, when `spent` of them are used up; infinite where work is not counted."""
         ...
 
     def candidates_left(self, tried: int) -> float:
         """Further plans that may be tried."""
+        ...
+
+
+class Journal(Protocol):
+    """Pairs of numbers that are only ever added; a list is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[float, float]: ...
+
+    def append(self, entry: tuple[float, float], /) -> None:
+        """Kept when this returns."""
         ...
 
 
@@ -31,6 +44,8 @@ class WorkMeter:
     """So many units of work: the same decisions on every machine."""
 
     amount: float
+    at_once: int = sys.maxsize
+    """Prices are known beforehand."""
 
     def left(self, spent: float) -> float:
         """What is not spent."""
@@ -46,7 +61,7 @@ class CandidateMeter:
     """So many plans, whatever they cost."""
 
     most: int
-    amount: float = 0.0
+    at_once: int = sys.maxsize
 
     def left(self, spent: float) -> float:
         """Without end."""
@@ -67,22 +82,19 @@ class TimeMeter:
     seconds: float
     seconds_per_unit: float
     """Before anything is trained."""
-    journal: MutableSequence[tuple[float, float]]
+    journal: Journal
     """Units left and seconds gone, of every time it was asked."""
     known_seconds: float = 0.0
     """What the trainings of an interrupted search took, as far as they are stored."""
     clock: Callable[[], float] = time.monotonic
+    at_once: int = 1
+    """What a training takes is known when it has ended."""
     asked: int = 0
     _began: float = field(init=False)
 
     def __post_init__(self) -> None:
         gone = self.journal[-1][1] if self.journal else 0.0
         self._began = self.clock() - max(gone, self.known_seconds)
-
-    @property
-    def amount(self) -> float:
-        """By the first estimate."""
-        return self.seconds / self.seconds_per_unit
 
     def left(self, spent: float) -> float:
         """What the time allows at the pace so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,6 +57,11 @@ class Purse:
         """Units of work that are left."""
         return self.meter.left(self.spent(standing))
 
+    def share(self, part: float, standing: Standing) -> float:
+        """Units of work that a part of the whole budget is; 0 where work is not counted."""
+        spent = self.spent(standing)
+        return _share(part, spent + self.meter.left(spent))
+
     def final_price(self, candidate: Candidate) -> float:
         """Of training the plan to its end with the seed of the saved model; its prefix has been passed."""
         return self.price_to_the_end(candidate, paid=0.0)
@@ -70,9 +76,11 @@ class Purse:
         """Those of a batch that can be trained up to their rung, in their order.
 
         What remains must pay for the final training of the `best` so far or of any of them, and a share `kept` of the
-        whole budget. The very first candidate is always allowed: there must be an answer.
+        whole budget. Where nothing could ever be trained the cheapest is allowed: there must be an answer.
         """
-        room = self.room(standing) - kept * self.meter.amount
+        spent = self.spent(standing)
+        left = self.meter.left(spent)
+        room = left - _share(kept, spent + left)
         reserve = self.final_price(best) if best else 0.0
         allowed = self.meter.candidates_left(len(standing))
         passed = {self.trainings.prefix(self._plan(scored.candidate))[0] for scored in standing.values()}
@@ -80,12 +88,11 @@ class Purse:
         for candidate in batch:
             price, boundary = self._price(candidate, standing, passed)
             reserve_then, is_new = max(reserve, self.final_price(candidate)), candidate.address not in standing
-            payable = price + reserve_then <= room and (allowed > 0 or not is_new)
-            if payable or not (standing or taken):
+            if price + reserve_then <= room and (allowed > 0 or not is_new):
                 taken.append(candidate)
                 room, reserve, allowed = room - price, reserve_then, allowed - is_new
                 passed.add(boundary)
-        return taken
+        return taken if taken or standing else sorted(batch, key=self._price_alone)[:1]
 
     def allows_another_seed(self, candidate: Candidate, rivals: Sequence[Candidate], standing: Standing) -> bool:
         """Whether a whole further training can be paid for, and the final one of any rival."""
@@ -100,5 +107,13 @@ class Purse:
         paid = before.trainings[0].work if before else 0.0
         return self.trainings.price(plan, candidate.rung) - paid + (0 if boundary in passed else passing), boundary
 
+    def _price_alone(self, candidate: Candidate) -> float:
+        """Of the first candidate of all, the final training included."""
+        return self._price(candidate, {}, ())[0] + self.final_price(candidate)
+
     def _plan(self, candidate: Candidate) -> FineTunePlan:
         return self.space.plan(candidate.genes)
+
+
+def _share(part: float, whole: float) -> float:
+    return part * whole if math.isfinite(whole) else 0.0

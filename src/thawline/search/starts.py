@@ -40,19 +40,19 @@ def starts(blocks: int, *, norms: bool) -> tuple[Start, ...]:
     Rates are bins above the base rate (1e-3): half a decade is five of them.
     """
     depths = sorted({1, 2, blocks // 2, blocks - 1} & set(range(1, blocks)))
-    found = [_last(blocks, 0, head, 0) for head in (0, HALF_DECADE, 2 * HALF_DECADE)]
+    found = [_last(blocks, 0, head) for head in (0, HALF_DECADE, 2 * HALF_DECADE)]
     for depth in depths:
         whole = depth == blocks - 1
         rates = (0, -HALF_DECADE) if whole or depth <= 2 else (0,)
-        found += [_last(blocks, depth, rate, 0) for rate in rates]
+        found += [_last(blocks, depth, rate) for rate in rates]
         found += _gentle(blocks, depth, GENTLE_SHALLOW if depth <= 2 else GENTLE_DEEP, norms=norms)
     return tuple(dict.fromkeys(found))
 
 
-def _last(blocks: int, depth: int, head: int, below: int) -> Start:
+def _last(blocks: int, depth: int, rate: int) -> Start:
     """A fixed strategy: everything that trains at one rate."""
     names = {0: "linear_probe", blocks - 1: "full"}
-    phenotype = _phenotype(blocks, depth, head, below)
+    phenotype = _phenotype(blocks, depth, rate, 0)
     return Start(names.get(depth, f"last_blocks:k={depth}"), phenotype)
 
 

@@ -30,6 +30,8 @@ RUNGS = (1 / 6, 1 / 3, 1.0)
 """Shares of the nominal epochs after which it is decided which candidates go on."""
 FEWEST_EPOCHS = 2
 """Of a rung: after one epoch scores say little."""
+PAUSED_BYTES = 1 << 30
+"""Memory that paused trainings may take, besides the caches; those beyond it begin anew when they go on."""
 RACE_SEEDS = 3
 """Trainings of one plan at most, where the best are too close to tell."""
 
@@ -115,10 +117,9 @@ class RungTrainings:
         )
 
     def _keep_paused(self, key: str, paused: Paused) -> None:
-        """Within the memory that caches may take, the latest ones."""
+        """The latest ones."""
         self.paused[key] = paused
-        most = self.experiment.request.cache.memory_bytes
-        while self.paused and sum(one.bytes for one in self.paused.values()) > most:
+        while self.paused and sum(one.bytes for one in self.paused.values()) > PAUSED_BYTES:
             self.paused.pop(next(iter(self.paused)))
 
 
@@ -204,9 +205,9 @@ def _found(
     halved: Halved, space: Space, encoding: Invertible, settings: AutoConfig, rungs: Sequence[int], spec: str
 ) -> Found:
     winner = space.plan(halved.winner.candidate.genes)
-    named = next((start.strategy for start, scored in halved.ways if scored is halved.winner), spec)
+    named = halved.start.strategy if halved.start else ""
     summary = auto_findings(halved, space, settings, rungs)
-    return Found(winner, halved.winner.score, halved.trainings, summary, named, _ways(halved, space, encoding))
+    return Found(winner, halved.winner.score, halved.trainings, summary, named or spec, _ways(halved, space, encoding))
 
 
 def _ways(halved: Halved, space: Space, encoding: Invertible) -> Mapping[str, Found]:

@@ -32,7 +32,7 @@ class Found:
 
     plan: FineTunePlan
     score: tuple[float, float]
-    """Of the full training split with fresh seeds: mean validation score, then negative loss."""
+    """Of the full training split: mean validation score over seeds, then negative loss."""
     records: tuple[TrainingRecord, ...]
     summary: Mapping[str, Any] | None
     """For the report."""
