@@ -99,9 +99,9 @@ class AutoConfig:
     sampler: str = "biotune"
     """Who proposes plans: biotune (its operators), tpe, gp, cma, random, grid."""
     without: str = "none"
-    """Levers to leave out, joined by +: decoupling (rates apart from freezing), norms (statistics of norm layers kept),
-    starts (the usual ways as first candidates), rungs (short trainings first), race (further seeds for the best),
-    thrift (of plans as good, a usual one, then the cheapest)."""
+    """Levers to leave out, joined by +: decoupling (rates apart from freezing; without it genes know no norms either),
+    norms (statistics of norm layers kept), starts (the usual ways as first candidates), rungs (short trainings first),
+    race (further seeds for the best), thrift (of plans as good, a usual one, then the cheapest)."""
 
     def __post_init__(self) -> None:
         Budget.parse(self.budget)

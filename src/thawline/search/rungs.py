@@ -26,8 +26,8 @@ def promoted(
     """Those of a batch that go on from the rung where `level` is, the best first.
 
     `level` is everything that was trained as long, the best first. Besides the best share of it go: the best variant of
-    every usual way (`ways`: address -> its name), so that the answer is never worse than they are; and what costs next
-    to nothing, as training only a few late blocks does.
+    every usual way (`ways`: address -> its name), so that the answer is never worse than they are; and what is close
+    and cheap to finish, as training only a few late blocks is.
     """
     places = {scored.candidate.address: place for place, scored in enumerate(level)}
     chosen = list(level[: math.ceil(PROMOTED * len(level))])

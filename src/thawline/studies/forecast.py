@@ -21,7 +21,10 @@ UNITS_PER_CANDIDATE = 0.15
 
 @dataclass(frozen=True)
 class Forecast:
-    """At most this much, if no training stops early, without those that a strategy asks for to make its plan."""
+    """If no training stops early, without those that a strategy asks for to make its plan.
+
+    At most this much, but for a search of so many candidates: that is told by what they cost on average.
+    """
 
     seconds: float
     units: float

@@ -80,21 +80,14 @@ class Context:
 
     def search(self, settings: EvolutionConfig | AutoConfig) -> Tuned:
         """The plan that a search ends with."""
-        run = search_auto if isinstance(settings, AutoConfig) else search
-        found = run(
-            self.experiment,
-            settings,  # type: ignore[arg-type]  # the line above has chosen by its type
-            self.blocks,
-            self.granularity,
-            self.learning_rate,
-            self.strategy.spec,
-        )
-        tuned = _tuned(found)
-        # Evolution takes its base rate as given; auto finds the head's.
-        self.asked.append(
-            tuned if isinstance(settings, AutoConfig) else replace(tuned, learning_rate=self.learning_rate)
-        )
-        return self.asked[-1]
+        where = (self.blocks, self.granularity, self.learning_rate, self.strategy.spec)
+        if isinstance(settings, AutoConfig):
+            tuned = _tuned(search_auto(self.experiment, settings, *where))
+        else:
+            # Evolution takes its base rate as given; auto finds the head's.
+            tuned = replace(_tuned(search(self.experiment, settings, *where)), learning_rate=self.learning_rate)
+        self.asked.append(tuned)
+        return tuned
 
 
 @dataclass(frozen=True)
