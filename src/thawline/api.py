@@ -35,6 +35,7 @@ from thawline.strategies.base import variants
 from thawline.studies import compare as compare_study
 from thawline.studies import explaining, serving
 from thawline.studies import fit as fit_study
+from thawline.studies.closing import close, is_closed
 from thawline.studies.forecast import forecast
 from thawline.studies.opening import open_experiment
 from thawline.studies.recipe_cells import Overrides, expand
@@ -120,14 +121,18 @@ def resume(run_folder: str | Path, listener: Listener | None = None, *, add: Seq
         if add:
             _add_strategies(folder, add)
         finished = folder.results()
-        if finished is None:
-            try:
-                return _work(folder, told)
-            except InputError:
-                folder.store(before)  # else a strategy that cannot be used would stand in the way of every resume
-                raise
-        told.note(f"{folder.path} is already finished; nothing is trained or scored again.")
-        return finished
+        if finished is not None:
+            told.note(f"{folder.path} is already finished; nothing is trained or scored again.")
+            if not is_closed(folder):
+                close(folder, told)
+            return finished
+        if changed := ", ".join(folder.other_versions()):
+            told.note(f"Not what the run began with: {changed}; what is trained now may differ for that.")
+        try:
+            return _work(folder, told)
+        except InputError:
+            folder.store(before)  # else a strategy that cannot be used would stand in the way of every resume
+            raise
 
 
 def demo(out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]:

@@ -135,7 +135,7 @@ def _given(context: typer.Context, options: RunOptions, **others: Any) -> dict[s
 def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json: bool) -> None:
     from thawline import api
 
-    with _interruptible(out), _listener(as_json) as listener:
+    with _interruptible("the same command"), _listener(as_json) as listener:
         study = api.repeat_study(recipe, out, overrides, listener)
     if as_json:
         _print_json(study["cells"])
@@ -153,7 +153,7 @@ def resume(
     from thawline import api
     from thawline.strategies.base import split_specs
 
-    with _interruptible(run), _listener(as_json) as listener:
+    with _interruptible(f"`thawline resume {run}`"), _listener(as_json) as listener:
         results = api.resume(run, listener, add=split_specs(add or ""))
     _show(results, run, as_json)
 
@@ -165,7 +165,7 @@ def demo(
     """Do the main job on embedded data and weights, offline, in under a minute: handwritten digits."""
     from thawline import api
 
-    with _interruptible(out / "run"), _listener(as_json) as listener:
+    with _interruptible(f"`thawline resume {out / 'run'}`"), _listener(as_json) as listener:
         results = api.demo(out, listener)
     _show(results, out / "run", as_json)
 
@@ -311,18 +311,18 @@ def main() -> None:
 def _run(request: Request, out: Path, as_json: bool) -> None:
     from thawline import api
 
-    with _interruptible(out), _listener(as_json) as listener:
+    with _interruptible(f"`thawline resume {out}`"), _listener(as_json) as listener:
         results = api.run(request, out, listener)
     _show(results, out, as_json)
 
 
 @contextmanager
-def _interruptible(run: Path) -> Iterator[None]:
-    """Ctrl-C says how to go on."""
+def _interruptible(command: str) -> Iterator[None]:
+    """Ctrl-C says what goes on from there."""
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write(f"thawline: interrupted; `thawline resume {run}` continues it.\n")
+        sys.stderr.write(f"thawline: interrupted; {command} continues it.\n")
         raise typer.Exit(INTERRUPTED) from None
 
 

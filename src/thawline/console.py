@@ -73,7 +73,7 @@ def print_fit(console: Console, results: Mapping[str, Any], run: Path, snippet: 
 def print_comparison(console: Console, comparison: Mapping[str, Any], run: Path) -> None:
     """The answer of `compare`: the sentence, the table, where the rest is, and how to get a model."""
     console.print()
-    console.print(summary.comparison_headline(comparison["rows"]), style="bold", highlight=False, markup=False)
+    console.print(summary.comparison_headline(comparison), style="bold", highlight=False, markup=False)
     console.print()
     print_table(console, comparison["rows"], run)
     text = f"\nEverything is in {run}; {run}/report.html shows it. A comparison saves no model"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 from thawline.errors import PlanError
 
 if TYPE_CHECKING:
+    from thawline.config import Optimizer
     from thawline.search_config import AutoConfig, EvolutionConfig
 
 FORMAT_VERSION = 1
@@ -268,16 +269,35 @@ class FineTunePlan:
         plain = {name: data[name] for name in ("granularity", "norm", "parts", "rate_rule") if name in data}
         return cls(phases, prefixes=prefixes, penalty=penalty, adapter=adapter, interpolation=interpolation, **plain)
 
-    def to_pytorch(self) -> str:
-        """Lines of plain PyTorch that rebuild the optimiser groups of the last phase, without thawline."""
+    @property
+    def sets_rates_only(self) -> bool:
+        """Whether the last phase is told by a rate for every block and what norm layers do."""
+        return (
+            self.parts == "all"
+            and self.rate_rule == "constant"
+            and not (self.penalty or self.adapter or self.interpolation)
+        )
+
+    def to_pytorch(self, optimizer: Optimizer = "adamw", weight_decay: float = 1e-4) -> str:
+        """Lines of plain PyTorch that rebuild the optimiser groups of the last phase, without thawline.
+
+        Nothing in them stands for what `sets_rates_only` rules out.
+        """
         phase = self.phases[-1]
         rates = {
             prefix: rate for name, rate in phase.learning_rates.items() for prefix in self.prefixes.get(name, (name,))
         }
         table = "\n".join(f"    {prefix!r}: {rate!r}," for prefix, rate in rates.items())
         kept = _KEPT_STATISTICS if self.norm == "eval" else ""
-        return _PYTORCH_LINES.format(table=table, kept=kept)
+        return _PYTORCH_LINES.format(table=table, kept=kept, decay=weight_decay, optimizer=_CONSTRUCTORS[optimizer])
 
+
+_CONSTRUCTORS: Mapping[Optimizer, str] = {
+    "adamw": "AdamW(groups.values())",
+    "adam": "Adam(groups.values())",
+    "sgd": "SGD(groups.values(), momentum=0.9)",
+    "rmsprop": "RMSprop(groups.values())",
+}
 
 _PYTORCH_LINES = """\
 rates = {{  # parameter name prefix -> learning rate, None = frozen
@@ -289,8 +309,10 @@ for name, parameter in model.named_parameters():
     prefix = owner(name)
     parameter.requires_grad = rates[prefix] is not None
     if rates[prefix] is not None:
-        groups.setdefault(prefix, {{"params": [], "lr": rates[prefix]}})["params"].append(parameter)
-optimizer = torch.optim.AdamW(groups.values())
+        decay = {decay!r} if parameter.ndim > 1 else 0.0  # none of biases and norm layers
+        group = {{"params": [], "lr": rates[prefix], "weight_decay": decay}}
+        groups.setdefault((prefix, decay), group)["params"].append(parameter)
+optimizer = torch.optim.{optimizer}
 model.train()
 for name, module in model.named_modules():  # after every model.train(): frozen blocks keep their statistics
     if any(rate is None and (name == p or name.startswith(p + ".")) for p, rate in rates.items()):

@@ -142,11 +142,16 @@ def environment(*, device: str, threads: int, command: str | None = None) -> dic
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor_name(),
-        "packages": {name: _version(name) for name in RECORDED_PACKAGES},
+        "packages": packages(),
         "device": device,
         "threads": threads,
         "command": command if command is not None else shlex.join([Path(sys.argv[0]).stem, *sys.argv[1:]]),
     }
+
+
+def packages() -> dict[str, str | None]:
+    """Versions of what results depend on; None = not installed."""
+    return {name: _version(name) for name in RECORDED_PACKAGES}
 
 
 def _version(package: str) -> str | None:

@@ -93,6 +93,17 @@ def test_lookalikes_across_splits_are_named(make_folder: MakeFolder) -> None:
     assert found.warnings == ("1 picture almost equal to one in another split.",)
 
 
+def test_lookalikes_that_drawn_splits_tear_apart_are_counted(make_folder: MakeFolder) -> None:
+    root = make_folder({"a": 12, "b": 12})
+    Image.open(root / "a/000.png").resize((60, 50)).save(root / "a" / "larger.png")
+    found = check(read_images(root))
+    names = [found.images.name(item) for item in found.images.items]
+    assert found.torn_apart(["train"] * len(names)) == ()
+    assert found.torn_apart([None if name == "a/larger.png" else "train" for name in names]) == ()
+    (line,) = found.torn_apart(["test" if name == "a/larger.png" else "train" for name in names])
+    assert line.startswith("1 picture almost equal to one in another split, as splits were drawn")
+
+
 def test_formats_modes_sizes_and_oddities_are_counted(make_folder: MakeFolder) -> None:
     root = make_folder({"a": 2, "b": 2})
     Image.new("L", (8, 4), 3).save(root / "a" / "gray.jpg")

@@ -14,6 +14,7 @@ CARD = ModelCard(
     strategy="last_blocks:k=1",
     label_names=("cat", "dog"),
     blocks=(CardBlock("stem", 900, None), CardBlock("blocks.6", 2_000, 3e-4), CardBlock("head", 100, 0.01)),
+    trainable_percent=70.0,
     dataset="photos",
     split_counts={"train": 1_200, "val": 400, "test": 400},
     preprocessing=Preprocessing(96, "bicubic", 0.875, "center", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
@@ -53,7 +54,7 @@ def test_card_says_what_was_trained_and_what_was_frozen() -> None:
     text = model_card(CARD)
     assert "| stem | 900 | frozen |" in text
     assert "| blocks.6 | 2,000 | 0.0003 |" in text
-    assert "70.0 % of 3,000 parameters; the frozen blocks are those of the base model" in text
+    assert "70 % of 3,000 parameters; the frozen blocks are those of the base model" in text
 
 
 def test_nothing_is_said_of_frozen_blocks_when_all_trained() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from thawline.config import SearchConfig, TrainConfig
 from thawline.records import write_json
 
 HOSTILE = (
@@ -142,9 +144,9 @@ def _facts(classes: Sequence[str], images: int, test: bool) -> dict[str, Any]:
         "strategies": ["full"],
         "weights": None,
         "granularity": "stage",
-        "train": {"epochs": 12},
+        "train": asdict(TrainConfig(epochs=12)),
         "images": {"seed": 0},
-        "search": {"seeds": 3},
+        "search": asdict(SearchConfig(seeds=3)),
     }
     counts = {"train": 100, "val": images, **({"test": images} if test else {})}
     return {

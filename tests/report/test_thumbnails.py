@@ -48,3 +48,12 @@ def test_pictures_are_small_and_outlive_their_images(tmp_path: Path) -> None:
 
 def test_a_run_without_pictures_has_none(tmp_path: Path) -> None:
     assert read_thumbnails(tmp_path) == {}
+
+
+def test_a_picture_stays_when_its_image_has_moved_away(tmp_path: Path) -> None:
+    for name in ("hit0.png", "miss0.png"):
+        noise(tmp_path / name, 300)
+    write_thumbnails(tmp_path, predictions(2, 1), tmp_path)
+    before = read_thumbnails(tmp_path)
+    write_thumbnails(tmp_path, predictions(2, 1), tmp_path / "elsewhere")
+    assert read_thumbnails(tmp_path) == before != {}

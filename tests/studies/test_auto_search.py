@@ -90,6 +90,26 @@ def test_the_answer_is_never_worse_on_validation_than_the_usual_ways(finished: P
     assert winner["score"] >= max(one["score"] for one in constant)
 
 
+def test_a_usual_way_costs_what_all_its_variants_took(finished: Path) -> None:
+    results = read_json(finished / "results.json")
+    variants = [
+        one
+        for one in results["search"]["candidates"]
+        if one["operator"] == "start"
+        and 2 <= sum(weight is not None for weight in one["weights"]) < len(one["weights"])
+        and len(set(one["weights"]) - {None}) == 1
+    ]
+    assert len(variants) > 2
+    assert results["baselines"]["last_blocks"]["cost"]["work"] >= sum(one["work"] for one in variants)
+
+
+def test_where_files_lie_does_not_travel_with_the_model(finished: Path, images: Path) -> None:
+    for name in ("README.md", "thawline.json", "config.json"):
+        text = (finished / "model" / name).read_text(encoding="utf-8")
+        assert str(finished) not in text
+        assert str(images.parent) not in text
+
+
 def test_every_candidate_is_a_trial_with_a_score_for_every_rung(finished: Path) -> None:
     search = read_json(finished / "results.json")["search"]
     trials = study_of(finished).get_trials()

@@ -21,7 +21,7 @@ from thawline.data.demo import demo_network
 from thawline.errors import DataError, ModelError, OptionError, RunFolderError
 from thawline.plan import FineTunePlan
 from thawline.progress import Listener
-from thawline.studies import explaining
+from thawline.studies import explaining, moving
 from thawline.studies.finished import open_finished
 from thawline.studies.moving import MOST_IMAGES, known_images
 from thawline.studies.run_folder import RunFolder
@@ -150,6 +150,16 @@ def test_the_test_split_is_left_alone(runs: Path) -> None:
     splits = {row.path: row.split for row in opened.listed()}
     assert (len(known.train), len(known.val)) == (24, 16)
     assert len(known.pictures.pixels) == 40 < len(splits) < MOST_IMAGES
+
+
+def test_too_few_validation_images_cost_the_features_only(
+    run: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "_FEWEST", 17)
+    explained = api.explain(run, images / "test" / "red" / "0.png")
+    assert explained["head_before"] == "linear_probe"
+    assert {block["cka"] for block in explained["drift"]["blocks"]} == {None}
+    assert explained["notes"] == [explaining._FEW_IMAGES]
 
 
 def test_other_runs_stand_beside(run: Path, runs: Path, images: Path) -> None:

@@ -259,7 +259,7 @@ def test_depth_table_says_the_sweet_spot_and_where_over_fitting_begins() -> None
     (table,) = gather(tiny("depth", 'strategies = ["depth:share=0"]'), [made_cell(rows)])
     assert [line[0] for line in table.rows] == ["0", "20 (best)", "100"]
     assert table.rows[2][1:4] == ["100.0", "50.0", "50.0"]
-    assert "Sweet spot: 20 %" in table.notes[0]
+    assert "Sweet spot (highest on test): 20 %" in table.notes[0]
     assert "from 100 % on" in table.notes[1]
 
 

@@ -10,8 +10,8 @@ from thawline import api
 from thawline.config import DataConfig, SearchConfig, TrainConfig
 from thawline.data.demo import demo_network, write_digits
 from thawline.progress import Listener
-from thawline.records import read_json
-from thawline.studies import reporting
+from thawline.records import TrainingRecord, packages, read_json
+from thawline.studies import reporting, run_folder
 
 
 class Told(Listener):
@@ -44,6 +44,37 @@ def test_a_comparison_ends_with_its_report(tmp_path: Path) -> None:
     assert read_json(tmp_path / "run" / "comparison.json")["depth"]["shares"] == [0.0, 50.0, 100.0]
     assert 200 < len(read_json(tmp_path / "run" / "thumbnails.json")["images"]) <= 600
     assert not any("report" in note for note in told.notes)
+
+
+def test_a_run_stopped_before_its_report_is_closed_by_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(folder: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reporting, "write_report", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compare(tmp_path, ("linear_probe",), Told())
+    monkeypatch.undo()
+    run = tmp_path / "run"
+    assert not (run / "report.html").exists()
+    api.resume(run)
+    drawn = (run / "report.html").stat().st_mtime_ns
+    assert not (run / "checkpoints").exists()
+    api.resume(run)
+    assert (run / "report.html").stat().st_mtime_ns == drawn
+
+
+def test_other_versions_are_said_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(Told):
+        def training_started(self, record: TrainingRecord) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(tmp_path, ("linear_probe",), Stopped())
+    now = packages()
+    monkeypatch.setattr(run_folder, "packages", lambda: {**now, "torch": "9.9"})
+    told = Told()
+    api.resume(tmp_path / "run", told)
+    assert any(f"torch {now['torch']} -> 9.9" in note for note in told.notes)
 
 
 def test_a_report_that_cannot_be_drawn_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from thawline.data.augment import Augmenter
 from thawline.model.blocks import partition
 from thawline.model.load import load_model
 from thawline.plan import FineTunePlan
+from thawline.training.device import resolve
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.trainer import Trainer
 
@@ -24,10 +25,9 @@ SIZE, IMAGES, TRAIN = 64, 96, 64
 
 
 @pytest.fixture(autouse=True)
-def deterministic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def as_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path))
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    resolve(TrainConfig(device="cuda"), torch.nn.Identity())  # the kernels that every run gets
 
 
 def data(augmenter: Augmenter | None = None) -> TrainingData:

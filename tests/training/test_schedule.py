@@ -16,6 +16,9 @@ from thawline.training.schedule import batches, rate_factor
         (9, 8, [5, 4]),
         (3, 8, [3]),
         (7, 3, [3, 2, 2]),
+        (5, 2, [3, 2]),  # never a single image
+        (4, 2, [2, 2]),
+        (1, 2, [1]),
     ],
 )
 def test_every_image_is_seen_once_an_epoch_in_batches_of_about_one_size(

@@ -10,7 +10,7 @@ from typing import Any
 from thawline.data.groups import copies_of_one_image
 from thawline.data.lookalikes import lookalikes
 from thawline.data.pixels import require_readable
-from thawline.data.sources import SPLITS, ImageSet
+from thawline.data.sources import SPLITS, ImageSet, Split
 from thawline.data.survey import Facts, Progress, survey
 from thawline.wording import counted
 
@@ -91,6 +91,17 @@ class Check:
     def leaking_lookalikes(self) -> tuple[Alike, ...]:
         """Almost the same picture in two or more of the given splits."""
         return tuple(one for one in self.lookalikes if len(one.splits) > 1)
+
+    def torn_apart(self, assignment: Sequence[Split | None]) -> tuple[str, ...]:
+        """One line if pictures that are almost equal came into two of the splits that were drawn."""
+        groups = [{assignment[position] for position in one.positions} - {None} for one in self.lookalikes]
+        drawn = [one for one, splits in zip(self.lookalikes, groups, strict=True) if len(splits) > 1 >= len(one.splits)]
+        if not drawn:
+            return ()
+        return (
+            f"{counted(len(drawn), 'picture')} almost equal to one in another split, as splits were drawn: the scores "
+            "may flatter (--group-pattern keeps in one split what belongs together).",
+        )
 
     @property
     def leaking_groups(self) -> tuple[str, ...]:

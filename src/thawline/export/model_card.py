@@ -49,11 +49,13 @@ class ModelCard:
 
     architecture: str
     base_model: str
-    """The model as the user named it, for instance local-dir:weights/mobilenetv2_050."""
+    """The model as the user named it, without folders: local-dir:mobilenetv2_050."""
     strategy: str
     label_names: Sequence[str]
     blocks: Sequence[CardBlock]
     """In order of execution."""
+    trainable_percent: float
+    """Share of the parameters that trained: within a block it may be some of them."""
     dataset: str
     """The data as the user named them; enters the head of the card as a Hub data set only behind hf:."""
     split_counts: Mapping[str, int]
@@ -62,7 +64,7 @@ class ModelCard:
     decoding: str
     """In words: how a file becomes an RGB image."""
     snippet: str
-    """`timm_snippet(folder)`."""
+    """`timm_snippet()`."""
     versions: Mapping[str, str | None]
     """Package -> version; None = not installed."""
     license: str | None = None
@@ -73,16 +75,13 @@ class ModelCard:
 
 def model_card(card: ModelCard) -> str:
     """The card as markdown with the YAML head that the Hub reads."""
-    parameters = sum(block.parameters for block in card.blocks)
-    trained = sum(block.parameters for block in card.blocks if block.learning_rate is not None)
     return _TEMPLATES.get_template("model_card.md.jinja").render(
         card=card,
         license=_hub_id(card.license or ""),
         dataset_id=_hub_id(card.dataset.removeprefix("hf:")) if card.dataset.startswith("hf:") else None,
         shown_names=card.label_names[:SHOWN_NAMES],
         hidden_names=len(card.label_names[SHOWN_NAMES:]),
-        parameters=parameters,
-        trained_percent=100 * trained / max(parameters, 1),
+        parameters=sum(block.parameters for block in card.blocks),
         resize=_resize_in_words(card.preprocessing),
     )
 

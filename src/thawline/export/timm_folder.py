@@ -97,9 +97,12 @@ def read_timm_folder(folder: Path) -> TimmFolder:
     return TimmFolder(architecture, num_classes, names, _preprocessing(config, path), _read_thawline(folder))
 
 
-def timm_snippet(folder: Path) -> str:
-    """Three lines of Python that open the model in timm, with the network off and without thawline."""
-    name = f"local-dir:{folder.resolve()}"
+def timm_snippet(folder: Path | None = None) -> str:
+    """Three lines of Python that open the model in timm, with the network off and without thawline.
+
+    Without `folder` they are for somebody who is in it, wherever it went.
+    """
+    name = f"local-dir:{folder.resolve() if folder else '.'}"
     return (
         "import timm\n"
         f"model = timm.create_model({name!r}, pretrained=True).eval()\n"

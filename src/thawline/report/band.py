@@ -11,8 +11,7 @@ from markupsafe import Markup
 from thawline.plan import FineTunePlan
 from thawline.report import colours
 from thawline.report.charts import figure, shorten
-from thawline.report.summary import rate
-from thawline.wording import counted
+from thawline.report.summary import besides_rates, rate
 
 TALL, LOW = 38, 16
 """CSS pixels: a plan of one phase, and each phase of several."""
@@ -52,19 +51,7 @@ def band(name: str, label: str, row: Mapping[str, Any]) -> Band:
 
 def label_of(row: Mapping[str, Any]) -> str:
     """What stands above a band: the strategy, and what its plan does besides rates."""
-    plan = row["plan"]
-    facts = [f"{row['chosen']} at {rate(row['learning_rate'])}"]
-    if len(plan["phases"]) > 1:
-        facts.append(_phases_in_words(plan["phases"]))
-    if plan["parts"] != "all":
-        facts.append(f"of each block only: {str(plan['parts']).replace('_', ' ')}")
-    if plan["adapter"]:
-        facts.append("low-rank updates in place of the weights")
-    if plan["penalty"]:
-        facts.append("pulled back to the pretrained weights")
-    if plan["interpolation"]:
-        facts.append("mixed with the weights it started from")
-    return "; ".join(facts)
+    return "; ".join([f"{row['chosen']} at {rate(row['learning_rate'])}", *besides_rates(row["plan"])])
 
 
 def scale() -> Markup:
@@ -134,11 +121,6 @@ def _description(plan: FineTunePlan) -> str:
         highest = plan.highest_rate(name)
         words.append(f"{shorten(name)} {'frozen' if highest is None else rate(highest)}")
     return f"Blocks from the input to the head: {', '.join(words)}."
-
-
-def _phases_in_words(phases: Sequence[Mapping[str, Any]]) -> str:
-    spans = [counted(phase["epochs"], "epoch") if phase["epochs"] else "the rest" for phase in phases]
-    return f"{len(phases)} phases, from the top: {', '.join(spans)}"
 
 
 def _fill(value: float) -> str:

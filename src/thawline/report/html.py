@@ -67,7 +67,7 @@ def _environment() -> Environment:
 
 def _context(run: Run) -> dict[str, Any]:
     style, script = (Markup(_packaged(name)) for name in ("report.css", "report.js"))
-    answer = headline(run.results) if run.is_fit else comparison_headline(run.rows)
+    answer = headline(run.results) if run.is_fit else comparison_headline(run.results)
     shared = {
         "run": run,
         "results": run.results,
@@ -108,11 +108,11 @@ def _of_the_shown(run: Run) -> dict[str, Any]:
     drawn: dict[str, Any] = {"facts": [], "plan_words": "", "pytorch": "", "confusion": None, "bins": None}
     drawn |= {"per_class": [], "examples": {}, "reliability": None, "confidences": None}
     if row is not None:
-        plan = FineTunePlan.from_dict(row["plan"])
+        plan, trained = FineTunePlan.from_dict(row["plan"]), run.results["request"]["train"]
         drawn |= {
             "facts": _facts(run, row),
-            "plan_words": _unbroken(plan_in_words(_blocks(plan), plan.norm)),
-            "pytorch": plan.to_pytorch(),
+            "plan_words": _unbroken(plan_in_words(_blocks(plan), row["plan"])),
+            "pytorch": plan.to_pytorch(trained["optimizer"], trained["weight_decay"]) if plan.sets_rates_only else "",
         }
     if predictions is not None:
         bins = predictions.bins()

@@ -63,7 +63,7 @@ def read_run(folder: Path) -> Run:
     if not isinstance(results, dict) or results.get("format_version") != FORMAT_VERSION:
         raise RunFolderError(f"{path} is not of format_version {FORMAT_VERSION}; run the command again.")
     rows = results["rows"] if "rows" in results else [results, *results["baselines"].values()]
-    shown = best_row(rows) if "rows" in results else results
+    shown = best_row(results) if "rows" in results else results
     predictions = None
     if shown is not None:
         seed = int(results["saved_seed"] if "saved_seed" in results else results["seed"])

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from thawline.config import DataConfig, Request, TrainConfig
+from thawline.wording import counted
 
 TABLE_FILE = "comparison.csv"
 """Every figure of every row, in the run folder."""
-AS_GOOD = 0.05
-"""Holm-adjusted p above which a difference to full fine-tuning is not called one."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +40,20 @@ class TableRow:
 
 def headline(results: Mapping[str, Any]) -> str:
     """The answer in one sentence, with its uncertainty; says so when full fine-tuning wins."""
-    blocks = results["blocks"]
-    what = plan_in_words(blocks, results["plan"]["norm"])
+    what = plan_in_words(results["blocks"], results["plan"])
     accuracy = results["test"] or results["val"]
     split = "test" if results["test"] else "validation (there is no test split)"
     sentence = f"{what}: accuracy {_uncertain(accuracy)} on {split}"
     if results["chosen"].partition(":")[0] == "full" and results["baselines"]:
-        return f"Full fine-tuning is as good as anything tried, so use it. {sentence}."
+        return f"On validation full fine-tuning is as good as anything tried, so use it. {sentence}."
     if versus := results.get("versus_full"):
         sentence += f", {versus['words']}"
     return f"{sentence}."
 
 
-def comparison_headline(rows: Sequence[Mapping[str, Any]]) -> str:
+def comparison_headline(comparison: Mapping[str, Any]) -> str:
     """Which row is best on validation, and what the test split says of it."""
-    best = best_row(rows)
+    best = best_row(comparison)
     if best is None:
         return "No strategy could be trained."
     sentence = f"Best on validation: {best['chosen']} at {rate(best['learning_rate'])}"
@@ -68,28 +66,67 @@ def comparison_headline(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def fit_command(comparison: Mapping[str, Any]) -> str | None:
     """The command that trains and saves what is best on validation; None if nothing could be trained."""
-    best, request = best_row(comparison["rows"]), comparison["request"]
+    best, request = best_row(comparison), comparison["request"]
     if best is None:
         return None
     words = ["thawline", "fit", request["data"], "--model", request["model"], "--strategy", best["chosen"]]
     changed = {name: request[name] for name in ("weights", "granularity") if request[name] != getattr(Request, name)}
     for part, defaults in (("train", TrainConfig()), ("images", DataConfig())):
         changed |= {name: value for name, value in request[part].items() if value != getattr(defaults, name)}
-    for name, value in {**changed, "learning_rate": rate(best["learning_rate"]), "out": "MODEL"}.items():
+    # A search finds the head's rate itself; what it starts from is the rate that was asked for.
+    given = request["search"]["learning_rate"] if _is_searched(best) else best["learning_rate"]
+    changed |= {} if given is None else {"learning_rate": _exact_rate(given)}
+    for name, value in {**changed, "out": "MODEL"}.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 
-def best_row(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The row that is best on validation; None if none could be trained."""
-    scored = [row for row in rows if not row.get("error")]
-    return max(scored, key=lambda row: float(row["val"]["accuracy"]["mean"]), default=None)
+def best_row(comparison: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The row that is best on validation by the metric of the run; None if none could be trained."""
+    scored = [row for row in comparison["rows"] if not row.get("error")]
+    metric = comparison["request"]["train"]["metric"]
+    return max(scored, key=lambda row: float(row["val"][metric]["mean"]), default=None)
 
 
-def plan_in_words(blocks: Sequence[Mapping[str, Any]], norm: str = "train") -> str:
-    """`Train blocks.6 and the head at 1e-03, freeze the rest`, and what norm layers do if that is not as usual."""
-    kept = ", norm layers keep their pretrained statistics" if norm == "eval" else ""
-    return _rates_in_words(blocks) + (kept if any(not block["frozen"] for block in blocks[:-1]) else "")
+def _is_searched(row: Mapping[str, Any]) -> bool:
+    """Whether the plan of a row is one that no other strategy makes."""
+    return bool(row.get("search")) and row["chosen"].partition(":")[0] == row["strategy"].partition(":")[0]
+
+
+def _exact_rate(value: float) -> str:
+    """A rate that reads back as the same number."""
+    return rate(value) if float(rate(value)) == value else repr(value)
+
+
+def plan_in_words(blocks: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> str:
+    """`Train blocks.6 and the head at 1e-3, freeze the rest`, and what the plan does besides rates."""
+    moves = any(not block["frozen"] for block in blocks[:-1])
+    kept = ", norm layers keep their pretrained statistics" if plan["norm"] == "eval" and moves else ""
+    further = "; ".join(besides_rates(plan))
+    return _rates_in_words(blocks) + kept + (f" ({further})" if further else "")
+
+
+def besides_rates(plan: Mapping[str, Any]) -> list[str]:
+    """What a plan does that the rates of its blocks do not tell."""
+    facts = []
+    if len(plan["phases"]) > 1:
+        facts.append(_phases_in_words(plan["phases"]))
+    if plan["parts"] != "all":
+        facts.append(f"of each block only: {str(plan['parts']).replace('_', ' ')}")
+    if plan["adapter"]:
+        facts.append("low-rank updates in place of the weights")
+    if plan["penalty"]:
+        facts.append("pulled back to the pretrained weights")
+    if plan["rate_rule"] == "relative_gradient":
+        facts.append("each tensor's rate follows its gradient")
+    if plan["interpolation"]:
+        facts.append("mixed with the weights it started from")
+    return facts
+
+
+def _phases_in_words(phases: Sequence[Mapping[str, Any]]) -> str:
+    spans = [counted(phase["epochs"], "epoch") if phase["epochs"] else "the rest" for phase in phases]
+    return f"{len(phases)} phases, from the top: {', '.join(spans)}"
 
 
 def _rates_in_words(blocks: Sequence[Mapping[str, Any]]) -> str:

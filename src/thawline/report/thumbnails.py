@@ -33,14 +33,20 @@ def chosen(predictions: Predictions) -> list[Guess]:
 
 
 def write_thumbnails(folder: Path, predictions: Predictions, root: Path) -> None:
-    """`thumbnails.json` of a run: pictures of the `chosen` images under `root`; unreadable ones are left out."""
+    """`thumbnails.json` of a run: pictures of the `chosen` images under `root`.
+
+    Of images that cannot be read the picture stays that was kept before; without one they are left out.
+    """
+    before = _stored(folder)
     images: dict[str, str] = {}
     size = 0
     for guess in chosen(predictions):
         try:
             picture = _thumbnail(root / guess.path)
         except (DataError, OSError):
-            continue  # a report without this picture is still a report
+            if guess.path not in before:
+                continue  # a report without this picture is still a report
+            picture = before[guess.path]
         size += len(picture)
         if size > BYTES:
             break
@@ -50,9 +56,14 @@ def write_thumbnails(folder: Path, predictions: Predictions, root: Path) -> None
 
 def read_thumbnails(folder: Path) -> dict[str, str]:
     """Path -> data URI; empty where the run has none."""
+    return {name: f"data:image/webp;base64,{picture}" for name, picture in _stored(folder).items()}
+
+
+def _stored(folder: Path) -> dict[str, str]:
+    """Path -> picture in base64."""
     path = folder / FILE
     stored: dict[str, Any] = read_json(path) if path.is_file() else {"images": {}}
-    return {name: f"data:image/webp;base64,{picture}" for name, picture in stored["images"].items()}
+    return dict(stored["images"])
 
 
 def small_picture(path: Path, side: int) -> str:

@@ -7,7 +7,7 @@ race where the best are too close to tell. Every decision follows from the seed,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,18 +43,30 @@ class Halved:
     history: tuple[Scored, ...]
     """All candidates, each with its trainings as far as they went."""
     winner: Scored
-    start: Start | None
-    """What the winner is, if it is one."""
+    started: Mapping[Address, Start]
+    """The candidates that nobody had to propose."""
     ways: tuple[tuple[Start, Scored], ...]
     """The best of each fixed strategy."""
     work: float
     """Units of work, prefixes included."""
 
     @property
+    def start(self) -> Start | None:
+        """What the winner is, if nobody had to propose it."""
+        return self.started.get(self.winner.candidate.address)
+
+    @property
     def trainings(self) -> tuple[TrainingRecord, ...]:
         """Every training once, as far as it went."""
-        records = (record for scored in self.history for record in scored.trainings)
-        return tuple({record.key: record for record in records}.values())
+        return _trainings(self.history)
+
+    def trainings_of(self, way: str) -> tuple[TrainingRecord, ...]:
+        """Those that a fixed strategy was tuned by: of all its variants."""
+        return _trainings(
+            scored
+            for scored in self.history
+            if (start := self.started.get(scored.candidate.address)) is not None and start.way == way
+        )
 
 
 @dataclass
@@ -92,8 +104,8 @@ class Halving:
         self._race()
         winner = self._choice()
         self.ledger.tell(self._ranked())
-        start = self.started.get(winner.candidate.address)
-        return Halved(tuple(self.standing.values()), winner, start, self._ways(), self.purse.spent(self.standing))
+        spent = self.purse.spent(self.standing)
+        return Halved(tuple(self.standing.values()), winner, self.started, self._ways(), spent)
 
     def _first(self) -> list[Candidate]:
         """The usual ways, or proposals where they are left out."""
@@ -217,6 +229,11 @@ class Halving:
 
     def _key(self, candidate: Candidate) -> tuple[Phenotype, str]:
         return self.encoding.phenotype(candidate.genes), self.encoding.norm(candidate.genes)
+
+
+def _trainings(some: Iterable[Scored]) -> tuple[TrainingRecord, ...]:
+    records = (record for scored in some for record in scored.trainings)
+    return tuple({record.key: record for record in records}.values())
 
 
 def _rank(scored: Scored) -> tuple[bool, int, tuple[float, float]]:

@@ -67,8 +67,8 @@ class Ledger:
             self._study.set_user_attr("origin", origin)
         elif bound != origin:
             raise RunFolderError(
-                "the images, their splits, the model or its weights changed since this run began; "
-                "start a new run with another --out."
+                "the images, their splits, the model or its weights changed since this run began, or Pillow or timm, "
+                "which prepare images; start a new run with another --out."
             )
 
     @property

@@ -219,5 +219,5 @@ def _ways(halved: Halved, space: Space, encoding: Invertible) -> Mapping[str, Fo
             found[start.way] = Found(plan, (0.0, 0.0), (), None, start.strategy)
     for start, scored in halved.ways:
         plan = space.plan(scored.candidate.genes)
-        found[start.way] = Found(plan, scored.score, scored.trainings, None, start.strategy)
+        found[start.way] = Found(plan, scored.score, halved.trainings_of(start.way), None, start.strategy)
     return found

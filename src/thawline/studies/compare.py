@@ -12,9 +12,9 @@ import numpy as np
 
 from thawline.records import FORMAT_VERSION, write_json, write_text
 from thawline.report.summary import TABLE_FILE, train_test_gap
+from thawline.studies.closing import close
 from thawline.studies.depth_curve import depth_curve
 from thawline.studies.experiment import Experiment
-from thawline.studies.reporting import report
 from thawline.studies.results import (
     history_csv,
     predictions_csv,
@@ -59,8 +59,7 @@ def compare(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[st
     write_text(folder.file("predictions.csv"), predictions_csv(experiment, rows, paths))
     write_text(folder.file(TABLE_FILE), comparison_csv(comparison["rows"]))
     write_json(folder.file(RESULTS["compare"]), comparison)
-    experiment.forget_checkpoints()
-    report(folder.path, experiment.listener)
+    close(folder, experiment.listener)
     return comparison
 
 

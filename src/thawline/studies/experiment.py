@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -225,10 +224,6 @@ class Experiment:
     def keep_plan(self, plan: FineTunePlan) -> None:
         """Write the best plan so far to the run folder, where the final one will be."""
         write_text(self.folder.file(PLAN), plan.to_json() + "\n")
-
-    def forget_checkpoints(self) -> None:
-        """Remove the weights of final trainings, when the run is complete and the model is saved."""
-        shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
 
     def _smaller_batch(self, size: int) -> None:
         self.ledger.keep_micro_batch(size)

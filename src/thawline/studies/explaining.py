@@ -24,7 +24,8 @@ from thawline.studies.run_folder import RunFolder
 
 RECORD = "explain.json"
 PAGE = f"{FOLDER}/index.html"
-_NO_IMAGES = "The run's training and validation images are not where they were, so features could not be compared."
+_NO_IMAGES = "The run's training images are not where they were, so features could not be compared."
+_FEW_IMAGES = "The run has too few validation images that can be read, so features could not be compared."
 
 
 def explain(
@@ -86,7 +87,8 @@ def _explain(
     known = known_images(opened)
     views, head_before = _views(opened, others, known)
     looked = look(views, paths, layer, folder.path)
-    told.note(_NO_IMAGES if known is None else "Comparing the features of every block before and after ...")
+    missing = _NO_IMAGES if known is None else "" if known.comparable else _FEW_IMAGES
+    told.note(missing or "Comparing the features of every block before and after ...")
     explanation = {
         "format_version": FORMAT_VERSION,
         "environment": environment(device="cpu", threads=torch.get_num_threads()),
@@ -94,7 +96,7 @@ def _explain(
         **looked,
         "ignored": [one.to_dict() for one in ignored],
         "drift": what_moved(opened, known),
-        "notes": [] if known else [_NO_IMAGES],
+        "notes": [missing] if missing else [],
     }
     write_json(folder.path / RECORD, explanation)
     write_text(folder.path / PAGE, page(explanation, run=opened.name))

@@ -8,10 +8,9 @@ from typing import Any
 from thawline.errors import RunError
 from thawline.records import FORMAT_VERSION, write_json, write_text
 from thawline.report.summary import TABLE_FILE
+from thawline.studies.closing import close
 from thawline.studies.compare import comparison_csv, summaries
 from thawline.studies.experiment import Experiment
-from thawline.studies.explaining import explain_examples
-from thawline.studies.reporting import report
 from thawline.studies.results import block_table, history_csv, predictions_csv, run_digest
 from thawline.studies.rows import Row, make_row, row_of
 from thawline.studies.run_folder import RESULTS
@@ -37,10 +36,7 @@ def fit(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[str]) 
     write_text(folder.file("predictions.csv"), predictions_csv(experiment, [row, *baselines], paths))
     write_text(folder.file(TABLE_FILE), comparison_csv([results, *results["baselines"].values()]))
     write_json(folder.file(RESULTS["fit"]), results)
-    experiment.forget_checkpoints()
-    if experiment.request.explain:
-        explain_examples(folder, experiment.listener)
-    report(folder.path, experiment.listener)
+    close(folder, experiment.listener)
     return results
 
 

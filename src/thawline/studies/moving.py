@@ -37,9 +37,14 @@ class Known:
     labels: Labels
     """Of every row."""
 
+    @property
+    def comparable(self) -> bool:
+        """Whether there are enough validation images to compare features by."""
+        return len(self.val) >= _FEWEST
+
 
 def known_images(run: FinishedRun) -> Known | None:
-    """A seeded draw that holds every class alike; None where the run's images are no longer there."""
+    """A seeded draw that holds every class alike; None where the run's training images are no longer there."""
     rows = run.listed()
     chosen = [one for split in ("train", "val") for one in _draw([row for row in rows if row.split == split])]
     pictures = run.pictures([one.path for one in chosen])
@@ -47,7 +52,7 @@ def known_images(run: FinishedRun) -> Known | None:
     index = {name: number for number, name in enumerate(run.classes)}
     labels = np.array([index[one.label] for one in chosen])
     train, val = ([row for row in readable if chosen[row].split == split] for split in ("train", "val"))
-    if len(val) < _FEWEST or len(set(labels[train])) < len(index):
+    if len(set(labels[train])) < len(index):
         return None
     return Known(pictures, train, val, labels)
 
@@ -81,7 +86,7 @@ def probe_head(run: FinishedRun, known: Known | None) -> State | None:
 def what_moved(run: FinishedRun, known: Known | None) -> dict[str, Any]:
     """`drift` of explain.json; what needs the run's images is None where they are gone."""
     body = [block for block in run.blocks if not block.is_head]
-    features = _compare_features(run, known) if known else {}
+    features = _compare_features(run, known) if known and known.comparable else {}
     unknown = {"cka": None, "probe_before": None, "probe_after": None}
     return {
         "blocks": [

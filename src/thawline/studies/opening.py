@@ -60,6 +60,7 @@ def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
     )
     found = check(images, facts=pixels.facts)
     splits = draw_splits(images, found.hashes, request.images, skip=found.unreadable)
+    splits = replace(splits, notes=(*splits.notes, *found.torn_apart(splits.assignment)))
     paths = tuple(images.name(item) for item in images.items)
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
     ledger = Ledger(folder.file(LEDGER))

@@ -124,8 +124,8 @@ def _depth_notes(cell: Cell, curve: DepthCurve) -> list[str]:
     rate = next(row["learning_rate"] for row in cell["rows"] if not row.get("error"))
     grows = "does not grow significantly" if begins is None else f"grows significantly from {begins:g} % on"
     return [
-        f"Sweet spot: {curve.best:g} % of the layers; not to be told apart from it (95 %, paired over test images and "
-        f"seeds): {alike} %. One rate for all: {rate:g}.",
+        f"Sweet spot (highest on test): {curve.best:g} % of the layers; not to be told apart from it (95 %, paired "
+        f"over test images and seeds): {alike} %. One rate for all: {rate:g}.",
         f"Over-fitting: the gap between train and test {grows}, compared with the smallest share.",
         size(cell),
     ]

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from thawline.config import Request
 from thawline.errors import OptionError, RunFolderError
-from thawline.records import FORMAT_VERSION, read_json, write_json
+from thawline.records import FORMAT_VERSION, packages, read_json, write_json
 from thawline.search.ledger import Ledger
 
 REQUEST = "run.json"
@@ -85,6 +85,11 @@ class RunFolder:
         path = self.path / RESULTS[request.verb]
         stored: dict[str, Any] | None = read_json(path) if path.exists() else None
         return stored if stored and stored["request"]["strategies"] == list(request.strategies) else None
+
+    def other_versions(self) -> list[str]:
+        """Packages that are not what they were when the run began: `torch 2.14.1 -> 2.15.0`."""
+        began = read_json(self.path / REQUEST)["environment"]["packages"]
+        return [f"{name} {began[name]} -> {now}" for name, now in packages().items() if began.get(name, now) != now]
 
     def store(self, request: Request) -> None:
         """Change what the run was asked to do."""

@@ -19,6 +19,10 @@ _ORIGIN = ("strategy", "chosen", "learning_rate", "plan", "blocks", "model", "se
 """Keys of results.json that travel with the model; paths and the command line stay at home."""
 
 
+_BY_NAME = ("hf:", "torchvision:")
+"""Data sets that have a name everywhere."""
+
+
 def save_model(folder: Path, model: LoadedModel, results: Mapping[str, Any]) -> None:
     """Write `folder` from the network as it stands and the run's results: a timm folder, if timm knows the network."""
     if not model.is_timm:
@@ -34,7 +38,7 @@ def save_model(folder: Path, model: LoadedModel, results: Mapping[str, Any]) -> 
         model_args=model.model_args,
         pretrained_cfg=model.pretrained_cfg,
         thawline=_origin(results),
-        card=model_card(_card(folder, model, results)),
+        card=model_card(_card(model, results)),
     )
 
 
@@ -48,32 +52,47 @@ def opening_lines(folder: Path) -> str:
 
 def _absolute(source: str) -> str:
     place, _, factory = source.rpartition(":")
-    return f"{Path(place).resolve()}:{factory}" if place.endswith(".py") else source
+    return f"{Path(place).resolve()}:{factory}" if _is_code(source) else source
 
 
 def _origin(results: Mapping[str, Any]) -> dict[str, Any]:
     environment = {key: value for key, value in results["environment"].items() if key != "command"}
     return {
         **{key: results[key] for key in _ORIGIN},
+        "model": {**results["model"], "source": _without_folders(results["model"]["source"])},
         "environment": environment,
         "data": {**results["data"], "root": Path(results["data"]["root"]).name},
         "decoding": DECODING_RULE,
     }
 
 
-def _card(folder: Path, model: LoadedModel, results: Mapping[str, Any]) -> ModelCard:
+def _without_folders(source: str) -> str:
+    """`local-dir:net`, `net.py:factory`: where somebody keeps files is nobody else's business."""
+    kind, _, rest = source.partition(":")
+    if kind == "local-dir":
+        return f"{kind}:{Path(rest).name}"
+    return Path(source).name if _is_code(source) else source
+
+
+def _is_code(source: str) -> bool:
+    return source.rpartition(":")[0].endswith(".py")
+
+
+def _card(model: LoadedModel, results: Mapping[str, Any]) -> ModelCard:
+    named: str = results["request"]["data"]
     blocks = [CardBlock(block["name"], block["parameters"], block["learning_rate"]) for block in results["blocks"]]
     return ModelCard(
         architecture=model.architecture,
-        base_model=model.source,
+        base_model=_without_folders(model.source),
         strategy=results["chosen"],
         label_names=results["data"]["classes"],
         blocks=blocks,
-        dataset=Path(results["data"]["root"]).name,
+        trainable_percent=results["trainable_percent"],
+        dataset=named if named.startswith(_BY_NAME) else Path(results["data"]["root"]).name,
         split_counts=results["data"]["images"],
         preprocessing=model.preprocessing,
         decoding=DECODING_RULE,
-        snippet=timm_snippet(folder),
+        snippet=timm_snippet(),
         versions=results["environment"]["packages"],
         license=model.pretrained_cfg.get("license"),
         test_metrics=_metrics(results["test"]) if results["test"] else (),

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from thawline.data.cache import user_cache
-from thawline.data.named import read_named
+from thawline.data.named import absolute_name, read_named
 from thawline.data.pixels import eval_transform, normalise
 from thawline.data.sources import find_images
 from thawline.data.survey import survey
@@ -132,7 +132,7 @@ def evaluate(folder: Path, data: str) -> dict[str, Any]:
         raise DataError(f"{data!r}: none of the {len(items)} images can be read.")
     labels = np.array([index[items[position].label] for position in positions])
     scores = {
-        "data": str(Path(data).resolve()),
+        "data": absolute_name(data),
         "split": "test" if "test" in splits else "all",
         "images": len(positions),
         **evaluation.score(probabilities, labels),

@@ -17,11 +17,14 @@ _PHYSICAL_CORES = torch.get_num_threads()
 
 
 def resolve(config: TrainConfig, network: nn.Module) -> TrainConfig:
-    """The same configuration with device, precision and threads settled, and the threads set in this process."""
+    """The same configuration with device, precision and threads settled, and threads and kernels set."""
     device = _device(config.device)
     precision = config.precision if config.precision != "auto" else _precision(device, network)
     resolved = replace(config, device=device, precision=precision, threads=config.threads or _PHYSICAL_CORES)
     torch.set_num_threads(resolved.threads)
+    # The same seed must give the same answer; searching for the fastest kernel may end with another one each time.
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
     return resolved
 
 

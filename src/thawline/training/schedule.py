@@ -10,8 +10,11 @@ import numpy as np
 def batches(order: np.ndarray, size: int) -> list[np.ndarray]:
     """An epoch in batches of `size`; all a little smaller where the last one would have less than half of it.
 
-    Norms take their statistics from a batch, and fast kernels round by its size: none should be tiny.
+    Norms take their statistics from a batch, and fast kernels round by its size: none should be tiny. Of an odd number
+    of images in pairs one batch has three: some norms cannot do with a single image.
     """
+    if size == 2 and len(order) % 2 and len(order) > 1:
+        return np.array_split(order, len(order) // 2)
     if 0 < len(order) % size < size / 2:
         return np.array_split(order, math.ceil(len(order) / size))
     return np.split(order, range(size, len(order), size))

@@ -1,0 +1,26 @@
+"""What follows when a run's results are safe: checkpoints go, explanations and the report come."""
+
+from __future__ import annotations
+
+import shutil
+
+from thawline.progress import Listener
+from thawline.report.html import FILE as REPORT
+from thawline.studies.explaining import explain_examples
+from thawline.studies.reporting import report
+from thawline.studies.run_folder import RESULTS, RunFolder
+
+
+def close(folder: RunFolder, listener: Listener) -> None:
+    """Finish a run whose results are written; repeated if it was interrupted."""
+    shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
+    request = folder.request()
+    if request.verb == "fit" and request.explain:
+        explain_examples(folder, listener)
+    report(folder.path, listener)
+
+
+def is_closed(folder: RunFolder) -> bool:
+    """Whether the report was drawn after the results were written."""
+    drawn, results = folder.path / REPORT, folder.path / RESULTS[folder.request().verb]
+    return drawn.exists() and drawn.stat().st_mtime >= results.stat().st_mtime
