@@ -97,7 +97,7 @@ class ConsoleListener(Listener):
     def _status(self) -> str:
         best = f"best so far {self._best.strategy} {self._best.score[0]:.3f}" if self._best else "no result yet"
         left = self._expected_seconds - (time.monotonic() - self._started)
-        return f"{best}, about {summary.duration(left)} left" if left > 0 else best
+        return f"{best}, at most {summary.duration(left)} left" if left > 0 else best
 
     def _show(self, description: str, done: int, total: int, status: str) -> None:
         if self._task is None:
