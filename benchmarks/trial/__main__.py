@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.trial --shared ../shared      the published splits, 110 and up
     OMP_NUM_THREADS=1 python -m benchmarks.trial --development           splits 0 to 4, and the ablation
     python -m benchmarks.trial --data dtd10 --procedures auto-5x,paper   some
+    python -m benchmarks.trial --data dtd10 --splits 115 116             other splits than those planned
     python -m benchmarks.trial --tables                                  only write the tables again
 
 12 epochs, 96 px, no augmentation, AdamW; the score of a procedure on a split is the mean test accuracy of three final
@@ -25,14 +26,12 @@ from typing import Any
 from benchmarks.trial.peers import tuned
 from benchmarks.trial.procedures import ABLATION, PROCEDURES, PUBLISHED, Procedure, run
 from benchmarks.trial.resplit import resplit
+from benchmarks.trial.splits import planned
 from benchmarks.trial.tables import page
 from thawline.records import FORMAT_VERSION, environment, read_json, write_json, write_text
 
 RESULTS = Path(__file__).parents[1] / "results" / "trial"
 LIMITS = {"dtd10": None, "flowers5": 1200}
-PUBLISHED_SPLITS = {"dtd10": range(110, 115), "flowers5": range(110, 113)}
-"""Splits 100 to 102 of dtd10 were spent on commit c6f1954, whose faults were found while they ran."""
-DEVELOPMENT_SPLITS = {"dtd10": range(5), "flowers5": range(3)}
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,11 @@ def main() -> None:
 
 def _cells(options: argparse.Namespace) -> Iterator[Cell]:
     """Split by split, so that what is there at any moment can be compared."""
-    every = DEVELOPMENT_SPLITS if options.development else PUBLISHED_SPLITS
     for data in options.data.split(","):
-        for number, split in enumerate(every[data]):
-            for name in options.procedures.split(",") if options.procedures else _usual(options.development, data):
-                procedure = PROCEDURES[name]
-                if data in procedure.data and number < procedure.splits:
-                    yield Cell(data, split, procedure)
+        names = options.procedures.split(",") if options.procedures else _usual(options.development, data)
+        wanted = {name: options.splits or planned(PROCEDURES[name], data, options.development) for name in names}
+        for split in sorted(set().union(*wanted.values())):
+            yield from (Cell(data, split, PROCEDURES[name]) for name in names if split in wanted[name])
 
 
 def _usual(development: bool, data: str) -> tuple[str, ...]:
@@ -125,6 +122,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs/trial"), help="for manifests and run folders")
     parser.add_argument("--data", default="dtd10,flowers5", help="which data sets")
     parser.add_argument("--procedures", default="", help=f"some of {', '.join(PROCEDURES)}")
+    parser.add_argument("--splits", type=int, nargs="+", help="instead of those planned; the tables keep them apart")
     parser.add_argument("--development", action="store_true", help="splits 0 to 4, and the ablation")
     parser.add_argument("--tables", action="store_true", help="run nothing, only write the tables from the cells")
     return parser.parse_args()

@@ -33,7 +33,7 @@ class Procedure:
     as long as `auto-5x` took."""
     data: tuple[str, ...] = BOTH
     splits: int = 5
-    """At most."""
+    """At most, of those planned."""
     paper: bool = False
     """Whether it trains as the paper does: Adam at 1e-3, patience 3."""
     cache: bool = True

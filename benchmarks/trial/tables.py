@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from benchmarks.trial.procedures import ABLATION, PUBLISHED
+from benchmarks.trial.procedures import ABLATION, PROCEDURES, PUBLISHED
+from benchmarks.trial.splits import is_development, planned
 
 Cell = Mapping[str, Any]
-DEVELOPMENT_BELOW = 100
 REFERENCE = "auto-5x"
 TEST_TO_TRAIN = 0.2 / 0.6
 """Sizes of the splits of `resplit`."""
@@ -21,16 +21,28 @@ TEST_TO_TRAIN = 0.2 / 0.6
 
 def page(cells: Sequence[Cell]) -> str:
     """All tables as markdown."""
-    groups: dict[tuple[str, bool], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        groups[cell["data"], cell["split"] < DEVELOPMENT_BELOW].append(cell)
     parts = ["# The trial of `auto`", "", "Written by `python -m benchmarks.trial`; one JSON per cell in trial/.", ""]
-    for (data, development), some in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0])):
-        splits = sorted({cell["split"] for cell in some})
-        kind = "development splits" if development else "published splits"
-        commits = ", ".join(sorted({cell["commit"] for cell in some}))
-        parts += [f"## {data}, {kind} {splits[0]} to {splits[-1]}, at {commits}", "", *_table(some), ""]
+    for development in (False, True):
+        kind = "development" if development else "published"
+        for data in sorted({cell["data"] for cell in cells}):
+            some = [cell for cell in cells if cell["data"] == data and is_development(cell["split"]) == development]
+            as_planned = [cell for cell in some if cell["split"] in _planned(cell)]
+            parts += _section(f"{data}, {kind} splits", as_planned)
+            if len(some) > len(as_planned):
+                parts += _section(f"{data}, {kind} splits and those added afterwards", some)
     return "\n".join(parts)
+
+
+def _planned(cell: Cell) -> Sequence[int]:
+    return planned(PROCEDURES[cell["procedure"]], cell["data"], is_development(cell["split"]))
+
+
+def _section(title: str, cells: Sequence[Cell]) -> Iterator[str]:
+    """Heading and table; nothing where there are no cells."""
+    if cells:
+        splits = sorted({cell["split"] for cell in cells})
+        commits = ", ".join(sorted({cell["commit"] for cell in cells}))
+        yield from (f"## {title}: {splits[0]} to {splits[-1]}, at {commits}", "", *_table(cells), "")
 
 
 def _table(cells: Sequence[Cell]) -> Iterator[str]:
