@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import thawline
@@ -13,7 +14,7 @@ import thawline
 PACKAGE = Path(thawline.__file__).parent
 
 ROWS: tuple[set[str], ...] = (
-    {"errors", "config", "search_config", "plan", "records", "progress", "wording"},
+    {"errors", "config", "search_config", "plan", "records", "progress", "wording", "pytorch_lines"},
     {"model", "data"},
     {"strategies", "training"},
     {"search", "report", "export", "explain"},
@@ -48,6 +49,11 @@ def test_imports_go_downwards_only() -> None:
         for part in imported_parts(path) - {own}:
             allowed = height[part] < height[own] or height[own] == height[part] == 0
             assert allowed, f"{path.relative_to(PACKAGE)} imports {part}"
+
+
+def test_the_bottom_row_has_no_circles() -> None:
+    bottom = {name: imported_parts(PACKAGE / f"{name}.py") for name in ROWS[0]}
+    assert set(TopologicalSorter(bottom).static_order()) == ROWS[0]
 
 
 def test_the_bottom_row_uses_the_standard_library_only() -> None:

@@ -10,13 +10,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 from thawline.errors import PlanError
-
-if TYPE_CHECKING:
-    from thawline.config import Optimizer
-    from thawline.search_config import AutoConfig, EvolutionConfig
+from thawline.pytorch_lines import pytorch_lines
 
 FORMAT_VERSION = 1
 
@@ -278,51 +275,19 @@ class FineTunePlan:
             and not (self.penalty or self.adapter or self.interpolation)
         )
 
-    def to_pytorch(self, optimizer: Optimizer = "adamw", weight_decay: float = 1e-4) -> str:
+    def to_pytorch(self, optimizer: str = "adamw", weight_decay: float = 1e-4) -> str:
         """Lines of plain PyTorch that rebuild the optimiser groups of the last phase, without thawline.
 
         Nothing in them stands for what `sets_rates_only` rules out.
         """
-        phase = self.phases[-1]
         rates = {
-            prefix: rate for name, rate in phase.learning_rates.items() for prefix in self.prefixes.get(name, (name,))
+            prefix: rate
+            for name, rate in self.phases[-1].learning_rates.items()
+            for prefix in self.prefixes.get(name, (name,))
         }
-        table = "\n".join(f"    {prefix!r}: {rate!r}," for prefix, rate in rates.items())
-        kept = _KEPT_STATISTICS if self.norm == "eval" else ""
-        return _PYTORCH_LINES.format(table=table, kept=kept, decay=weight_decay, optimizer=_CONSTRUCTORS[optimizer])
-
-
-_CONSTRUCTORS: Mapping[Optimizer, str] = {
-    "adamw": "AdamW(groups.values())",
-    "adam": "Adam(groups.values())",
-    "sgd": "SGD(groups.values(), momentum=0.9)",
-    "rmsprop": "RMSprop(groups.values())",
-}
-
-_PYTORCH_LINES = """\
-rates = {{  # parameter name prefix -> learning rate, None = frozen
-{table}
-}}
-owner = lambda name: max((p for p in rates if name == p or name.startswith(p + ".")), key=len)
-groups = {{}}
-for name, parameter in model.named_parameters():
-    prefix = owner(name)
-    parameter.requires_grad = rates[prefix] is not None
-    if rates[prefix] is not None:
-        decay = {decay!r} if parameter.ndim > 1 else 0.0  # none of biases and norm layers
-        group = {{"params": [], "lr": rates[prefix], "weight_decay": decay}}
-        groups.setdefault((prefix, decay), group)["params"].append(parameter)
-optimizer = torch.optim.{optimizer}
-model.train()
-for name, module in model.named_modules():  # after every model.train(): frozen blocks keep their statistics
-    if any(rate is None and (name == p or name.startswith(p + ".")) for p, rate in rates.items()):
-        module.eval()
-{kept}"""
-
-_KEPT_STATISTICS = """\
-    if isinstance(module, torch.nn.modules.batchnorm._NormBase):  # trained blocks keep their statistics, too
-        module.eval()
-"""
+        return pytorch_lines(
+            rates, keeps_statistics=self.norm == "eval", optimizer=optimizer, weight_decay=weight_decay
+        )
 
 
 def _check_phases(phases: tuple[Phase, ...]) -> None:
@@ -349,53 +314,3 @@ def _is_count(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-class Tuned(Protocol):
-    """A plan and how well it did on validation."""
-
-    @property
-    def plan(self) -> FineTunePlan:
-        """The best plan that the tuning found."""
-        ...
-
-    @property
-    def score(self) -> tuple[float, float]:
-        """Validation accuracy (0 to 1), then (ties) negative validation loss; higher is better."""
-        ...
-
-
-class StrategyContext(Protocol):
-    """What a strategy may know and ask when it makes a plan. Supplied by the caller; no part of it trains by itself."""
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """The model's blocks at the strategy's granularity, in order of execution, the head last."""
-        ...
-
-    @property
-    def granularity(self) -> Granularity:
-        """The granularity of `blocks`."""
-        ...
-
-    @property
-    def learning_rate(self) -> float:
-        """The base learning rate from which a strategy derives the rates of its blocks."""
-        ...
-
-    @property
-    def epochs(self) -> int:
-        """The nominal number of epochs of the training that the plan is for."""
-        ...
-
-    def score(self, plan: FineTunePlan) -> tuple[float, float]:
-        """Validation score of a training with `plan`, then (ties) its negative loss. Costs one training, once."""
-        ...
-
-    def tune(self, strategy: str) -> Tuned:
-        """The best plan of another strategy over its grid of rates and arguments. Costs trainings, once."""
-        ...
-
-    def search(self, settings: EvolutionConfig | AutoConfig) -> Tuned:
-        """The plan that a search ends with. Costs many trainings, once."""
-        ...

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from thawline.errors import OptionError
-from thawline.plan import FineTunePlan, Granularity, StrategyContext
+from thawline.plan import FineTunePlan, Granularity
 from thawline.strategies import STRATEGIES
+from thawline.strategies.context import StrategyContext
 
 _FAULTS_OF_A_MODULE = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError)
 """What importing somebody's module raises where it is absent or wrong."""

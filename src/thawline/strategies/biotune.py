@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from thawline.plan import FineTunePlan, StrategyContext
+from thawline.plan import FineTunePlan
 from thawline.search_config import EvolutionConfig
 from thawline.strategies.base import Strategy
+from thawline.strategies.context import StrategyContext
 
 
 @dataclass(frozen=True)

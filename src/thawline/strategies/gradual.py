@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thawline.plan import FineTunePlan, StrategyContext
+from thawline.plan import FineTunePlan
+from thawline.strategies.context import StrategyContext
 
 
 def thaw_in_order(context: StrategyContext, order: Sequence[str]) -> FineTunePlan:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from thawline.errors import OptionError
-from thawline.plan import FineTunePlan, Penalty, StrategyContext
+from thawline.plan import FineTunePlan, Penalty
 from thawline.strategies.base import Strategy
+from thawline.strategies.context import StrategyContext
 
 
 @dataclass(frozen=True)

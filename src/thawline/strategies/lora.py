@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from thawline.errors import OptionError
-from thawline.plan import Adapter, FineTunePlan, StrategyContext
+from thawline.plan import Adapter, FineTunePlan
 from thawline.strategies.base import Strategy
+from thawline.strategies.context import StrategyContext
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from thawline.errors import OptionError, PlanError
-from thawline.plan import FineTunePlan, StrategyContext
+from thawline.plan import FineTunePlan
 from thawline.strategies.base import Strategy
+from thawline.strategies.context import StrategyContext
 
 HEAD_RATE = 1e-2
 """Of the probe phase; what tuning picks is the rate of the second phase, which wants to be lower."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from thawline.plan import FineTunePlan, StrategyContext
+from thawline.plan import FineTunePlan
 from thawline.strategies.base import Strategy
+from thawline.strategies.context import StrategyContext
 
 
 @dataclass(frozen=True)

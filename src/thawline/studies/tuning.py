@@ -42,7 +42,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Context:
-    """What a strategy may know and ask; implements `plan.StrategyContext`."""
+    """What a strategy may know and ask; implements `strategies.context.StrategyContext`."""
 
     experiment: Experiment
     strategy: Strategy
