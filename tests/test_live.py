@@ -35,3 +35,16 @@ def test_a_candidate_is_named_by_its_place_in_the_search() -> None:
     record = TrainingRecord("key", "search", "biotune", 1e-3, 0, {}, (best,), 0, generation=3, slot=7, fold=1)
     listener.training_done(record, stored=False)
     assert "biotune generation 3, candidate 7: val 0.812" in text.getvalue()
+
+
+def test_further_seeds_of_a_candidate_are_told_apart() -> None:
+    text = io.StringIO()
+    listener = ConsoleListener(Console(file=text, width=400))
+    listener.forecast(60, 2.5, 1, 2**30)
+    best = EpochRecord(7, 0.1, 0.2, 0.812, 0.812)
+    for seed in (0, 9):
+        record = TrainingRecord("key", "search", "auto", 1e-3, seed, {}, (best,), 0, generation=0, slot=7)
+        listener.training_done(record, stored=False)
+    first, second = text.getvalue().splitlines()[1:]
+    assert first.startswith("[1/1] auto generation 0, candidate 7: val 0.812")
+    assert second.startswith("[2] auto generation 0, candidate 7, seed 9: val 0.812")

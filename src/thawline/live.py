@@ -44,6 +44,8 @@ class ConsoleListener(Listener):
         self._expected_trainings = 0
         self._done = 0
         self._best: TrainingRecord | None = None
+        self._first_seeds: dict[tuple[str, int | None, int | None], int] = {}
+        """Of every candidate of a search: the seed that it was tried with first."""
         self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> ConsoleListener:
@@ -74,14 +76,14 @@ class ConsoleListener(Listener):
 
     def training_started(self, record: TrainingRecord) -> None:
         """Show what is running."""
-        self._show(_title(record), self._done, max(self._expected_trainings, self._done + 1), self._status())
+        self._show(self._title(record), self._done, max(self._expected_trainings, self._done + 1), self._status())
 
     def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
         """Show where the running training stands."""
         status = f"epoch {epoch.epoch + 1}, val {epoch.val_accuracy:.3f}; {self._status()}"
-        self._show(_title(record), self._done, max(self._expected_trainings, self._done + 1), status)
+        self._show(self._title(record), self._done, max(self._expected_trainings, self._done + 1), status)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
-            self.note(f"{_title(record)}: {status}")
+            self.note(f"{self._title(record)}: {status}")
 
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
         """Keep the best so far; elsewhere than on a terminal, print a line."""
@@ -91,8 +93,18 @@ class ConsoleListener(Listener):
         if self.console.is_terminal or stored:
             return
         outcome = record.error or f"val {record.score[0]:.3f} after {len(record.epochs)} epochs"
-        expected = max(self._done, self._expected_trainings)
-        self.note(f"[{self._done}/{expected}] {_title(record)}: {outcome}; {self._status()}")
+        # A search may need more trainings than it was thought to.
+        expected = f"/{self._expected_trainings}" if self._done <= self._expected_trainings else ""
+        self.note(f"[{self._done}{expected}] {self._title(record)}: {outcome}; {self._status()}")
+
+    def _title(self, record: TrainingRecord) -> str:
+        if record.purpose != "search":
+            purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
+            return f"{record.strategy} at {summary.rate(record.learning_rate)} ({purpose})"
+        first = self._first_seeds.setdefault((record.strategy, record.generation, record.slot), record.seed)
+        again = "" if record.seed == first else f", seed {record.seed}"
+        until = "" if record.until is None else f", first {record.until} epochs"
+        return f"{record.strategy} generation {record.generation}, candidate {record.slot}{again}{until}"
 
     def _status(self) -> str:
         best = f"best so far {self._best.strategy} {self._best.score[0]:.3f}" if self._best else "no result yet"
@@ -103,11 +115,3 @@ class ConsoleListener(Listener):
         if self._task is None:
             self._task = self._progress.add_task(description, status=status)
         self._progress.update(self._task, description=description, completed=done, total=total, status=status)
-
-
-def _title(record: TrainingRecord) -> str:
-    if record.purpose == "search":
-        until = "" if record.until is None else f", first {record.until} epochs"
-        return f"{record.strategy} generation {record.generation}, candidate {record.slot}{until}"
-    purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
-    return f"{record.strategy} at {summary.rate(record.learning_rate)} ({purpose})"

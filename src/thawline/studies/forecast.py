@@ -15,8 +15,10 @@ from thawline.studies.experiment import Experiment
 from thawline.studies.tuning import RATE_LADDER, Unscored, candidates
 from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image
 
-UNITS_PER_CANDIDATE = 0.15
-"""What one costs on average: most are dropped after a few epochs, and many train few blocks."""
+UNITS_PER_TRAINING = 0.15
+"""What one of a search costs on average: most end after a few epochs, and many train few blocks."""
+TRAININGS_PER_CANDIDATE = 2
+"""On average: some go on from rung to rung, and the best race with further seeds."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,10 @@ def _with_auto(experiment: Experiment, total: Forecast, budget: Budget, forward:
     units = {
         "work": budget.amount,
         "seconds": budget.amount / full.seconds,
-        "candidates": budget.amount * UNITS_PER_CANDIDATE,
+        "candidates": budget.amount * TRAININGS_PER_CANDIDATE * UNITS_PER_TRAINING,
     }[budget.unit]
     proof = (len(WAYS) if experiment.request.verb == "fit" else 0) * seeds + seeds - 1
-    trainings = round(units / UNITS_PER_CANDIDATE)
+    trainings = round(units / UNITS_PER_TRAINING)
     searching = Forecast(units * full.seconds, units, trainings, full.memory_bytes)
     return total.plus(searching, times=1).plus(full, times=proof)
 
