@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shlex
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -216,7 +218,7 @@ def test_an_output_folder_with_a_run_or_with_files_is_refused(
     results = (tmp_path / "run" / "results.json").read_bytes()
     capsys.readouterr()
     assert run(capsys, monkeypatch, arguments) == 2
-    assert "already holds a run" in one_line(capsys)
+    assert "already holds a finished run; choose another --out" in one_line(capsys)
     assert (tmp_path / "run" / "results.json").read_bytes() == results
     assert run(capsys, monkeypatch, [*arguments[:-1], data]) == 2
     assert "not empty" in one_line(capsys)
@@ -268,7 +270,14 @@ def test_predict_and_evaluate(
     assert run(capsys, monkeypatch, ["predict", tmp_path / "run", data / "dog" / "0.png", "--csv", "--top", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "path,rank,class,probability,error"
     assert run(capsys, monkeypatch, ["evaluate", tmp_path / "run", data]) == 0
-    assert "accuracy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    rows = csv.DictReader((tmp_path / "run" / "splits.csv").read_text().splitlines())
+    splits = Counter(row["split"] for row in rows)
+    assert f"{splits['train']} of these images trained the model and {splits['val']} chose it" in " ".join(said.split())
+    write_images(tmp_path / "new" / "cat", 3, 7)
+    write_images(tmp_path / "new" / "dog", 3, 8)
+    assert run(capsys, monkeypatch, ["evaluate", tmp_path / "run", tmp_path / "new"]) == 0
+    assert "Read it with care" not in capsys.readouterr().out
     write_images(tmp_path / "others" / "cat", 3)
     write_images(tmp_path / "others" / "zebra", 3)
     assert run(capsys, monkeypatch, ["evaluate", tmp_path / "run", tmp_path / "others"]) == 2

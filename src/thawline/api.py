@@ -31,6 +31,7 @@ from thawline.plan import Granularity
 from thawline.progress import Listener
 from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.report.html import write_report
+from thawline.search_config import with_budget
 from thawline.strategies.base import variants
 from thawline.studies import compare as compare_study
 from thawline.studies import explaining, serving
@@ -62,6 +63,7 @@ def fit(
     *,
     model: str = DEFAULT_MODEL,
     strategy: str = "auto",
+    budget: str | None = None,
     listener: Listener | None = None,
     **options: Unpack[Options],
 ) -> Mapping[str, Any]:
@@ -71,8 +73,9 @@ def fit(
     `weights`, `granularity`.
     `data`: a folder, a manifest, hf:NAME, torchvision:NAME, a list of (path, label), or a data set of PIL images.
     `model`: a timm name, local-dir:PATH, hf-hub:NAME, or module.py:factory.
+    `budget`: what the strategy "auto" may cost: "5x" (its default), "30m" or "40candidates".
     """
-    return run(_request("fit", data, model, (strategy,), options), out, listener)
+    return run(_request("fit", data, model, (with_budget(strategy, budget),), options), out, listener)
 
 
 def compare(
@@ -91,6 +94,8 @@ def compare(
 def _request(
     verb: Literal["fit", "compare"], data: Data, model: str, strategies: tuple[str, ...], options: Options
 ) -> Request:
+    if unknown := sorted(set(options) - set(Options.__annotations__)):
+        raise TypeError(f"{verb}() takes no {unknown[0]!r}; its options are {', '.join(Options.__annotations__)}.")
     named = name_of(data, user_cache() / "data")
     return Request(verb=verb, data=named, model=model, strategies=strategies, **options)
 

@@ -21,7 +21,8 @@ from thawline.config import (
 )
 from thawline.errors import OptionError, ThawlineError
 from thawline.plan import GRANULARITIES, Granularity
-from thawline.run_options import RunOptions, is_set, takes_run_options, with_budget, with_preset
+from thawline.run_options import RunOptions, is_set, takes_run_options, with_preset
+from thawline.search_config import with_budget
 from thawline.strategies import STRATEGIES
 
 STRATEGY_LIST = f"{', '.join(STRATEGIES)}; `thawline strategies` says what they do and which arguments they take"

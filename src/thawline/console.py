@@ -43,6 +43,7 @@ SHOWN = 20
 """Groups of files listed on screen at most."""
 _GUESSES = {"predicted_before": "probability_before", "predicted": "probability"}
 """Of the network before and after fine-tuning: the class and how sure it is."""
+_USES = {"train": "of these images trained the model", "val": "chose it"}
 _SCALE = ("#5b8fc7", "#7aa6a1", "#c9b458", "#e8953a", "#d9480f")
 """Learning rates from 1e-5 to 1e-1, a colour per decade."""
 
@@ -55,6 +56,8 @@ def print_fit(console: Console, results: Mapping[str, Any], run: Path, snippet: 
     console.print(block_band(results["blocks"]))
     console.print()
     print_table(console, [results, *results["baselines"].values()], run)
+    for note in summary.search_notes(results.get("search", {})):
+        console.print(note, highlight=False, markup=False)
     if frozen := sum(block["frozen"] for block in results["blocks"]):
         console.print(
             f"\n{counted(frozen, 'frozen block')} bit-identical to the pretrained network: "
@@ -249,6 +252,9 @@ def print_scores(console: Console, scores: Mapping[str, Any]) -> None:
         f"calibration error {scores['calibration_error']:.3f}",
         highlight=False,
     )
+    if seen := scores["seen"]:
+        uses = " and ".join(f"{count:,} {_USES[split]}" for split, count in seen.items())
+        console.print(f"Read it with care: {uses}; results.json has the score on unseen ones.", highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("class")
     for name in ("precision", "recall", "F1", "images"):

@@ -69,9 +69,9 @@ class ConsoleListener(Listener):
         self._expected_seconds, self._expected_trainings = seconds, trainings
         self._started = time.monotonic()
         self.note(
-            f"Forecast: about {summary.duration(seconds)} here, less with early stopping: {trainings} trainings, as "
-            f"much work as {units:.1f} full fine-tunings (tuning or search, final trainings, those of the baselines), "
-            f"{memory_bytes / 2**20:,.0f} MiB of memory for a step."
+            f"Forecast: about {summary.duration(seconds)} here, less with early stopping: about {trainings} trainings, "
+            f"as much work as {units:.1f} full fine-tunings (tuning or search, final trainings, those of the "
+            f"baselines), {memory_bytes / 2**20:,.0f} MiB of memory for a step."
         )
 
     def training_started(self, record: TrainingRecord) -> None:
@@ -88,7 +88,7 @@ class ConsoleListener(Listener):
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
         """Keep the best so far; elsewhere than on a terminal, print a line."""
         self._done += not stored
-        if self._best is None or record.score > self._best.score:
+        if not self._again(record) and (self._best is None or record.score > self._best.score):
             self._best = record
         if self.console.is_terminal or stored:
             return
@@ -101,10 +101,16 @@ class ConsoleListener(Listener):
         if record.purpose != "search":
             purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
             return f"{record.strategy} at {summary.rate(record.learning_rate)} ({purpose})"
-        first = self._first_seeds.setdefault((record.strategy, record.generation, record.slot), record.seed)
-        again = "" if record.seed == first else f", seed {record.seed}"
+        again = f", seed {record.seed}" if self._again(record) else ""
         until = "" if record.until is None else f", first {record.until} epochs"
         return f"{record.strategy} generation {record.generation}, candidate {record.slot}{again}{until}"
+
+    def _again(self, record: TrainingRecord) -> bool:
+        """Whether it is a further seed of a candidate, whose scores count together only."""
+        if record.purpose != "search":
+            return False
+        candidate = record.strategy, record.generation, record.slot
+        return self._first_seeds.setdefault(candidate, record.seed) != record.seed
 
     def _status(self) -> str:
         best = f"best so far {self._best.strategy} {self._best.score[0]:.3f}" if self._best else "no result yet"

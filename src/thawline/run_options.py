@@ -21,7 +21,6 @@ from thawline.config import (
     parse_bytes,
     preset_values,
 )
-from thawline.errors import OptionError
 from thawline.plan import GRANULARITIES, Granularity
 
 Config = TypeVar("Config", TrainConfig, DataConfig, SearchConfig)
@@ -142,17 +141,3 @@ def is_set(context: typer.Context, name: str) -> bool:
     """Whether the user gave an option, rather than its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def with_budget(strategy: str, budget: str | None) -> str:
-    """The strategy with its budget as an argument."""
-    if budget is None:
-        return strategy
-    name, _, arguments = strategy.partition(":")
-    if name != "auto":
-        raise OptionError(f"--budget is for --strategy auto; {name} costs what its trainings cost.")
-    if "budget=" in arguments:
-        raise OptionError(
-            f"the budget is given twice, as --budget {budget} and in --strategy {strategy}; leave one out."
-        )
-    return f"auto:{','.join(filter(None, (arguments, f'budget={budget}')))}"

@@ -116,6 +116,22 @@ class AutoConfig:
         return lever not in self.without.split("+")
 
 
+def with_budget(strategy: str, budget: str | None) -> str:
+    """The strategy with its budget as an argument."""
+    if budget is None:
+        return strategy
+    Budget.parse(budget)
+    budget = budget.replace(" ", "")
+    name, _, arguments = strategy.partition(":")
+    if name != "auto":
+        raise OptionError(f"--budget is for --strategy auto; {name} costs what its trainings cost.")
+    if "budget=" in arguments:
+        raise OptionError(
+            f"the budget is given twice, as --budget {budget} and in --strategy {strategy}; leave one out."
+        )
+    return f"auto:{','.join(filter(None, (arguments, f'budget={budget}')))}"
+
+
 def _are_parts(text: str, choices: object) -> bool:
     return all(part in (*get_args(choices), "none") for part in text.split("+"))
 

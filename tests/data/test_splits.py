@@ -171,3 +171,10 @@ def test_flowers_contradictions_train(shared: Path) -> None:
     assert len(found.contradictions) == 4
     assert {splits.assignment[index] for one in found.contradictions for index in one.positions} == {"train"}
     assert all(len({splits.assignment[index] for index in one.positions}) == 1 for one in found.duplicates)
+
+
+@pytest.mark.parametrize(("limit", "advice"), [(None, "add images or remove the class"), (10, "raise --limit")])
+def test_too_few_images_of_a_class(limit: int | None, advice: str) -> None:
+    images = make_set({"a": 30, "b": 2})
+    with pytest.raises(DataError, match=f"class 'b' has 2 different readable images, but needs at least 3: .*{advice}"):
+        draw_splits(images, different(images), DataConfig(limit=limit))

@@ -31,7 +31,7 @@ SECTIONS = [
     "audit",
     "reproduce",
 ]
-VOID = {"meta", "img", "br", "input", "hr", "link"}
+VOID = {"meta", "img", "br", "input", "hr", "link", "wbr"}
 
 
 class Page(HTMLParser):
@@ -195,6 +195,6 @@ def test_a_search_by_rungs_says_when_candidates_were_compared(tmp_path: Path) ->
     write_json(folder / "comparison.json", stored)
     drawn = page(folder).text
     assert "12 candidates, compared after 2, 4, 12 epochs: the best of them go on" in drawn
-    assert "generation (0 = the usual ways)" in drawn
+    assert "generation (0 = the starts)" in drawn
     assert "Scores are those after 2 epochs, which all have" in drawn
     assert "scores may fall" not in drawn

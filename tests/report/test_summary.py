@@ -121,3 +121,15 @@ def test_a_search_is_repeated_from_the_rate_it_was_given(rate: float | None) -> 
 def test_rates_and_durations() -> None:
     assert [summary.rate(value) for value in (1e-3, 3e-4, 7.5e-4, 1.0)] == ["1e-3", "3e-4", "7.5e-4", "1e0"]
     assert [summary.duration(value) for value in (0.2, 40, 840, 7500)] == ["1 s", "40 s", "14 min", "2 h 5 min"]
+
+
+def test_why_the_plan_of_a_search_is_not_that_of_the_highest_score() -> None:
+    candidates = [{"generation": 0, "slot": slot, "score": score} for slot, score in enumerate((0.5, 0.6))]
+    ways = {"linear_probe": {"epochs": 5}, "last_blocks": {"epochs": 2}, "full": None}
+    found = {"candidates": candidates, "winner": [0, 0], "best": [0, 1], "rungs": [2, 5], "ways": ways}
+    why, short, none = summary.search_notes(found)
+    assert "0.500 on validation in the search, within one standard error of the highest score, 0.600" in why
+    assert short.startswith("last_blocks had 2 of 5 epochs")
+    assert none.startswith("The budget had no room to try full")
+    assert summary.search_notes({**found, "best": [0, 0], "ways": {}}) == []
+    assert summary.search_notes({"candidates": candidates, "winner": [0, 0]}) == []  # of an evolution

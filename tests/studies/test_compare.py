@@ -223,6 +223,6 @@ def test_the_same_seed_gives_the_same_weights(images: Path, tmp_path: Path) -> N
 
 def test_a_folder_that_holds_a_run_is_left_alone(images: Path, finished: Path) -> None:
     before = sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.name != ".lock")
-    with pytest.raises(RunFolderError, match="already holds a run"):
+    with pytest.raises(RunFolderError, match="already holds a finished run"):
         api.run(small_request(images, ROWS), finished)
     assert sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*") if path.name != ".lock") == before

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.studies.conftest import small_request
 from thawline import api
 from thawline.config import DataConfig, Request, TrainConfig
-from thawline.errors import DataError, RunFolderError
+from thawline.errors import DataError, OptionError, RunFolderError
 from thawline.progress import Listener
 from thawline.studies.saving import opening_lines
 
@@ -157,3 +157,13 @@ def test_a_network_of_the_users_own_code_is_trained_saved_and_used(images: Path,
     finally:
         sys.path.remove(str(tmp_path))
     assert "model" in found
+
+
+def test_options_that_a_function_cannot_use_are_named(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"--budget must be .* got '5'"):
+        api.fit(images, tmp_path / "run", budget="5")
+    with pytest.raises(OptionError, match="--budget is for --strategy auto; full costs"):
+        api.fit(images, tmp_path / "run", strategy="full", budget="5x")
+    with pytest.raises(TypeError, match=r"fit\(\) takes no 'sampler'; its options are weights, .*search"):
+        api.fit(images, tmp_path / "run", sampler="tpe")  # type: ignore[call-arg]
+    assert not (tmp_path / "run").exists()

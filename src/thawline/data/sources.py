@@ -127,7 +127,7 @@ def image_set(
     classes = tuple(sorted({item.label for item in items if item.split in (None, "train")}))
     missing = _compare_classes(source, items, classes)
     if len(classes) < 2:
-        raise DataError(f"{source} has one class only, {classes[0]!r}: training needs at least two.")
+        raise DataError(f"{source} has one class only, {classes[0]!r}: there must be at least two to tell apart.")
     ordered = tuple(sorted(items, key=lambda item: sort_key(item.path)))
     ignored = tuple(sorted(ignored, key=lambda one: sort_key(one.path)))
     return ImageSet(root, ordered, classes, ignored, (*notes, *missing))

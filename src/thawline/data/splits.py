@@ -66,7 +66,7 @@ def draw_splits(images: ImageSet, hashes: Sequence[str], config: DataConfig, *, 
     given = {split for split in assignment if split}
     notes = _drop_straddling(images, assignment, hashes)
     shares, note = _missing_shares(given, config)
-    _carve(images, assignment, hashes, shares, config.seed)
+    _carve(images, assignment, hashes, shares, config)
     _require_training_images(images, assignment)
     return Splits(tuple(assignment), (*notes, *note))
 
@@ -128,7 +128,11 @@ def _drop_straddling(images: ImageSet, assignment: Assignment, hashes: Sequence[
 
 
 def _carve(
-    images: ImageSet, assignment: Assignment, hashes: Sequence[str], shares: Sequence[tuple[Split, float]], seed: int
+    images: ImageSet,
+    assignment: Assignment,
+    hashes: Sequence[str],
+    shares: Sequence[tuple[Split, float]],
+    config: DataConfig,
 ) -> None:
     """Move a share of each class from train to other splits. Changes `assignment`."""
     if not shares:
@@ -136,13 +140,13 @@ def _carve(
     together = kept_together(hashes, [item.group for item in images.items])
     movable = _movable(images, assignment, hashes, together)
     if any(images.items[index].group for index in movable):
-        _carve_groups(images, assignment, together, movable, shares, seed)
+        _carve_groups(images, assignment, together, movable, shares, config.seed)
         return
     units: dict[str, dict[int, list[int]]] = {label: defaultdict(list) for label in images.classes}
     for index in movable:
         units[images.items[index].label][int(together[index])].append(index)
     for label in images.classes:
-        for split, positions in _draw_class(label, list(units[label].values()), shares, seed).items():
+        for split, positions in _draw_class(label, list(units[label].values()), shares, config).items():
             for index in positions:
                 assignment[index] = split
 
@@ -187,17 +191,17 @@ def _carve_groups(
 
 
 def _draw_class(
-    label: str, units: list[list[int]], shares: Sequence[tuple[Split, float]], seed: int
+    label: str, units: list[list[int]], shares: Sequence[tuple[Split, float]], config: DataConfig
 ) -> dict[Split, list[int]]:
     """Split -> positions of one class. The draw depends on the seed and the class alone, not on other classes."""
     if len(units) <= len(shares):
         raise DataError(
             f"class {label!r} has {counted(len(units), 'different readable image')}, "
             f"but needs at least {len(shares) + 1}: one each for train, {' and '.join(split for split, _ in shares)}; "
-            "add images or remove the class."
+            f"{'raise --limit' if config.limit else 'add images or remove the class'}."
         )
     total, drawn = len(units), {}
-    state = zlib.crc32(f"{seed}/{label}".encode())
+    state = zlib.crc32(f"{config.seed}/{label}".encode())
     for number, (split, share) in enumerate(shares):
         still_to_serve = len(shares) - number  # the later splits and train get at least one each
         count = min(max(1, round(share * total)), len(units) - still_to_serve)

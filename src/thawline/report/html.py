@@ -29,6 +29,7 @@ from thawline.report.summary import (
     headline,
     plan_in_words,
     rate,
+    search_notes,
     table_row,
     train_test_gap,
 )
@@ -174,6 +175,7 @@ def _searches(run: Run) -> list[dict[str, Any]]:
         {
             "row": row,
             "search": row["search"],
+            "notes": search_notes(row["search"]),
             "generations": search_figures.generations(row["search"], f"search{number}"),
             "diversity": search_figures.diversity(row["search"], f"search{number}"),
             "importance": search_figures.importance(row["search"], f"search{number}"),

@@ -58,7 +58,7 @@ def _course(search: Search) -> str:
 
 def _first(search: Search) -> str:
     usual = "rungs" in search and "starts" not in search["settings"]["without"].split("+")
-    return f"generation (0 = {'the usual ways' if usual else 'drawn at random'})"
+    return f"generation (0 = {'the starts' if usual else 'drawn at random'})"
 
 
 def diversity(search: Search, name: str) -> Markup:
@@ -127,7 +127,7 @@ def _block_chart(
         weight = one["weights"][at]
         value = axes[0].low * FROZEN_ROOM if weight is None else search["base_rate"] * weight
         words = "frozen" if weight is None else rate(value)
-        tooltip = f"{words}: {one['score']:.3f} (generation {one['generation']})"
+        tooltip = f"{words}: {_comparable(one):.3f} (generation {one['generation']})"
         chart.dot((value, merit), tooltip, "best" if one is winner else "cloud", 5 if one is winner else 3)
     return chart.draw()
 
@@ -147,12 +147,14 @@ def _rate_axis(rates: Sequence[float]) -> Axis:
 
 
 def _merits(candidates: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Scores less the mean of all candidates of the same fold: folds differ in difficulty.
-
-    Of candidates that were trained for unequal times, the score that all of them have.
-    """
-    scores = [one.get("early_score", one["score"]) for one in candidates]
+    """Scores less the mean of all candidates of the same fold: folds differ in difficulty."""
+    scores = [_comparable(one) for one in candidates]
     by_fold: dict[int | None, list[float]] = defaultdict(list)
     for one, score in zip(candidates, scores, strict=True):
         by_fold[one["fold"]].append(score)
     return [score - fmean(by_fold[one["fold"]]) for one, score in zip(candidates, scores, strict=True)]
+
+
+def _comparable(candidate: Mapping[str, Any]) -> float:
+    """Its score; of candidates that were trained for unequal times, the one that all of them have."""
+    return float(candidate.get("early_score", candidate["score"]))

@@ -51,6 +51,29 @@ def headline(results: Mapping[str, Any]) -> str:
     return f"{sentence}."
 
 
+def search_notes(search: Mapping[str, Any]) -> list[str]:
+    """Why the answer is not the plan of the highest score, and which usual ways had too little of the budget."""
+    if "best" not in search:
+        return []
+    scores = {(one["generation"], one["slot"]): one["score"] for one in search["candidates"]}
+    winner, best = (tuple(search[which]) for which in ("winner", "best"))
+    notes = []
+    if winner != best:
+        notes.append(
+            f"The plan has {scores[winner]:.3f} on validation in the search, within one standard error of the highest "
+            f"score, {scores[best]:.3f} (generation {best[0]}, candidate {best[1]}). Of plans that close, "
+            "one that the search started from comes before one that was proposed, and then the cheapest to train."
+        )
+    whole = search["rungs"][-1]
+    for way, tried in search["ways"].items():
+        if tried is None:
+            notes.append(f"The budget had no room to try {way}; its rate is the usual one.")
+        elif tried["epochs"] < whole:
+            short = f"{tried['epochs']} of {whole} epochs"
+            notes.append(f"{way} had {short} in the search, too few to choose its rate well.")
+    return notes
+
+
 def comparison_headline(comparison: Mapping[str, Any]) -> str:
     """Which row is best on validation, and what the test split says of it."""
     best = best_row(comparison)

@@ -81,12 +81,13 @@ def block_importance(history: Sequence[Scored], space: Space) -> dict[str, float
     )
     if np.ptp(list(merits.values())) < SMALLEST_DIFFERENCE:
         return {}
+    names = [block.name for block in space.network]
+    # What never varied sets nothing apart, and the evaluator would give it a share.
+    varied = [name for name, bins in zip(names, zip(*phenotypes, strict=True), strict=True) if len(set(bins)) > 1]
     study = optuna.create_study(direction="maximize")
     for phenotype, merit in merits.items():
-        params = {
-            block.name: CANONICAL.low if bins is None else bins / BINS_PER_DECADE
-            for block, bins in zip(space.network, phenotype, strict=True)
-        }
+        weights = dict(zip(names, phenotype, strict=True))
+        params = {name: CANONICAL.low if (bins := weights[name]) is None else bins / BINS_PER_DECADE for name in varied}
         study.add_trial(create_trial(params=params, distributions=dict.fromkeys(params, CANONICAL), value=merit))
     try:
         with warnings.catch_warnings():
@@ -94,7 +95,7 @@ def block_importance(history: Sequence[Scored], space: Space) -> dict[str, float
             found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     except UserWarning:  # too many ties to say which candidates are the best
         return {}
-    return {block.name: float(found[block.name]) for block in space.network}
+    return {name: float(found.get(name, 0.0)) for name in names}
 
 
 def records_digest(candidates: Sequence[Scored]) -> str:

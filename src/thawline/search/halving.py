@@ -43,6 +43,8 @@ class Halved:
     history: tuple[Scored, ...]
     """All candidates, each with its trainings as far as they went."""
     winner: Scored
+    best: Scored
+    """Of the highest score among those the winner was chosen from."""
     started: Mapping[Address, Start]
     """The candidates that nobody had to propose."""
     ways: tuple[tuple[Start, Scored], ...]
@@ -102,10 +104,12 @@ class Halving:
             idle = idle + 1 if self._best() == before else 0
             generation += 1
         self._race()
-        winner = self._choice()
+        choice = self._choice()
+        best = max(choice, key=lambda scored: scored.score)
         self.ledger.tell(self._ranked())
         spent = self.purse.spent(self.standing)
-        return Halved(tuple(self.standing.values()), winner, self.started, self._ways(), spent)
+        winner = self._thriftiest(choice) if self.thrift and len(choice) > 1 else best
+        return Halved(tuple(self.standing.values()), winner, best, self.started, self._ways(), spent)
 
     def _first(self) -> list[Candidate]:
         """The usual ways, or proposals where they are left out."""
@@ -178,16 +182,17 @@ class Halving:
             record = train_all([task], self.trainings, self.executor)[self.trainings.key(task)]
             self.standing[following.candidate.address] = replace(following, trainings=(*following.trainings, record))
 
-    def _choice(self) -> Scored:
-        """The best plan that can still be paid for; of those as good, one that nobody had to find, then the cheapest.
+    def _choice(self) -> Sequence[Scored]:
+        """What was trained to the end and whose final training can still be paid; never nothing."""
+        finished, room = self._finished(), self.purse.room(self.standing)
+        payable = [scored for scored in finished if self.purse.final_price(scored.candidate) <= room]
+        return payable or finished or [max(self._ranked(), key=lambda scored: scored.score)]
+
+    def _thriftiest(self, choice: Sequence[Scored]) -> Scored:
+        """The best plan; of those as good, one that nobody had to find, then the cheapest.
 
         The more plans are tried, the luckier the best of them: a plan that was there before the search was not picked.
         """
-        finished, room = self._finished(), self.purse.room(self.standing)
-        payable = [scored for scored in finished if self.purse.final_price(scored.candidate) <= room]
-        choice = payable or finished
-        if not choice or not self.thrift:
-            return max(choice or self._ranked(), key=lambda scored: scored.score)
         usual = [scored.score[0] for _, scored in self._ways() if scored in choice]
         images = self.trainings.validation_images
         return thriftiest(choice, self._outlay, images, at_least=max(usual, default=0.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,23 +22,13 @@ from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.blocks import partition
 from thawline.model.load import load_model
 from thawline.plan import Block, FineTunePlan
+from thawline.studies.listed import Listed, listed
 from thawline.studies.run_folder import RunFolder
 from thawline.studies.saving import MODEL_FOLDER
 
 BATCH = 32
 
 State = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A row of splits.csv."""
-
-    name: str
-    """Relative to the data."""
-    path: Path
-    label: str
-    split: str
 
 
 @dataclass(frozen=True)
@@ -95,11 +84,7 @@ class FinishedRun:
 
     def listed(self) -> list[Listed]:
         """Every image that the run knew."""
-        root = Path(self.results["data"]["root"])
-        with (self.path / "splits.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            return [
-                Listed(row["path"], root / row["path"], row["label"], row["split"]) for row in csv.DictReader(stream)
-            ]
+        return listed(self.path, Path(self.results["data"]["root"]))
 
     def pictures(self, paths: Sequence[Path]) -> Pictures:
         """Decode images as the run did."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from thawline.config import BASE_RATE, TRAININGS_PER_ROW
 from thawline.plan import FineTunePlan
 from thawline.search.starts import WAYS
-from thawline.search_config import AutoConfig, Budget, EvolutionConfig
+from thawline.search_config import Budget, EvolutionConfig
+from thawline.strategies.auto import Auto
 from thawline.strategies.base import Strategy, variants
 from thawline.strategies.full import Full
 from thawline.studies.experiment import Experiment
@@ -55,8 +56,8 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
         if isinstance(strategy, EvolutionConfig):
             total = _with_search(experiment, total, strategy, strategy.spec, forward)
             continue
-        if isinstance(strategy, AutoConfig):
-            total = _with_auto(experiment, total, Budget.parse(strategy.budget), forward)
+        if isinstance(strategy, Auto):
+            total = _with_auto(experiment, total, strategy, forward)
             continue
         strategies = candidates(experiment, spec)
         costs = [_one_training(experiment, strategy, forward) for strategy in strategies]
@@ -80,8 +81,9 @@ def _with_search(
     return total.plus(whole, times=search.top * search.seeds + experiment.request.search.seeds)
 
 
-def _with_auto(experiment: Experiment, total: Forecast, budget: Budget, forward: float) -> Forecast:
-    """With all that the budget allows, and the final trainings of the ways that prove its answer."""
+def _with_auto(experiment: Experiment, total: Forecast, search: Auto, forward: float) -> Forecast:
+    """With what the budget still allows, and the final trainings of the ways that prove its answer."""
+    budget = Budget.parse(search.budget)
     full, seeds = _one_training(experiment, Full(), forward), experiment.request.search.seeds
     units = {
         "work": budget.amount,
@@ -89,7 +91,10 @@ def _with_auto(experiment: Experiment, total: Forecast, budget: Budget, forward:
         "candidates": budget.amount * TRAININGS_PER_CANDIDATE * UNITS_PER_TRAINING,
     }[budget.unit]
     proof = (len(WAYS) if experiment.request.verb == "fit" else 0) * seeds + seeds - 1
-    trainings = round(units / UNITS_PER_TRAINING)
+    # A training in rungs has a record for each, with the work of those before it.
+    done = [record for record in experiment.ledger.of(search.spec) if record.purpose == "search"]
+    spent = sum({(one.generation, one.slot, one.seed): one.work for one in done}.values())
+    units, trainings = max(0.0, units - spent), max(0, round(units / UNITS_PER_TRAINING) - len(done))
     searching = Forecast(units * full.seconds, units, trainings, full.memory_bytes)
     return total.plus(searching, times=1).plus(full, times=proof)
 

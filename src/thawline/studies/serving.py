@@ -25,6 +25,8 @@ from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.load import load_model
 from thawline.records import FORMAT_VERSION, read_json, write_json
+from thawline.studies.listed import seen
+from thawline.studies.run_folder import REQUEST, RESULTS
 from thawline.studies.saving import MODEL_FOLDER
 from thawline.training import evaluation
 
@@ -42,7 +44,7 @@ class Classifier:
         elif (self.folder / CONFIG_FILE).is_file():
             self._open_timm()
         else:
-            raise RunFolderError(f"{folder} holds no model: give a finished `fit` run, or a timm folder.")
+            raise RunFolderError(f"{folder} holds no model: {_how_to_get_one(folder)}.")
 
     def _open_timm(self) -> None:
         about = read_timm_folder(self.folder)
@@ -114,6 +116,12 @@ def predict(folder: Path, images: Sequence[Path], *, top: int) -> dict[str, Any]
     }
 
 
+def _how_to_get_one(folder: Path) -> str:
+    if (folder / REQUEST).is_file() and not (folder / RESULTS["compare"]).is_file():
+        return f"`thawline resume {folder}` finishes the run"
+    return "give a finished `fit` run, or a timm folder"
+
+
 def evaluate(folder: Path, data: str) -> dict[str, Any]:
     """Score a saved model on labelled images and log it in `folder`/evaluations.json.
 
@@ -140,6 +148,7 @@ def evaluate(folder: Path, data: str) -> dict[str, Any]:
         "confusion_matrix": evaluation.confusion(probabilities, labels),
         "per_class": evaluation.per_class(probabilities, labels, classifier.classes),
         "unreadable": [one.to_dict() for one in unreadable],
+        "seen": seen(folder, items),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     _log(folder / "evaluations.json", scores)

@@ -1,0 +1,43 @@
+"""The images that a run knew: the rows of its splits.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from thawline.data.sources import Item
+from thawline.records import read_json
+from thawline.studies.run_folder import RESULTS
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row of splits.csv."""
+
+    name: str
+    """Relative to the data."""
+    path: Path
+    label: str
+    split: str
+
+
+def listed(run: Path, root: Path) -> list[Listed]:
+    """Every image that the run in that folder knew; `root` = where its data was."""
+    with (run / "splits.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        return [Listed(row["path"], root / row["path"], row["label"], row["split"]) for row in csv.DictReader(stream)]
+
+
+def seen(folder: Path, items: Sequence[Item]) -> dict[str, int]:
+    """How many of these images the `fit` in that folder trained on ("train") or chose by ("val"), by their paths.
+
+    Nothing is known of another folder.
+    """
+    if not (folder / RESULTS["fit"]).is_file():
+        return {}
+    root = Path(read_json(folder / RESULTS["fit"])["data"]["root"])
+    splits = {one.path: one.split for one in listed(folder, root)}
+    counts = Counter(splits.get(item.path) for item in items)
+    return {split: counts[split] for split in ("train", "val") if counts[split]}
