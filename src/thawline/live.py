@@ -76,11 +76,11 @@ class ConsoleListener(Listener):
 
     def training_started(self, record: TrainingRecord) -> None:
         """Show what is running."""
-        self._show(self._title(record), self._done, max(self._expected_trainings, self._done + 1), self._status())
+        self._show(self._title(record), self._done, max(self._expected_trainings, self._done + 1), self._status(record))
 
     def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
         """Show where the running training stands."""
-        status = f"epoch {epoch.epoch + 1}, val {epoch.val_accuracy:.3f}; {self._status()}"
+        status = f"epoch {epoch.epoch + 1}, val {epoch.val_accuracy:.3f}; {self._status(record)}"
         self._show(self._title(record), self._done, max(self._expected_trainings, self._done + 1), status)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
             self.note(f"{self._title(record)}: {status}")
@@ -95,7 +95,7 @@ class ConsoleListener(Listener):
         outcome = record.error or f"val {record.score[0]:.3f} after {len(record.epochs)} epochs"
         # A search may need more trainings than it was thought to.
         expected = f"/{self._expected_trainings}" if self._done <= self._expected_trainings else ""
-        self.note(f"[{self._done}{expected}] {self._title(record)}: {outcome}; {self._status()}")
+        self.note(f"[{self._done}{expected}] {self._title(record)}: {outcome}; {self._status(record)}")
 
     def _title(self, record: TrainingRecord) -> str:
         if record.purpose != "search":
@@ -112,8 +112,11 @@ class ConsoleListener(Listener):
         candidate = record.strategy, record.generation, record.slot
         return self._first_seeds.setdefault(candidate, record.seed) != record.seed
 
-    def _status(self) -> str:
-        best = f"best so far {self._best.strategy} {self._best.score[0]:.3f}" if self._best else "no result yet"
+    def _status(self, current: TrainingRecord) -> str:
+        best = "no result yet"
+        if self._best:
+            whose = "" if self._best.strategy == current.strategy else f"{self._best.strategy} "
+            best = f"best so far {whose}{self._best.score[0]:.3f}"
         left = self._expected_seconds - (time.monotonic() - self._started)
         return f"{best}, at most {summary.duration(left)} left" if left > 0 else best
 
