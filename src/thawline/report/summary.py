@@ -70,7 +70,7 @@ def search_notes(search: Mapping[str, Any]) -> list[str]:
             notes.append(f"The budget had no room to try {way}; its rate is the usual one.")
         elif tried["epochs"] < whole:
             short = f"{tried['epochs']} of {whole} epochs"
-            notes.append(f"{way} had {short} in the search, too few to choose its rate well.")
+            notes.append(f"{way} had {short} in the search (too far behind, or too dear): its rate is a rough choice.")
     return notes
 
 

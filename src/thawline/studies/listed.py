@@ -38,6 +38,6 @@ def seen(folder: Path, items: Sequence[Item]) -> dict[str, int]:
     if not (folder / RESULTS["fit"]).is_file():
         return {}
     root = Path(read_json(folder / RESULTS["fit"])["data"]["root"])
-    splits = {one.path: one.split for one in listed(folder, root)}
-    counts = Counter(splits.get(item.path) for item in items)
+    splits = {one.path.resolve(): one.split for one in listed(folder, root)}
+    counts = Counter(splits.get(item.path.resolve()) for item in items)
     return {split: counts[split] for split in ("train", "val") if counts[split]}
