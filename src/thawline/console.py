@@ -254,7 +254,7 @@ def print_scores(console: Console, scores: Mapping[str, Any]) -> None:
     )
     if seen := scores["seen"]:
         uses = " and ".join(f"{count:,} {_USES[split]}" for split, count in seen.items())
-        console.print(f"Read it with care: {uses}; results.json has the score on unseen ones.", highlight=False)
+        console.print(f"Read it with care: {uses}.", highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("class")
     for name in ("precision", "recall", "F1", "images"):
