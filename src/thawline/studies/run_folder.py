@@ -32,8 +32,7 @@ class RunFolder:
     def create(cls, path: Path, request: Request, environment: dict[str, Any]) -> RunFolder:
         """Make a new run folder; `RunFolderError` if one is there already, or if nothing can be written there."""
         if (path / REQUEST).exists():
-            done = any((path / name).exists() for name in RESULTS.values())
-            what = "a finished run;" if done else f"a run; `thawline resume {path}` continues it, or"
+            what = "a finished run;" if cls(path).results() else f"a run; `thawline resume {path}` continues it, or"
             raise RunFolderError(f"{path} already holds {what} choose another --out.")
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is a file; --out must name a folder.")
