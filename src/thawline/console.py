@@ -56,7 +56,8 @@ def print_fit(console: Console, results: Mapping[str, Any], run: Path, snippet: 
     console.print(block_band(results["blocks"]))
     console.print()
     print_table(console, [results, *results["baselines"].values()], run)
-    for note in summary.search_notes(results.get("search", {})):
+    search = results.get("search", {})
+    for note in filter(None, (summary.choice_note(search), *summary.unfinished_notes(search))):
         console.print(note, highlight=False, markup=False)
     if frozen := sum(block["frozen"] for block in results["blocks"]):
         console.print(

@@ -75,7 +75,7 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> Budget:
         """`5x` = units of work, `30m` (or 2h, 90s) = wall time, `40candidates`; `OptionError` if it is none of them."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) *(x|s|m|h|candidates?)", text.strip())
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) *(x|s|m|h|candidates?)", str(text).strip())
         amount = float(found[1]) if found else 0.0
         candidates = found is not None and found[2].startswith("candidate")
         if found is None or amount <= 0 or (found[2] == "x" and amount < 1) or (candidates and amount % 1):
@@ -121,7 +121,7 @@ def with_budget(strategy: str, budget: str | None) -> str:
     if budget is None:
         return strategy
     Budget.parse(budget)
-    budget = budget.replace(" ", "")
+    budget = str(budget).replace(" ", "")
     name, _, arguments = strategy.partition(":")
     if name != "auto":
         raise OptionError(f"--budget is for --strategy auto; {name} costs what its trainings cost.")

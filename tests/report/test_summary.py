@@ -124,12 +124,17 @@ def test_rates_and_durations() -> None:
 
 
 def test_why_the_plan_of_a_search_is_not_that_of_the_highest_score() -> None:
-    candidates = [{"generation": 0, "slot": slot, "score": score} for slot, score in enumerate((0.5, 0.6))]
+    candidates = [{"generation": 0, "slot": slot, "score": score} for slot, score in enumerate((0.5, 0.6, 0.6))]
+    found = {"candidates": candidates, "winner": [0, 0], "best": [0, 1]}
+    assert "has 0.500 on validation, within one standard error of the best" in summary.choice_note(found)
+    assert "as accurate on validation as the best" in summary.choice_note({**found, "winner": [0, 2]})
+    assert summary.choice_note({**found, "best": [0, 0]}) == ""
+    assert summary.choice_note({"candidates": candidates, "winner": [0, 0]}) == ""  # of an evolution
+
+
+def test_ways_that_a_search_did_not_finish_are_named() -> None:
     ways = {"linear_probe": {"epochs": 5}, "last_blocks": {"epochs": 2}, "full": None}
-    found = {"candidates": candidates, "winner": [0, 0], "best": [0, 1], "rungs": [2, 5], "ways": ways}
-    why, short, none = summary.search_notes(found)
-    assert "0.500 on validation in the search, within one standard error of the highest score, 0.600" in why
+    short, none = summary.unfinished_notes({"rungs": [2, 5], "ways": ways})
     assert short.startswith("last_blocks had 2 of 5 epochs")
     assert none.startswith("The budget had no room to try full")
-    assert summary.search_notes({**found, "best": [0, 0], "ways": {}}) == []
-    assert summary.search_notes({"candidates": candidates, "winner": [0, 0]}) == []  # of an evolution
+    assert summary.unfinished_notes({}) == []

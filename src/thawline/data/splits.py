@@ -198,7 +198,7 @@ def _draw_class(
         raise DataError(
             f"class {label!r} has {counted(len(units), 'different readable image')}, "
             f"but needs at least {len(shares) + 1}: one each for train, {' and '.join(split for split, _ in shares)}; "
-            f"{'raise --limit' if config.limit else 'add images or remove the class'}."
+            f"{'raise --limit, ' if config.limit else ''}add images or remove the class."
         )
     total, drawn = len(units), {}
     state = zlib.crc32(f"{config.seed}/{label}".encode())

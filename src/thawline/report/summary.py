@@ -51,26 +51,35 @@ def headline(results: Mapping[str, Any]) -> str:
     return f"{sentence}."
 
 
-def search_notes(search: Mapping[str, Any]) -> list[str]:
-    """Why the answer is not the plan of the highest score, and which usual ways had too little of the budget."""
-    if "best" not in search:
-        return []
+def choice_note(search: Mapping[str, Any]) -> str:
+    """Why the plan of a search is not the best of those it could have taken; empty where it is."""
+    winner, best = (tuple(search.get(which, ())) for which in ("winner", "best"))
+    if not best or winner == best:
+        return ""
     scores = {(one["generation"], one["slot"]): one["score"] for one in search["candidates"]}
-    winner, best = (tuple(search[which]) for which in ("winner", "best"))
-    notes = []
-    if winner != best:
-        notes.append(
-            f"The plan has {scores[winner]:.3f} on validation in the search, within one standard error of the highest "
-            f"score, {scores[best]:.3f} (generation {best[0]}, candidate {best[1]}). Of plans that close, "
-            "one that the search started from comes before one that was proposed, and then the cheapest to train."
+    name = f"generation {best[0]}, candidate {best[1]}"
+    if scores[winner] == scores[best]:
+        close = f"In the search the plan is as accurate on validation as the best, {name} ({scores[best]:.3f})."
+    else:
+        close = (
+            f"In the search the plan has {scores[winner]:.3f} on validation, within one standard error of the best "
+            f"that was trained to the end and could be paid for, {scores[best]:.3f} ({name})."
         )
-    whole = search["rungs"][-1]
-    for way, tried in search["ways"].items():
+    return (
+        f"{close} Of plans that close, one that the search started from comes before one that was proposed, and then "
+        "the cheapest to train."
+    )
+
+
+def unfinished_notes(search: Mapping[str, Any]) -> list[str]:
+    """Which of the usual ways a search did not train to the end, so that their rows are not at the best of rates."""
+    notes = []
+    for way, tried in search.get("ways", {}).items():
         if tried is None:
             notes.append(f"The budget had no room to try {way}; its rate is the usual one.")
-        elif tried["epochs"] < whole:
-            short = f"{tried['epochs']} of {whole} epochs"
-            notes.append(f"{way} had {short} in the search (too far behind, or too dear): its rate is a rough choice.")
+        elif tried["epochs"] < search["rungs"][-1]:
+            short = f"{tried['epochs']} of {search['rungs'][-1]} epochs in the search"
+            notes.append(f"{way} had {short} (too far behind, too dear, or diverged): its rate is a rough choice.")
     return notes
 
 

@@ -19,7 +19,7 @@ from thawline.search.findings import (
 )
 from thawline.search.halving import Halved
 from thawline.search.rungs import at_rung
-from thawline.search.starts import WAYS
+from thawline.search.starts import starts
 from thawline.search_config import AutoConfig
 
 
@@ -51,16 +51,17 @@ def auto_findings(halved: Halved, space: Space, settings: AutoConfig, rungs: Seq
         ],
         "winner": list(halved.winner.candidate.address),
         "best": list(halved.best.candidate.address),
-        "ways": _ways(halved, rungs) if settings.has("starts") else {},
+        "ways": _ways(halved, space, rungs) if settings.has("starts") else {},
         "trainings": len(halved.trainings),
         "work": halved.work,
         "digest": records_digest(halved.history),
     }
 
 
-def _ways(halved: Halved, rungs: Sequence[int]) -> dict[str, Any]:
+def _ways(halved: Halved, space: Space, rungs: Sequence[int]) -> dict[str, Any]:
     """How the best of each fixed strategy did; None for what the budget had no room for."""
-    return dict.fromkeys(WAYS) | {
+    every = dict.fromkeys(start.way for start in starts(len(space.network), norms=False) if start.way)
+    return every | {
         start.way: {"strategy": start.strategy, "score": scored.score[0], "epochs": rungs[scored.candidate.rung]}
         for start, scored in halved.ways
     }

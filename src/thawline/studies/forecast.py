@@ -16,9 +16,9 @@ from thawline.studies.experiment import Experiment
 from thawline.studies.tuning import RATE_LADDER, Unscored, candidates
 from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image
 
-UNITS_PER_TRAINING = 0.15
-"""What one of a search costs on average: most end after a few epochs, and many train few blocks."""
-TRAININGS_PER_CANDIDATE = 2
+UNITS_PER_TRAINING = 0.1
+"""What one of a search costs on average, up to its next rung: most end after a few epochs, many train few blocks."""
+TRAININGS_PER_CANDIDATE = 3
 """On average: some go on from rung to rung, and the best race with further seeds."""
 
 
@@ -94,8 +94,8 @@ def _with_auto(experiment: Experiment, total: Forecast, search: Auto, forward: f
     # A training in rungs has a record for each, with the work of those before it.
     done = [record for record in experiment.ledger.of(search.spec) if record.purpose == "search"]
     spent = sum({(one.generation, one.slot, one.seed): one.work for one in done}.values())
-    units, trainings = max(0.0, units - spent), max(0, round(units / UNITS_PER_TRAINING) - len(done))
-    searching = Forecast(units * full.seconds, units, trainings, full.memory_bytes)
+    units = max(0.0, units - spent)
+    searching = Forecast(units * full.seconds, units, round(units / UNITS_PER_TRAINING), full.memory_bytes)
     return total.plus(searching, times=1).plus(full, times=proof)
 
 

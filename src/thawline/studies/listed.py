@@ -35,7 +35,7 @@ def seen(folder: Path, items: Sequence[Item]) -> dict[str, int]:
 
     Nothing is known of another folder.
     """
-    if not (folder / RESULTS["fit"]).is_file():
+    if not all((folder / name).is_file() for name in (RESULTS["fit"], "splits.csv")):
         return {}
     root = Path(read_json(folder / RESULTS["fit"])["data"]["root"])
     splits = {one.path.resolve(): one.split for one in listed(folder, root)}

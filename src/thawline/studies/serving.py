@@ -117,7 +117,8 @@ def predict(folder: Path, images: Sequence[Path], *, top: int) -> dict[str, Any]
 
 
 def _how_to_get_one(folder: Path) -> str:
-    if (folder / REQUEST).is_file() and not (folder / RESULTS["compare"]).is_file():
+    begun = (folder / REQUEST).is_file() and not (folder / RESULTS["fit"]).is_file()
+    if begun and read_json(folder / REQUEST)["request"]["verb"] == "fit":
         return f"`thawline resume {folder}` finishes the run"
     return "give a finished `fit` run, or a timm folder"
 
