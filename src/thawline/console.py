@@ -56,8 +56,7 @@ def print_fit(console: Console, results: Mapping[str, Any], run: Path, snippet: 
     console.print(block_band(results["blocks"]))
     console.print()
     print_table(console, [results, *results["baselines"].values()], run)
-    search = results.get("search", {})
-    for note in filter(None, (summary.choice_note(search), *summary.unfinished_notes(search))):
+    for note in summary.search_notes(results.get("search", {})):
         console.print(note, highlight=False, markup=False)
     if frozen := sum(block["frozen"] for block in results["blocks"]):
         console.print(

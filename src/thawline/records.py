@@ -105,6 +105,15 @@ class TrainingRecord:
         return cls(**{**data, "epochs": epochs})
 
 
+def furthest(records: Iterable[TrainingRecord]) -> list[TrainingRecord]:
+    """Every training once, as far as it went: one that paused and went on has a record for each stop."""
+    found: dict[object, TrainingRecord] = {}
+    for record in records:
+        training = (record.purpose, record.strategy, record.generation, record.slot, record.seed, record.fold)
+        found[training if record.purpose == "search" else record.key] = record
+    return list(found.values())
+
+
 def digest(records: Iterable[TrainingRecord]) -> str:
     """SHA-256 over what the seed decides: two runs are equal when their digests are.
 

@@ -121,7 +121,7 @@ def with_budget(strategy: str, budget: str | None) -> str:
     if budget is None:
         return strategy
     Budget.parse(budget)
-    budget = str(budget).replace(" ", "")
+    budget = budget.replace(" ", "")
     name, _, arguments = strategy.partition(":")
     if name != "auto":
         raise OptionError(f"--budget is for --strategy auto; {name} costs what its trainings cost.")

@@ -24,15 +24,14 @@ from thawline.report.explained import FILE as EXPLAINED
 from thawline.report.explained import examples, moved
 from thawline.report.reading import Run, read_run
 from thawline.report.summary import (
-    choice_note,
     comparison_headline,
     fit_command,
     headline,
     plan_in_words,
     rate,
+    search_notes,
     table_row,
     train_test_gap,
-    unfinished_notes,
 )
 from thawline.report.thumbnails import read_thumbnails
 
@@ -177,7 +176,7 @@ def _searches(run: Run) -> list[dict[str, Any]]:
             "row": row,
             "search": row["search"],
             # The usual ways that `compare` has rows of are tuned there, each by itself.
-            "notes": [choice_note(row["search"]), *(unfinished_notes(row["search"]) if run.is_fit else ())],
+            "notes": search_notes(row["search"], ways=run.is_fit),
             "generations": search_figures.generations(row["search"], f"search{number}"),
             "diversity": search_figures.diversity(row["search"], f"search{number}"),
             "importance": search_figures.importance(row["search"], f"search{number}"),

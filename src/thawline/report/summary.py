@@ -51,6 +51,11 @@ def headline(results: Mapping[str, Any]) -> str:
     return f"{sentence}."
 
 
+def search_notes(search: Mapping[str, Any], *, ways: bool = True) -> list[str]:
+    """What to know of a search's answer; `ways` = whether its usual ways have rows of their own."""
+    return [note for note in (choice_note(search), *(unfinished_notes(search) if ways else ())) if note]
+
+
 def choice_note(search: Mapping[str, Any]) -> str:
     """Why the plan of a search is not the best of those it could have taken; empty where it is."""
     winner, best = (tuple(search.get(which, ())) for which in ("winner", "best"))

@@ -19,7 +19,7 @@ from thawline.search.findings import (
 )
 from thawline.search.halving import Halved
 from thawline.search.rungs import at_rung
-from thawline.search.starts import starts
+from thawline.search.starts import usual_ways
 from thawline.search_config import AutoConfig
 
 
@@ -60,8 +60,7 @@ def auto_findings(halved: Halved, space: Space, settings: AutoConfig, rungs: Seq
 
 def _ways(halved: Halved, space: Space, rungs: Sequence[int]) -> dict[str, Any]:
     """How the best of each fixed strategy did; None for what the budget had no room for."""
-    every = dict.fromkeys(start.way for start in starts(len(space.network), norms=False) if start.way)
-    return every | {
+    return dict.fromkeys(usual_ways(len(space.network))) | {
         start.way: {"strategy": start.strategy, "score": scored.score[0], "epochs": rungs[scored.candidate.rung]}
         for start, scored in halved.ways
     }

@@ -81,13 +81,14 @@ def block_importance(history: Sequence[Scored], space: Space) -> dict[str, float
     )
     if np.ptp(list(merits.values())) < SMALLEST_DIFFERENCE:
         return {}
-    names = [block.name for block in space.network]
     # What never varied sets nothing apart, and the evaluator would give it a share.
-    varied = [name for name, bins in zip(names, zip(*phenotypes, strict=True), strict=True) if len(set(bins)) > 1]
+    varied = [at for at in range(len(space.network)) if len({phenotype[at] for phenotype in phenotypes}) > 1]
     study = optuna.create_study(direction="maximize")
     for phenotype, merit in merits.items():
-        weights = dict(zip(names, phenotype, strict=True))
-        params = {name: CANONICAL.low if (bins := weights[name]) is None else bins / BINS_PER_DECADE for name in varied}
+        params = {
+            space.network[at].name: CANONICAL.low if (bins := phenotype[at]) is None else bins / BINS_PER_DECADE
+            for at in varied
+        }
         study.add_trial(create_trial(params=params, distributions=dict.fromkeys(params, CANONICAL), value=merit))
     try:
         with warnings.catch_warnings():
@@ -95,7 +96,7 @@ def block_importance(history: Sequence[Scored], space: Space) -> dict[str, float
             found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
     except UserWarning:  # too many ties to say which candidates are the best
         return {}
-    return {name: float(found.get(name, 0.0)) for name in names}
+    return {block.name: float(found.get(block.name, 0.0)) for block in space.network}
 
 
 def records_digest(candidates: Sequence[Scored]) -> str:

@@ -49,6 +49,15 @@ def starts(blocks: int, *, norms: bool) -> tuple[Start, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def usual_ways(blocks: int) -> dict[str, Start]:
+    """The fixed strategies that a network of so many blocks has, each as it is tried first."""
+    found: dict[str, Start] = {}
+    for start in starts(blocks, norms=False):
+        if start.way:
+            found.setdefault(start.way, start)
+    return found
+
+
 def _last(blocks: int, depth: int, rate: int) -> Start:
     """A fixed strategy: everything that trains at one rate."""
     names = {0: "linear_probe", blocks - 1: "full"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from thawline.model.apply import has_statistics
 from thawline.plan import Block, FineTunePlan, Granularity
-from thawline.records import TrainingRecord
+from thawline.records import TrainingRecord, furthest
 from thawline.search.auto_findings import auto_findings
 from thawline.search.candidate_ledger import CandidateLedger
 from thawline.search.candidates import Scored, Task
@@ -18,7 +18,7 @@ from thawline.search.halving import Halved, Halving
 from thawline.search.meter import CandidateMeter, Meter, TimeMeter, WorkMeter
 from thawline.search.purse import Purse
 from thawline.search.samplers import make_sampler
-from thawline.search.starts import starts
+from thawline.search.starts import starts, usual_ways
 from thawline.search_config import AutoConfig, Budget, SamplerName
 from thawline.studies.experiment import Experiment
 from thawline.studies.searching import Found, facts_of, require_trained
@@ -188,9 +188,8 @@ def _meter(experiment: Experiment, budget: Budget, ledger: CandidateLedger, spec
     if budget.unit == "candidates":
         return CandidateMeter(int(budget.amount))
     pace = ledger.settled("seconds_per_unit", lambda: seconds_per_unit(experiment))
-    # A training in rungs has a record for each, with the seconds of those before it.
-    spent = {(one.generation, one.slot, one.seed): one.seconds for one in experiment.ledger.of(spec)}
-    return TimeMeter(budget.amount, pace, ledger.clockings, known_seconds=sum(spent.values()))
+    spent = sum(record.seconds for record in furthest(experiment.ledger.of(spec)))
+    return TimeMeter(budget.amount, pace, ledger.clockings, known_seconds=spent)
 
 
 def seconds_per_unit(experiment: Experiment) -> float:
@@ -213,10 +212,9 @@ def _found(
 def _ways(halved: Halved, space: Space, encoding: Invertible) -> Mapping[str, Found]:
     """The best of each fixed strategy; at its first rate where the budget was too small to try it."""
     found: dict[str, Found] = {}
-    for start in starts(len(space.network), norms=False):
-        if start.way and start.way not in found:
-            plan = space.plan(encoding.genes_of(start.phenotype, start.norm))
-            found[start.way] = Found(plan, (0.0, 0.0), (), None, start.strategy)
+    for way, start in usual_ways(len(space.network)).items():
+        plan = space.plan(encoding.genes_of(start.phenotype, start.norm))
+        found[way] = Found(plan, (0.0, 0.0), (), None, start.strategy)
     for start, scored in halved.ways:
         plan = space.plan(scored.candidate.genes)
         found[start.way] = Found(plan, scored.score, halved.trainings_of(start.way), None, start.strategy)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from thawline.config import BASE_RATE, TRAININGS_PER_ROW
 from thawline.plan import FineTunePlan
+from thawline.records import furthest
 from thawline.search.starts import WAYS
 from thawline.search_config import Budget, EvolutionConfig
 from thawline.strategies.auto import Auto
@@ -91,10 +92,8 @@ def _with_auto(experiment: Experiment, total: Forecast, search: Auto, forward: f
         "candidates": budget.amount * TRAININGS_PER_CANDIDATE * UNITS_PER_TRAINING,
     }[budget.unit]
     proof = (len(WAYS) if experiment.request.verb == "fit" else 0) * seeds + seeds - 1
-    # A training in rungs has a record for each, with the work of those before it.
-    done = [record for record in experiment.ledger.of(search.spec) if record.purpose == "search"]
-    spent = sum({(one.generation, one.slot, one.seed): one.work for one in done}.values())
-    units = max(0.0, units - spent)
+    done = furthest(record for record in experiment.ledger.of(search.spec) if record.purpose == "search")
+    units = max(0.0, units - sum(record.work for record in done))
     searching = Forecast(units * full.seconds, units, round(units / UNITS_PER_TRAINING), full.memory_bytes)
     return total.plus(searching, times=1).plus(full, times=proof)
 

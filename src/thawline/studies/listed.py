@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def listed(run: Path, root: Path) -> list[Listed]:
         return [Listed(row["path"], root / row["path"], row["label"], row["split"]) for row in csv.DictReader(stream)]
 
 
+def by_file(rows: Iterable[Listed]) -> dict[str, Listed]:
+    """The rows by where their images really are, links followed."""
+    return {os.path.realpath(row.path): row for row in rows}
+
+
 def seen(folder: Path, items: Sequence[Item]) -> dict[str, int]:
     """How many of these images the `fit` in that folder trained on ("train") or chose by ("val"), by their paths.
 
@@ -38,6 +44,6 @@ def seen(folder: Path, items: Sequence[Item]) -> dict[str, int]:
     if not all((folder / name).is_file() for name in (RESULTS["fit"], "splits.csv")):
         return {}
     root = Path(read_json(folder / RESULTS["fit"])["data"]["root"])
-    splits = {one.path.resolve(): one.split for one in listed(folder, root)}
-    counts = Counter(splits.get(item.path.resolve()) for item in items)
+    known = by_file(listed(folder, root))
+    counts = Counter(row.split for item in items if (row := known.get(os.path.realpath(item.path))))
     return {split: counts[split] for split in ("train", "val") if counts[split]}

@@ -23,7 +23,7 @@ from thawline.explain.saliency import find_layer, grad_cam, heat
 from thawline.export.escaping import one_line
 from thawline.records import write_bytes
 from thawline.studies.finished import BATCH, FinishedRun, Pictures, State
-from thawline.studies.listed import Listed
+from thawline.studies.listed import Listed, by_file
 
 FOLDER = "explain"
 _FILE_LETTERS = re.compile(r"[^A-Za-z0-9]+")
@@ -66,7 +66,7 @@ def look(views: Sequence[View], paths: Sequence[Path], layer: str | None, folder
     if not rows:
         raise DataError(f"{as_text(paths[0])!r} {pictures.facts[0].error}; none of {len(paths)} images can be read.")
     layer = layer or find_layer(views[-1].network(), next(pictures.batches((rows * 2)[:2])))
-    known = {os.path.realpath(one.path): one for one in run.listed()}
+    known = by_file(run.listed())
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     entries = []
     for row, seen in _seen(views, pictures, rows, layer):

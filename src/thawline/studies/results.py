@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from thawline.plan import FineTunePlan
-from thawline.records import TrainingRecord, digest
+from thawline.records import TrainingRecord, digest, furthest
 from thawline.strategies.base import variants
 from thawline.studies.experiment import Experiment
 from thawline.studies.rows import Row
@@ -129,16 +129,12 @@ def run_digest(experiment: Experiment) -> str:
 
 def history_csv(records: Iterable[TrainingRecord]) -> str:
     """One line per epoch of every training; one that paused and went on is there once, as far as it went."""
-    furthest: dict[object, TrainingRecord] = {}
-    for record in records:
-        training = (record.purpose, record.strategy, record.generation, record.slot, record.seed, record.fold)
-        furthest[training if record.purpose == "search" else record.key] = record
     lines = [
         (
             *(record.strategy, record.purpose, record.learning_rate, record.seed),
             *(epoch.epoch + 1, epoch.train_loss, epoch.val_loss, epoch.val_accuracy),
         )
-        for record in furthest.values()
+        for record in furthest(records)
         for epoch in record.epochs
     ]
     header = ("strategy", "purpose", "learning_rate", "seed", "epoch", "train_loss", "val_loss", "val_accuracy")

@@ -24,7 +24,7 @@ class RunFolder:
     """A run's folder, held under a lock while a command works in it. Use as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """`create` and `open` are the ways in."""
+        """To read only; to work in it, `create` and `open` are the ways in."""
         self.path = path
         self._lock = FileLock(path / ".lock")
 

@@ -26,7 +26,7 @@ from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.load import load_model
 from thawline.records import FORMAT_VERSION, read_json, write_json
 from thawline.studies.listed import seen
-from thawline.studies.run_folder import REQUEST, RESULTS
+from thawline.studies.run_folder import REQUEST, RESULTS, RunFolder
 from thawline.studies.saving import MODEL_FOLDER
 from thawline.training import evaluation
 
@@ -118,7 +118,7 @@ def predict(folder: Path, images: Sequence[Path], *, top: int) -> dict[str, Any]
 
 def _how_to_get_one(folder: Path) -> str:
     begun = (folder / REQUEST).is_file() and not (folder / RESULTS["fit"]).is_file()
-    if begun and read_json(folder / REQUEST)["request"]["verb"] == "fit":
+    if begun and RunFolder(folder).request().verb == "fit":
         return f"`thawline resume {folder}` finishes the run"
     return "give a finished `fit` run, or a timm folder"
 
