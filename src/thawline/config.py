@@ -154,7 +154,10 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """Where outputs of frozen blocks may be kept, so that they are computed once. No result depends on it."""
+    """How much room the outputs of frozen blocks may take, so that they are computed once.
+
+    Results depend on it by rounding only; runs with the same budgets are equal bit for bit.
+    """
 
     memory_bytes: int = 1 << 30
     """In memory (of the GPU, where one trains) at most."""

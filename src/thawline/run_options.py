@@ -78,7 +78,8 @@ class RunOptions:
         _train.threads
     )
     cache_memory: Annotated[
-        str, Option(help="Memory for what frozen blocks compute, e.g. 500M; 0 = none. Changes no result.")
+        str,
+        Option(help="Memory for what frozen blocks compute, e.g. 500M; 0 = none. Changes results by rounding only."),
     ] = "1G"
     cache_disk: Annotated[str, Option(help="The same on disk, where memory does not suffice.")] = "4G"
     granularity: Annotated[str, Option(help=f"What a block is: {', '.join(GRANULARITIES)}.")] = "stage"

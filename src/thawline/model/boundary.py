@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from thawline.model.execution import is_layer
 from thawline.model.trace import Autocast, Call
 
 
@@ -39,8 +38,6 @@ class Boundary:
     behind: tuple[str, ...]
     """Modules that run in the suffix only."""
     autocast: Autocast
-    exact: bool = True
-    """Whether prefix and suffix were found equal to the whole network bit for bit; else nearly."""
     kept: tuple[str, ...] = ()
     """Stubs whose outputs the suffix needs."""
     _layouts: tuple[tuple[int, ...], ...] = ()
@@ -72,25 +69,6 @@ class Boundary:
                 pairs = zip(tensors, self._layouts, strict=True)
                 return tuple(_per_image(one.permute(layout), len(images)) for one, layout in pairs)
         raise RuntimeError(f"the network never came to {self.name!r}")
-
-    @torch.no_grad()
-    def fingerprints(self, images: Tensor, part: slice) -> tuple[tuple[Tensor, ...], Tensor]:
-        """`prefix`, and [layers, part of B] int64: for every layer of it, a sum over the bits of an image's output.
-
-        Rounding that differs between two batches differs in some layer, though the few numbers at the end may agree.
-        """
-        found: list[Tensor] = []
-
-        def note(*call: Any) -> None:
-            tensors = (one for one in pytree.tree_leaves(call[-1]) if isinstance(one, Tensor) and one.ndim)
-            found.extend(bits_of(one, len(images), part) for one in tensors if len(one) % len(images) == 0)
-
-        modules = [module for name in self.stubs for module in self.network.get_submodule(name).modules()]
-        with ExitStack() as hooks:
-            for module in filter(is_layer, modules):
-                hooks.callback(module.register_forward_hook(note).remove)
-            outputs = self.prefix(images)
-        return outputs, torch.stack([*found, *(bits_of(tensor, len(images), part) for tensor in outputs)])
 
     def suffix(self, kept: Sequence[Tensor], images: Tensor) -> Tensor:
         """The network's output from what `prefix` returned, and may change; `images` [B, 3, S, S] may be blank."""
@@ -150,10 +128,10 @@ def _growing(call: Call, output: object) -> list[Tensor]:
     return [part.detach().clone() for part, value in parts if value and not value.fixed]
 
 
-def bits_of(tensor: Tensor, images: int, part: slice) -> Tensor:
-    """The sum of the bits of the images of `part`, read as whole numbers: int64."""
+def bits_of(tensor: Tensor, images: int) -> Tensor:
+    """`[images]` int64: for each image, the sum of its bits read as integers."""
     kind = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize]
-    bits = tensor.detach().view(kind).unflatten(0, (images, len(tensor) // images))[part]  # type: ignore[no-untyped-call]
+    bits = tensor.detach().view(kind).unflatten(0, (images, len(tensor) // images))  # type: ignore[no-untyped-call]
     total: Tensor = bits.sum(dim=tuple(range(1, bits.ndim)), dtype=torch.int64)
     return total
 

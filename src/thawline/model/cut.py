@@ -48,7 +48,6 @@ def cut(trace: Trace, name: str, images: Tensor, autocast: Autocast, *, gradient
             nearly = nearly or found
     if nearly is None or _repeats(bare, proof):
         return None
-    nearly = replace(nearly, exact=False)
     return nearly if _Proof.of(bare, images, exact=False).holds(nearly, TOLERANCE) else None
 
 
@@ -150,7 +149,7 @@ def _marks(values: object, images: int, exact: bool) -> list[Tensor]:
     for one in pytree.tree_leaves(values):
         if isinstance(one, Tensor) and one.ndim and len(one) % images == 0 and one.numel():
             if exact:
-                found.append(bits_of(one, images, slice(None)))
+                found.append(bits_of(one, images))
             else:
                 found.append(one.detach().reshape(images, -1).float().abs().mean(dim=1))
     return found

@@ -1,18 +1,23 @@
 """Outputs of frozen prefixes, computed once and read ever after, within a budget of memory and disk.
 
-Everything here belongs to one network, one data set and one precision, so a store is known by its boundary, its view
-and its images. Stores are filled in one fixed order of batches of one size: what is in them does not depend on which
-training came first, and so a resumed run reads the same numbers.
+Everything here belongs to one network, one data set and one precision, so a store is identified by its boundary, its
+view and its images. A store is always filled in the same padded batches of the same rows, and whether there is one
+depends only on its size and the budgets. What a training reads therefore depends on the settings of the run alone: not
+on which training came first, on what had to be dropped in between, or on timing. A resumed run reads the same bits.
+
+A training that reads its prefix and one that computes it differ by rounding, because a kernel may round an image's
+output differently at another place in the batch. Making them equal would mean running the prefix on fixed batches
+even where nothing is kept: image by image, 1.0 to 3.2 times the time of its forward pass (`benchmarks/README.md`).
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +29,6 @@ from thawline.config import CacheConfig
 from thawline.data.cache import user_cache
 from thawline.model.boundary import Boundary
 from thawline.training.images import Images
-
-_WITNESSES = 4
-"""Images, the last of a batch, that show whether it rounds as the stores do: what is left over is done otherwise."""
-_SMALL = 16
-"""Images in a batch below which its size was seen to change rounding."""
 
 
 class _Key(NamedTuple):
@@ -56,7 +56,7 @@ class _Store:
 
 @dataclass
 class Activations:
-    """Answers with prefix outputs where keeping them is possible, exact and faster than computing them."""
+    """Prefix outputs of the images, computed once and kept where the budgets have room."""
 
     images: Images
     device: torch.device
@@ -64,15 +64,12 @@ class Activations:
     batch: int
     """Images per forward pass while a store is filled; the last pass is padded."""
     note: Callable[[str], None]
-    """Told what the user should know: a full disk."""
+    """Called with what the user should know: a full disk."""
     hits: int = 0
     """Images whose prefix was read instead of computed, so far."""
     _groups: list[np.ndarray] = field(default_factory=list)
     _stores: OrderedDict[_Key, _Store | None] = field(default_factory=OrderedDict)
-    """By last use; None where computing is the better way."""
-    _sizes: dict[int, dict[int, bool]] = field(default_factory=dict)
-    """Images in a batch -> start of a boundary -> whether such a batch gives what is in the stores, bit for bit."""
-    _fingerprints: dict[str, Tensor] = field(default_factory=dict)
+    """By last use; None where there is no room."""
     _disk_works: bool = True
 
     def __post_init__(self) -> None:
@@ -88,13 +85,13 @@ class Activations:
             self._groups.append(fresh)
 
     def read(self, boundary: Boundary, rows: np.ndarray, view: int | None) -> tuple[Tensor, ...] | None:
-        """Prefix outputs [B, ...] of images of one group; None where the caller had better run the whole network."""
+        """Prefix outputs `[B, ...]` of images of one group; None where the caller has to run the whole network."""
         group = int(self._group_of[rows].min())
         endless = view is not None and self.images.views is None
         if endless or group < 0 or group != self._group_of[rows].max():
             return None
         store = self._store(boundary, _Key(boundary.name, view, group))
-        if store is None or not self._fits(boundary, len(rows)):
+        if store is None:
             return None
         self.hits += len(np.unique(rows))  # a last batch is filled up with images that were there before
         return store.read(torch.from_numpy(self._slot_of[rows]), self.device)
@@ -105,68 +102,20 @@ class Activations:
         self._stores.move_to_end(key)
         return self._stores[key]
 
-    def _fits(self, boundary: Boundary, size: int) -> bool:
-        """Whether a batch of `size` images gives the stored bits: kernels may round by a batch's size, or by place.
-
-        What holds of a longer prefix holds of a shorter one. Where the self-check has already found that rounding
-        depends on the place, nothing can be equal bit for bit and nothing is asked.
-        """
-        if not boundary.exact:
-            return True
-        known = self._sizes.setdefault(size, {})
-        for start, fits in known.items():
-            if (fits and start >= boundary.start) or (not fits and start <= boundary.start):
-                return fits
-        if boundary.name not in self._fingerprints:
-            self._first_outputs(boundary)
-        known[boundary.start] = all(self._agrees(boundary, order) for order in _orders(size))
-        return known[boundary.start]
-
-    def _agrees(self, boundary: Boundary, order: np.ndarray) -> bool:
-        """Whether the images that come first in the store, last in a batch of this order, give the stored bits."""
-        batch = self.images.batch(np.resize(self._groups[0], len(order))[order], None)
-        _, found = boundary.fingerprints(batch, slice(-min(_WITNESSES, len(order)), None))
-        return torch.equal(found, self._fingerprints[boundary.name][:, order[-found.shape[1] :]])
-
-    def _first_outputs(self, boundary: Boundary) -> tuple[Tensor, ...]:
-        """Prefix outputs of the first images of all; their fingerprints [layers, batch] are kept."""
-        batch = self._padded(self._groups[0][: self.batch], None)
-        outputs, self._fingerprints[boundary.name] = boundary.fingerprints(batch, slice(None))
-        return outputs
-
     def _filled(self, boundary: Boundary, key: _Key) -> _Store | None:
-        """A store with all images of a group; None where there is no room or reading takes longer than computing."""
+        """A store with all images of a group; None where there is no room."""
         rows = self._groups[key.group]
-        if key.group == 0 and key.view is None:
-            computing, first = self._timed(lambda: self._first_outputs(boundary))
-        else:
-            computing, first = self._timed(lambda: boundary.prefix(self._padded(rows[: self.batch], key.view)))
+        starts = range(0, len(rows), self.batch)
+        outputs = (boundary.prefix(self._padded(rows[start : start + self.batch], key.view)) for start in starts)
+        first = next(outputs)
         store = self._allocated(first, len(rows))
-        if store is None:
-            return None
-        store.write(0, first)
-        reading, _ = self._timed(lambda: store.read(torch.arange(min(self.batch, len(rows))), self.device))
-        # No bit depends on this measurement, unless the network rounds by the place in the batch: then always read.
-        if boundary.exact and reading > computing:
-            return None
-        for start in range(self.batch, len(rows), self.batch):
-            store.write(start, boundary.prefix(self._padded(rows[start : start + self.batch], key.view)))
+        if store is not None:
+            for start, part in zip(starts, chain([first], outputs), strict=True):
+                store.write(start, part)
         return store
 
     def _padded(self, rows: np.ndarray, view: int | None) -> Tensor:
         return self.images.batch(np.resize(rows, self.batch), view)
-
-    def _timed(self, action: Callable[[], tuple[Tensor, ...]]) -> tuple[float, tuple[Tensor, ...]]:
-        """Seconds that it took, and what came of it."""
-        self._synchronize()
-        started = time.perf_counter()
-        found = action()
-        self._synchronize()
-        return time.perf_counter() - started, found
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
     def _allocated(self, like: Sequence[Tensor], count: int) -> _Store | None:
         """Room for `count` images in memory, else on disk, else nowhere; older stores make way."""
@@ -182,8 +131,8 @@ class Activations:
             self._disk_works = False
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:100]
             self.note(
-                f"No room on disk for kept activations ({reason}): frozen blocks are computed anew. "
-                "--cache-disk limits them, THAWLINE_CACHE moves them."
+                f"No room on disk to keep the outputs of frozen blocks ({reason}): they are recomputed, which takes "
+                "longer and may change the last digits. --cache-disk limits them, THAWLINE_CACHE moves them."
             )
             return None
 
@@ -211,14 +160,6 @@ class Activations:
             if self._used(on_disk) <= budget:
                 return
             del self._stores[key]
-
-
-def _orders(size: int) -> list[np.ndarray]:
-    """In which orders a batch is tried. Reversed; small ones, which round most easily, with every image last once."""
-    turned = np.arange(size)[::-1].copy()
-    if size >= _SMALL:
-        return [turned]
-    return [np.roll(turned, shift) for shift in range(0, size, _WITNESSES)]
 
 
 def mapped(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
