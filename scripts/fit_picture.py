@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from thawline.console import print_fit
+from thawline.cli.tables import print_fit
 from thawline.export.timm_folder import timm_snippet
 
 COLUMNS = 142

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from thawline import cli
+from thawline.cli import app as cli
 from thawline.errors import InputError
 from thawline.strategies import STRATEGIES
 

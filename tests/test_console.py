@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from thawline import console
+from thawline.cli import tables as console
 
 RUN = Path("runs/textures")
 

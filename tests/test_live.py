@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from thawline.live import ConsoleListener
+from thawline.cli.progress import ConsoleListener
 from thawline.records import EpochRecord, TrainingRecord
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from thawline import api, cli
+from thawline import api
+from thawline.cli import app as cli
 from thawline.config import DataConfig, Request, SearchConfig, TrainConfig, preset
 from thawline.errors import OptionError
 from thawline.training.schedule import rate_factor

@@ -1,6 +1,6 @@
 """`python -m thawline`."""
 
-from thawline.cli import main
+from thawline.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -156,7 +156,7 @@ def test_drawing_imports_no_torch(tmp_path: Path) -> None:
     script = (
         "import sys\n"
         f"sys.argv = ['thawline', 'report', {str(folder)!r}]\n"
-        "from thawline.cli import main\n"
+        "from thawline.cli.app import main\n"
         "try:\n    main()\n"
         "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
         "heavy = {'torch', 'timm', 'sklearn', 'optuna', 'scipy'} & set(sys.modules)\n"

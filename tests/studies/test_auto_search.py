@@ -14,7 +14,8 @@ from optuna.trial import TrialState
 
 from tests.studies.conftest import Stop, small_request
 from tests.studies.searches import ShuffledExecutor, answer, study_of
-from thawline import api, cli
+from thawline import api
+from thawline.cli import app as cli
 from thawline.config import CacheConfig, Request
 from thawline.errors import NonFiniteLossError, OptionError
 from thawline.plan import FineTunePlan

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from tests.studies.conftest import small_request
 from thawline import api
-from thawline.cli import app
+from thawline.cli.app import app
 from thawline.data.demo import demo_network
 from thawline.errors import DataError, ModelError, OptionError, RunFolderError
 from thawline.plan import FineTunePlan

@@ -14,14 +14,16 @@ import typer
 from rich.console import Console
 from typer import Argument, Option
 
-from thawline import __version__, console, live
+from thawline import __version__
+from thawline.cli import progress as live
+from thawline.cli import tables as console
+from thawline.cli.options import RunOptions, is_set, takes_run_options, with_preset
 from thawline.config import (
     DEFAULT_ROWS,
     Request,
 )
 from thawline.errors import OptionError, ThawlineError
 from thawline.plan import GRANULARITIES, Granularity
-from thawline.run_options import RunOptions, is_set, takes_run_options, with_preset
 from thawline.search_config import with_budget
 from thawline.strategies import STRATEGIES
 
