@@ -23,11 +23,11 @@ from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
 from thawline.plan import Granularity
 from thawline.progress import Listener
 from thawline.records import FORMAT_VERSION, environment, read_json, write_json, write_text
+from thawline.runs.experiment import Experiment
+from thawline.runs.folder import RunFolder
+from thawline.runs.setup import open_experiment
 from thawline.strategies.base import variants
-from thawline.studies.experiment import Experiment
-from thawline.studies.opening import open_experiment
 from thawline.studies.rows import make_row
-from thawline.studies.run_folder import RunFolder
 from thawline.studies.tuning import Context
 
 RESULTS = Path(__file__).parent / "results" / "auto-cost"

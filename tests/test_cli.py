@@ -317,7 +317,7 @@ def test_ctrl_c_ends_with_130_and_a_way_on(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("thawline.studies.experiment.Experiment.train", stop)
+    monkeypatch.setattr("thawline.runs.experiment.Experiment.train", stop)
     assert run(capsys, monkeypatch, ["fit", data, *FAST, "--out", tmp_path / "run"]) == 130
     assert "resume" in one_line(capsys)
     monkeypatch.undo()

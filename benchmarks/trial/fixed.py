@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord
+from thawline.runs.experiment import Experiment
 from thawline.strategies.base import variants
-from thawline.studies.experiment import Experiment
 from thawline.studies.tuning import Context, next_rate
 
 WAYS = ("linear_probe", "last_blocks:k=1", "last_blocks:k=2", "last_blocks:k=3", "full")

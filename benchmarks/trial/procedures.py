@@ -11,10 +11,10 @@ from benchmarks.trial.fixed import WAYS, BestFixed
 from thawline.config import CacheConfig, DataConfig, Request, SearchConfig, TrainConfig
 from thawline.progress import Listener
 from thawline.records import environment
+from thawline.runs.folder import RunFolder
+from thawline.runs.setup import open_experiment
 from thawline.studies.compare import summaries
-from thawline.studies.opening import open_experiment
 from thawline.studies.rows import Row, make_row, row_of
-from thawline.studies.run_folder import RunFolder
 from thawline.studies.tuning import Tuned
 
 BOTH = ("dtd10", "flowers5")

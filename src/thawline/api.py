@@ -31,19 +31,20 @@ from thawline.plan import Granularity
 from thawline.progress import Listener
 from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.report.html import write_report
+from thawline.runs import classifier as serving
+from thawline.runs.folder import REQUEST, RunFolder
+from thawline.runs.setup import open_experiment
 from thawline.search_config import with_budget
 from thawline.strategies.base import variants
 from thawline.studies import compare as compare_study
-from thawline.studies import explaining, serving
+from thawline.studies import explaining
 from thawline.studies import fit as fit_study
 from thawline.studies.closing import close, is_closed
 from thawline.studies.forecast import forecast
-from thawline.studies.opening import open_experiment
 from thawline.studies.recipe_cells import Overrides, expand
 from thawline.studies.recipe_runs import run_cells
 from thawline.studies.recipe_tables import markdown
 from thawline.studies.recipes import load_recipe
-from thawline.studies.run_folder import REQUEST, RunFolder
 
 
 class Options(TypedDict, total=False):

@@ -11,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from thawline.errors import RunFolderError
 from thawline.records import EpochRecord, TrainingRecord, digest
-from thawline.search.ledger import STUDY_NAME, Ledger
+from thawline.runs.ledger import STUDY_NAME, Ledger
 
 
 def record(key: str, rate: float = 1e-3, seconds: float = 1.0) -> TrainingRecord:

@@ -20,14 +20,14 @@ from thawline.config import CacheConfig, Request
 from thawline.errors import NonFiniteLossError, OptionError
 from thawline.plan import FineTunePlan
 from thawline.records import read_json
-from thawline.search.ledger import Ledger
+from thawline.runs.experiment import TUNING_SEED_OFFSET
+from thawline.runs.folder import RunFolder
+from thawline.runs.ledger import Ledger
+from thawline.runs.setup import open_experiment
 from thawline.search.meter import TimeMeter
 from thawline.search_config import Lever
 from thawline.strategies.base import variants
 from thawline.studies import auto_search
-from thawline.studies.experiment import TUNING_SEED_OFFSET
-from thawline.studies.opening import open_experiment
-from thawline.studies.run_folder import RunFolder
 from thawline.training.trainer import TrainedModel, Trainer
 
 EPOCHS = 7

@@ -23,8 +23,8 @@ from thawline.errors import NonFiniteLossError, RunFolderError
 from thawline.plan import FineTunePlan
 from thawline.progress import Listener
 from thawline.records import TrainingRecord
-from thawline.search.ledger import Ledger
-from thawline.studies.experiment import TUNING_SEED_OFFSET
+from thawline.runs.experiment import TUNING_SEED_OFFSET
+from thawline.runs.ledger import Ledger
 from thawline.training.trainer import Trainer
 
 ROWS = ("linear_probe", "last_blocks", "full")

@@ -21,10 +21,10 @@ from thawline.data.demo import demo_network
 from thawline.errors import DataError, ModelError, OptionError, RunFolderError
 from thawline.plan import FineTunePlan
 from thawline.progress import Listener
+from thawline.runs.finished import open_finished
+from thawline.runs.folder import RunFolder
 from thawline.studies import explaining, moving
-from thawline.studies.finished import open_finished
 from thawline.studies.moving import MOST_IMAGES, known_images
-from thawline.studies.run_folder import RunFolder
 
 HOSTILE = '<script>alert(1)</script> "quoted" \u202egnp.\u05d7\u05ea\u05d5\u05dc' + "x" * 100 + ".png"
 

@@ -9,7 +9,7 @@ import pytest
 from tests.studies.conftest import Stop, small_request
 from thawline import api
 from thawline.progress import Listener
-from thawline.search.ledger import Ledger
+from thawline.runs.ledger import Ledger
 
 
 class Told(Listener):

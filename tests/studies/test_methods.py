@@ -12,7 +12,7 @@ from tests.studies.conftest import small_request
 from thawline import api
 from thawline.config import TRAININGS_PER_ROW
 from thawline.model.load import load_model
-from thawline.search.ledger import Ledger
+from thawline.runs.ledger import Ledger
 from thawline.strategies import STRATEGIES
 
 SMALL = {

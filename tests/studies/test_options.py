@@ -17,7 +17,7 @@ from thawline import api
 from thawline.config import DataConfig, Request, TrainConfig
 from thawline.errors import DataError, OptionError, RunFolderError
 from thawline.progress import Listener
-from thawline.studies.saving import opening_lines
+from thawline.runs.model_folder import opening_lines
 
 PROBE = ("linear_probe",)
 

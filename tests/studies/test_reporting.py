@@ -11,7 +11,8 @@ from thawline.config import DataConfig, SearchConfig, TrainConfig
 from thawline.data.demo import demo_network, write_digits
 from thawline.progress import Listener
 from thawline.records import TrainingRecord, packages, read_json
-from thawline.studies import reporting, run_folder
+from thawline.runs import folder as run_folder
+from thawline.studies import reporting
 
 
 class Told(Listener):

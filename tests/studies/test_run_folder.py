@@ -6,7 +6,7 @@ import pytest
 
 from thawline.config import Request
 from thawline.errors import RunFolderError
-from thawline.studies.run_folder import RunFolder
+from thawline.runs.folder import RunFolder
 
 REQUEST = Request("fit", "images", "test_resnet", ("full",))
 

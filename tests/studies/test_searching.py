@@ -24,13 +24,13 @@ from thawline.config import Request
 from thawline.errors import NonFiniteLossError
 from thawline.plan import FineTunePlan
 from thawline.records import read_json
+from thawline.runs.experiment import TUNING_SEED_OFFSET
+from thawline.runs.ledger import Ledger
 from thawline.search.encoding import Space
 from thawline.search.evolution import make_encoding
-from thawline.search.ledger import Ledger
 from thawline.search_config import EvolutionConfig
 from thawline.strategies.base import variants
 from thawline.studies import searching
-from thawline.studies.experiment import TUNING_SEED_OFFSET
 from thawline.testing import PlainContext, PlainTuned, check_strategy, tiny_model
 from thawline.training.images import LabelledRows
 from thawline.training.trainer import TrainedModel, Trainer

@@ -335,7 +335,7 @@ def _show(results: Mapping[str, Any], run: Path, as_json: bool) -> None:
     elif "rows" in results:
         console.print_comparison(_console(), results, run)
     else:
-        from thawline.studies.saving import MODEL_FOLDER, opening_lines
+        from thawline.runs.model_folder import MODEL_FOLDER, opening_lines
 
         console.print_fit(_console(), results, run, opening_lines(run / MODEL_FOLDER))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from thawline.model.apply import has_statistics
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord, furthest
+from thawline.runs.experiment import Experiment
 from thawline.search.auto_findings import auto_findings
 from thawline.search.candidate_ledger import CandidateLedger
 from thawline.search.candidates import Scored, Task
@@ -20,7 +21,6 @@ from thawline.search.purse import Purse
 from thawline.search.samplers import make_sampler
 from thawline.search.starts import starts, usual_ways
 from thawline.search_config import AutoConfig, Budget, SamplerName
-from thawline.studies.experiment import Experiment
 from thawline.studies.searching import Found, facts_of, require_trained
 from thawline.training.executors import InlineExecutor
 from thawline.training.measure import VALIDATION_SHARE, seconds_per_image

@@ -6,9 +6,9 @@ import shutil
 
 from thawline.progress import Listener
 from thawline.report.html import FILE as REPORT
+from thawline.runs.folder import RESULTS, RunFolder
 from thawline.studies.explaining import explain_examples
 from thawline.studies.reporting import report
-from thawline.studies.run_folder import RESULTS, RunFolder
 
 
 def close(folder: RunFolder, listener: Listener) -> None:

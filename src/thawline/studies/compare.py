@@ -12,9 +12,10 @@ import numpy as np
 
 from thawline.records import FORMAT_VERSION, write_json, write_text
 from thawline.report.summary import TABLE_FILE, train_test_gap
+from thawline.runs.experiment import Experiment
+from thawline.runs.folder import RESULTS
 from thawline.studies.closing import close
 from thawline.studies.depth_curve import depth_curve
-from thawline.studies.experiment import Experiment
 from thawline.studies.results import (
     history_csv,
     predictions_csv,
@@ -23,7 +24,6 @@ from thawline.studies.results import (
     versus_reference,
 )
 from thawline.studies.rows import Row, make_row
-from thawline.studies.run_folder import RESULTS
 
 CHOICE = ("strategy", "chosen", "learning_rate", "trainable_percent")
 COST = ("work", "proof", "trainings", "seconds", "image_passes", "peak_memory_bytes")

@@ -16,11 +16,11 @@ from thawline.progress import Listener
 from thawline.records import FORMAT_VERSION, environment, write_json, write_text
 from thawline.report.reading import read_run
 from thawline.report.thumbnails import EXAMPLES
-from thawline.studies.finished import FinishedRun, open_finished
+from thawline.runs.finished import FinishedRun, open_finished
+from thawline.runs.folder import RunFolder
 from thawline.studies.looking import FOLDER, View, look
 from thawline.studies.moving import Known, known_images, probe_head, what_moved
 from thawline.studies.reporting import UNDRAWABLE, report
-from thawline.studies.run_folder import RunFolder
 
 RECORD = "explain.json"
 PAGE = f"{FOLDER}/index.html"

@@ -8,13 +8,13 @@ from typing import Any
 from thawline.errors import RunError
 from thawline.records import FORMAT_VERSION, write_json, write_text
 from thawline.report.summary import TABLE_FILE
+from thawline.runs.experiment import Experiment
+from thawline.runs.folder import RESULTS
+from thawline.runs.model_folder import MODEL_FOLDER, save_model
 from thawline.studies.closing import close
 from thawline.studies.compare import comparison_csv, summaries
-from thawline.studies.experiment import Experiment
 from thawline.studies.results import block_table, history_csv, predictions_csv, run_digest
 from thawline.studies.rows import Row, make_row, row_of
-from thawline.studies.run_folder import RESULTS
-from thawline.studies.saving import MODEL_FOLDER, save_model
 
 
 def fit(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:

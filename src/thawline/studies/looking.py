@@ -22,8 +22,8 @@ from thawline.explain.overlay import Panel, enlarged, overlay, side_by_side
 from thawline.explain.saliency import find_layer, grad_cam, heat
 from thawline.export.escaping import one_line
 from thawline.records import write_bytes
-from thawline.studies.finished import BATCH, FinishedRun, Pictures, State
-from thawline.studies.listed import Listed, by_file
+from thawline.runs.finished import BATCH, FinishedRun, Pictures, State
+from thawline.runs.listed import Listed, by_file
 
 FOLDER = "explain"
 _FILE_LETTERS = re.compile(r"[^A-Za-z0-9]+")

@@ -19,8 +19,8 @@ from thawline.data.pixels import eval_transform, normalise
 from thawline.explain.drift import Features, Labels, Probe, State, linear_cka, norm_drift, weight_change
 from thawline.explain.features import block_ends, inputs_of, pooled_features
 from thawline.model.head import head_modules
-from thawline.studies.finished import BATCH, FinishedRun, Pictures
-from thawline.studies.listed import Listed
+from thawline.runs.finished import BATCH, FinishedRun, Pictures
+from thawline.runs.listed import Listed
 
 MOST_IMAGES = 512
 """Of each split that features are computed of; more only where there are more classes."""

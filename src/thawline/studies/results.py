@@ -11,8 +11,8 @@ import numpy as np
 
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord, digest, furthest
+from thawline.runs.experiment import Experiment
 from thawline.strategies.base import variants
-from thawline.studies.experiment import Experiment
 from thawline.studies.rows import Row
 from thawline.training import evaluation, significance
 from thawline.training.images import LabelledRows

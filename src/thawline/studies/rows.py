@@ -10,7 +10,7 @@ import numpy as np
 from thawline.errors import NonFiniteLossError, RunError
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord
-from thawline.studies.experiment import Evaluation, Experiment
+from thawline.runs.experiment import Evaluation, Experiment
 from thawline.studies.tuning import Tuned, tune
 from thawline.training.evaluation import correctness
 

@@ -10,10 +10,10 @@ from thawline.config import BASE_RATE, TRAININGS_PER_ROW
 from thawline.errors import NonFiniteLossError, PlanError
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord
+from thawline.runs.experiment import Experiment
 from thawline.search_config import AutoConfig, EvolutionConfig
 from thawline.strategies.base import Strategy, variants
 from thawline.studies.auto_search import search_auto
-from thawline.studies.experiment import Experiment
 from thawline.studies.searching import Found, search
 
 RATE_LADDER = tuple(round(step * 10.0**power, 12) for power in range(-7, 1) for step in (1, 3))

@@ -22,9 +22,9 @@ from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.blocks import partition
 from thawline.model.load import load_model
 from thawline.plan import Block, FineTunePlan
-from thawline.studies.listed import Listed, listed
-from thawline.studies.run_folder import RunFolder
-from thawline.studies.saving import MODEL_FOLDER
+from thawline.runs.folder import RunFolder
+from thawline.runs.listed import Listed, listed
+from thawline.runs.model_folder import MODEL_FOLDER
 
 BATCH = 32
 

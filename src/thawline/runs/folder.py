@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from thawline.config import Request
 from thawline.errors import OptionError, RunFolderError
 from thawline.records import FORMAT_VERSION, packages, read_json, write_json
-from thawline.search.ledger import Ledger
+from thawline.runs.ledger import Ledger
 
 REQUEST = "run.json"
 LEDGER = "ledger.journal"

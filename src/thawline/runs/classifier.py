@@ -25,9 +25,9 @@ from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.load import load_model
 from thawline.records import FORMAT_VERSION, read_json, write_json
-from thawline.studies.listed import seen
-from thawline.studies.run_folder import REQUEST, RESULTS, RunFolder
-from thawline.studies.saving import MODEL_FOLDER
+from thawline.runs.folder import REQUEST, RESULTS, RunFolder
+from thawline.runs.listed import seen
+from thawline.runs.model_folder import MODEL_FOLDER
 from thawline.training import evaluation
 
 BATCH = 64

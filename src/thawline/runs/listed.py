@@ -11,7 +11,7 @@ from pathlib import Path
 
 from thawline.data.sources import Item
 from thawline.records import read_json
-from thawline.studies.run_folder import RESULTS
+from thawline.runs.folder import RESULTS
 
 
 @dataclass(frozen=True)

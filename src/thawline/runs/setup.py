@@ -21,9 +21,9 @@ from thawline.data.splits import Splits, draw_splits, write_splits
 from thawline.model.load import load_model
 from thawline.progress import Listener
 from thawline.records import environment, fingerprint, write_json
-from thawline.search.ledger import Ledger
-from thawline.studies.experiment import Experiment
-from thawline.studies.run_folder import LEDGER, RunFolder
+from thawline.runs.experiment import Experiment
+from thawline.runs.folder import LEDGER, RunFolder
+from thawline.runs.ledger import Ledger
 from thawline.training.device import resolve
 from thawline.training.images import LabelledRows, TrainingData
 

@@ -19,8 +19,8 @@ from thawline.model.work import WorkTable
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.progress import Listener
 from thawline.records import Purpose, TrainingRecord, fingerprint, write_bytes, write_text
-from thawline.search.ledger import Ledger
-from thawline.studies.run_folder import PLAN, RunFolder
+from thawline.runs.folder import PLAN, RunFolder
+from thawline.runs.ledger import Ledger
 from thawline.training import evaluation
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.pause import Paused
