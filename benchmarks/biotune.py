@@ -24,9 +24,9 @@ from benchmarks.biotune_tables import page
 from thawline import api
 from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
 from thawline.progress import Listener
+from thawline.recipes.runs import kept
 from thawline.records import FORMAT_VERSION, TrainingRecord, fingerprint, read_json, write_json, write_text
 from thawline.search_config import EvolutionConfig
-from thawline.studies.recipe_runs import kept
 
 RESULTS = Path(__file__).parent / "results" / "biotune"
 MODEL = "mobilenetv2_050"

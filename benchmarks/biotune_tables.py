@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.table import HEADER, RULE, line
-from thawline.studies.recipe_runs import decode_right
-from thawline.studies.recipe_searches import trained_table, weights_table
-from thawline.studies.tables import Table
+from thawline.recipes.markdown import Table
+from thawline.recipes.runs import decode_right
+from thawline.recipes.search_tables import trained_table, weights_table
 from thawline.training import significance
 
 Cell = Mapping[str, Any]

@@ -20,11 +20,11 @@ from typing import Any
 from thawline import api
 from thawline.config import Request
 from thawline.progress import Listener
+from thawline.recipes.cells import Overrides, expand
+from thawline.recipes.recipe import load_recipe
+from thawline.recipes.runs import read_cells, run_cells
+from thawline.recipes.tables import markdown
 from thawline.records import TrainingRecord, write_text
-from thawline.studies.recipe_cells import Overrides, expand
-from thawline.studies.recipe_runs import read_cells, run_cells
-from thawline.studies.recipe_tables import markdown
-from thawline.studies.recipes import load_recipe
 
 RESULTS = Path(__file__).parent / "results" / "recipes"
 MODEL = "mobilenetv2_050"

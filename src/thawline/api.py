@@ -29,6 +29,10 @@ from thawline.model.load import build_on_meta
 from thawline.model.work import WorkTable
 from thawline.plan import Granularity
 from thawline.progress import Listener
+from thawline.recipes.cells import Overrides, expand
+from thawline.recipes.recipe import load_recipe
+from thawline.recipes.runs import run_cells
+from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.report.html import write_report
 from thawline.runs import classifier as serving
@@ -41,10 +45,6 @@ from thawline.studies import explaining
 from thawline.studies import fit as fit_study
 from thawline.studies.closing import close, is_closed
 from thawline.studies.forecast import forecast
-from thawline.studies.recipe_cells import Overrides, expand
-from thawline.studies.recipe_runs import run_cells
-from thawline.studies.recipe_tables import markdown
-from thawline.studies.recipes import load_recipe
 
 
 class Options(TypedDict, total=False):

@@ -11,13 +11,13 @@ import pytest
 from tests.studies.test_recipes import Runner, hits, made_cell, made_row, small, tiny
 from thawline.config import preset
 from thawline.errors import OptionError
+from thawline.recipes.cells import Overrides, expand
+from thawline.recipes.recipe import load_recipe
+from thawline.recipes.runs import read_cells, run_cells
+from thawline.recipes.tables import gather, markdown
 from thawline.search_config import EvolutionConfig
 from thawline.strategies.base import variants
 from thawline.strategies.biotune import BioTune
-from thawline.studies.recipe_cells import Overrides, expand
-from thawline.studies.recipe_runs import read_cells, run_cells
-from thawline.studies.recipe_tables import gather, markdown
-from thawline.studies.recipes import load_recipe
 
 SMALL = "population=2,elites=1,generations=1,seeds=1,top=1"
 

@@ -18,11 +18,11 @@ from thawline import api
 from thawline.config import Request
 from thawline.errors import OptionError, RunFolderError
 from thawline.progress import Listener
+from thawline.recipes.cells import Overrides, expand
+from thawline.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_names
+from thawline.recipes.runs import decode_right, encode_right, read_cells, run_cells
+from thawline.recipes.tables import gather, markdown
 from thawline.studies.depth_curve import depth_curve
-from thawline.studies.recipe_cells import Overrides, expand
-from thawline.studies.recipe_runs import decode_right, encode_right, read_cells, run_cells
-from thawline.studies.recipe_tables import gather, markdown
-from thawline.studies.recipes import Recipe, load_recipe, parse_recipe, recipe_names
 
 ALL = ("biotune-data-share", "biotune-table1", "depth", "mobilenetv2-grid", "partial-vs-full")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from thawline.config import DataConfig, Device, Request, SearchConfig, TrainConfig
 from thawline.errors import OptionError
-from thawline.studies.recipes import AXES, Column, Recipe
+from thawline.recipes.recipe import AXES, Column, Recipe
 
 TEST_SHARE = 0.2
 """Carved off train where the data brings none: the tables of a study are made of test figures."""

@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeVar, get_args
 from thawline.config import DataConfig, TrainConfig
 from thawline.errors import OptionError
 from thawline.plan import Granularity
+from thawline.recipes.markdown import Table
 from thawline.strategies.base import variants
-from thawline.studies.tables import Table
 
 Kind = Literal["accuracy", "data_share", "depth", "classes", "grid"]
 """Which tables are made: strategy x data; against the share of data; against that of layers; per class; per setting."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from thawline.recipes.cells import label
+from thawline.recipes.markdown import Table
+from thawline.recipes.reading import Cell, by, mean, percent, rows_of, size, sizes, spread, title
+from thawline.recipes.recipe import AXES, Recipe
+from thawline.recipes.runs import decode_right
+from thawline.recipes.search_tables import data_share_tables, plan_tables
 from thawline.studies.depth_curve import DepthCurve, depth_curve
-from thawline.studies.recipe_cells import label
-from thawline.studies.recipe_reading import Cell, by, mean, percent, rows_of, size, sizes, spread, title
-from thawline.studies.recipe_runs import decode_right
-from thawline.studies.recipe_searches import data_share_tables, plan_tables
-from thawline.studies.recipes import AXES, Recipe
 from thawline.studies.results import REFERENCE
-from thawline.studies.tables import Table
 from thawline.training.significance import SIGNIFICANT
 
 LARGEST_CONFUSION = 20

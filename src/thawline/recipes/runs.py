@@ -12,9 +12,9 @@ import numpy as np
 
 from thawline.config import Request
 from thawline.errors import RunError, RunFolderError
+from thawline.recipes.cells import Cell, label
+from thawline.recipes.recipe import Recipe
 from thawline.records import FORMAT_VERSION, fingerprint, read_json, write_json
-from thawline.studies.recipe_cells import Cell, label
-from thawline.studies.recipes import Recipe
 
 Execute = Callable[[Request, Path], Mapping[str, Any]]
 """Does what a request asks in a folder, or goes on with it there, and returns what comparison.json holds."""

@@ -1,0 +1,1 @@
+"""Published studies as recipes: read, expand into cells, run, tabulate."""
