@@ -23,6 +23,7 @@ from thawline.data.groups import with_groups
 from thawline.data.named import Data, absolute_name, name_of, read_named
 from thawline.data.remembered import survey_again
 from thawline.errors import InputError, OptionError, RunError, RunFolderError
+from thawline.explanation import explain as explaining
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
@@ -41,7 +42,6 @@ from thawline.runs.setup import open_experiment
 from thawline.search_config import with_budget
 from thawline.strategies.base import variants
 from thawline.studies import compare as compare_study
-from thawline.studies import explaining
 from thawline.studies import fit as fit_study
 from thawline.studies.closing import close, is_closed
 from thawline.studies.forecast import forecast

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from thawline.explain.drift import Features, Probe, linear_cka, norm_drift, weight_change
+from thawline.explanation.drift import Features, Probe, linear_cka, norm_drift, weight_change
 
 
 def features(rows: int, columns: int, seed: int = 0) -> Features:

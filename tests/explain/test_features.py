@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.model.tiny import ThreeLayers
-from thawline.explain.features import block_ends, inputs_of, pooled_features
+from thawline.explanation.features import block_ends, inputs_of, pooled_features
 from thawline.model.blocks import partition
 from thawline.testing import IMAGE_SIZE, tiny_model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from thawline.explain.maps import Grid, Layouts, on_grid
+from thawline.explanation.maps import Grid, Layouts, on_grid
 
 
 def layouts(**attributes: object) -> Layouts:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thawline.explain.overlay import SMALLEST_SIDE, Panel, colours, enlarged, overlay, side_by_side
+from thawline.explanation.overlay import SMALLEST_SIDE, Panel, colours, enlarged, overlay, side_by_side
 
 
 def test_no_heat_leaves_the_image_in_gray() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.model.tiny import ThreeLayers
 from thawline.errors import ModelError, OptionError
-from thawline.explain.saliency import find_layer, grad_cam, heat
+from thawline.explanation.saliency import find_layer, grad_cam, heat
 from thawline.model.load import load_model
 
 

@@ -19,12 +19,13 @@ from thawline import api
 from thawline.cli.app import app
 from thawline.data.demo import demo_network
 from thawline.errors import DataError, ModelError, OptionError, RunFolderError
+from thawline.explanation import changes as moving
+from thawline.explanation import explain as explaining
+from thawline.explanation.changes import MOST_IMAGES, known_images
 from thawline.plan import FineTunePlan
 from thawline.progress import Listener
 from thawline.runs.finished import open_finished
 from thawline.runs.folder import RunFolder
-from thawline.studies import explaining, moving
-from thawline.studies.moving import MOST_IMAGES, known_images
 
 HOSTILE = '<script>alert(1)</script> "quoted" \u202egnp.\u05d7\u05ea\u05d5\u05dc' + "x" * 100 + ".png"
 

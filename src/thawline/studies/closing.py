@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 
+from thawline.explanation.explain import explain_examples
 from thawline.progress import Listener
 from thawline.report.html import FILE as REPORT
 from thawline.runs.folder import RESULTS, RunFolder
-from thawline.studies.explaining import explain_examples
 from thawline.studies.reporting import report
 
 

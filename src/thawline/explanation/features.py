@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from thawline.explain.drift import Features
-from thawline.explain.maps import Layouts
+from thawline.explanation.drift import Features
+from thawline.explanation.maps import Layouts
 from thawline.model.execution import leaf_modules
 from thawline.plan import Block
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thawline.errors import ModelError, OptionError
-from thawline.explain.maps import Grid, Layouts, on_grid
+from thawline.explanation.maps import Grid, Layouts, on_grid
 
 FEWEST_POSITIONS = 4
 """Along one edge: a coarser map says little about where (a network of stride 32 has 3 on 96 pixels)."""

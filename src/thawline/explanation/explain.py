@@ -11,15 +11,15 @@ import torch
 from thawline.data.sources import find_images
 from thawline.data.walk import Ignored
 from thawline.errors import RunFolderError
-from thawline.explain.page import page
+from thawline.explanation.changes import Known, known_images, probe_head, what_moved
+from thawline.explanation.page import page
+from thawline.explanation.pictures import FOLDER, View, look
 from thawline.progress import Listener
 from thawline.records import FORMAT_VERSION, environment, write_json, write_text
 from thawline.report.reading import read_run
 from thawline.report.thumbnails import EXAMPLES
 from thawline.runs.finished import FinishedRun, open_finished
 from thawline.runs.folder import RunFolder
-from thawline.studies.looking import FOLDER, View, look
-from thawline.studies.moving import Known, known_images, probe_head, what_moved
 from thawline.studies.reporting import UNDRAWABLE, report
 
 RECORD = "explain.json"

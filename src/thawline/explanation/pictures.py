@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from thawline.data.walk import Ignored, as_text
 from thawline.errors import DataError
-from thawline.explain.overlay import Panel, enlarged, overlay, side_by_side
-from thawline.explain.saliency import find_layer, grad_cam, heat
+from thawline.explanation.overlay import Panel, enlarged, overlay, side_by_side
+from thawline.explanation.saliency import find_layer, grad_cam, heat
 from thawline.export.escaping import one_line
 from thawline.records import write_bytes
 from thawline.runs.finished import BATCH, FinishedRun, Pictures, State

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from thawline.data.demo import demo_network, source_set
 from thawline.data.pixels import eval_transform, normalise
-from thawline.explain.drift import Features, Labels, Probe, State, linear_cka, norm_drift, weight_change
-from thawline.explain.features import block_ends, inputs_of, pooled_features
+from thawline.explanation.drift import Features, Labels, Probe, State, linear_cka, norm_drift, weight_change
+from thawline.explanation.features import block_ends, inputs_of, pooled_features
 from thawline.model.head import head_modules
 from thawline.runs.finished import BATCH, FinishedRun, Pictures
 from thawline.runs.listed import Listed
