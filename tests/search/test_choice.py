@@ -9,7 +9,7 @@ import pytest
 
 from tests.search.fakes import scored, training
 from thawline.search.candidates import Scored
-from thawline.search.choice import contenders, standard_error, thriftiest
+from thawline.search.selection import contenders, standard_error, thriftiest
 
 RNG = np.random.default_rng(0)
 EASY = RNG.random(400) < 0.7

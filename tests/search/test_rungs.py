@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.search.fakes import IMAGES, failed, scored
 from thawline.search.candidates import Scored
-from thawline.search.rungs import at_rung, promoted
+from thawline.search.promotion import at_rung, promoted
 
 
 def going(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from thawline.search.starts import WAYS, starts
+from thawline.search.baselines import WAYS, starts
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 5, 9, 25])

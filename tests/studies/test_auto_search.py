@@ -27,7 +27,7 @@ from thawline.runs.setup import open_experiment
 from thawline.search.meter import TimeMeter
 from thawline.search_config import Lever
 from thawline.strategies.base import variants
-from thawline.studies import auto_search
+from thawline.studies import auto as auto_search
 from thawline.training.trainer import TrainedModel, Trainer
 
 EPOCHS = 7

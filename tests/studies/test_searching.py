@@ -30,7 +30,7 @@ from thawline.search.encoding import Space
 from thawline.search.evolution import make_encoding
 from thawline.search_config import EvolutionConfig
 from thawline.strategies.base import variants
-from thawline.studies import searching
+from thawline.studies import biotune as searching
 from thawline.testing import PlainContext, PlainTuned, check_strategy, tiny_model
 from thawline.training.images import LabelledRows
 from thawline.training.trainer import TrainedModel, Trainer

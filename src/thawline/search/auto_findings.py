@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from thawline.search.baselines import usual_ways
 from thawline.search.candidates import Scored, in_generation
 from thawline.search.encoding import Space, diversity
 from thawline.search.findings import (
@@ -18,8 +19,7 @@ from thawline.search.findings import (
     trainable_percent,
 )
 from thawline.search.halving import Halved
-from thawline.search.rungs import at_rung
-from thawline.search.starts import usual_ways
+from thawline.search.promotion import at_rung
 from thawline.search_config import AutoConfig
 
 

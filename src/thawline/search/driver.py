@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from thawline.records import TrainingRecord
-from thawline.search.batch import Trainings, train_all
-from thawline.search.candidate_ledger import CandidateLedger
 from thawline.search.candidates import Candidate, Scored, Task
+from thawline.search.dispatch import Trainings, train_all
 from thawline.search.encoding import Encoding, Space
 from thawline.search.ranking import rank
+from thawline.search.trials import CandidateLedger
 
 
 class Proposer(Protocol):

@@ -15,12 +15,12 @@ from optuna.distributions import FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
-from thawline.search.candidate_ledger import result_of
 from thawline.search.candidates import Scored, in_generation
 from thawline.search.driver import Search
 from thawline.search.encoding import BINS_PER_DECADE, Space, diversity, weight
 from thawline.search.evolution import Evolution
 from thawline.search.ranking import fold_centred
+from thawline.search.trials import result_of
 from thawline.search_config import EvolutionConfig
 
 CANONICAL = FloatDistribution(-4.0, 2.0)

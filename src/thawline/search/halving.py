@@ -14,15 +14,15 @@ from functools import partial
 from itertools import islice
 
 from thawline.records import TrainingRecord
-from thawline.search.batch import train_all
-from thawline.search.candidate_ledger import CandidateLedger
+from thawline.search.baselines import Start
 from thawline.search.candidates import Address, Candidate, Scored, Task
-from thawline.search.choice import contenders, thriftiest
+from thawline.search.dispatch import train_all
 from thawline.search.encoding import Invertible, Phenotype, Space
+from thawline.search.promotion import at_rung, promoted
 from thawline.search.purse import Priced, Purse
-from thawline.search.rungs import at_rung, promoted
 from thawline.search.samplers import Sampler
-from thawline.search.starts import Start
+from thawline.search.selection import contenders, thriftiest
+from thawline.search.trials import CandidateLedger
 
 PROPOSALS = 6
 """Of a generation."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from thawline.plan import FineTunePlan
-from thawline.search.batch import Trainings
 from thawline.search.candidates import Address, Candidate, Scored
+from thawline.search.dispatch import Trainings
 from thawline.search.encoding import Space
 from thawline.search.meter import Meter
 

@@ -9,7 +9,7 @@ from thawline.config import BASE_RATE, TRAININGS_PER_ROW
 from thawline.plan import FineTunePlan
 from thawline.records import furthest
 from thawline.runs.experiment import Experiment
-from thawline.search.starts import WAYS
+from thawline.search.baselines import WAYS
 from thawline.search_config import Budget, EvolutionConfig
 from thawline.strategies.auto import Auto
 from thawline.strategies.base import Strategy, variants

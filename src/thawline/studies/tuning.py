@@ -13,8 +13,8 @@ from thawline.records import TrainingRecord
 from thawline.runs.experiment import Experiment
 from thawline.search_config import AutoConfig, EvolutionConfig
 from thawline.strategies.base import Strategy, variants
-from thawline.studies.auto_search import search_auto
-from thawline.studies.searching import Found, search
+from thawline.studies.auto import search_auto
+from thawline.studies.biotune import Found, search
 
 RATE_LADDER = tuple(round(step * 10.0**power, 12) for power in range(-7, 1) for step in (1, 3))
 """Half decades, 1e-7 to 3: more on both sides of `BASE_RATE` than the trainings of a row can walk to."""

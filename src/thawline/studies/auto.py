@@ -12,16 +12,16 @@ from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord, furthest
 from thawline.runs.experiment import Experiment
 from thawline.search.auto_findings import auto_findings
-from thawline.search.candidate_ledger import CandidateLedger
+from thawline.search.baselines import starts, usual_ways
 from thawline.search.candidates import Scored, Task
 from thawline.search.encoding import BioTuneEncoding, FreeEncoding, Invertible, Space
 from thawline.search.halving import Halved, Halving
 from thawline.search.meter import CandidateMeter, Meter, TimeMeter, WorkMeter
 from thawline.search.purse import Purse
 from thawline.search.samplers import make_sampler
-from thawline.search.starts import starts, usual_ways
+from thawline.search.trials import CandidateLedger
 from thawline.search_config import AutoConfig, Budget, SamplerName
-from thawline.studies.searching import Found, facts_of, require_trained
+from thawline.studies.biotune import Found, facts_of, require_trained
 from thawline.training.executors import InlineExecutor
 from thawline.training.measure import VALIDATION_SHARE, seconds_per_image
 from thawline.training.pause import Paused

@@ -12,12 +12,12 @@ from thawline.errors import NonFiniteLossError
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord, environment, fingerprint
 from thawline.runs.experiment import Experiment, Part
-from thawline.search.candidate_ledger import CandidateLedger
 from thawline.search.candidates import Scored, Task
 from thawline.search.driver import Driver, Search
 from thawline.search.encoding import Space
 from thawline.search.evolution import Evolution, make_encoding
 from thawline.search.findings import findings
+from thawline.search.trials import CandidateLedger
 from thawline.search_config import EvolutionConfig
 from thawline.training.executors import InlineExecutor
 from thawline.training.images import LabelledRows
