@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thawline.callback import Listener
 from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
 from thawline.plan import Granularity
-from thawline.progress import Listener
 from thawline.records import FORMAT_VERSION, environment, read_json, write_json, write_text
 from thawline.runs.experiment import Experiment
 from thawline.runs.folder import RunFolder

@@ -22,8 +22,8 @@ from typing import Any
 
 from benchmarks.biotune_tables import page
 from thawline import api
+from thawline.callback import Listener
 from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
-from thawline.progress import Listener
 from thawline.recipes.runs import kept
 from thawline.records import FORMAT_VERSION, TrainingRecord, fingerprint, read_json, write_json, write_text
 from thawline.search_config import EvolutionConfig

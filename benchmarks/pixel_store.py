@@ -37,8 +37,8 @@ from timm.data.transforms_factory import create_transform
 import thawline
 from thawline.config import Preprocessing
 from thawline.data.check import check
+from thawline.data.facts_cache import survey_again
 from thawline.data.pixels import build_pixels
-from thawline.data.remembered import survey_again
 from thawline.data.sources import read_images
 from thawline.data.survey import survey
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from thawline import api
+from thawline.callback import Listener
 from thawline.config import Request
-from thawline.progress import Listener
 from thawline.recipes.cells import Overrides, expand
 from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import read_cells, run_cells

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.trial.fixed import WAYS, BestFixed
+from thawline.callback import Listener
 from thawline.config import CacheConfig, DataConfig, Request, SearchConfig, TrainConfig
-from thawline.progress import Listener
 from thawline.records import environment
 from thawline.runs.folder import RunFolder
 from thawline.runs.setup import open_experiment

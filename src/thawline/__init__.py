@@ -8,10 +8,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from thawline.api import check, compare, demo, evaluate, explain, fit, inspect, predict, resume
+    from thawline.callback import Listener
     from thawline.config import DataConfig, SearchConfig, TrainConfig
     from thawline.errors import InputError, RunError, ThawlineError
     from thawline.plan import FineTunePlan, Phase
-    from thawline.progress import Listener
 
 _MODULES = {
     "check": "api",

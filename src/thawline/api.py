@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
+from thawline.callback import Listener
 from thawline.config import (
     BASE_RATE,
     DEFAULT_MODEL,
@@ -19,9 +20,9 @@ from thawline.config import (
 from thawline.data.cache import user_cache
 from thawline.data.check import check as check_images
 from thawline.data.demo import demo_network, write_digits
+from thawline.data.facts_cache import survey_again
 from thawline.data.groups import with_groups
-from thawline.data.named import Data, absolute_name, name_of, read_named
-from thawline.data.remembered import survey_again
+from thawline.data.read import Data, absolute_name, name_of, read_named
 from thawline.errors import InputError, OptionError, RunError, RunFolderError
 from thawline.explanation import explain as explaining
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
@@ -29,7 +30,6 @@ from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
 from thawline.model.work import WorkTable
 from thawline.plan import Granularity
-from thawline.progress import Listener
 from thawline.recipes.cells import Overrides, expand
 from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import run_cells

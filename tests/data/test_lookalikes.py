@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from thawline.data.check import check
-from thawline.data.lookalikes import LARGEST_DISTANCE, lookalikes
+from thawline.data.near_duplicates import LARGEST_DISTANCE, lookalikes
 from thawline.data.sources import read_images
 from thawline.data.survey import difference_hash
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from tests.data.conftest import MakeFolder, Picture
 from thawline.data.decode import decode, load
-from thawline.data.objects import read_dataset, read_pairs
+from thawline.data.python_objects import read_dataset, read_pairs
 from thawline.data.sources import read_images
 from thawline.errors import DataError
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from thawline.data import remembered
-from thawline.data.remembered import survey_again
+from thawline.data import facts_cache as remembered
+from thawline.data.facts_cache import survey_again
 from thawline.data.survey import survey
 
 if TYPE_CHECKING:

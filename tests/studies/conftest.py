@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from thawline.callback import Listener
 from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
-from thawline.progress import Listener
 from thawline.records import TrainingRecord
 
 CLASSES = ("blue", "red")

@@ -18,10 +18,10 @@ import torch
 
 from tests.studies.conftest import CLASSES, Stop, small_request
 from thawline import api
+from thawline.callback import Listener
 from thawline.config import TRAININGS_PER_ROW
 from thawline.errors import NonFiniteLossError, RunFolderError
 from thawline.plan import FineTunePlan
-from thawline.progress import Listener
 from thawline.records import TrainingRecord
 from thawline.runs.experiment import TUNING_SEED_OFFSET
 from thawline.runs.ledger import Ledger

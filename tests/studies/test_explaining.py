@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from tests.studies.conftest import small_request
 from thawline import api
+from thawline.callback import Listener
 from thawline.cli.app import app
 from thawline.data.demo import demo_network
 from thawline.errors import DataError, ModelError, OptionError, RunFolderError
@@ -23,7 +24,6 @@ from thawline.explanation import changes as moving
 from thawline.explanation import explain as explaining
 from thawline.explanation.changes import MOST_IMAGES, known_images
 from thawline.plan import FineTunePlan
-from thawline.progress import Listener
 from thawline.runs.finished import open_finished
 from thawline.runs.folder import RunFolder
 

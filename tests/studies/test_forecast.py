@@ -8,7 +8,7 @@ import pytest
 
 from tests.studies.conftest import Stop, small_request
 from thawline import api
-from thawline.progress import Listener
+from thawline.callback import Listener
 from thawline.runs.ledger import Ledger
 
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from tests.studies.conftest import small_request
 from thawline import api
+from thawline.callback import Listener
 from thawline.config import DataConfig, Request, TrainConfig
 from thawline.errors import DataError, OptionError, RunFolderError
-from thawline.progress import Listener
 from thawline.runs.model_folder import opening_lines
 
 PROBE = ("linear_probe",)

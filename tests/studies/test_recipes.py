@@ -15,9 +15,9 @@ import torch
 
 from tests.studies.conftest import Stop
 from thawline import api
+from thawline.callback import Listener
 from thawline.config import Request
 from thawline.errors import OptionError, RunFolderError
-from thawline.progress import Listener
 from thawline.recipes.cells import Overrides, expand
 from thawline.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_names
 from thawline.recipes.runs import decode_right, encode_right, read_cells, run_cells

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from thawline import api
+from thawline.callback import Listener
 from thawline.config import DataConfig, SearchConfig, TrainConfig
 from thawline.data.demo import demo_network, write_digits
-from thawline.progress import Listener
 from thawline.records import TrainingRecord, packages, read_json
 from thawline.runs import folder as run_folder
 from thawline.studies import reporting

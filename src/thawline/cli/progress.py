@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn
 from rich.text import Text
 
-from thawline.progress import Listener
+from thawline.callback import Listener
 from thawline.records import EpochRecord, TrainingRecord
 from thawline.report import summary
 

@@ -14,8 +14,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from thawline.formatting import counted
 from thawline.report import summary
-from thawline.wording import counted
 
 FROZEN = "❄"
 LEAGUE = {

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from thawline.data.groups import copies_of_one_image
-from thawline.data.lookalikes import lookalikes
+from thawline.data.near_duplicates import lookalikes
 from thawline.data.pixels import require_readable
 from thawline.data.sources import SPLITS, ImageSet, Split
 from thawline.data.survey import Facts, Progress, survey
-from thawline.wording import counted
+from thawline.formatting import counted
 
 FORMAT_VERSION = 1
 

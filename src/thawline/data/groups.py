@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from thawline.data.sources import ImageSet
 from thawline.errors import DataError, OptionError
-from thawline.wording import counted
+from thawline.formatting import counted
 
 _ATTEMPTS = 10
 """Seeded draws at most, of which the most even one is taken."""

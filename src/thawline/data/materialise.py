@@ -23,8 +23,8 @@ from thawline.data.decode import DECODER_VERSION, UnreadableError, load, orienta
 from thawline.data.manifest import read_manifest
 from thawline.data.sources import ImageSet, Item, Split, image_set, split_named
 from thawline.errors import DataError
+from thawline.formatting import counted
 from thawline.records import fingerprint
-from thawline.wording import counted
 
 FORMAT_VERSION = 1
 """Goes up whenever the files of an entry change; entries of another version are not used."""

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from thawline.data.manifest import MANIFEST_ENDINGS, read_manifest
 from thawline.data.walk import Ignored, sort_key, unwanted_name, walk
 from thawline.errors import DataError
-from thawline.wording import counted
+from thawline.formatting import counted
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -17,8 +17,8 @@ from thawline.config import DataConfig
 from thawline.data.groups import copies_of_one_image, draw_groups, kept_together
 from thawline.data.sources import SPLITS, ImageSet, Split
 from thawline.errors import DataError
+from thawline.formatting import counted
 from thawline.records import write_text
-from thawline.wording import counted
 
 VAL_SHARE = 0.2
 """Of all images where nothing is given, of the training images where test is."""

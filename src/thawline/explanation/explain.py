@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
+from thawline.callback import Listener
 from thawline.data.sources import find_images
 from thawline.data.walk import Ignored
 from thawline.errors import RunFolderError
 from thawline.explanation.changes import Known, known_images, probe_head, what_moved
 from thawline.explanation.page import page
 from thawline.explanation.pictures import FOLDER, View, look
-from thawline.progress import Listener
 from thawline.records import FORMAT_VERSION, environment, write_json, write_text
 from thawline.report.reading import read_run
 from thawline.report.thumbnails import EXAMPLES

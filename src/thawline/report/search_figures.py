@@ -9,10 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from thawline.formatting import counted
 from thawline.report.charts import Axis, Chart, linear_axis, shorten
 from thawline.report.figures import bars
 from thawline.report.summary import rate
-from thawline.wording import counted
 
 Search = Mapping[str, Any]
 FROZEN_ROOM = 1.7

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thawline.config import DataConfig, Request, TrainConfig
-from thawline.wording import counted
+from thawline.formatting import counted
 
 TABLE_FILE = "comparison.csv"
 """Every figure of every row, in the run folder."""

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from thawline.data.cache import user_cache
-from thawline.data.named import absolute_name, read_named
 from thawline.data.pixels import eval_transform, normalise
+from thawline.data.read import absolute_name, read_named
 from thawline.data.sources import find_images
 from thawline.data.survey import survey
 from thawline.data.walk import Ignored, as_text

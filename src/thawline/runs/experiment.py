@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from thawline.callback import Listener
 from thawline.config import Request
 from thawline.errors import NonFiniteLossError, RunFolderError, TooLittleMemoryError
 from thawline.model.apply import trainable_size
@@ -17,7 +18,6 @@ from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
 from thawline.plan import Block, FineTunePlan, Granularity
-from thawline.progress import Listener
 from thawline.records import Purpose, TrainingRecord, fingerprint, write_bytes, write_text
 from thawline.runs.folder import PLAN, RunFolder
 from thawline.runs.ledger import Ledger

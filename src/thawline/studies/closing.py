@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+from thawline.callback import Listener
 from thawline.explanation.explain import explain_examples
-from thawline.progress import Listener
 from thawline.report.html import FILE as REPORT
 from thawline.runs.folder import RESULTS, RunFolder
 from thawline.studies.reporting import report

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
+from thawline.callback import Listener
 from thawline.errors import ThawlineError
-from thawline.progress import Listener
 from thawline.report.html import write_report
 from thawline.report.reading import read_run
 from thawline.report.thumbnails import write_thumbnails

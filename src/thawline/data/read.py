@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from thawline.data.huggingface import read_huggingface
-from thawline.data.objects import Pairs, Pictures, read_dataset, read_pairs
+from thawline.data.python_objects import Pairs, Pictures, read_dataset, read_pairs
 from thawline.data.sources import ImageSet, read_images
 from thawline.data.torchvision import read_torchvision
 from thawline.records import fingerprint, write_text
