@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.studies.conftest import images, small_request
+from tests.small_runs import images, small_request
 from thawline import api, strategies
 from thawline.strategies.base import variants
 from thawline.strategies.third_party import offers

@@ -9,10 +9,6 @@ import torch
 import torch.nn.functional as F
 
 # What `fit` imports.
-import thawline.api
-import thawline.runs.classifier  # noqa: F401
-import thawline.runs.model_folder
-import thawline.runs.setup
 from benchmarks.speed.settings import BATCH, RATE
 from thawline.model.apply import AppliedPlan
 from thawline.model.blocks import partition

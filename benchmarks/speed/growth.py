@@ -16,10 +16,9 @@ from benchmarks.speed.measuring import at_most, figures, interleaved, reported
 from benchmarks.speed.settings import Settings
 from thawline.config import DataConfig
 from thawline.data.check import check
-from thawline.data.limit import limit_images
 from thawline.data.pixels import PixelStore, build_pixels
 from thawline.data.sources import ImageSet, read_images
-from thawline.data.splits import Splits, draw_splits
+from thawline.data.splits import Splits, draw_splits, limit_images
 from thawline.model.load import LoadedModel
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.trainer import Trainer

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 
 from thawline.config import Preprocessing
-from thawline.data.limit import limit_images
 from thawline.data.sources import read_images
+from thawline.data.splits import limit_images
 
 
 @dataclass(frozen=True)

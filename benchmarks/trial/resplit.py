@@ -12,10 +12,9 @@ from thawline.config import DataConfig
 from thawline.data.cache import user_cache
 from thawline.data.facts_cache import survey_again
 from thawline.data.groups import kept_together
-from thawline.data.limit import limit_images
 from thawline.data.near_duplicates import lookalikes
 from thawline.data.read import read_named
-from thawline.data.splits import draw_splits
+from thawline.data.splits import draw_splits, limit_images
 from thawline.data.survey import Facts
 from thawline.records import write_text
 

@@ -43,7 +43,7 @@ from thawline.search_config import with_budget
 from thawline.strategies.base import variants
 from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
-from thawline.studies.closing import close, is_closed
+from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
 
 

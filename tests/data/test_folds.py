@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from thawline.data.folds import stratified_folds
+from thawline.data.splits import stratified_folds
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5, 10])

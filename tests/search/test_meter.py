@@ -7,7 +7,7 @@ import math
 import pytest
 
 from thawline.errors import OptionError
-from thawline.search.meter import CandidateMeter, TimeMeter, WorkMeter
+from thawline.search.budget import CandidateMeter, TimeMeter, WorkMeter
 from thawline.search_config import Budget
 
 

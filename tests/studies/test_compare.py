@@ -16,7 +16,7 @@ import pytest
 import timm
 import torch
 
-from tests.studies.conftest import CLASSES, Stop, small_request
+from tests.small_runs import CLASSES, Stop, small_request
 from thawline import api
 from thawline.callback import Listener
 from thawline.config import TRAININGS_PER_ROW

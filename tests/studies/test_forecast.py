@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.studies.conftest import Stop, small_request
+from tests.small_runs import Stop, small_request
 from thawline import api
 from thawline.callback import Listener
 from thawline.runs.ledger import Ledger

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from tests.studies.conftest import small_request
+from tests.small_runs import small_request
 from thawline import api
 from thawline.config import TRAININGS_PER_ROW
 from thawline.model.load import load_model

@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 from typer import Argument, Option
 
-from thawline import __version__
 from thawline.cli import progress as live
 from thawline.cli import tables as console
 from thawline.cli.options import RunOptions, is_set, takes_run_options, with_preset
@@ -26,6 +25,7 @@ from thawline.errors import OptionError, ThawlineError
 from thawline.plan import GRANULARITIES, Granularity
 from thawline.search_config import with_budget
 from thawline.strategies import STRATEGIES
+from thawline.version import __version__
 
 STRATEGY_LIST = f"{', '.join(STRATEGIES)}; `thawline strategies` says what they do and which arguments they take"
 RECIPE_OPTIONS = frozenset(

@@ -7,7 +7,7 @@ import io
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +217,38 @@ def _require_training_images(images: ImageSet, assignment: Assignment) -> None:
             f"class {missing[0]!r} has no usable training image left: each is unreadable or a copy of an image in val "
             "or test; add images or remove the class."
         )
+
+
+def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Positions of every part, sorted; each class is dealt out evenly, in an order drawn from the seed.
+
+    A class with fewer images than there are folds is in every fold all the same, with one image: a network cannot learn
+    what it never sees.
+    """
+    rng = np.random.default_rng([seed, folds])
+    orders = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    dealt = [
+        [_share(order, (fold + turn) % folds, folds) for turn, order in enumerate(orders)] for fold in range(folds)
+    ]
+    return tuple(np.sort(np.concatenate(parts)) for parts in dealt)
+
+
+def _share(order: np.ndarray, fold: int, folds: int) -> np.ndarray:
+    return order[fold::folds] if len(order) >= folds else order[[fold % len(order)]]
+
+
+def limit_images(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
+    """A seeded draw of `limit` images, stratified by class and given split; all of them where there are no more.
+
+    Raises `DataError` if the limit is too low to keep every class in every split.
+    """
+    if limit is None or limit >= len(images.items):
+        return images
+    strata = [f"{item.split}/{item.label}" for item in images.items]
+    if limit < len(set(strata)) or len(images.items) - limit < len(set(strata)):
+        raise DataError(
+            f"--limit {limit} cannot keep the {len(images.classes)} classes of {images.root.name!r} in proportion; "
+            f"choose {len(set(strata))} to {len(images.items) - len(set(strata))} images, or all."
+        )
+    kept, _ = train_test_split(np.arange(len(strata)), train_size=limit, stratify=strata, random_state=seed)
+    return replace(images, items=tuple(images.items[index] for index in sorted(kept)))

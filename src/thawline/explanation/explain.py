@@ -16,11 +16,11 @@ from thawline.explanation.changes import Known, known_images, probe_head, what_m
 from thawline.explanation.page import page
 from thawline.explanation.pictures import FOLDER, View, look
 from thawline.records import FORMAT_VERSION, environment, write_json, write_text
+from thawline.report.draw import UNDRAWABLE, report
 from thawline.report.reading import read_run
 from thawline.report.thumbnails import EXAMPLES
 from thawline.runs.finished import FinishedRun, open_finished
 from thawline.runs.folder import RunFolder
-from thawline.studies.reporting import UNDRAWABLE, report
 
 RECORD = "explain.json"
 PAGE = f"{FOLDER}/index.html"

@@ -28,7 +28,7 @@ def _beside(path: str) -> str:
 
 
 _TEMPLATES = Environment(
-    loader=PackageLoader("thawline.explain", "."),
+    loader=PackageLoader("thawline.explanation", "."),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

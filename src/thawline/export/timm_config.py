@@ -12,8 +12,8 @@ from typing import Any
 from timm.models import PretrainedCfg
 from torch import nn
 
-from thawline import __version__
 from thawline.config import Preprocessing
+from thawline.version import __version__
 
 # What describes the source weights and would be wrong, or harmful, beside ours.
 _SOURCE_KEYS = frozenset({"url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "architecture"})

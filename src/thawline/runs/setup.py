@@ -14,11 +14,10 @@ from thawline.data.augment import Augmenter
 from thawline.data.cache import user_cache
 from thawline.data.check import Check, check
 from thawline.data.groups import with_groups
-from thawline.data.limit import limit_images
 from thawline.data.pixels import PixelStore, build_pixels
 from thawline.data.read import read_named
 from thawline.data.sources import ImageSet
-from thawline.data.splits import Splits, draw_splits, write_splits
+from thawline.data.splits import Splits, draw_splits, limit_images, write_splits
 from thawline.model.load import load_model
 from thawline.records import environment, fingerprint, write_json
 from thawline.runs.experiment import Experiment

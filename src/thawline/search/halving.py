@@ -15,11 +15,11 @@ from itertools import islice
 
 from thawline.records import TrainingRecord
 from thawline.search.baselines import Start
+from thawline.search.budget import Priced, Purse
 from thawline.search.candidates import Address, Candidate, Scored, Task
 from thawline.search.dispatch import train_all
 from thawline.search.encoding import Invertible, Phenotype, Space
 from thawline.search.promotion import at_rung, promoted
-from thawline.search.purse import Priced, Purse
 from thawline.search.samplers import Sampler
 from thawline.search.selection import contenders, thriftiest
 from thawline.search.trials import CandidateLedger

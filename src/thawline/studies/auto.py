@@ -13,11 +13,10 @@ from thawline.records import TrainingRecord, furthest
 from thawline.runs.experiment import Experiment
 from thawline.search.auto_findings import auto_findings
 from thawline.search.baselines import starts, usual_ways
+from thawline.search.budget import CandidateMeter, Meter, Purse, TimeMeter, WorkMeter
 from thawline.search.candidates import Scored, Task
 from thawline.search.encoding import BioTuneEncoding, FreeEncoding, Invertible, Space
 from thawline.search.halving import Halved, Halving
-from thawline.search.meter import CandidateMeter, Meter, TimeMeter, WorkMeter
-from thawline.search.purse import Purse
 from thawline.search.samplers import make_sampler
 from thawline.search.trials import CandidateLedger
 from thawline.search_config import AutoConfig, Budget, SamplerName

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
-from thawline.data.folds import stratified_folds
+from thawline.data.splits import stratified_folds
 from thawline.errors import NonFiniteLossError
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord, environment, fingerprint

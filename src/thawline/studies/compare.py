@@ -14,8 +14,8 @@ from thawline.records import FORMAT_VERSION, write_json, write_text
 from thawline.report.summary import TABLE_FILE, train_test_gap
 from thawline.runs.experiment import Experiment
 from thawline.runs.folder import RESULTS
-from thawline.studies.closing import close
 from thawline.studies.depth_curve import depth_curve
+from thawline.studies.finish import close
 from thawline.studies.results import (
     history_csv,
     predictions_csv,

@@ -11,8 +11,8 @@ from thawline.report.summary import TABLE_FILE
 from thawline.runs.experiment import Experiment
 from thawline.runs.folder import RESULTS
 from thawline.runs.model_folder import MODEL_FOLDER, save_model
-from thawline.studies.closing import close
 from thawline.studies.compare import comparison_csv, summaries
+from thawline.studies.finish import close
 from thawline.studies.results import block_table, history_csv, predictions_csv, run_digest
 from thawline.studies.rows import Row, make_row, row_of
 

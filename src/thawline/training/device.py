@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -64,3 +65,15 @@ def _has_depthwise_convolutions(network: nn.Module) -> bool:
     return any(
         isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 for module in network.modules()
     )
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: allocated on a GPU, resident in the process otherwise; 0 where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -22,10 +22,10 @@ from thawline.records import EpochRecord
 from thawline.training.activations import Activations
 from thawline.training.balance import class_weights, draw_order
 from thawline.training.best import Best
+from thawline.training.device import peak_memory
 from thawline.training.evaluation import macro_f1
 from thawline.training.forward import Forward
 from thawline.training.images import Images, LabelledRows, TrainingData
-from thawline.training.memory import peak_memory
 from thawline.training.mixing import fresh_statistics, mixed
 from thawline.training.pause import Paused
 from thawline.training.schedule import batches

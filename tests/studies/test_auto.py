@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from optuna.trial import TrialState
 
-from tests.studies.conftest import Stop, small_request
+from tests.small_runs import Stop, small_request
 from tests.studies.searches import ShuffledExecutor, answer, study_of
 from thawline import api
 from thawline.cli import app as cli
@@ -24,7 +24,7 @@ from thawline.runs.experiment import TUNING_SEED_OFFSET
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.runs.setup import open_experiment
-from thawline.search.meter import TimeMeter
+from thawline.search.budget import TimeMeter
 from thawline.search_config import Lever
 from thawline.strategies.base import variants
 from thawline.studies import auto as auto_search

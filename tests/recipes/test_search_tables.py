@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.studies.test_recipes import Runner, hits, made_cell, made_row, small, tiny
+from tests.recipes.test_recipes import Runner, hits, made_cell, made_row, small, tiny
 from thawline.config import preset
 from thawline.errors import OptionError
 from thawline.recipes.cells import Overrides, expand

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.studies.conftest import small_request
+from tests.small_runs import small_request
 from thawline import api
 from thawline.callback import Listener
 from thawline.cli.app import app

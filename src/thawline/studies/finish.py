@@ -6,9 +6,9 @@ import shutil
 
 from thawline.callback import Listener
 from thawline.explanation.explain import explain_examples
+from thawline.report.draw import report
 from thawline.report.html import FILE as REPORT
 from thawline.runs.folder import RESULTS, RunFolder
-from thawline.studies.reporting import report
 
 
 def close(folder: RunFolder, listener: Listener) -> None:

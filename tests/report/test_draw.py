@@ -11,8 +11,8 @@ from thawline.callback import Listener
 from thawline.config import DataConfig, SearchConfig, TrainConfig
 from thawline.data.demo import demo_network, write_digits
 from thawline.records import TrainingRecord, packages, read_json
+from thawline.report import draw as reporting
 from thawline.runs import folder as run_folder
-from thawline.studies import reporting
 
 
 class Told(Listener):

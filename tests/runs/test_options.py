@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.studies.conftest import small_request
+from tests.small_runs import small_request
 from thawline import api
 from thawline.callback import Listener
 from thawline.config import DataConfig, Request, TrainConfig

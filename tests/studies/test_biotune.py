@@ -17,7 +17,7 @@ import pytest
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from tests.studies.conftest import Stop, small_request
+from tests.small_runs import Stop, small_request
 from tests.studies.searches import ShuffledExecutor, answer, study_of
 from thawline import api
 from thawline.config import Request

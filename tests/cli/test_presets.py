@@ -80,7 +80,7 @@ def test_a_schedule_cannot_end_before_the_training() -> None:
 
 
 def test_the_crop_reaches_the_pixels_and_the_saved_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.studies.conftest import small_request
+    from tests.small_runs import small_request
     from thawline.data.demo import write_digits
 
     monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path / "cache"))

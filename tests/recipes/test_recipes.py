@@ -13,7 +13,7 @@ import pytest
 import timm
 import torch
 
-from tests.studies.conftest import Stop
+from tests.small_runs import Stop
 from thawline import api
 from thawline.callback import Listener
 from thawline.config import Request

@@ -8,10 +8,9 @@ import pytest
 
 from tests.search.fakes import PriceList, scored
 from thawline.plan import Block
+from thawline.search.budget import CandidateMeter, Meter, Purse, Standing, TimeMeter, WorkMeter
 from thawline.search.candidates import Candidate
 from thawline.search.encoding import FreeEncoding, Space
-from thawline.search.meter import CandidateMeter, Meter, TimeMeter, WorkMeter
-from thawline.search.purse import Purse, Standing
 
 BLOCKS = tuple(Block(name, (), (), (), 1, 1, (), name == "head") for name in ("a", "b", "c", "head"))
 ENCODING = FreeEncoding(4)
