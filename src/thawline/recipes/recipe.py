@@ -111,7 +111,8 @@ class Recipe:
 
 def recipe_names() -> tuple[str, ...]:
     """The studies that come with thawline."""
-    return tuple(sorted(path.name.removesuffix(".toml") for path in _shipped().iterdir() if path.name.endswith(".toml")))
+    files = (path.name for path in _shipped().iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 
 
 def load_recipe(name: str) -> Recipe:
