@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
 from thawline.plan import Granularity
 from thawline.records import FORMAT_VERSION, environment, read_json, write_json, write_text
@@ -88,7 +88,7 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     )
     busy = os.getloadavg()[0]
     with RunFolder.create(folder, request, environment(device="cpu", threads=1)) as opened:
-        experiment = open_experiment(opened, Listener()).experiment
+        experiment = open_experiment(opened, Callback()).experiment
         full = _seconds_of_full(experiment)
         row = make_row(experiment, "auto")
         if row.tuned is None or row.tuned.search is None:

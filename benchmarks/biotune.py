@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.biotune_tables import page
 from thawline import api
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
 from thawline.recipes.runs import kept
 from thawline.records import FORMAT_VERSION, TrainingRecord, fingerprint, read_json, write_json, write_text
@@ -78,7 +78,7 @@ class Cell:
         return EARLY * passes * MILLISECONDS / 60_000
 
 
-class Plain(Listener):
+class Plain(Callback):
     """One line per training."""
 
     def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from thawline import api
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import Request
 from thawline.recipes.cells import Overrides, expand
 from thawline.recipes.recipe import load_recipe
@@ -67,7 +67,7 @@ def main() -> None:
         print(f"[{name}: {(time.monotonic() - started) / 60:.1f} min]\n", flush=True)
 
 
-class Plain(Listener):
+class Plain(Callback):
     """One line per training."""
 
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:

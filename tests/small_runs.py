@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
 from thawline.records import TrainingRecord
 
@@ -36,7 +36,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-class Stop(Listener):
+class Stop(Callback):
     """Ctrl-C after a number of trainings."""
 
     def __init__(self, after: int) -> None:

@@ -121,3 +121,9 @@ def test_every_freeze_is_in_apply() -> None:
             assert "requires_grad_(" not in text, path
             assert not re.search(r"\.requires_grad = (?!rates\[prefix\])", text), path
             assert not re.search(r"param_groups(\.append|\[)|add_param_group", text), path
+
+
+def test_every_public_name_can_be_imported() -> None:
+    assert sorted(thawline.__all__) == sorted({*thawline._MODULES, "__version__"})
+    for name in thawline.__all__:
+        assert getattr(thawline, name) is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.trial.fixed import WAYS, BestFixed
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import CacheConfig, DataConfig, Request, SearchConfig, TrainConfig
 from thawline.records import environment
 from thawline.runs.folder import RunFolder
@@ -98,7 +98,7 @@ def run(procedure: Procedure, manifest: Path, weights: Path, split: int, folder:
     begun = (folder / "run.json").exists()
     facts = environment(device="cpu", threads=1)
     with RunFolder.open(folder) if begun else RunFolder.create(folder, request, facts) as opened:
-        experiment = open_experiment(opened, Listener()).experiment
+        experiment = open_experiment(opened, Callback()).experiment
         if procedure.spec.startswith("fixed"):
             ways = ("full",) if procedure.spec == "fixed:full" else WAYS
             chosen, plan, records = BestFixed(experiment, 5.0, ways).run()

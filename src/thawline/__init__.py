@@ -8,7 +8,7 @@ from thawline.version import __version__
 
 if TYPE_CHECKING:
     from thawline.api import check, compare, demo, evaluate, explain, fit, inspect, predict, resume
-    from thawline.callback import Listener
+    from thawline.callback import Callback, Listener
     from thawline.config import DataConfig, SearchConfig, TrainConfig
     from thawline.errors import InputError, RunError, ThawlineError
     from thawline.plan import FineTunePlan, Phase
@@ -31,10 +31,12 @@ _MODULES = {
     "ThawlineError": "errors",
     "FineTunePlan": "plan",
     "Phase": "plan",
-    "Listener": "progress",
+    "Callback": "callback",
+    "Listener": "callback",
 }
 
 __all__ = [
+    "Callback",
     "DataConfig",
     "FineTunePlan",
     "InputError",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack
 
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import (
     BASE_RATE,
     DEFAULT_MODEL,
@@ -46,6 +48,24 @@ from thawline.studies import fit as fit_study
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _takes_listener(verb: Callable[P, R]) -> Callable[P, R]:
+    """Accept `listener=`, the name of `callback=` before 0.2; goes with 0.2."""
+
+    @functools.wraps(verb)
+    def renamed(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "listener" in kwargs:
+            if "callback" in kwargs:
+                raise TypeError(f"{verb.__name__}() got both callback and listener, its old name; leave out listener.")
+            warnings.warn("listener= is now callback=", DeprecationWarning, stacklevel=2)
+            kwargs["callback"] = kwargs.pop("listener")
+        return verb(*args, **kwargs)
+
+    return renamed
+
 
 class Options(TypedDict, total=False):
     """What `fit` and `compare` take besides the data, the model and the strategies."""
@@ -58,6 +78,7 @@ class Options(TypedDict, total=False):
     explain: bool
 
 
+@_takes_listener
 def fit(
     data: Data,
     out: str | Path,
@@ -65,7 +86,7 @@ def fit(
     model: str = DEFAULT_MODEL,
     strategy: str = "auto",
     budget: str | None = None,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     **options: Unpack[Options],
 ) -> Mapping[str, Any]:
     """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds.
@@ -76,20 +97,21 @@ def fit(
     `model`: a timm name, local-dir:PATH, hf-hub:NAME, or module.py:factory.
     `budget`: what the strategy "auto" may cost: "5x" (its default), "30m" or "40candidates".
     """
-    return run(_request("fit", data, model, (with_budget(strategy, budget),), options), out, listener)
+    return run(_request("fit", data, model, (with_budget(strategy, budget),), options), out, callback)
 
 
+@_takes_listener
 def compare(
     data: Data,
     out: str | Path,
     *,
     model: str = DEFAULT_MODEL,
     strategies: Sequence[str] = DEFAULT_ROWS,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     **options: Unpack[Options],
 ) -> Mapping[str, Any]:
     """Tune, train and score several strategies alike; returns what comparison.json holds. `data` as in `fit`."""
-    return run(_request("compare", data, model, tuple(strategies), options), out, listener)
+    return run(_request("compare", data, model, tuple(strategies), options), out, callback)
 
 
 def _request(
@@ -101,7 +123,7 @@ def _request(
     return Request(verb=verb, data=named, model=model, strategies=strategies, **options)
 
 
-def run(request: Request, out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]:
+def run(request: Request, out: str | Path, callback: Callback | None = None) -> Mapping[str, Any]:
     """Do what `request` asks in the new folder `out`; returns what results.json or comparison.json holds.
 
     Raises `InputError` before anything is trained if an option, the data, the model or the folder cannot be used.
@@ -111,37 +133,39 @@ def run(request: Request, out: str | Path, listener: Listener | None = None) -> 
     settings = environment(device=request.train.device, threads=request.train.threads)
     with RunFolder.create(Path(out), request, settings) as folder:
         try:
-            return _work(folder, listener or Listener())
+            return _work(folder, callback or Callback())
         except InputError:
             folder.discard()
             raise
 
 
-def resume(run_folder: str | Path, listener: Listener | None = None, *, add: Sequence[str] = ()) -> Mapping[str, Any]:
+@_takes_listener
+def resume(run_folder: str | Path, callback: Callback | None = None, *, add: Sequence[str] = ()) -> Mapping[str, Any]:
     """Continue an interrupted run: finished trainings are not repeated, and the result is as without a break.
 
     `add` = strategies to add to a comparison, finished or not; only they are trained.
     """
     with RunFolder.open(Path(run_folder)) as folder:
-        told, before = listener or Listener(), folder.request()
+        callback, before = callback or Callback(), folder.request()
         if add:
             _add_strategies(folder, add)
         finished = folder.results()
         if finished is not None:
-            told.note(f"{folder.path} is already finished; nothing is trained or scored again.")
+            callback.note(f"{folder.path} is already finished; nothing is trained or scored again.")
             if not is_closed(folder):
-                close(folder, told)
+                close(folder, callback)
             return finished
         if changed := ", ".join(folder.other_versions()):
-            told.note(f"Not what the run began with: {changed}; what is trained now may differ for that.")
+            callback.note(f"Not what the run began with: {changed}; what is trained now may differ for that.")
         try:
-            return _work(folder, told)
+            return _work(folder, callback)
         except InputError:
             folder.store(before)  # else a strategy that cannot be used would stand in the way of every resume
             raise
 
 
-def demo(out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]:
+@_takes_listener
+def demo(out: str | Path, callback: Callback | None = None) -> Mapping[str, Any]:
     """`fit` on scikit-learn's handwritten digits from a small network that knows printed letters; all embedded."""
     folder = Path(out)
     if folder.exists():
@@ -156,36 +180,37 @@ def demo(out: str | Path, listener: Listener | None = None) -> Mapping[str, Any]
         train=TrainConfig(epochs=10, threads=1),
         images=DataConfig(augment="none"),
     )
-    return run(request, folder / "run", listener)
+    return run(request, folder / "run", callback)
 
 
-def check(data: str | Path, *, group_pattern: str | None = None, listener: Listener | None = None) -> Mapping[str, Any]:
+@_takes_listener
+def check(data: str | Path, *, group_pattern: str | None = None, callback: Callback | None = None) -> Mapping[str, Any]:
     """What is wrong with a data set: every file decoded in full, results remembered by size and time."""
     images = read_named(str(data), user_cache() / "data")
     if group_pattern is not None:
         images = with_groups(images, group_pattern)
-    progress = (listener or Listener()).decoding
+    progress = (callback or Callback()).decoding
     facts = survey_again(images.paths, root=images.root, cache=user_cache() / "facts", progress=progress)
     return check_images(images, facts=facts).to_dict()
 
 
 def repeat_study(
-    recipe: str, out: str | Path, overrides: Mapping[str, Any] | None = None, listener: Listener | None = None
+    recipe: str, out: str | Path, overrides: Mapping[str, Any] | None = None, callback: Callback | None = None
 ) -> Mapping[str, Any]:
     """Run a published study, cell by cell, and gather its tables; call it again to continue an interrupted one.
 
     `overrides` are fields of `studies.recipe_cells.Overrides`. Returns `cells` (one JSON object each) and `tables`
     (markdown, also in `out`/tables.md).
     """
-    told, folder = listener or Listener(), Path(out)
+    callback, folder = callback or Callback(), Path(out)
     study = load_recipe(recipe)
     expansion = expand(study, Overrides(**(overrides or {})))
     for note in expansion.notes:
-        told.note(note)
+        callback.note(note)
 
     def execute(request: Request, run_folder: Path) -> Mapping[str, Any]:
         started = (run_folder / REQUEST).exists()
-        return resume(run_folder, told) if started else run(request, run_folder, told)
+        return resume(run_folder, callback) if started else run(request, run_folder, callback)
 
     cells = run_cells(study, expansion.cells, folder, execute)
     tables = markdown(study, cells)
@@ -238,13 +263,14 @@ def report(run_folder: str | Path) -> Path:
     return write_report(Path(run_folder))
 
 
+@_takes_listener
 def explain(
     run_folder: str | Path,
     images: str | Path | Sequence[str | Path],
     *,
     layer: str | None = None,
     beside: Sequence[str | Path] = (),
-    listener: Listener | None = None,
+    callback: Callback | None = None,
 ) -> Mapping[str, Any]:
     """Where a run's network looks, before and after, and what moved; returns what its explain.json holds.
 
@@ -253,7 +279,7 @@ def explain(
     """
     paths = [images] if isinstance(images, str | Path) else images
     return explaining.explain(
-        Path(run_folder), [*map(Path, paths)], layer=layer, beside=[*map(Path, beside)], listener=listener
+        Path(run_folder), [*map(Path, paths)], layer=layer, beside=[*map(Path, beside)], callback=callback
     )
 
 
@@ -287,18 +313,18 @@ def _absolute(request: Request) -> Request:
     return replace(request, data=absolute_name(request.data), model=model, weights=weights)
 
 
-def _work(folder: RunFolder, listener: Listener) -> Mapping[str, Any]:
+def _work(folder: RunFolder, callback: Callback) -> Mapping[str, Any]:
     """Whatever a run folder asks for; a full disk ends it with a line and leaves what is done for `resume`."""
     try:
-        return _study(folder, listener)
+        return _study(folder, callback)
     except OSError as error:
         raise RunError(f"{folder.path}: {error}; free some space, then `thawline resume {folder.path}`.") from error
 
 
-def _study(folder: RunFolder, listener: Listener) -> Mapping[str, Any]:
-    opened = open_experiment(folder, listener)
+def _study(folder: RunFolder, callback: Callback) -> Mapping[str, Any]:
+    opened = open_experiment(folder, callback)
     experiment = opened.experiment
     expected = forecast(experiment, experiment.request.strategies)
-    listener.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
+    callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
     study = fit_study.fit if experiment.request.verb == "fit" else compare_study.compare
     return study(experiment, opened.facts, opened.paths)

@@ -1,12 +1,12 @@
-"""What long work tells whoever listens. Standard library only; the command line draws it, programs may ignore it."""
+"""Callbacks of long runs. Standard library only; the command line draws progress with one."""
 
 from __future__ import annotations
 
 from thawline.records import EpochRecord, TrainingRecord
 
 
-class Listener:
-    """Base class that hears everything and says nothing; override what you care for."""
+class Callback:
+    """Base class whose methods do nothing; override those you need."""
 
     def note(self, text: str) -> None:
         """One line for the user: what was found, dropped or decided."""
@@ -25,3 +25,7 @@ class Listener:
 
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
         """A training is over, or failed (`record.error`); `stored` = it was found in the ledger and not repeated."""
+
+
+Listener = Callback
+"""The name before 0.2; goes with it."""

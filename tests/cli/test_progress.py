@@ -6,22 +6,22 @@ import io
 
 from rich.console import Console
 
-from thawline.cli.progress import ConsoleListener
+from thawline.cli.progress import ConsoleCallback
 from thawline.records import EpochRecord, TrainingRecord
 
 
 def test_progress_is_wrapped_not_cut_at_eighty_columns() -> None:
     text = io.StringIO()
     terminal = Console(file=text, width=80, force_terminal=True, color_system=None)
-    listener = ConsoleListener(terminal)
+    callback = ConsoleCallback(terminal)
     best = EpochRecord(7, 0.1, 0.2, 0.812, 0.812)
     record = TrainingRecord("key", "tuning", "l2_sp:strength=0.001,head_strength=0.01", 3e-4, 0, {}, (best,), 0)
-    listener.forecast(840, 12.5, 24, 2**30)
-    listener.training_done(record, stored=False)
-    listener.epoch_done(record, best)
+    callback.forecast(840, 12.5, 24, 2**30)
+    callback.training_done(record, stored=False)
+    callback.epoch_done(record, best)
     text.truncate(0)
     text.seek(0)
-    terminal.print(listener._progress.get_renderable())
+    terminal.print(callback._progress.get_renderable())
     words = " ".join(text.getvalue().split())
     assert "l2_sp:strength=0.001,head_strength=0.01 at 3e-4 (tuning): epoch 8, val 0.812; best so far" in words
     assert "at most 14 min left" in words
@@ -30,21 +30,21 @@ def test_progress_is_wrapped_not_cut_at_eighty_columns() -> None:
 
 def test_a_candidate_is_named_by_its_place_in_the_search() -> None:
     text = io.StringIO()
-    listener = ConsoleListener(Console(file=text, width=160))
+    callback = ConsoleCallback(Console(file=text, width=160))
     best = EpochRecord(7, 0.1, 0.2, 0.812, 0.812)
     record = TrainingRecord("key", "search", "biotune", 1e-3, 0, {}, (best,), 0, generation=3, slot=7, fold=1)
-    listener.training_done(record, stored=False)
+    callback.training_done(record, stored=False)
     assert "biotune generation 3, candidate 7: val 0.812" in text.getvalue()
 
 
 def test_further_seeds_of_a_candidate_are_told_apart() -> None:
     text = io.StringIO()
-    listener = ConsoleListener(Console(file=text, width=400))
-    listener.forecast(60, 2.5, 1, 2**30)
+    callback = ConsoleCallback(Console(file=text, width=400))
+    callback.forecast(60, 2.5, 1, 2**30)
     best = EpochRecord(7, 0.1, 0.2, 0.812, 0.812)
     for seed in (0, 9):
         record = TrainingRecord("key", "search", "auto", 1e-3, seed, {}, (best,), 0, generation=0, slot=7)
-        listener.training_done(record, stored=False)
+        callback.training_done(record, stored=False)
     first, second = text.getvalue().splitlines()[1:]
     assert first.startswith("[1/1] auto generation 0, candidate 7: val 0.812")
     assert second.startswith("[2] auto generation 0, candidate 7, seed 9: val 0.812")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from tests.small_runs import small_request
 from thawline import api
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.cli.app import app
 from thawline.data.demo import demo_network
 from thawline.errors import DataError, ModelError, OptionError, RunFolderError
@@ -85,7 +85,7 @@ def test_results_are_safe_whatever_becomes_of_the_pictures(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no layer has a gradient")
 
-    class Notes(Listener):
+    class Notes(Callback):
         def __init__(self) -> None:
             self.texts: list[str] = []
 

@@ -15,7 +15,7 @@ import torch
 
 from tests.small_runs import Stop
 from thawline import api
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import Request
 from thawline.errors import OptionError, RunFolderError
 from thawline.recipes.cells import Overrides, expand
@@ -287,15 +287,15 @@ def test_accuracy_table_has_the_spread_and_the_gain_over_full() -> None:
 class Runner:
     """As the command line runs a cell; counts what was really trained."""
 
-    def __init__(self, listener: Listener | None = None) -> None:
-        self.listener = listener or Listener()
+    def __init__(self, callback: Callback | None = None) -> None:
+        self.callback = callback or Callback()
         self.folders: list[str] = []
 
     def __call__(self, request: Request, folder: Path) -> Mapping[str, Any]:
         self.folders.append(folder.name)
         if (folder / "run.json").exists():
-            return api.resume(folder, self.listener)
-        return api.run(request, folder, self.listener)
+            return api.resume(folder, self.callback)
+        return api.run(request, folder, self.callback)
 
 
 def figures(cells: Sequence[Mapping[str, Any]]) -> list[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from thawline import api
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import DataConfig, SearchConfig, TrainConfig
 from thawline.data.demo import demo_network, write_digits
 from thawline.records import TrainingRecord, packages, read_json
@@ -15,7 +15,7 @@ from thawline.report import draw as reporting
 from thawline.runs import folder as run_folder
 
 
-class Told(Listener):
+class Told(Callback):
     def __init__(self) -> None:
         self.notes: list[str] = []
 
@@ -23,14 +23,14 @@ class Told(Listener):
         self.notes.append(text)
 
 
-def compare(folder: Path, strategies: tuple[str, ...], listener: Listener) -> None:
+def compare(folder: Path, strategies: tuple[str, ...], callback: Callback) -> None:
     write_digits(folder / "digits", train_per_class=4, val_per_class=4, seed=0)
     api.compare(
         str(folder / "digits"),
         folder / "run",
         model=f"local-dir:{demo_network()}",
         strategies=strategies,
-        listener=listener,
+        callback=callback,
         train=TrainConfig(epochs=1, threads=1),
         images=DataConfig(augment="none"),
         search=SearchConfig(learning_rate=1e-3),

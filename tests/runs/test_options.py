@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import thawline
 from tests.small_runs import small_request
 from thawline import api
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import DataConfig, Request, TrainConfig
 from thawline.errors import DataError, OptionError, RunFolderError
 from thawline.runs.model_folder import opening_lines
@@ -22,7 +23,7 @@ from thawline.runs.model_folder import opening_lines
 PROBE = ("linear_probe",)
 
 
-class Notes(Listener):
+class Notes(Callback):
     """Keeps what the user is told."""
 
     def __init__(self) -> None:
@@ -167,3 +168,19 @@ def test_options_that_a_function_cannot_use_are_named(images: Path, tmp_path: Pa
     with pytest.raises(TypeError, match=r"fit\(\) takes no 'sampler'; its options are weights, .*search"):
         api.fit(images, tmp_path / "run", sampler="tpe")  # type: ignore[call-arg]
     assert not (tmp_path / "run").exists()
+
+
+def test_the_old_name_of_callback_still_works_and_says_so(images: Path) -> None:
+    class Decoded(thawline.Listener):
+        images = 0
+
+        def decoding(self, done: int, total: int) -> None:
+            self.images = done
+
+    decoded = Decoded()
+    with pytest.warns(DeprecationWarning, match="listener= is now callback="):
+        api.check(images, listener=decoded)  # type: ignore[call-arg]
+    assert decoded.images == 56
+    assert thawline.Listener is thawline.Callback
+    with pytest.raises(TypeError, match="both callback and listener"):
+        api.check(images, callback=decoded, listener=decoded)  # type: ignore[call-arg]

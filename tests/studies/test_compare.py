@@ -18,7 +18,7 @@ import torch
 
 from tests.small_runs import CLASSES, Stop, small_request
 from thawline import api
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import TRAININGS_PER_ROW
 from thawline.errors import NonFiniteLossError, RunFolderError
 from thawline.plan import FineTunePlan
@@ -30,7 +30,7 @@ from thawline.training.trainer import Trainer
 ROWS = ("linear_probe", "last_blocks", "full")
 
 
-class Count(Listener):
+class Count(Callback):
     """Counts trainings that really ran."""
 
     def __init__(self) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from tests.small_runs import Stop, small_request
 from thawline import api
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.runs.ledger import Ledger
 
 
-class Told(Listener):
+class Told(Callback):
     """Keeps the forecast."""
 
     trainings = -1
@@ -46,7 +46,7 @@ def test_a_resumed_run_is_told_what_is_left_to_tune(images: Path, tmp_path: Path
 
 
 def test_the_forecast_of_auto_is_its_budget_and_the_proof_beside_it(images: Path, tmp_path: Path) -> None:
-    class Units(Listener):
+    class Units(Callback):
         units = 0.0
 
         def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:

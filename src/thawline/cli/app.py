@@ -138,8 +138,8 @@ def _given(context: typer.Context, options: RunOptions, **others: Any) -> dict[s
 def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json: bool) -> None:
     from thawline import api
 
-    with _interruptible("the same command"), _listener(as_json) as listener:
-        study = api.repeat_study(recipe, out, overrides, listener)
+    with _interruptible("the same command"), _callback(as_json) as callback:
+        study = api.repeat_study(recipe, out, overrides, callback)
     if as_json:
         _print_json(study["cells"])
     else:
@@ -156,8 +156,8 @@ def resume(
     from thawline import api
     from thawline.strategies.base import split_specs
 
-    with _interruptible(f"`thawline resume {run}`"), _listener(as_json) as listener:
-        results = api.resume(run, listener, add=split_specs(add or ""))
+    with _interruptible(f"`thawline resume {run}`"), _callback(as_json) as callback:
+        results = api.resume(run, callback, add=split_specs(add or ""))
     _show(results, run, as_json)
 
 
@@ -168,8 +168,8 @@ def demo(
     """Do the main job on embedded data and weights, offline, in under a minute: handwritten digits."""
     from thawline import api
 
-    with _interruptible(f"`thawline resume {out / 'run'}`"), _listener(as_json) as listener:
-        results = api.demo(out, listener)
+    with _interruptible(f"`thawline resume {out / 'run'}`"), _callback(as_json) as callback:
+        results = api.demo(out, callback)
     _show(results, out / "run", as_json)
 
 
@@ -189,8 +189,8 @@ def check(
     from thawline import api
     from thawline.records import write_json
 
-    with _listener(as_json) as listener:
-        found = api.check(data, group_pattern=group_pattern, listener=listener)
+    with _callback(as_json) as callback:
+        found = api.check(data, group_pattern=group_pattern, callback=callback)
     if out is not None:
         write_json(out, found)
     if as_json:
@@ -291,8 +291,8 @@ def explain(
     """
     from thawline import api
 
-    with _listener(as_json) as listener:
-        explained = api.explain(run, images, layer=layer, beside=beside or (), listener=listener)
+    with _callback(as_json) as callback:
+        explained = api.explain(run, images, layer=layer, beside=beside or (), callback=callback)
     if as_json:
         _print_json(explained)
     else:
@@ -314,8 +314,8 @@ def main() -> None:
 def _run(request: Request, out: Path, as_json: bool) -> None:
     from thawline import api
 
-    with _interruptible(f"`thawline resume {out}`"), _listener(as_json) as listener:
-        results = api.run(request, out, listener)
+    with _interruptible(f"`thawline resume {out}`"), _callback(as_json) as callback:
+        results = api.run(request, out, callback)
     _show(results, out, as_json)
 
 
@@ -344,9 +344,9 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
-def _listener(as_json: bool) -> live.ConsoleListener:
+def _callback(as_json: bool) -> live.ConsoleCallback:
     """Progress goes to standard error when standard output belongs to JSON."""
-    return live.ConsoleListener(Console(stderr=True) if as_json else _console())
+    return live.ConsoleCallback(Console(stderr=True) if as_json else _console())
 
 
 def _print_json(value: object) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn
 from rich.text import Text
 
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.records import EpochRecord, TrainingRecord
 from thawline.report import summary
 
@@ -27,7 +27,7 @@ class _WrappedProgress(Progress):
         yield self.make_tasks_table(self.tasks)
 
 
-class ConsoleListener(Listener):
+class ConsoleCallback(Callback):
     """Progress for people: a live bar on a terminal, one line per training elsewhere."""
 
     def __init__(self, console: Console) -> None:
@@ -48,7 +48,7 @@ class ConsoleListener(Listener):
         """Of every candidate of a search: the seed that it was tried with first."""
         self._started = self._last_line = time.monotonic()
 
-    def __enter__(self) -> ConsoleListener:
+    def __enter__(self) -> ConsoleCallback:
         self._progress.start()
         return self
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.data.sources import find_images
 from thawline.data.walk import Ignored
 from thawline.errors import RunFolderError
@@ -34,7 +34,7 @@ def explain(
     *,
     layer: str | None = None,
     beside: Sequence[Path] = (),
-    listener: Listener | None = None,
+    callback: Callback | None = None,
 ) -> dict[str, Any]:
     """Write `run`/explain.json, explain/index.html and the pictures, and draw report.html with them.
 
@@ -44,15 +44,15 @@ def explain(
     classes, a column each, such as the shares of a depth study. Raises `InputError` if a run, the layer or all images
     cannot be used; single images that cannot be read are listed.
     """
-    told = listener or Listener()
+    callback = callback or Callback()
     paths, ignored = find_images(images)  # before anything takes time
     with RunFolder.open(run) as folder:
-        explanation = _explain(folder, paths, ignored, layer, beside, told)
-        report(folder.path, told)
+        explanation = _explain(folder, paths, ignored, layer, beside, callback)
+        report(folder.path, callback)
     return explanation
 
 
-def explain_examples(folder: RunFolder, listener: Listener) -> None:
+def explain_examples(folder: RunFolder, callback: Callback) -> None:
     """Explain the images that the report of a finished `fit` shows; if that fails, say so and go on.
 
     The results are safe by then, and the report can be drawn without.
@@ -65,10 +65,10 @@ def explain_examples(folder: RunFolder, listener: Listener) -> None:
         root = Path(run.results["data"]["root"])
         paths = [path for one in shown if (path := root / one.path).is_file()]
         if paths:
-            listener.note("Looking at what the network looks at, before and after (--no-explain leaves it out) ...")
-            _explain(folder, paths, (), None, (), Listener())
+            callback.note("Looking at what the network looks at, before and after (--no-explain leaves it out) ...")
+            _explain(folder, paths, (), None, (), Callback())
     except (*UNDRAWABLE, RuntimeError) as error:
-        listener.note(
+        callback.note(
             f"Where the network looks could not be drawn ({type(error).__name__}: {error}); "
             f"`thawline explain {folder.path} IMAGES` tries again."
         )
@@ -80,7 +80,7 @@ def _explain(
     ignored: Sequence[Ignored],
     layer: str | None,
     beside: Sequence[Path],
-    told: Listener,
+    callback: Callback,
 ) -> dict[str, Any]:
     opened = open_finished(folder)
     others = [_alike(open_finished(RunFolder.open(path)), opened) for path in beside]
@@ -88,7 +88,7 @@ def _explain(
     views, head_before = _views(opened, others, known)
     looked = look(views, paths, layer, folder.path)
     missing = _NO_IMAGES if known is None else "" if known.comparable else _FEW_IMAGES
-    told.note(missing or "Comparing the features of every block before and after ...")
+    callback.note(missing or "Comparing the features of every block before and after ...")
     explanation = {
         "format_version": FORMAT_VERSION,
         "environment": environment(device="cpu", threads=torch.get_num_threads()),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.errors import ThawlineError
 from thawline.report.html import write_report
 from thawline.report.reading import read_run
@@ -25,7 +25,7 @@ UNDRAWABLE = (
 """Hours of training must not end in a traceback because of a picture."""
 
 
-def report(folder: Path, listener: Listener) -> None:
+def report(folder: Path, callback: Callback) -> None:
     """Keep the pictures that the report shows, and draw it; if that fails, say so and go on."""
     try:
         run = read_run(folder)
@@ -33,7 +33,7 @@ def report(folder: Path, listener: Listener) -> None:
             write_thumbnails(folder, run.predictions, Path(run.results["data"]["root"]))
         write_report(folder)
     except UNDRAWABLE as error:
-        listener.note(
+        callback.note(
             f"report.html could not be drawn ({type(error).__name__}: {error}); all results are in {folder}, and "
             f"`thawline report {folder}` tries again."
         )

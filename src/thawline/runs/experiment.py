@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import Request
 from thawline.errors import NonFiniteLossError, RunFolderError, TooLittleMemoryError
 from thawline.model.apply import trainable_size
@@ -63,7 +63,7 @@ class Experiment:
     data_fingerprint: str
     """Changes with any pixel, label or split."""
     ledger: Ledger
-    listener: Listener
+    callback: Callback
     _blocks: dict[Granularity, tuple[Block, ...]] = field(default_factory=dict)
     _work: dict[Granularity, WorkTable] = field(default_factory=dict)
 
@@ -75,7 +75,7 @@ class Experiment:
             self.data,
             self.request.train,
             self.request.cache,
-            self.listener.note,
+            self.callback.note,
             micro_batch=self.ledger.micro_batch,
         )
         self.trainer.on_smaller_batch = self._smaller_batch
@@ -140,7 +140,7 @@ class Experiment:
             return None
         own = ("purpose", "strategy", "learning_rate", "generation", "slot")
         found = replace(stored, **{name: getattr(record, name) for name in own})
-        self.listener.training_done(found, stored=True)
+        self.callback.training_done(found, stored=True)
         return found
 
     def run(self, record: TrainingRecord, part: Part | None = None) -> TrainingRecord:
@@ -159,7 +159,7 @@ class Experiment:
         `before` is the same training up to an earlier epoch, `start` what it paused with; without `start` it begins
         anew, which gives the same at a higher price.
         """
-        self.listener.training_started(record)
+        self.callback.training_started(record)
         self._in_network = None
         plan = FineTunePlan.from_dict(record.plan)
         try:
@@ -170,7 +170,7 @@ class Experiment:
                 images=part.images if part else None,
                 until=record.until,
                 start=start,
-                on_epoch=lambda epoch: self.listener.epoch_done(record, epoch),
+                on_epoch=lambda epoch: self.callback.epoch_done(record, epoch),
             )
         except (NonFiniteLossError, TooLittleMemoryError) as error:
             return replace(record, error=str(error)), None
@@ -187,7 +187,7 @@ class Experiment:
     def keep(self, record: TrainingRecord) -> TrainingRecord:
         """Enter a training that is over in the ledger."""
         self.ledger.add(record)
-        self.listener.training_done(record, stored=False)
+        self.callback.training_done(record, stored=False)
         return record
 
     def is_tuned(self, plan: FineTunePlan) -> bool:
@@ -227,7 +227,7 @@ class Experiment:
 
     def _smaller_batch(self, size: int) -> None:
         self.ledger.keep_micro_batch(size)
-        self.listener.note(
+        self.callback.note(
             f"Out of memory: going on with {size} images at a time, gradients accumulated to batches of "
             f"{self.request.train.batch_size}."
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import Preprocessing, Request
 from thawline.data.augment import Augmenter
 from thawline.data.cache import user_cache
@@ -37,7 +37,7 @@ class Opened:
     """Of all images, relative to the data folder, in the order of the pixel rows."""
 
 
-def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
+def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used."""
     request = folder.request()
     images = _read(request)
@@ -54,7 +54,7 @@ def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
         model.preprocessing,
         cache=user_cache() / "pixels",
         threads=request.train.threads,
-        progress=listener.decoding,
+        progress=callback.decoding,
         on_bad=request.images.on_bad,
     )
     found = check(images, facts=pixels.facts)
@@ -64,7 +64,7 @@ def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
     ledger = Ledger(folder.file(LEDGER))
     ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
-    _report(folder, images, found, splits, listener)
+    _report(folder, images, found, splits, callback)
     experiment = Experiment(
         request,
         folder,
@@ -74,7 +74,7 @@ def open_experiment(folder: RunFolder, listener: Listener) -> Opened:
         images.classes,
         data_fingerprint,
         ledger,
-        listener,
+        callback,
     )
     return Opened(experiment, _facts(experiment, images, splits), paths)
 
@@ -86,19 +86,19 @@ def _read(request: Request) -> ImageSet:
     return images if options.group_pattern is None else with_groups(images, options.group_pattern)
 
 
-def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, listener: Listener) -> None:
+def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, callback: Callback) -> None:
     """check.json and splits.csv, and what the user should know before anything is trained."""
     write_json(folder.file("check.json"), found.to_dict())
     write_splits(folder.file("splits.csv"), images, splits)
     sizes = {name: len(splits.indices(name)) for name in ("train", "val", "test")}
-    listener.note(
+    callback.note(
         f"{images.root.name}: {len(images.items):,} images in {len(images.classes)} classes; "
         f"{sizes['train']:,} train, {sizes['val']:,} val, {sizes['test']:,} test."
     )
     if not splits.has_test:
-        listener.note("No test split: there will be no test figures (--test-share 0.2 carves one off train).")
+        callback.note("No test split: there will be no test figures (--test-share 0.2 carves one off train).")
     for note in (*found.warnings, *splits.notes):
-        listener.note(note)
+        callback.note(note)
 
 
 def _training_data(

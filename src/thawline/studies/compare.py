@@ -59,7 +59,7 @@ def compare(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[st
     write_text(folder.file("predictions.csv"), predictions_csv(experiment, rows, paths))
     write_text(folder.file(TABLE_FILE), comparison_csv(comparison["rows"]))
     write_json(folder.file(RESULTS["compare"]), comparison)
-    close(folder, experiment.listener)
+    close(folder, experiment.callback)
     return comparison
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import shutil
 
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.explanation.explain import explain_examples
 from thawline.report.draw import report
 from thawline.report.html import FILE as REPORT
 from thawline.runs.folder import RESULTS, RunFolder
 
 
-def close(folder: RunFolder, listener: Listener) -> None:
+def close(folder: RunFolder, callback: Callback) -> None:
     """Finish a run whose results are written; repeated if it was interrupted."""
     shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     request = folder.request()
     if request.verb == "fit" and request.explain:
-        explain_examples(folder, listener)
-    report(folder.path, listener)
+        explain_examples(folder, callback)
+    report(folder.path, callback)
 
 
 def is_closed(folder: RunFolder) -> bool:

@@ -36,7 +36,7 @@ def fit(experiment: Experiment, facts: Mapping[str, Any], paths: Sequence[str]) 
     write_text(folder.file("predictions.csv"), predictions_csv(experiment, [row, *baselines], paths))
     write_text(folder.file(TABLE_FILE), comparison_csv([results, *results["baselines"].values()]))
     write_json(folder.file(RESULTS["fit"]), results)
-    close(folder, experiment.listener)
+    close(folder, experiment.callback)
     return results
 
 
