@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from thawline.callback import Callback
-from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
+from thawline.config import DataConfig, Request, TrainConfig, TuningConfig
 from thawline.plan import Granularity
 from thawline.records import FORMAT_VERSION, environment, read_json, write_json, write_text
 from thawline.runs.experiment import Experiment
@@ -84,7 +84,7 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         granularity=cell.granularity,
         train=TrainConfig(epochs=EPOCHS, patience=0, device="cpu", threads=1),
         images=DataConfig(image_size=96, augment="none", limit=cell.limit),
-        search=SearchConfig(),
+        search=TuningConfig(),
     )
     busy = os.getloadavg()[0]
     with RunFolder.create(folder, request, environment(device="cpu", threads=1)) as opened:

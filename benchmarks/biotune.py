@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.biotune_tables import page
 from thawline import api
 from thawline.callback import Callback
-from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
+from thawline.config import DataConfig, Request, TrainConfig, TuningConfig
 from thawline.recipes.runs import kept
 from thawline.records import FORMAT_VERSION, TrainingRecord, fingerprint, read_json, write_json, write_text
 from thawline.search_config import EvolutionConfig
@@ -171,7 +171,7 @@ def _request(cell: Cell, options: argparse.Namespace) -> Request:
         strategies=cell.rows,
         train=TrainConfig(epochs=epochs, patience=3, optimizer="adam", device="cpu", threads=options.threads),
         images=DataConfig(image_size=side, augment="none", limit=limit, seed=cell.seed),
-        search=SearchConfig(seeds=3),
+        search=TuningConfig(seeds=3),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from thawline.callback import Callback
-from thawline.config import DataConfig, Request, SearchConfig, TrainConfig
+from thawline.config import DataConfig, Request, TrainConfig, TuningConfig
 from thawline.records import TrainingRecord
 
 CLASSES = ("blue", "red")
@@ -58,6 +58,6 @@ def small_request(images: Path, strategies: tuple[str, ...], verb: str = "compar
         strategies=strategies,
         train=TrainConfig(epochs=2, batch_size=8, threads=1, device="cpu"),
         images=DataConfig(image_size=32, views=2),
-        search=SearchConfig(**search),  # type: ignore[arg-type]
+        search=TuningConfig(**search),  # type: ignore[arg-type]
         explain=False,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.trial.fixed import WAYS, BestFixed
 from thawline.callback import Callback
-from thawline.config import CacheConfig, DataConfig, Request, SearchConfig, TrainConfig
+from thawline.config import CacheConfig, DataConfig, Request, TrainConfig, TuningConfig
 from thawline.records import environment
 from thawline.runs.folder import RunFolder
 from thawline.runs.setup import open_experiment
@@ -92,7 +92,7 @@ def run(procedure: Procedure, manifest: Path, weights: Path, split: int, folder:
         strategies=("full",),  # not asked for: each procedure makes its own row
         train=train,
         images=DataConfig(image_size=96, augment="none", seed=split),
-        search=SearchConfig(seeds=SEEDS, learning_rate=1e-3 if timed or procedure.paper else None),
+        search=TuningConfig(seeds=SEEDS, learning_rate=1e-3 if timed or procedure.paper else None),
         cache=CacheConfig() if procedure.cache else CacheConfig(0, 0),
     )
     begun = (folder / "run.json").exists()

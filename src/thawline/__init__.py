@@ -9,7 +9,7 @@ from thawline.version import __version__
 if TYPE_CHECKING:
     from thawline.api import check, compare, demo, evaluate, explain, fit, inspect, predict, resume
     from thawline.callback import Callback, Listener
-    from thawline.config import DataConfig, SearchConfig, TrainConfig
+    from thawline.config import DataConfig, SearchConfig, TrainConfig, TuningConfig
     from thawline.errors import InputError, RunError, ThawlineError
     from thawline.plan import FineTunePlan, Phase
 
@@ -26,6 +26,7 @@ _MODULES = {
     "DataConfig": "config",
     "SearchConfig": "config",
     "TrainConfig": "config",
+    "TuningConfig": "config",
     "InputError": "errors",
     "RunError": "errors",
     "ThawlineError": "errors",
@@ -46,6 +47,7 @@ __all__ = [
     "SearchConfig",
     "ThawlineError",
     "TrainConfig",
+    "TuningConfig",
     "__version__",
     "check",
     "compare",

@@ -16,8 +16,8 @@ from thawline.config import (
     DEFAULT_ROWS,
     DataConfig,
     Request,
-    SearchConfig,
     TrainConfig,
+    TuningConfig,
 )
 from thawline.data.cache import user_cache
 from thawline.data.check import check as check_images
@@ -74,7 +74,7 @@ class Options(TypedDict, total=False):
     granularity: Granularity
     train: TrainConfig
     images: DataConfig
-    search: SearchConfig
+    search: TuningConfig
     explain: bool
 
 
@@ -91,7 +91,7 @@ def fit(
 ) -> Mapping[str, Any]:
     """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds.
 
-    Options: `images=DataConfig(image_size=96)`, `train=TrainConfig(epochs=12)`, `search=SearchConfig(seeds=3)`,
+    Options: `images=DataConfig(image_size=96)`, `train=TrainConfig(epochs=12)`, `search=TuningConfig(seeds=3)`,
     `weights`, `granularity`.
     `data`: a folder, a manifest, hf:NAME, torchvision:NAME, a list of (path, label), or a data set of PIL images.
     `model`: a timm name, local-dir:PATH, hf-hub:NAME, or module.py:factory.

@@ -138,7 +138,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class TuningConfig:
     """How plans are tuned and proven."""
 
     seeds: int = 1
@@ -150,6 +150,10 @@ class SearchConfig:
         _require(self.seeds >= 1, "seeds", "at least 1", self.seeds)
         rate = self.learning_rate
         _require(rate is None or 1e-9 <= rate <= 100, "learning-rate", "between 1e-9 and 100", rate)
+
+
+SearchConfig = TuningConfig
+"""The name before 0.2; goes with it."""
 
 
 @dataclass(frozen=True)
@@ -200,10 +204,10 @@ def preset_values(name: str) -> Mapping[str, Any]:
     return PRESETS[name]
 
 
-def preset(name: str, **options: Any) -> dict[str, TrainConfig | DataConfig | SearchConfig]:
+def preset(name: str, **options: Any) -> dict[str, TrainConfig | DataConfig | TuningConfig]:
     """A preset's `train`, `images` and `search`, as `fit` and `compare` take them; `options` override its own."""
     chosen = {**preset_values(name), **options}
-    parts = {"train": TrainConfig, "images": DataConfig, "search": SearchConfig}
+    parts = {"train": TrainConfig, "images": DataConfig, "search": TuningConfig}
     names = {key: {one.name for one in fields(part)} for key, part in parts.items()}
     if unknown := set(chosen) - set().union(*names.values()):
         raise OptionError(f"--preset {name}: {sorted(unknown)[0]!r} is no option of a run.")
@@ -245,7 +249,7 @@ class Request:
     granularity: Granularity = "stage"
     train: TrainConfig = field(default_factory=TrainConfig)
     images: DataConfig = field(default_factory=DataConfig)
-    search: SearchConfig = field(default_factory=SearchConfig)
+    search: TuningConfig = field(default_factory=TuningConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     explain: bool = True
     """Whether `fit` ends with Grad-CAM of the images that its report shows and with what moved in every block."""
@@ -268,7 +272,7 @@ class Request:
                     "strategies": tuple(data["strategies"]),
                     "train": TrainConfig(**data["train"]),
                     "images": DataConfig(**data["images"]),
-                    "search": SearchConfig(**data["search"]),
+                    "search": TuningConfig(**data["search"]),
                     "cache": CacheConfig(**data["cache"]),
                 }
             )

@@ -9,7 +9,7 @@ import pytest
 
 from thawline import api
 from thawline.cli import app as cli
-from thawline.config import DataConfig, Request, SearchConfig, TrainConfig, preset
+from thawline.config import DataConfig, Request, TrainConfig, TuningConfig, preset
 from thawline.errors import OptionError
 from thawline.training.schedule import rate_factor
 
@@ -42,7 +42,7 @@ def test_the_preset_is_the_papers_protocol() -> None:
             schedule_epochs=100,
         ),
         "images": DataConfig(image_size=224, crop_pct=0.9655, augment="none"),
-        "search": SearchConfig(seeds=3, learning_rate=1e-3),
+        "search": TuningConfig(seeds=3, learning_rate=1e-3),
     }
     assert int(224 / 0.9655) == 232
     assert rate_factor(29, 100, 0.0) == pytest.approx(0.806, abs=1e-3)

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from thawline.config import SearchConfig, TrainConfig
+from thawline.config import TrainConfig, TuningConfig
 from thawline.records import write_json
 
 HOSTILE = (
@@ -146,7 +146,7 @@ def _facts(classes: Sequence[str], images: int, test: bool) -> dict[str, Any]:
         "granularity": "stage",
         "train": asdict(TrainConfig(epochs=12)),
         "images": {"seed": 0},
-        "search": asdict(SearchConfig(seeds=3)),
+        "search": asdict(TuningConfig(seeds=3)),
     }
     counts = {"train": 100, "val": images, **({"test": images} if test else {})}
     return {

@@ -14,7 +14,7 @@ from pytest_socket import enable_socket
 
 from tests.report.synthetic import HOSTILE, noise, write_explanation, write_run
 from thawline import api
-from thawline.config import DataConfig, SearchConfig, TrainConfig
+from thawline.config import DataConfig, TrainConfig, TuningConfig
 from thawline.data.demo import demo_network
 from thawline.report.colours import contrast
 from thawline.report.html import write_report
@@ -87,7 +87,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare") / "run"
     rows = ("linear_probe", "full", "lp_ft", "depth:share=0", "depth:share=50", "depth:share=100")
     search = "biotune:population=4,elites=1,generations=2,seeds=1,top=2"
-    options = {**_quick(), "search": SearchConfig(learning_rate=1e-3)}
+    options = {**_quick(), "search": TuningConfig(learning_rate=1e-3)}
     api.compare(_photos("flowers5"), folder, model=f"local-dir:{demo_network()}", strategies=(*rows, search), **options)
     return folder / "report.html"
 

@@ -8,7 +8,7 @@ import pytest
 
 from thawline import api
 from thawline.callback import Callback
-from thawline.config import DataConfig, SearchConfig, TrainConfig
+from thawline.config import DataConfig, TrainConfig, TuningConfig
 from thawline.data.demo import demo_network, write_digits
 from thawline.records import TrainingRecord, packages, read_json
 from thawline.report import draw as reporting
@@ -33,7 +33,7 @@ def compare(folder: Path, strategies: tuple[str, ...], callback: Callback) -> No
         callback=callback,
         train=TrainConfig(epochs=1, threads=1),
         images=DataConfig(augment="none"),
-        search=SearchConfig(learning_rate=1e-3),
+        search=TuningConfig(learning_rate=1e-3),
     )
 
 

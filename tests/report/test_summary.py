@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from thawline.config import Request, SearchConfig, TrainConfig
+from thawline.config import Request, TrainConfig, TuningConfig
 from thawline.report import summary
 
 
@@ -94,7 +94,7 @@ def row(strategy: str, accuracy: float, macro_f1: float = 0.5, **others: Any) ->
 def comparison(*rows: dict[str, Any], metric: str = "accuracy", rate: float | None = None) -> dict[str, Any]:
     asked = Request(
         verb="compare", data="photos", model="net", strategies=("full",), train=TrainConfig(metric=metric),  # type: ignore[arg-type]
-        search=SearchConfig(learning_rate=rate),
+        search=TuningConfig(learning_rate=rate),
     )  # fmt: skip
     return {"rows": list(rows), "request": asked.to_dict()}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from thawline.config import TRAININGS_PER_ROW, SearchConfig, TrainConfig
+from thawline.config import TRAININGS_PER_ROW, TrainConfig, TuningConfig
 from thawline.errors import NonFiniteLossError, PlanError
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord, TrainingRecord
@@ -25,7 +25,7 @@ Scores = Callable[[str, float], float | None]
 class Asked:
     """The parts of a request that tuning reads."""
 
-    search: SearchConfig
+    search: TuningConfig
     granularity: str = "stage"
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -42,7 +42,7 @@ class Scripted:
 
     @property
     def request(self) -> Asked:
-        return Asked(SearchConfig(learning_rate=self.rate))
+        return Asked(TuningConfig(learning_rate=self.rate))
 
     def blocks(self, granularity: str) -> tuple[Block, ...]:
         names = [*(str(number) for number in range(self.below)), "head"]

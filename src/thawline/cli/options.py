@@ -16,16 +16,16 @@ from thawline.config import (
     CacheConfig,
     DataConfig,
     Request,
-    SearchConfig,
     TrainConfig,
+    TuningConfig,
     parse_bytes,
     preset_values,
 )
 from thawline.plan import GRANULARITIES, Granularity
 
-Config = TypeVar("Config", TrainConfig, DataConfig, SearchConfig)
+Config = TypeVar("Config", TrainConfig, DataConfig, TuningConfig)
 
-_train, _images, _search = TrainConfig(), DataConfig(), SearchConfig()
+_train, _images, _search = TrainConfig(), DataConfig(), TuningConfig()
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class RunOptions:
             granularity=cast(Granularity, self.granularity),
             train=self._part(TrainConfig),
             images=self._part(DataConfig),
-            search=self._part(SearchConfig),
+            search=self._part(TuningConfig),
             explain=explain,
             cache=CacheConfig(
                 parse_bytes("cache-memory", self.cache_memory), parse_bytes("cache-disk", self.cache_disk)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-from thawline.config import DataConfig, Device, Request, SearchConfig, TrainConfig
+from thawline.config import DataConfig, Device, Request, TrainConfig, TuningConfig
 from thawline.errors import OptionError
 from thawline.recipes.recipe import AXES, Column, Recipe
 
@@ -153,7 +153,7 @@ def _cell(
         granularity=recipe.run.granularity,
         train=_train(recipe, changes, values),
         images=_images(recipe, changes, column),
-        search=SearchConfig(
+        search=TuningConfig(
             seeds=changes.seeds or recipe.run.seeds,
             learning_rate=values.get("learning_rate", recipe.run.learning_rate),
         ),
