@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.table import HEADER, RULE, line
-from thawline.recipes.markdown import Table
+from thawline.recipes.recipe import Table
 from thawline.recipes.runs import decode_right
 from thawline.recipes.search_tables import trained_table, weights_table
 from thawline.training import significance

@@ -66,8 +66,8 @@ def test_every_shipped_recipe_can_be_run_on_ones_own_images(name: str) -> None:
     assert recipe.expected
     overrides = Overrides(data=("some/images",), models=("local-dir:some/net",), limit=100, epochs=3, seeds=1)
     for cell in expand(recipe, overrides).cells:
-        assert cell.setting["model"] == "net"
-        assert cell.setting["data"] == "images"
+        assert cell.setting.model == "net"
+        assert cell.setting.data == "images"
         assert (cell.request.data, cell.request.images.limit) == ("some/images", 100)
         assert cell.request.train.epochs == 3
 
@@ -98,9 +98,7 @@ def test_a_bare_name_runs_that_data_set_alone() -> None:
 
 def test_each_data_set_of_partial_vs_full_has_its_network_and_augmentation() -> None:
     cells = expand(load_recipe("partial-vs-full"), Overrides(data=("FER2013=fer", "DeepWeeds=weeds"))).cells
-    assert [
-        (cell.setting["data"], cell.request.model.split(".")[0], cell.request.images.augment) for cell in cells
-    ] == [
+    assert [(cell.setting.data, cell.request.model.split(".")[0], cell.request.images.augment) for cell in cells] == [
         ("FER2013", "resnet50", "mild"),
         ("DeepWeeds", "efficientnet_b0", "strong"),
     ]
@@ -138,8 +136,9 @@ def test_top_10_and_20_of_keras_are_the_last_3_and_7_convolutions() -> None:
         keras += ["add"] * bool(block.has_skip)
     keras += [*_as_in_keras(network.conv_head), *_as_in_keras(network.bn2)]
     assert [keras[-count:].count("conv") for count in (10, 20)] == [3, 7]
-    levels = load_recipe("mobilenetv2-grid").axes["strategy"]
-    assert levels == ["linear_probe", "last_layers:k=3", "last_layers:k=7", "full"]
+    axes = load_recipe("mobilenetv2-grid").axes
+    assert axes is not None
+    assert axes.strategy == ["linear_probe", "last_layers:k=3", "last_layers:k=7", "full"]
 
 
 def _as_in_keras(module: Any) -> list[str]:
@@ -158,7 +157,12 @@ def _as_in_keras(module: Any) -> list[str]:
         ("images = {augmet = 'mild'}", "'augmet' is unknown; did you mean 'augment'?"),
         ("[axes]\nrate = [1]", "'rate' is unknown"),
         ("[axes]\nepochs = [1]", "a grid needs"),
-        ("= 3", "is not TOML"),
+        ("= 3", "is not valid TOML"),
+        ("source = 5", "recipe tiny: [[columns]] source: expected `str`, got `int`."),
+        ("[[expected]]\ntitle = 'Table'", "recipe tiny: [[expected]] columns, rows missing."),
+        ("[expected]\ntitle = 'Table'", "recipe tiny: [[expected]] columns, rows missing."),
+        ("images = {augment = 'wild'}", "augment: invalid enum value 'wild'; choose from none, mild, strong."),
+        ("images = {views = -1}", "--views must be 0 (a new draw every epoch) or more, got -1."),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_clear_line(more: str, expected: str) -> None:
@@ -166,6 +170,23 @@ def test_a_mistake_in_a_recipe_is_one_clear_line(more: str, expected: str) -> No
         tiny("accuracy", 'strategies = ["full"]', more)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('title = "A study"', "recipe tiny: [paper] title missing."),
+        ('models = ["test_efficientnet"]', "recipe tiny: [run] models missing."),
+        ('name = "tiny"', "recipe tiny: name missing."),
+        ('[[columns]]\nname = "noise"', "recipe 'tiny' needs at least one strategy, one model and one [[columns]]."),
+    ],
+)
+def test_what_a_recipe_lacks_is_one_clear_line(line: str, expected: str) -> None:
+    text = TINY.format(kind="accuracy", run='strategies = ["full"]', more="")
+    assert line in text
+    with pytest.raises(OptionError) as caught:
+        parse_recipe(text.replace(line, ""), "tiny")
+    assert str(caught.value) == expected
 
 
 def test_unknown_recipes_strategies_and_missing_images_are_errors() -> None:

@@ -1,20 +1,22 @@
-"""From a recipe to its cells: model x data set x setting, each one `Request`, at full size or cut down."""
+"""From a recipe to its cells: model x data set x setting, each a `Request`, at full size or cut down."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import PurePath
-from typing import Any
+from typing import TypeVar
 
-from thawline.config import DataConfig, Device, Request, TrainConfig, TuningConfig
+from thawline.config import BASE_RATE, DataConfig, Device, Optimizer, Request, TrainConfig, TuningConfig
 from thawline.errors import OptionError
-from thawline.recipes.recipe import AXES, Column, Recipe
+from thawline.recipes.recipe import Column, Recipe
 
 TEST_SHARE = 0.2
-"""Carved off train where the data brings none: the tables of a study are made of test figures."""
+"""Fraction of train held out as test where the data has no test split: the tables of a study show test figures."""
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,48 @@ class Overrides:
 
 
 @dataclass(frozen=True)
+class GridPoint:
+    """A value for every axis of a grid."""
+
+    strategy: str
+    learning_rate: float
+    batch_size: int
+    optimizer: Optimizer
+    epochs: int
+
+
+AXES = tuple(field.name for field in fields(GridPoint))
+"""What a grid may vary."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What tells the cells of a study apart."""
+
+    model: str
+    """As the tables call it."""
+    data: str
+    """As the tables call it."""
+    point: GridPoint | None = None
+    """None where the study is not a grid."""
+
+    def to_dict(self) -> dict[str, str | float]:
+        """Flat, as a cell's file has it; the order is that of the parts of the cell's name."""
+        return {"model": self.model, "data": self.data, **(asdict(self.point) if self.point else {})}
+
+
+@dataclass(frozen=True)
 class Cell:
     """One comparison of a study."""
 
     name: str
     """File name without ending."""
     request: Request
-    setting: Mapping[str, Any]
-    """model and data as the tables call them, and the values of a grid's axes."""
+    setting: Setting
     varied: Sequence[str] = ()
     """Axes of a grid that are not at its centre."""
     rate_from: Sequence[str] = ()
-    """As in `recipes.Rows`: settled before the request is run."""
+    """As in `recipe.Rows`: settled before the request is run."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +105,15 @@ def expand(recipe: Recipe, overrides: Overrides | None = None) -> Expansion:
     given = [column for column in columns if column.source]
     missing = [column.name for column in columns if not column.source]
     if not given:
-        ways = " ".join(f"--data {name}=FOLDER" for name in missing)
+        flags = " ".join(f"--data {name}=FOLDER" for name in missing)
         raise OptionError(
-            f"recipe {recipe.name!r} cannot download its images; give them with {ways}, or --data FOLDER."
+            f"recipe {recipe.name!r} cannot download its images; give them with {flags}, or --data FOLDER."
         )
     cells = [
-        _cell(recipe, changes, column, model, values, varied)
+        _cell(recipe, changes, column, model, point)
         for column in given
         for model in changes.models or ([column.model] if column.model else recipe.run.models)
-        for values, varied in _settings(recipe, changes)
+        for point in _points(recipe, changes)
     ]
     _refuse_equal_names(recipe, cells)
     return Expansion(tuple(cells), tuple(f"{name} is left out: it needs --data {name}=FOLDER." for name in missing))
@@ -108,85 +140,102 @@ def _columns(recipe: Recipe, given: Sequence[str]) -> tuple[Column, ...]:
     return tuple(columns.values()) if everything else tuple(columns[name] for name in chosen)
 
 
-def _settings(recipe: Recipe, changes: Overrides) -> Iterator[tuple[Mapping[str, Any], Sequence[str]]]:
-    """Axis values of every cell, and which of them are off the centre; one empty setting where there is no grid."""
-    if not recipe.axes:
-        yield {}, ()
+def _points(recipe: Recipe, changes: Overrides) -> Iterator[GridPoint | None]:
+    """The points of a grid; None, once, for a study that is not a grid."""
+    axes = recipe.axes
+    if axes is None:
+        yield None
         return
     centre = _centre(recipe, changes)
-    axes = {axis: _values(axis, recipe, changes, centre[axis]) for axis in AXES}
-    for combination in itertools.product(*axes.values()):
-        values = dict(zip(axes, combination, strict=True))
-        varied = tuple(axis for axis in AXES if values[axis] != centre[axis])
-        if changes.full_grid or len(varied) <= 1:
-            yield values, varied
+    values = (
+        _with(centre.strategy, changes.strategies or axes.strategy),
+        _with(centre.learning_rate, axes.learning_rate),
+        _with(centre.batch_size, axes.batch_size),
+        _with(centre.optimizer, axes.optimizer),
+        _with(centre.epochs, [count for count in axes.epochs if count <= _given(changes.epochs, count)]),
+    )
+    for combination in itertools.product(*values):
+        point = GridPoint(*combination)
+        if changes.full_grid or len(_varied(point, centre)) <= 1:
+            yield point
 
 
-def _centre(recipe: Recipe, changes: Overrides) -> dict[str, Any]:
-    return {
-        "strategy": recipe.run.strategies[0],
-        "learning_rate": recipe.run.learning_rate,
-        "batch_size": changes.batch_size or recipe.train.batch_size,
-        "optimizer": recipe.train.optimizer,
-        "epochs": changes.epochs or recipe.train.epochs,
-    }
+def _centre(recipe: Recipe, changes: Overrides) -> GridPoint:
+    return GridPoint(
+        strategy=recipe.run.strategies[0],
+        learning_rate=_given(recipe.run.learning_rate, BASE_RATE),  # `Recipe` asks every grid for one
+        batch_size=_given(changes.batch_size, recipe.train.batch_size),
+        optimizer=recipe.train.optimizer,
+        epochs=_given(changes.epochs, recipe.train.epochs),
+    )
 
 
-def _values(axis: str, recipe: Recipe, changes: Overrides, centre: Any) -> list[Any]:
-    values = list(recipe.axes.get(axis, ()))
-    if axis == "strategy" and changes.strategies:
-        values = list(changes.strategies)
-    if axis == "epochs" and changes.epochs is not None:
-        values = [value for value in values if value <= changes.epochs]
+def _given(value: Value | None, default: Value) -> Value:
+    return default if value is None else value
+
+
+def _with(centre: Value, values: Sequence[Value]) -> Sequence[Value]:
     return values if centre in values else [*values, centre]
 
 
-def _cell(
-    recipe: Recipe, changes: Overrides, column: Column, model: str, values: Mapping[str, Any], varied: Sequence[str]
-) -> Cell:
+def _varied(point: GridPoint, centre: GridPoint) -> tuple[str, ...]:
+    return tuple(axis for axis in AXES if getattr(point, axis) != getattr(centre, axis))
+
+
+def _cell(recipe: Recipe, changes: Overrides, column: Column, model: str, point: GridPoint | None) -> Cell:
     request = Request(
         verb="compare",
         data=column.source,
         model=model,
-        strategies=_strategies(recipe, changes, values),
+        strategies=_strategies(recipe, changes, point),
         weights=changes.weights,
         granularity=recipe.run.granularity,
-        train=_train(recipe, changes, values),
+        train=_train(recipe, changes, point),
         images=_images(recipe, changes, column),
         search=TuningConfig(
-            seeds=changes.seeds or recipe.run.seeds,
-            learning_rate=values.get("learning_rate", recipe.run.learning_rate),
+            seeds=_given(changes.seeds, recipe.run.seeds),
+            learning_rate=point.learning_rate if point else recipe.run.learning_rate,
         ),
     )
-    setting = {"model": label(model), "data": column.name, **values}
-    name = "--".join(re.sub(r"[^\w.=-]+", "-", f"{value}") for value in setting.values())
+    setting = Setting(label(model), column.name, point)
+    name = "--".join(re.sub(r"[^\w.=-]+", "-", f"{value}") for value in setting.to_dict().values())
+    varied = _varied(point, _centre(recipe, changes)) if point else ()
     return Cell(name, request, setting, varied, recipe.run.rate_from)
 
 
-def _strategies(recipe: Recipe, changes: Overrides, values: Mapping[str, Any]) -> tuple[str, ...]:
-    if "strategy" in values:
-        return (values["strategy"],)
+def _strategies(recipe: Recipe, changes: Overrides, point: GridPoint | None) -> tuple[str, ...]:
+    if point:
+        return (point.strategy,)
     chosen = tuple(changes.strategies or recipe.run.strategies)
     recipe.refuse_rows(chosen)
     return chosen
 
 
-def _train(recipe: Recipe, changes: Overrides, values: Mapping[str, Any]) -> TrainConfig:
-    own = {axis: values[axis] for axis in ("batch_size", "optimizer", "epochs") if axis in values}
-    names = ("epochs", "batch_size", "threads", "device")
-    given = {name: value for name in names if (value := getattr(changes, name)) is not None}
-    chosen = {**given, **own}
-    epochs, span = chosen.get("epochs", recipe.train.epochs), recipe.train.schedule_epochs
-    if span is not None:  # the rates fall as far as in the recipe
-        chosen["schedule_epochs"] = round(span * epochs / recipe.train.epochs)
-    return replace(recipe.train, **chosen)
+def _train(recipe: Recipe, changes: Overrides, point: GridPoint | None) -> TrainConfig:
+    train = recipe.train
+    epochs = point.epochs if point else _given(changes.epochs, train.epochs)
+    span = train.schedule_epochs
+    return replace(
+        train,
+        epochs=epochs,
+        # the rates fall as far as in the recipe
+        schedule_epochs=None if span is None else round(span * epochs / train.epochs),
+        batch_size=point.batch_size if point else _given(changes.batch_size, train.batch_size),
+        optimizer=point.optimizer if point else train.optimizer,
+        threads=_given(changes.threads, train.threads),
+        device=_given(changes.device, train.device),
+    )
 
 
 def _images(recipe: Recipe, changes: Overrides, column: Column) -> DataConfig:
-    given: dict[str, Any] = {"limit": changes.limit, "image_size": changes.image_size, "seed": changes.seed}
-    changed = {name: value for name, value in given.items() if value is not None}
-    own = {"test_share": recipe.images.test_share or TEST_SHARE, **column.images, **changed}
-    return replace(recipe.images, **own)
+    images = column.images or recipe.images
+    return replace(
+        images,
+        test_share=_given(images.test_share, TEST_SHARE),
+        limit=_given(changes.limit, images.limit),
+        image_size=_given(changes.image_size, images.image_size),
+        seed=_given(changes.seed, images.seed),
+    )
 
 
 def _refuse_equal_names(recipe: Recipe, cells: Sequence[Cell]) -> None:

@@ -1,26 +1,25 @@
-"""Published studies as data: what a recipe file says. `recipe_cells` says what is to be run for it."""
+"""Published studies as data: what a recipe file says. `cells` says which runs a recipe expands to."""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from thawline.config import DataConfig, TrainConfig
+import msgspec
+
+from thawline.config import DataConfig, Optimizer, TrainConfig
 from thawline.errors import OptionError
 from thawline.plan import Granularity
-from thawline.recipes.markdown import Table
 from thawline.strategies.base import variants
 
 Kind = Literal["accuracy", "data_share", "depth", "classes", "grid"]
 """Which tables are made: strategy x data; against the share of data; against that of layers; per class; per setting."""
-
-AXES = ("strategy", "learning_rate", "batch_size", "optimizer", "epochs")
-"""What a grid may vary."""
 
 ROWS_OF_KIND: Mapping[str, tuple[str, str]] = {
     "data_share": ("biotune:folds=", "NUMBER"),
@@ -68,8 +67,42 @@ class Column:
     """What `compare` takes as data; empty = it cannot be downloaded and must be given."""
     model: str | None = None
     """The network for this data set; None = all of the study's."""
-    images: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `DataConfig` that differ for this data set."""
+    images: DataConfig | None = None
+    """Replaces the study's settings for this data set; in the file, only the fields that differ from them."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Values that a grid tries; an axis without values stays at the centre of the grid."""
+
+    strategy: Sequence[str] = ()
+    learning_rate: Sequence[float] = ()
+    batch_size: Sequence[int] = ()
+    optimizer: Sequence[Optimizer] = ()
+    epochs: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as they are shown."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    """What a reader must know to read it, one sentence each."""
+
+    def to_markdown(self) -> str:
+        """Heading, pipe table and notes."""
+        lines = [f"### {self.title}", "", _pipes(self.columns), _pipes(["---"] * len(self.columns))]
+        lines += [_pipes(row) for row in self.rows]
+        for note in self.notes:
+            lines += ["", note]
+        return "\n".join(lines) + "\n"
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 @dataclass(frozen=True)
@@ -83,16 +116,14 @@ class Recipe:
     train: TrainConfig
     images: DataConfig
     columns: Sequence[Column]
-    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """Of a grid: its values; all other fields stand at what `run` and `train` say."""
+    axes: Axes | None = None
+    """What a grid varies; None for all other kinds."""
     expected: Sequence[Table] = ()
     """As published."""
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name!r}"
-        if self.kind not in get_args(Kind):
-            raise OptionError(f"{where}: kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}.")
-        for spec in (*self.run.strategies, *self.run.rate_from, *self.axes.get("strategy", ())):
+        for spec in (*self.run.strategies, *self.run.rate_from, *(self.axes.strategy if self.axes else ())):
             variants(spec)
         if not (self.run.strategies and self.run.models and self.columns):
             raise OptionError(f"{where} needs at least one strategy, one model and one [[columns]].")
@@ -130,41 +161,60 @@ def parse_recipe(text: str, where: str) -> Recipe:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise OptionError(f"recipe {where!r} is not TOML ({error}).") from None
+        raise OptionError(f"recipe {where!r} is not valid TOML ({error}).") from None
+    images = data.get("images", {})
     sections = {
         **data,
         "paper": _part(Paper, data.get("paper", {}), f"{where}: [paper]"),
         "run": _part(Rows, data.get("run", {}), f"{where}: [run]"),
         "train": _part(TrainConfig, data.get("train", {}), f"{where}: [train]"),
-        "images": _part(DataConfig, data.get("images", {}), f"{where}: [images]"),
-        "columns": tuple(_column(one, f"{where}: [[columns]]") for one in data.get("columns", ())),
-        "axes": _known(data.get("axes", {}), AXES, f"{where}: [axes]"),
-        "expected": tuple(_part(Table, one, f"{where}: [[expected]]") for one in data.get("expected", ())),
+        "images": _part(DataConfig, images, f"{where}: [images]"),
+        "columns": [_column(section, images, f"{where}: [[columns]]") for section in _listed(data.get("columns", []))],
+        "axes": _part(Axes, data["axes"], f"{where}: [axes]") if "axes" in data else None,
+        "expected": [_part(Table, section, f"{where}: [[expected]]") for section in _listed(data.get("expected", []))],
     }
-    return _part(Recipe, sections, where)
+    return _part(Recipe, sections, f"{where}:")
 
 
-def _column(section: object, where: str) -> Column:
-    column = _part(Column, section, where)
-    _part(DataConfig, column.images, f"{where} {column.name}")
-    return column
+def _listed(sections: object) -> Sequence[object]:
+    """A single value where [[...]] belongs is kept, so that `_part` can say what is wrong with it."""
+    return sections if isinstance(sections, list) else [sections]
+
+
+def _column(section: object, images: Mapping[str, object], where: str) -> Column:
+    if not (isinstance(section, Mapping) and "images" in section):
+        return _part(Column, section, where)
+    own = section["images"]
+    merged = {**images, **own} if isinstance(own, Mapping) else own
+    return _part(Column, {**section, "images": _part(DataConfig, merged, f"{where} {section.get('name')}")}, where)
 
 
 def _part(cls: type[Part], section: object, where: str) -> Part:
-    known = [one.name for one in fields(cls)]  # type: ignore[arg-type]  # only dataclasses are parts
-    try:
-        return cls(**_known(section, known, where))
-    except TypeError as error:
-        raise OptionError(f"recipe {where} cannot be read ({error}).") from None
-
-
-def _known(section: object, known: Sequence[str], where: str) -> Mapping[str, Any]:
+    """A section of the file as the dataclass that describes it."""
+    known = fields(cls)  # type: ignore[arg-type]  # only dataclasses are parts
+    names = [field.name for field in known]
     if not isinstance(section, Mapping):
-        raise OptionError(f"recipe {where} must be a table of {', '.join(known)}; got {section!r}.")
-    for key in section:
-        if key not in known:
-            raise OptionError(f"recipe {where}: {key!r} is unknown; {_hint(key, known)}")
-    return section
+        raise OptionError(f"recipe {where} must be a table of {', '.join(names)}; got {section!r}.")
+    if unknown := [key for key in section if key not in names]:
+        raise OptionError(f"recipe {where} {unknown[0]!r} is unknown; {_hint(unknown[0], names)}")
+    required = [field.name for field in known if field.default is MISSING and field.default_factory is MISSING]
+    if missing := [name for name in required if name not in section]:
+        raise OptionError(f"recipe {where} {', '.join(missing)} missing.")
+    try:
+        return msgspec.convert(section, cls)
+    except msgspec.ValidationError as error:
+        raise _refusal(cls, error, where) from None
+
+
+def _refusal(cls: type, error: msgspec.ValidationError, where: str) -> OptionError:
+    """The rule of the class that was broken, or which field has a value of the wrong type."""
+    if isinstance(error.__cause__, OptionError):
+        return error.__cause__
+    message, _, place = str(error).partition(" - at `$.")
+    name = place.rstrip("`")
+    choices = get_type_hints(cls).get(name)
+    hint = f"; choose from {', '.join(get_args(choices))}" if get_origin(choices) is Literal else ""
+    return OptionError(f"recipe {where} {name}: {message[0].lower()}{message[1:]}{hint}.")
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
@@ -172,5 +222,5 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}."
 
 
-def _shipped() -> Any:
+def _shipped() -> Traversable:
     return resources.files("thawline") / "recipes"

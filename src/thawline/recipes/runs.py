@@ -87,7 +87,7 @@ def _run(recipe: Recipe, cell: Cell, folder: Path, execute: Execute) -> dict[str
         "format_version": FORMAT_VERSION,
         "recipe": recipe.name,
         "cell": cell.name,
-        "setting": dict(cell.setting),
+        "setting": cell.setting.to_dict(),
         "varied": list(cell.varied),
         "key": _key(recipe, cell),
         "rates_tuned": tuned,

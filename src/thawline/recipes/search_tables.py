@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from thawline.recipes.markdown import Table
 from thawline.recipes.reading import Cell, Row, by, percent, rows_of, sizes, spread, title
+from thawline.recipes.recipe import Table
 
 FROZEN = "❄"
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from thawline.recipes.cells import label
-from thawline.recipes.markdown import Table
+from thawline.recipes.cells import AXES, label
 from thawline.recipes.reading import Cell, by, mean, percent, rows_of, size, sizes, spread, title
-from thawline.recipes.recipe import AXES, Recipe
+from thawline.recipes.recipe import Recipe, Table
 from thawline.recipes.runs import decode_right
 from thawline.recipes.search_tables import data_share_tables, plan_tables
 from thawline.studies.depth_curve import DepthCurve, depth_curve
