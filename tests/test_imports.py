@@ -15,7 +15,7 @@ import thawline
 PACKAGE = Path(thawline.__file__).parent
 
 ROWS: tuple[set[str], ...] = (
-    {"errors", "formatting", "version", "pytorch_lines"},
+    {"errors", "formatting", "version", "pytorch_lines", "results"},
     {"records", "plan"},
     {"search_config"},
     {"config", "callback"},

@@ -1,0 +1,809 @@
+"""What every verb returns and a run folder stores: one field per key of the JSON, with its unit and meaning.
+
+A result is read by attribute, `results.test.accuracy.mean`, or by key, `results["test"]["accuracy"]["mean"]`; `to_dict`
+gives the JSON. Accuracies, precision, recall, F1, calibration errors and shares are 0 to 1 unless a field says percent.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+JsonObject: TypeAlias = dict[str, Any]
+"""A JSON object whose keys belong to another type, which is named where this stands."""
+Number: TypeAlias = int | float
+"""A sum: 0 where nothing was added."""
+Interval: TypeAlias = tuple[float, float]
+"""Lower and upper end."""
+Address: TypeAlias = Sequence[int]
+"""A candidate of a search: [generation, slot]."""
+_OPTIONAL = {"optional": True}
+
+
+class Result:
+    """Base of all results: their keys are their fields, without the optional ones that are not there."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    def __getitem__(self, key: str) -> Any:
+        """A field by its name in the JSON; `KeyError` if it is not there."""
+        for name, value in self.items():
+            if name == key:
+                return value
+        raise KeyError(key)
+
+    def get(self, key: str, default: object = None) -> Any:
+        """A field by its name in the JSON, or `default` if it is not there."""
+        return next((value for name, value in self.items() if name == key), default)
+
+    def keys(self) -> list[str]:
+        """Names of the fields in the JSON, in its order."""
+        return [name for name, _ in self.items()]
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Names and values in the order of the JSON."""
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if value is not None or "optional" not in each.metadata:
+                yield each.metadata.get("key", each.name), value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def to_dict(self) -> JsonObject:
+        """As plain JSON types."""
+        return {name: plain(value) for name, value in self.items()}
+
+
+def plain(value: object) -> Any:
+    """A value and all results inside it as plain JSON types."""
+    if isinstance(value, Result):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure(Result):
+    """One metric over the final trainings, one per seed."""
+
+    mean: float
+    """Over the seeds."""
+    standard_error: float | None
+    """Of the mean; None = one seed."""
+    n: int
+    """Number of seeds."""
+    per_seed: Sequence[float]
+    """The lowest seed first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitScores(Result):
+    """Every metric of one split. Macro figures average over the classes that occur in it."""
+
+    accuracy: Figure
+    balanced_accuracy: Figure
+    """Mean recall of the classes."""
+    macro_precision: Figure
+    """A class that is never predicted counts as 0."""
+    macro_recall: Figure
+    macro_f1: Figure
+    negative_log_likelihood: Figure
+    """Mean over the images, in nats."""
+    calibration_error: Figure
+    """Expected calibration error over 15 equal bins of confidence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores(Result):
+    """One class by one model."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    images: int
+    """Images of the class in the split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestScores(SplitScores):
+    """The test split: all metrics, and what the saved model gets right in each class."""
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    interval95: Interval
+    """95 % bootstrap interval of the accuracy over test images, seeds averaged."""
+    confusion_matrix: Sequence[Sequence[int]]
+    """Images by [true class][predicted class], for the lowest seed."""
+    per_class: Sequence[ClassScores] | None = field(default=None, metadata=_OPTIONAL)
+    """For the lowest seed, in the order of the classes; not stored in the cells of a recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost(Result):
+    """What one strategy took on its way to its scores."""
+
+    work: Number
+    """Tuning or search and the first final training, in full fine-tunings at the nominal number of epochs."""
+    proof: Number
+    """Final trainings with further seeds, in the same unit."""
+    trainings: int
+    """Trainings of all kinds, each counted once."""
+    seconds: Number
+    """Wall time of those trainings, without decoding and scoring."""
+    image_passes: int
+    """Images seen by the network, training and validation."""
+    cache_hits: int
+    """Image passes whose frozen blocks were read and not computed; depends on the machine."""
+    peak_memory_bytes: int
+    """Highest memory of the whole process until the last of them ended (on a GPU: allocated there by PyTorch)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versus(Result):
+    """The paired comparison of a strategy with full fine-tuning on the test images."""
+
+    difference: float
+    """Accuracy minus that of full fine-tuning."""
+    interval95: Interval
+    """95 % interval of the difference over test images."""
+    p_holm: float
+    """Two-sided permutation test, Holm-adjusted over the strategies compared."""
+    words: str
+    """The same as a sentence: `2.1 points better than full (p = 0.012)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockWeight(Result):
+    """One block of the plan that a search found."""
+
+    name: str
+    weight: float | None
+    """Learning rate as a multiple of the base rate; None = frozen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation(Result):
+    """One generation of a search."""
+
+    generation: int
+    """From 0, the initial one."""
+    fold: int | None
+    """The part of the training split that it trained on; None = all of it."""
+    best: float
+    """Highest validation score."""
+    mean: float
+    """Mean validation score."""
+    quartiles: Sequence[float]
+    """Lower quartile, median and upper quartile of the validation scores."""
+    diversity: float
+    """Mean distance between two candidates, 0 to 1."""
+    evaluations: int
+    """Candidates trained in this generation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate(Result):
+    """One plan that a search tried."""
+
+    generation: int
+    slot: int
+    """Its place in the generation."""
+    operator: str
+    """How it was made: start, initial, mutation, ..."""
+    parents: Sequence[Address]
+    """Candidates that it was made from."""
+    genes: Sequence[float]
+    """Its encoding, 0 to 1, in the order of the search's `genes`."""
+    fold: int | None
+    """The part of the training split that it trained on; None = all of it."""
+    rung: int = 0
+    """Number of promotions to a longer training."""
+    score: float
+    """Validation score, mean over its seeds."""
+    per_seed: Sequence[float]
+    """Validation scores of its seeds."""
+    work: Number
+    """In full fine-tunings."""
+    weights: Sequence[float | None] | None = field(default=None, metadata=_OPTIONAL)
+    """For every block, the learning rate as a multiple of the base rate; None = frozen."""
+    epochs: int | None = field(default=None, metadata=_OPTIONAL)
+    """Epochs that it was trained for (auto only)."""
+    early_score: float | None = field(default=None, metadata=_OPTIONAL)
+    """Validation score after the first rung, which all candidates reached (auto only)."""
+
+    @property
+    def comparable_score(self) -> float:
+        """The score that all candidates of the search have: the early one where epochs differ."""
+        return self.score if self.early_score is None else self.early_score
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineTrial(Result):
+    """How a search tried one fixed strategy."""
+
+    strategy: str
+    """With arguments: last_blocks:k=2."""
+    score: float
+    """Validation score."""
+    epochs: int
+    """Epochs that it was trained for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecord(Result):
+    """The course of a search."""
+
+    settings: JsonObject
+    """Fields of `AutoConfig` or `EvolutionConfig`."""
+    rungs: Sequence[int] | None = field(default=None, metadata=_OPTIONAL)
+    """Numbers of epochs after which candidates are compared and promoted (auto only)."""
+    base_rate: float
+    """Learning rate that weights multiply."""
+    genes: Sequence[str]
+    """Names of the genes."""
+    blocks: Sequence[BlockWeight]
+    """The winning plan, from the input to the head."""
+    norm: str | None = field(default=None, metadata=_OPTIONAL)
+    """Batch norm of the trained blocks in the winning plan: train or eval (auto only)."""
+    trainable_percent: float
+    """Parameters that the winning plan trains, in percent."""
+    data_share: float
+    """Share of the training split that a generation trains on."""
+    generations: Sequence[Generation]
+    importance: Mapping[str, float]
+    """Block -> share of what sets the best candidates apart (PED-ANOVA); sums to 1, empty if they are too alike."""
+    candidates: Sequence[Candidate] | None = field(default=None, metadata=_OPTIONAL)
+    """All of them; not stored in the cells of a recipe."""
+    winner: Address
+    """The candidate that was selected."""
+    best: Address | None = field(default=None, metadata=_OPTIONAL)
+    """The candidate with the highest score among those that could be selected (auto only)."""
+    ways: Mapping[str, BaselineTrial | None] | None = field(default=None, metadata=_OPTIONAL)
+    """Fixed strategies among the initial candidates; None = the budget had no room for it (auto only)."""
+    trainings: int
+    work: Number
+    """In full fine-tunings."""
+    digest: str
+    """SHA-256: two searches are equal when these are."""
+
+    @property
+    def tried(self) -> Sequence[Candidate]:
+        """The candidates whose blocks are known."""
+        return [candidate for candidate in self.candidates or () if candidate.weights]
+
+    def candidate(self, address: Address) -> Candidate | None:
+        """The candidate at [generation, slot]."""
+        wanted = tuple(address)
+        return next((found for found in self.candidates or () if (found.generation, found.slot) == wanted), None)
+
+
+class Row(Result):
+    """One strategy: a `ScoredRow`, or a `FailedRow` if it could not be trained."""
+
+    strategy: str
+    """As asked for: last_blocks, auto."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedRow(Row):
+    """A strategy that could not be trained."""
+
+    strategy: str
+    error: str | None
+    """Why, in one line."""
+    versus_full: None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRow(Row):
+    """A strategy, tuned on validation, trained with every seed, and scored."""
+
+    strategy: str
+    chosen: str
+    """What was settled on, with arguments: last_blocks:k=3."""
+    arguments: JsonObject = field(default_factory=dict)
+    """Its arguments by name."""
+    learning_rate: float
+    """Per step; the base rate from which the plan was made."""
+    plan: JsonObject
+    """`FineTunePlan.to_dict()`; `FineTunePlan.from_dict` reads it."""
+    train: SplitScores
+    """Images as they are, not augmented."""
+    val: SplitScores
+    test: TestScores | None
+    """None = the data has no test split."""
+    trainable_percent: float
+    """Parameters that train, in percent of all."""
+    cost: Cost
+    best_epochs: Sequence[int | None]
+    """For every seed the epoch, from 0, whose weights were kept."""
+    search: SearchRecord | None = field(default=None, metadata=_OPTIONAL)
+    """How the plan was found, if it comes from a search."""
+    versus_full: Versus | None = None
+    """None = full fine-tuning itself, or not compared with it."""
+
+    @property
+    def train_test_gap(self) -> float | None:
+        """Train minus test accuracy, means over seeds; None without a test split."""
+        return None if self.test is None else self.train.accuracy.mean - self.test.accuracy.mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Result):
+    """Where and with what a run was made."""
+
+    python: str
+    platform: str
+    processor: str
+    """With its number of cores."""
+    packages: Mapping[str, str | None]
+    """Versions; None = not installed."""
+    device: str
+    """cpu, cuda or mps."""
+    threads: int
+    command: str | None = field(default=None, metadata=_OPTIONAL)
+    """The command line; not stored in the cells of a recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts(Result):
+    """The pretrained network."""
+
+    source: str | None = field(default=None, metadata=_OPTIONAL)
+    """As asked for: a timm name, local-dir:PATH, hf-hub:NAME or module.py:factory; not in the cells of a recipe."""
+    architecture: str
+    weights_fingerprint: str
+    """SHA-256 of the pretrained weights, and of the code for a network of one's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts(Result):
+    """The images that a run was made on."""
+
+    root: str
+    """The folder that paths are relative to."""
+    fingerprint: str
+    """Changes with any pixel, label or split."""
+    classes: Sequence[str]
+    """Names in the order of the model's outputs."""
+    images: Mapping[str, int]
+    """Number of images by split: train, val, test."""
+    notes: Sequence[str]
+    """What to know of the splits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts(Result):
+    """What the results of every run begin with."""
+
+    format_version: int
+    environment: Environment
+    model: ModelFacts
+    seed: int
+    """The lowest seed of the final trainings."""
+    seeds: int
+    """Number of final trainings of every strategy."""
+    request: JsonObject
+    """`Request.to_dict()`: all options; `Request.from_dict` reads it."""
+    data: DataFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockRow(Result):
+    """One block of the network in the plan."""
+
+    name: str
+    learning_rate: float | None
+    """Per step, the highest over the plan's phases; None = frozen."""
+    frozen: bool
+    parameters: int
+    """Number of trainable scalars."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SavedFacts(RunFacts):
+    saved_seed: int
+    """Seed of the training whose weights are saved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResults(ScoredRow, _SavedFacts):
+    """results.json, and what `fit`, `demo` and `resume` return: the row of the saved model, and the baselines."""
+
+    blocks: Sequence[BlockRow]
+    """From the input to the head."""
+    baselines: Mapping[str, Row]
+    """Fixed strategies that the search tuned on its way, scored in the same way."""
+    frozen_bit_identical: bool
+    """Whether frozen blocks kept every bit, checked after every training."""
+    digest: str
+    """SHA-256 of everything that the seed decides: two runs are equal when these are."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The saved model's row, then the baselines."""
+        return [self, *self.baselines.values()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthCurve(Result):
+    """Accuracy against the share of the layers that train; one figure per share, shares rising."""
+
+    shares: Sequence[float]
+    """Layers below the head that train, in percent."""
+    train: Sequence[float]
+    """Mean train accuracy."""
+    test: Sequence[float]
+    """Mean test accuracy."""
+    chance_best: Sequence[float]
+    """How often each share was the best of a bootstrap resample; they sum to 1."""
+    best: float
+    """The share with the highest test accuracy; the smallest of equals."""
+    alike: Sequence[float]
+    """Shares that the test images cannot separate from the best: the 95 % interval of their distance reaches 0."""
+    gap_growth: Sequence[Interval]
+    """How much more train exceeds test than at the smallest share: 95 % interval, simultaneous over the shares."""
+    over_fitting_from: float | None
+    """The smallest share whose gap has grown significantly; None = no share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(RunFacts):
+    """comparison.json, and what `compare` and `resume` return."""
+
+    rows: Sequence[Row]
+    """One per strategy, in the order asked for."""
+    digest: str
+    """SHA-256 of everything that the seed decides: two runs are equal when these are."""
+    depth: DepthCurve | None = field(default=None, metadata=_OPTIONAL)
+    """The curve through the rows depth:share=..., if there are at least three."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedFile(Result):
+    """A file that was not used."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileGroup(Result):
+    """Files with the same bytes, or near-duplicates."""
+
+    paths: Sequence[str]
+    """Relative to the data."""
+    labels: Sequence[str]
+    """Distinct labels; more than one is a contradiction."""
+    splits: Sequence[str]
+    """Distinct given splits; more than one is a leak."""
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether one image has several labels."""
+        return len(self.labels) > 1
+
+    @property
+    def leaks(self) -> bool:
+        """Whether one image is in several splits."""
+        return len(self.splits) > 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSizes(Result):
+    """Sizes of the image files, as stored."""
+
+    different: int
+    """Number of different sizes."""
+    smallest: Sequence[int] | None = field(default=None, metadata=_OPTIONAL)
+    """Width and height in pixels, by area."""
+    largest: Sequence[int] | None = field(default=None, metadata=_OPTIONAL)
+    """Width and height in pixels, by area."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult(Result):
+    """check.json, and what `check` returns: the audit of a data set."""
+
+    format_version: int
+    root: str
+    images: int
+    """Number of image files, unreadable ones included."""
+    classes: Mapping[str, int]
+    """Readable images of each class."""
+    given_splits: Mapping[str, int]
+    """Images of each split that the data itself has."""
+    imbalance: float
+    """Images of the largest class per image of the smallest."""
+    warnings: Sequence[str]
+    """One line each, worst first; empty = no problems found."""
+    unreadable: Sequence[SkippedFile]
+    duplicates: Sequence[FileGroup]
+    """The same bytes."""
+    lookalikes: Sequence[FileGroup]
+    """Near-duplicates: different bytes, almost the same picture."""
+    leaking_groups: Sequence[str]
+    """Groups with images in two or more of the given splits."""
+    oddities: Mapping[str, int]
+    """Images that need more than plain decoding, by kind."""
+    formats: Mapping[str, int]
+    """Images by file format."""
+    modes: Mapping[str, int]
+    """Images by Pillow mode."""
+    sizes: ImageSizes
+    ignored: Sequence[SkippedFile]
+    """Files below the folder that are not images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectedBlock(Result):
+    """What one block weighs, for one image in fp32."""
+
+    name: str
+    parameters: int
+    """Trainable scalars."""
+    layers: int
+    """Convolutions and linear layers."""
+    flops: int
+    """Forward pass of one image; a multiplication and an addition are two."""
+    entry_flops: int
+    """The part of `flops` in the block's first layer."""
+    boundary_bytes: int
+    """Activations of one image that enter the next block; the logits, for the head."""
+    step_from_here: float
+    """Cost of a training step of this block and all above it, as a share of a step of the whole network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectResult(Result):
+    """What `inspect` returns: a network's blocks."""
+
+    format_version: int
+    model: str
+    architecture: str
+    image_size: int
+    """Side of the input in pixels."""
+    granularity: str
+    """What a block is: stage, atom or all."""
+    blocks: Sequence[InspectedBlock]
+    """From the input to the head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Result):
+    """What `evaluate` returns, and an entry of evaluations.json: a saved model's scores on labelled images."""
+
+    data: str
+    split: str
+    """test, or all."""
+    images: int
+    """Readable images that were scored."""
+    accuracy: float
+    balanced_accuracy: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    negative_log_likelihood: float
+    """In nats."""
+    calibration_error: float
+    interval95: Interval
+    """95 % bootstrap interval of the accuracy over the images."""
+    confusion_matrix: Sequence[Sequence[int]]
+    """Images by [true class][predicted class]."""
+    per_class: Sequence[ClassScores]
+    unreadable: Sequence[SkippedFile]
+    seen: Mapping[str, int] = field(default_factory=dict)
+    """How many of the images trained ("train") or selected ("val") the model."""
+    at: str
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationLog(Result):
+    """evaluations.json: every `evaluate` of the run, the oldest first."""
+
+    format_version: int
+    evaluations: Sequence[Evaluation]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likelihood(Result):
+    """One class and its probability."""
+
+    label: str = field(metadata={"key": "class"})
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(Result):
+    """One image and its likeliest classes."""
+
+    path: str
+    top: Sequence[Likelihood]
+    """The likeliest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions(Result):
+    """What `predict` returns."""
+
+    format_version: int
+    model: str
+    """The folder of the model."""
+    predictions: Sequence[Prediction]
+    unreadable: Sequence[SkippedFile]
+    ignored: Sequence[SkippedFile]
+    """Files that are not images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherMap(Result):
+    """What a further run makes of an explained image."""
+
+    run: str
+    predicted: str = ""
+    probability: float | None = None
+    picture: str
+    """Its Grad-CAM overlay: a file relative to the run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainedImage(Result):
+    """One image before and after fine-tuning; files are relative to the run folder."""
+
+    path: str
+    """As splits.csv names it if it is an image of the run."""
+    true: str | None
+    """None = not an image of the run."""
+    predicted_before: str | None = None
+    """By the pretrained network."""
+    predicted: str | None
+    """By the fine-tuned network; all maps of the image are for this class."""
+    probability_before: float | None = None
+    probability: float | None = None
+    image: str | None = None
+    before: str | None = None
+    """Grad-CAM overlay of the pretrained network."""
+    after: str | None = None
+    """Grad-CAM overlay of the fine-tuned network."""
+    all: str | None = None
+    """All of them side by side."""
+    beside: Sequence[OtherMap] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockChange(Result):
+    """What fine-tuning changed in one block."""
+
+    name: str
+    weight_change: float | None
+    """Distance of the weights from the pretrained ones, over the length of those."""
+    norm_drift: float | None
+    """The same for batch norm statistics; None = the block has none."""
+    cka: float | None
+    """Similarity of the features before and after (linear CKA); 1 = the same. None = not compared."""
+    probe_before: float | None
+    """Validation accuracy of a linear probe on the pretrained features."""
+    probe_after: float | None
+    """Validation accuracy of a linear probe on the fine-tuned features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceAccuracy(Result):
+    """What is left of the pretraining task, by its own classifier."""
+
+    accuracy_before: float
+    accuracy_after: float
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift(Result):
+    """What fine-tuning changed, block by block."""
+
+    blocks: Sequence[BlockChange]
+    """From the input to the last block before the head."""
+    images: Mapping[str, int] = field(default_factory=dict)
+    """Images that features were compared on, by split."""
+    source: SourceAccuracy | None = None
+    """None = images of the pretraining task are not at hand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation(Result):
+    """explain.json, and what `explain` returns."""
+
+    format_version: int
+    environment: Environment | None = field(default=None, metadata=_OPTIONAL)
+    head_before: str = "fine_tuned"
+    """The pretrained network's head in the pictures: linear_probe or fine_tuned."""
+    layer: str = ""
+    """The module whose output Grad-CAM weighs."""
+    images: Sequence[ExplainedImage]
+    unreadable: Sequence[SkippedFile] = ()
+    ignored: Sequence[SkippedFile] = ()
+    drift: Drift | None = None
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellData(Result):
+    """The images of a recipe's cell, without paths."""
+
+    classes: Sequence[str]
+    images: Mapping[str, int]
+    """Number of images by split: train, val, test."""
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredCellRow(Row):
+    """A scored row of a recipe's cell: a `ScoredRow` without its plan, with the test images that were right."""
+
+    strategy: str
+    chosen: str
+    learning_rate: float
+    trainable_percent: float
+    """Parameters that train, in percent of all."""
+    cost: Cost
+    best_epochs: Sequence[int | None]
+    versus_full: Versus | None
+    train: SplitScores
+    val: SplitScores
+    test: TestScores | None
+    search: SearchRecord | None = field(default=None, metadata=_OPTIONAL)
+    test_right: Sequence[str]
+    """For every seed which test images were right: one bit each in their order, in hexadecimal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedCellRow(Row):
+    """A row of a recipe's cell that could not be trained."""
+
+    strategy: str
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeCell(Result):
+    """One comparison of a recipe, as its folder stores it; it means the same on any machine."""
+
+    format_version: int
+    recipe: str
+    cell: str
+    """The name of its file."""
+    setting: JsonObject
+    """model and data as the tables call them, and the values of a grid's axes."""
+    varied: Sequence[str]
+    """Axes of a grid that are not at its centre."""
+    key: str
+    """Changes with every setting."""
+    rates_tuned: Mapping[str, float]
+    """Learning rates by strategy, where the recipe tunes one rate for all rows."""
+    environment: Environment
+    model: ModelFacts
+    data: CellData
+    request: JsonObject
+    """The part of `Request.to_dict()` that decides the figures."""
+    rows: Sequence[Row]
+    """`ScoredCellRow` and `FailedCellRow`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult(Result):
+    """What `repeat_study` returns."""
+
+    cells: Sequence[RecipeCell]
+    tables: str
+    """Markdown."""
