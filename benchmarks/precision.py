@@ -68,5 +68,6 @@ if __name__ == "__main__":
     for network, pixels in NETWORKS:
         rows.append(measure(network, pixels))
         print(f"{network} at {pixels} px: bf16 {rows[-1]['fp32_over_bf16']:.2f} times as fast", flush=True)
-    facts = environment(device="cpu", threads=1, command="python benchmarks/precision.py") | {"platform": "Linux"}
+    facts = environment(device="cpu", threads=1, command="python benchmarks/precision.py").to_dict()
+    facts["platform"] = "Linux"
     Path(sys.argv[1]).write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")

@@ -30,7 +30,7 @@ def main() -> None:
     facts = environment(device=settings.device, threads=settings.threads, command=f"python -m benchmarks.speed {name}")
     record = {
         "cell": name,
-        "environment": facts | {"platform": platform.system(), "peers": versions()},
+        "environment": facts.to_dict() | {"platform": platform.system(), "peers": versions()},
         # What else ran: this machine's load before and after, 1 = one core busy.
         "load_average": {"before": busy[0], "after": os.getloadavg()[0]},
         "minutes": round((time.monotonic() - started) / 60, 2),

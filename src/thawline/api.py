@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast
 
 from thawline.callback import Callback
 from thawline.config import (
@@ -38,8 +38,10 @@ from thawline.recipes.runs import run_cells
 from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.report.html import write_report
+from thawline.results import Comparison, FitResults
 from thawline.runs import classifier as serving
-from thawline.runs.folder import REQUEST, RunFolder
+from thawline.runs.files import REQUEST
+from thawline.runs.folder import RunFolder
 from thawline.runs.setup import open_experiment
 from thawline.search_config import with_budget
 from thawline.strategies.base import variants
@@ -88,7 +90,7 @@ def fit(
     budget: str | None = None,
     callback: Callback | None = None,
     **options: Unpack[Options],
-) -> Mapping[str, Any]:
+) -> FitResults:
     """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds.
 
     Options: `images=DataConfig(image_size=96)`, `train=TrainConfig(epochs=12)`, `search=TuningConfig(seeds=3)`,
@@ -97,7 +99,8 @@ def fit(
     `model`: a timm name, local-dir:PATH, hf-hub:NAME, or module.py:factory.
     `budget`: what the strategy "auto" may cost: "5x" (its default), "30m" or "40candidates".
     """
-    return run(_request("fit", data, model, (with_budget(strategy, budget),), options), out, callback)
+    request = _request("fit", data, model, (with_budget(strategy, budget),), options)
+    return cast(FitResults, run(request, out, callback))
 
 
 @_takes_listener
@@ -109,9 +112,9 @@ def compare(
     strategies: Sequence[str] = DEFAULT_ROWS,
     callback: Callback | None = None,
     **options: Unpack[Options],
-) -> Mapping[str, Any]:
+) -> Comparison:
     """Tune, train and score several strategies alike; returns what comparison.json holds. `data` as in `fit`."""
-    return run(_request("compare", data, model, tuple(strategies), options), out, callback)
+    return cast(Comparison, run(_request("compare", data, model, tuple(strategies), options), out, callback))
 
 
 def _request(
@@ -123,7 +126,7 @@ def _request(
     return Request(verb=verb, data=named, model=model, strategies=strategies, **options)
 
 
-def run(request: Request, out: str | Path, callback: Callback | None = None) -> Mapping[str, Any]:
+def run(request: Request, out: str | Path, callback: Callback | None = None) -> FitResults | Comparison:
     """Do what `request` asks in the new folder `out`; returns what results.json or comparison.json holds.
 
     Raises `InputError` before anything is trained if an option, the data, the model or the folder cannot be used.
@@ -140,7 +143,9 @@ def run(request: Request, out: str | Path, callback: Callback | None = None) -> 
 
 
 @_takes_listener
-def resume(run_folder: str | Path, callback: Callback | None = None, *, add: Sequence[str] = ()) -> Mapping[str, Any]:
+def resume(
+    run_folder: str | Path, callback: Callback | None = None, *, add: Sequence[str] = ()
+) -> FitResults | Comparison:
     """Continue an interrupted run: finished trainings are not repeated, and the result is as without a break.
 
     `add` = strategies to add to a comparison, finished or not; only they are trained.
@@ -165,7 +170,7 @@ def resume(run_folder: str | Path, callback: Callback | None = None, *, add: Seq
 
 
 @_takes_listener
-def demo(out: str | Path, callback: Callback | None = None) -> Mapping[str, Any]:
+def demo(out: str | Path, callback: Callback | None = None) -> FitResults:
     """`fit` on scikit-learn's handwritten digits from a small network that knows printed letters; all embedded."""
     folder = Path(out)
     if folder.exists():
@@ -180,7 +185,7 @@ def demo(out: str | Path, callback: Callback | None = None) -> Mapping[str, Any]
         train=TrainConfig(epochs=10, threads=1),
         images=DataConfig(augment="none"),
     )
-    return run(request, folder / "run", callback)
+    return cast(FitResults, run(request, folder / "run", callback))
 
 
 @_takes_listener
@@ -210,7 +215,7 @@ def repeat_study(
 
     def execute(request: Request, run_folder: Path) -> Mapping[str, Any]:
         started = (run_folder / REQUEST).exists()
-        return resume(run_folder, callback) if started else run(request, run_folder, callback)
+        return (resume(run_folder, callback) if started else run(request, run_folder, callback)).to_dict()
 
     cells = run_cells(study, expansion.cells, folder, execute)
     tables = markdown(study, cells)
@@ -313,7 +318,7 @@ def _absolute(request: Request) -> Request:
     return replace(request, data=absolute_name(request.data), model=model, weights=weights)
 
 
-def _work(folder: RunFolder, callback: Callback) -> Mapping[str, Any]:
+def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
     """Whatever a run folder asks for; a full disk ends it with a line and leaves what is done for `resume`."""
     try:
         return _study(folder, callback)
@@ -321,10 +326,11 @@ def _work(folder: RunFolder, callback: Callback) -> Mapping[str, Any]:
         raise RunError(f"{folder.path}: {error}; free some space, then `thawline resume {folder.path}`.") from error
 
 
-def _study(folder: RunFolder, callback: Callback) -> Mapping[str, Any]:
+def _study(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
     opened = open_experiment(folder, callback)
     experiment = opened.experiment
     expected = forecast(experiment, experiment.request.strategies)
     callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
-    study = fit_study.fit if experiment.request.verb == "fit" else compare_study.compare
-    return study(experiment, opened.facts, opened.paths)
+    if experiment.request.verb == "fit":
+        return fit_study.fit(experiment, opened.facts, opened.paths)
+    return compare_study.compare(experiment, opened.facts, opened.paths)

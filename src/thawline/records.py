@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thawline.errors import RunFolderError
+from thawline.results import Environment, plain
 
 FORMAT_VERSION = 1
 
@@ -145,17 +146,17 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def environment(*, device: str, threads: int, command: str | None = None) -> dict[str, Any]:
+def environment(*, device: str, threads: int, command: str | None = None) -> Environment:
     """Versions, hardware and command, as every JSON file of a run carries them."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor_name(),
-        "packages": packages(),
-        "device": device,
-        "threads": threads,
-        "command": command if command is not None else shlex.join([Path(sys.argv[0]).stem, *sys.argv[1:]]),
-    }
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        processor=_processor_name(),
+        packages=packages(),
+        device=device,
+        threads=threads,
+        command=command if command is not None else shlex.join([Path(sys.argv[0]).stem, *sys.argv[1:]]),
+    )
 
 
 def packages() -> dict[str, str | None]:
@@ -201,7 +202,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: object) -> None:
-    """`write_text` of indented JSON; NaN is refused, since JSON has none."""
+    """`write_text` of indented JSON, results included; NaN is refused, since JSON has none."""
+    data = plain(data)
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         text = json.dumps(data, indent=2, allow_nan=False)  # file names that are not valid UTF-8

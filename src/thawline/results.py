@@ -807,3 +807,24 @@ class StudyResult(Result):
     cells: Sequence[RecipeCell]
     tables: str
     """Markdown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Result):
+    """run.json: what a run was asked to do, and where it began."""
+
+    format_version: int
+    request: JsonObject
+    """`Request.to_dict()`; `Request.from_dict` reads it."""
+    environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thumbnails(Result):
+    """thumbnails.json: small pictures of the images that the report shows."""
+
+    format_version: int
+    side: int
+    """Pixels of the longer side."""
+    images: Mapping[str, str]
+    """Path relative to the data -> WebP in base64."""

@@ -16,8 +16,10 @@ from thawline.config import DataConfig, Preprocessing
 from thawline.data.check import check
 from thawline.data.pixels import build_pixels
 from thawline.data.sources import read_images
-from thawline.data.splits import draw_splits, read_splits, write_splits
+from thawline.data.splits import draw_splits
 from thawline.records import write_json
+from thawline.runs.files import read_splits, write_splits
+from thawline.runs.setup import split_lines
 
 COLOURS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
 
@@ -184,8 +186,8 @@ def test_what_comes_of_it_can_be_written_and_read(hostile: Path, tmp_path: Path)
     assert len(written["unreadable"]) == len(UNREADABLE)
     assert len(written["ignored"]) == len(images.ignored)
     splits = draw_splits(images, found.hashes, DataConfig(), skip=found.unreadable)
-    write_splits(tmp_path / "splits.csv", images, splits)
-    assert read_splits(tmp_path / "splits.csv", images) == splits
+    write_splits(tmp_path / "splits.csv", split_lines(images, splits))
+    assert read_splits(tmp_path / "splits.csv") == split_lines(images, splits)
     assert [index for index, split in enumerate(splits.assignment) if split is None] == list(found.unreadable)
 
 

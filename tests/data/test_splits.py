@@ -12,8 +12,10 @@ from thawline.config import DataConfig
 from thawline.data.check import check
 from thawline.data.groups import copies_of_one_image
 from thawline.data.sources import ImageSet, Item, Split, image_set, read_images
-from thawline.data.splits import Splits, draw_splits, read_splits, write_splits
-from thawline.errors import DataError
+from thawline.data.splits import Splits, draw_splits
+from thawline.errors import DataError, RunFolderError
+from thawline.runs.files import read_splits, write_splits
+from thawline.runs.setup import split_lines
 
 if TYPE_CHECKING:
     from tests.data.conftest import MakeFolder
@@ -155,11 +157,12 @@ def test_the_file_reads_back(make_folder: MakeFolder, tmp_path: Path) -> None:
     images = read_images(make_folder(dict.fromkeys(names, 4)))
     splits = draw_splits(images, different(images), DataConfig(), skip=[0])
     path = tmp_path / "splits.csv"
-    write_splits(path, images, splits)
+    write_splits(path, split_lines(images, splits))
     assert path.read_text(encoding="utf-8").startswith("path,label,split\n")
-    assert read_splits(path, images) == splits
-    with pytest.raises(DataError, match="lists other images"):
-        read_splits(path, make_set({"a": 3, "b": 3}))
+    assert read_splits(path) == split_lines(images, splits)
+    path.write_text("path,label\na.png,a\n", encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"splits\.csv is damaged: expected the columns path, label, split"):
+        read_splits(path)
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from thawline.config import (
 )
 from thawline.errors import OptionError, ThawlineError
 from thawline.plan import GRANULARITIES, Granularity
+from thawline.results import Comparison, FitResults, plain
 from thawline.search_config import with_budget
 from thawline.strategies import STRATEGIES
 from thawline.version import __version__
@@ -329,15 +330,15 @@ def _interruptible(command: str) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _show(results: Mapping[str, Any], run: Path, as_json: bool) -> None:
+def _show(results: FitResults | Comparison, run: Path, as_json: bool) -> None:
     if as_json:
         _print_json(results)
-    elif "rows" in results:
-        console.print_comparison(_console(), results, run)
+    elif isinstance(results, Comparison):
+        console.print_comparison(_console(), results.to_dict(), run)
     else:
         from thawline.runs.model_folder import MODEL_FOLDER, opening_lines
 
-        console.print_fit(_console(), results, run, opening_lines(run / MODEL_FOLDER))
+        console.print_fit(_console(), results.to_dict(), run, opening_lines(run / MODEL_FOLDER))
 
 
 def _console() -> Console:
@@ -350,4 +351,4 @@ def _callback(as_json: bool) -> live.ConsoleCallback:
 
 
 def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

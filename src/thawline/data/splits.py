@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -18,7 +15,6 @@ from thawline.data.groups import copies_of_one_image, draw_groups, kept_together
 from thawline.data.sources import SPLITS, ImageSet, Split
 from thawline.errors import DataError
 from thawline.formatting import counted
-from thawline.records import write_text
 
 VAL_SHARE = 0.2
 """Of all images where nothing is given, of the training images where test is."""
@@ -26,8 +22,6 @@ TEST_SHARE = 0.2
 """Of all images, where nothing is given."""
 
 Assignment = list[Split | None]
-
-_COLUMNS = ["path", "label", "split"]
 
 
 @dataclass(frozen=True)
@@ -69,29 +63,6 @@ def draw_splits(images: ImageSet, hashes: Sequence[str], config: DataConfig, *, 
     _carve(images, assignment, hashes, shares, config)
     _require_training_images(images, assignment)
     return Splits(tuple(assignment), (*notes, *note))
-
-
-def write_splits(path: Path, images: ImageSet, splits: Splits) -> None:
-    """Write splits.csv: path relative to the data, label, split (empty = left out)."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for item, split in zip(images.items, splits.assignment, strict=True):
-        writer.writerow([images.name(item), item.label, split or ""])
-    write_text(path, text.getvalue())
-
-
-def read_splits(path: Path, images: ImageSet) -> Splits:
-    """The inverse of `write_splits`; `DataError` if the images are no longer those that it was written for."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = [tuple(row) for row in csv.reader(stream)]
-    expected = [tuple(_COLUMNS[:2]), *((images.name(item), item.label) for item in images.items)]
-    if [row[:2] for row in rows] != expected:
-        raise DataError(f"{str(path)!r} lists other images than {str(images.root)!r} holds now; start a new run.")
-    known: dict[str, Split | None] = {"": None, **{name: name for name in SPLITS}}
-    if unknown := sorted({row[2] for row in rows[1:]}.difference(known)):
-        raise DataError(f"{str(path)!r} has a split {unknown[0]!r}: it must be train, val, test or empty.")
-    return Splits(tuple(known[row[2]] for row in rows[1:]))
 
 
 def _missing_shares(given: Collection[Split], config: DataConfig) -> tuple[list[tuple[Split, float]], list[str]]:

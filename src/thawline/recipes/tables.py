@@ -12,7 +12,8 @@ from thawline.recipes.reading import Cell, by, mean, percent, rows_of, size, siz
 from thawline.recipes.recipe import Recipe, Table
 from thawline.recipes.runs import decode_right
 from thawline.recipes.search_tables import data_share_tables, plan_tables
-from thawline.studies.depth_curve import DepthCurve, depth_curve
+from thawline.results import DepthCurve
+from thawline.studies.depth_curve import depth_curve
 from thawline.studies.results import REFERENCE
 from thawline.training.significance import SIGNIFICANT
 

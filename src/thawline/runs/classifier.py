@@ -25,7 +25,8 @@ from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.load import load_model
 from thawline.records import FORMAT_VERSION, read_json, write_json
-from thawline.runs.folder import REQUEST, RESULTS, RunFolder
+from thawline.runs.files import REQUEST, RESULTS
+from thawline.runs.folder import RunFolder
 from thawline.runs.listed import seen
 from thawline.runs.model_folder import MODEL_FOLDER
 from thawline.training import evaluation

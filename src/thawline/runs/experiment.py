@@ -19,7 +19,8 @@ from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import Purpose, TrainingRecord, fingerprint, write_bytes, write_text
-from thawline.runs.folder import PLAN, RunFolder
+from thawline.runs.files import PLAN
+from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.training import evaluation
 from thawline.training.images import LabelledRows, TrainingData

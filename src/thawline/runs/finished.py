@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.blocks import partition
 from thawline.model.load import load_model
 from thawline.plan import Block, FineTunePlan
+from thawline.results import FitResults
 from thawline.runs.folder import RunFolder
 from thawline.runs.listed import Listed, listed
 from thawline.runs.model_folder import MODEL_FOLDER
@@ -53,7 +53,7 @@ class FinishedRun:
     """One network, and the two sets of weights that belong in it."""
 
     path: Path
-    results: Mapping[str, Any]
+    results: FitResults
     network: nn.Module
     """In eval mode, on the CPU; which weights are in it is up to `put`."""
     preprocessing: Preprocessing
@@ -67,7 +67,7 @@ class FinishedRun:
     @property
     def classes(self) -> list[str]:
         """Names in the order of the logits."""
-        return list(self.results["data"]["classes"])
+        return list(self.results.data.classes)
 
     @property
     def name(self) -> str:
@@ -84,7 +84,7 @@ class FinishedRun:
 
     def listed(self) -> list[Listed]:
         """Every image that the run knew."""
-        return listed(self.path, Path(self.results["data"]["root"]))
+        return listed(self.path, Path(self.results.data.root))
 
     def pictures(self, paths: Sequence[Path]) -> Pictures:
         """Decode images as the run did."""
@@ -96,18 +96,18 @@ def open_finished(folder: RunFolder) -> FinishedRun:
     """Raises `RunFolderError` if the run is no finished `fit`, `ModelError` if its pretrained weights have changed."""
     request, results = folder.request(), folder.results()
     weights = folder.path / MODEL_FOLDER / WEIGHTS_FILE
-    if request.verb != "fit" or results is None or not weights.is_file():
+    if not isinstance(results, FitResults) or not weights.is_file():
         raise RunFolderError(f"{folder.path} holds no saved model: give the folder of a finished `fit`.")
-    classes = results["data"]["classes"]
+    classes = results.data.classes
     model = load_model(request.model, len(classes), weights=request.weights, image_size=request.images.image_size)
-    if model.weights_fingerprint != results["model"]["weights_fingerprint"]:
+    if model.weights_fingerprint != results.model.weights_fingerprint:
         raise ModelError(
             f"{request.model}: its weights or code are no longer those that {folder.path} started from; put them back."
         )
     preprocessing = model.preprocessing
     if request.images.crop_pct is not None:
         preprocessing = replace(preprocessing, crop_pct=request.images.crop_pct)
-    plan = FineTunePlan.from_dict(results["plan"])
+    plan = FineTunePlan.from_dict(results.plan)
     return FinishedRun(
         folder.path,
         results,

@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from thawline.config import Request
 from thawline.errors import OptionError, RunFolderError
-from thawline.records import FORMAT_VERSION, packages, read_json, write_json
+from thawline.records import FORMAT_VERSION, packages, write_json
+from thawline.results import Comparison, Environment, FitResults, RunRecord
+from thawline.runs.files import CHECK, LEDGER, REQUEST, RESULTS, SPLITS, read, read_results
 from thawline.runs.ledger import Ledger
-
-REQUEST = "run.json"
-LEDGER = "ledger.journal"
-PLAN = "plan.json"
-RESULTS = {"fit": "results.json", "compare": "comparison.json"}
 
 
 class RunFolder:
@@ -29,7 +25,7 @@ class RunFolder:
         self._lock = FileLock(path / ".lock")
 
     @classmethod
-    def create(cls, path: Path, request: Request, environment: dict[str, Any]) -> RunFolder:
+    def create(cls, path: Path, request: Request, environment: Environment) -> RunFolder:
         """Make a new run folder; `RunFolderError` if one is there already, or if nothing can be written there."""
         if (path / REQUEST).exists():
             what = "a finished run;" if cls(path).results() else f"a run; `thawline resume {path}` continues it, or"
@@ -38,67 +34,65 @@ class RunFolder:
             raise RunFolderError(f"{path} is a file; --out must name a folder.")
         # A run that was killed as it began may have left half of its request.
         if path.is_dir() and any(not found.name.startswith((".lock", f".{REQUEST}.")) for found in path.iterdir()):
-            raise RunFolderError(f"{path} is not empty and is no run; choose another --out.")
+            raise RunFolderError(f"{path} is not empty, and not a run folder; choose another --out.")
         try:
             path.mkdir(parents=True, exist_ok=True)
             folder = cls(path)
             folder.__enter__()  # before anything is written: two starts at once must not overwrite each other
             write_json(path / REQUEST, _stored(request, environment))
         except OSError as error:
-            raise RunFolderError(f"{path} cannot be written ({error.strerror}); choose another --out.") from error
+            raise RunFolderError(f"{path} cannot be written to ({error.strerror}); choose another --out.") from error
         return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """An existing run folder, to resume or to read."""
         if not (path / REQUEST).is_file():
-            raise RunFolderError(f"{path} holds no run (no {REQUEST} in it).")
+            raise RunFolderError(f"{path} is not a run folder ({REQUEST} is missing).")
         if not os.access(path, os.W_OK):
             raise RunFolderError(f"{path} is read-only; the run in it cannot be continued.")
         return cls(path)
 
     def request(self) -> Request:
         """What the run was asked to do."""
-        stored = read_json(self.path / REQUEST)
-        version = stored.get("format_version") if isinstance(stored, dict) else None
-        if version != FORMAT_VERSION:
-            raise RunFolderError(
-                f"{self.path / REQUEST} has format_version {version!r}; this thawline reads {FORMAT_VERSION}."
-            )
         try:
-            return Request.from_dict(stored["request"])
-        except (KeyError, TypeError, OptionError) as error:
+            return Request.from_dict(self._record().request)
+        except OptionError as error:
             raise RunFolderError(f"{self.path / REQUEST} is damaged ({error}); start a new run.") from error
 
     def discard(self) -> None:
         """Take back a folder in which nothing was trained, so that the mended command can use the same --out."""
         if not (self.path / LEDGER).exists() or not Ledger(self.path / LEDGER).records:
-            for name in (REQUEST, LEDGER, "check.json", "splits.csv", ".lock"):
+            for name in (REQUEST, LEDGER, CHECK, SPLITS, ".lock"):
                 (self.path / name).unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
 
-    def results(self) -> dict[str, Any] | None:
+    def results(self) -> FitResults | Comparison | None:
         """What the run found, if it is finished and was asked for nothing more since."""
         request = self.request()
-        path = self.path / RESULTS[request.verb]
-        stored: dict[str, Any] | None = read_json(path) if path.exists() else None
-        return stored if stored and stored["request"]["strategies"] == list(request.strategies) else None
+        if not (self.path / RESULTS[request.verb]).exists():
+            return None
+        found = read_results(self.path)
+        return found if Request.from_dict(found.request).strategies == request.strategies else None
 
     def other_versions(self) -> list[str]:
         """Packages that are not what they were when the run began: `torch 2.14.1 -> 2.15.0`."""
-        began = read_json(self.path / REQUEST)["environment"]["packages"]
+        began = self._record().environment.packages
         return [f"{name} {began[name]} -> {now}" for name, now in packages().items() if began.get(name, now) != now]
 
     def store(self, request: Request) -> None:
         """Change what the run was asked to do."""
-        write_json(self.path / REQUEST, _stored(request, read_json(self.path / REQUEST)["environment"]))
+        write_json(self.path / REQUEST, _stored(request, self._record().environment))
 
     def file(self, *parts: str) -> Path:
         """Path of a file of the run; its folder exists."""
         path = self.path.joinpath(*parts)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def _record(self) -> RunRecord:
+        return read(self.path / REQUEST, RunRecord)
 
     def __enter__(self) -> RunFolder:
         try:
@@ -113,5 +107,5 @@ class RunFolder:
         self._lock.release(force=True)
 
 
-def _stored(request: Request, environment: dict[str, Any]) -> dict[str, Any]:
-    return {"format_version": FORMAT_VERSION, "request": request.to_dict(), "environment": environment}
+def _stored(request: Request, environment: Environment) -> RunRecord:
+    return RunRecord(format_version=FORMAT_VERSION, request=request.to_dict(), environment=environment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thawline.data.sources import Item
-from thawline.records import read_json
-from thawline.runs.folder import RESULTS
+from thawline.results import FitResults
+from thawline.runs.files import RESULTS, SPLITS, read, read_splits
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,7 @@ class Listed:
 
 def listed(run: Path, root: Path) -> list[Listed]:
     """Every image that the run in that folder knew; `root` = where its data was."""
-    with (run / "splits.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        return [Listed(row["path"], root / row["path"], row["label"], row["split"]) for row in csv.DictReader(stream)]
+    return [Listed(line.path, root / line.path, line.label, line.split) for line in read_splits(run / SPLITS)]
 
 
 def by_file(rows: Iterable[Listed]) -> dict[str, Listed]:
@@ -41,9 +39,9 @@ def seen(folder: Path, items: Sequence[Item]) -> dict[str, int]:
 
     Nothing is known of another folder.
     """
-    if not all((folder / name).is_file() for name in (RESULTS["fit"], "splits.csv")):
+    if not all((folder / name).is_file() for name in (RESULTS["fit"], SPLITS)):
         return {}
-    root = Path(read_json(folder / RESULTS["fit"])["data"]["root"])
+    root = Path(read(folder / RESULTS["fit"], FitResults).data.root)
     known = by_file(listed(folder, root))
     counts = Counter(row.split for item in items if (row := known.get(os.path.realpath(item.path))))
     return {split: counts[split] for split in ("train", "val") if counts[split]}

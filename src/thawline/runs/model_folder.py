@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from thawline.export.model_card import CardBlock, CardMetric, ModelCard, model_c
 from thawline.export.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
 from thawline.export.timm_folder import save_timm_folder, timm_snippet
 from thawline.model.load import LoadedModel
+from thawline.results import FitResults, TestScores, plain
 from thawline.training.evaluation import METRICS
 
 MODEL_FOLDER = "model"
@@ -23,17 +23,17 @@ _BY_NAME = ("hf:", "torchvision:")
 """Data sets that have a name everywhere."""
 
 
-def save_model(folder: Path, model: LoadedModel, results: Mapping[str, Any]) -> None:
+def save_model(folder: Path, model: LoadedModel, results: FitResults) -> None:
     """Write `folder` from the network as it stands and the run's results: a timm folder, if timm knows the network."""
     if not model.is_timm:
-        about = OwnFolder(_absolute(model.source), tuple(results["data"]["classes"]), model.preprocessing)
+        about = OwnFolder(_absolute(model.source), tuple(results.data.classes), model.preprocessing)
         save_own_folder(folder, model.module, about, _origin(results))
         return
     save_timm_folder(
         folder,
         model.module,
         architecture=model.architecture,
-        label_names=results["data"]["classes"],
+        label_names=results.data.classes,
         preprocessing=model.preprocessing,
         model_args=model.model_args,
         pretrained_cfg=model.pretrained_cfg,
@@ -55,15 +55,16 @@ def _absolute(source: str) -> str:
     return f"{Path(place).resolve()}:{factory}" if _is_code(source) else source
 
 
-def _origin(results: Mapping[str, Any]) -> dict[str, Any]:
-    environment = {key: value for key, value in results["environment"].items() if key != "command"}
-    return {
+def _origin(results: FitResults) -> dict[str, Any]:
+    environment = {key: value for key, value in results.environment.items() if key != "command"}
+    origin = {
         **{key: results[key] for key in _ORIGIN},
-        "model": {**results["model"], "source": _without_folders(results["model"]["source"])},
+        "model": {**results.model, "source": _without_folders(str(results.model.source))},
         "environment": environment,
-        "data": {**results["data"], "root": Path(results["data"]["root"]).name},
+        "data": {**results.data, "root": Path(results.data.root).name},
         "decoding": DECODING_RULE,
     }
+    return {key: plain(value) for key, value in origin.items()}
 
 
 def _without_folders(source: str) -> str:
@@ -78,35 +79,36 @@ def _is_code(source: str) -> bool:
     return source.rpartition(":")[0].endswith(".py")
 
 
-def _card(model: LoadedModel, results: Mapping[str, Any]) -> ModelCard:
-    named: str = results["request"]["data"]
-    blocks = [CardBlock(block["name"], block["parameters"], block["learning_rate"]) for block in results["blocks"]]
+def _card(model: LoadedModel, results: FitResults) -> ModelCard:
+    named: str = results.request["data"]
+    blocks = [CardBlock(block.name, block.parameters, block.learning_rate) for block in results.blocks]
     return ModelCard(
         architecture=model.architecture,
         base_model=_without_folders(model.source),
-        strategy=results["chosen"],
-        label_names=results["data"]["classes"],
+        strategy=results.chosen,
+        label_names=results.data.classes,
         blocks=blocks,
-        trainable_percent=results["trainable_percent"],
-        dataset=named if named.startswith(_BY_NAME) else Path(results["data"]["root"]).name,
-        split_counts=results["data"]["images"],
+        trainable_percent=results.trainable_percent,
+        dataset=named if named.startswith(_BY_NAME) else Path(results.data.root).name,
+        split_counts=results.data.images,
         preprocessing=model.preprocessing,
         decoding=DECODING_RULE,
         snippet=timm_snippet(),
-        versions=results["environment"]["packages"],
+        versions=results.environment.packages,
         license=model.pretrained_cfg.get("license"),
-        test_metrics=_metrics(results["test"]) if results["test"] else (),
+        test_metrics=_metrics(results.test) if results.test else (),
     )
 
 
-def _metrics(test: Mapping[str, Any]) -> list[CardMetric]:
+def _metrics(test: TestScores) -> list[CardMetric]:
     return [
         CardMetric(
             name.replace("_", " "),
-            test[name]["mean"],
-            test[name]["n"],
-            test[name]["standard_error"],
-            tuple(test["interval95"]) if name == "accuracy" else None,
+            figure.mean,
+            figure.n,
+            figure.standard_error,
+            test.interval95 if name == "accuracy" else None,
         )
         for name in METRICS
+        for figure in (getattr(test, name),)
     ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import torch
 
@@ -17,11 +15,13 @@ from thawline.data.groups import with_groups
 from thawline.data.pixels import PixelStore, build_pixels
 from thawline.data.read import read_named
 from thawline.data.sources import ImageSet
-from thawline.data.splits import Splits, draw_splits, limit_images, write_splits
+from thawline.data.splits import Splits, draw_splits, limit_images
 from thawline.model.load import load_model
-from thawline.records import environment, fingerprint, write_json
+from thawline.records import FORMAT_VERSION, environment, fingerprint, write_json
+from thawline.results import DataFacts, ModelFacts, RunFacts
 from thawline.runs.experiment import Experiment
-from thawline.runs.folder import LEDGER, RunFolder
+from thawline.runs.files import CHECK, LEDGER, SPLITS, SplitLine, write_splits
+from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.training.device import resolve
 from thawline.training.images import LabelledRows, TrainingData
@@ -32,7 +32,7 @@ class Opened:
     """An experiment and the facts about it that every result file repeats."""
 
     experiment: Experiment
-    facts: Mapping[str, Any]
+    facts: RunFacts
     paths: tuple[str, ...]
     """Of all images, relative to the data folder, in the order of the pixel rows."""
 
@@ -88,8 +88,8 @@ def _read(request: Request) -> ImageSet:
 
 def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, callback: Callback) -> None:
     """check.json and splits.csv, and what the user should know before anything is trained."""
-    write_json(folder.file("check.json"), found.to_dict())
-    write_splits(folder.file("splits.csv"), images, splits)
+    write_json(folder.file(CHECK), found.to_dict())
+    write_splits(folder.file(SPLITS), split_lines(images, splits))
     sizes = {name: len(splits.indices(name)) for name in ("train", "val", "test")}
     callback.note(
         f"{images.root.name}: {len(images.items):,} images in {len(images.classes)} classes; "
@@ -99,6 +99,12 @@ def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, c
         callback.note("No test split: there will be no test figures (--test-share 0.2 carves one off train).")
     for note in (*found.warnings, *splits.notes):
         callback.note(note)
+
+
+def split_lines(images: ImageSet, splits: Splits) -> list[SplitLine]:
+    """Rows of splits.csv: every image with its label and split."""
+    pairs = zip(images.items, splits.assignment, strict=True)
+    return [SplitLine(images.name(item), item.label, split or "") for item, split in pairs]
 
 
 def _training_data(
@@ -122,27 +128,25 @@ def _labelled(images: ImageSet, splits: Splits, name: str) -> LabelledRows:
     return LabelledRows(rows, torch.tensor(images.targets, dtype=torch.int64)[rows])
 
 
-def _facts(experiment: Experiment, images: ImageSet, splits: Splits) -> dict[str, Any]:
+def _facts(experiment: Experiment, images: ImageSet, splits: Splits) -> RunFacts:
     request = experiment.request
-    return {
-        "environment": environment(device=request.train.device, threads=request.train.threads),
-        "model": {
-            "source": request.model,
-            "architecture": experiment.model.architecture,
-            "weights_fingerprint": experiment.model.weights_fingerprint,
-        },
-        "seed": request.images.seed,
-        "seeds": request.search.seeds,
-        "request": request.to_dict(),
-        "data": {
-            "root": str(images.root),
-            "fingerprint": experiment.data_fingerprint,
-            "classes": list(images.classes),
-            "images": {
-                "train": len(experiment.data.train),
-                "val": len(experiment.data.val),
-                "test": len(experiment.test) if experiment.test is not None else 0,
-            },
-            "notes": list(splits.notes),
-        },
-    }
+    counts = {"train": len(experiment.data.train), "val": len(experiment.data.val), "test": len(experiment.test or ())}
+    return RunFacts(
+        format_version=FORMAT_VERSION,
+        environment=environment(device=request.train.device, threads=request.train.threads),
+        model=ModelFacts(
+            source=request.model,
+            architecture=experiment.model.architecture,
+            weights_fingerprint=experiment.model.weights_fingerprint,
+        ),
+        seed=request.images.seed,
+        seeds=request.search.seeds,
+        request=request.to_dict(),
+        data=DataFacts(
+            root=str(images.root),
+            fingerprint=experiment.data_fingerprint,
+            classes=list(images.classes),
+            images=counts,
+            notes=list(splits.notes),
+        ),
+    )

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from thawline.results import DepthCurve
 from thawline.training.evaluation import BOOTSTRAP_DRAWS
 
 _CHUNK = 500
 """Draws at a time: bounds the memory for large test splits."""
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class DepthCurve:
-    """Figures per share, in rising order of the shares; accuracies 0 to 1."""
-
-    shares: tuple[float, ...]
-    """Percent of the layers below the head that train."""
-    train: tuple[float, ...]
-    test: tuple[float, ...]
-    chance_best: tuple[float, ...]
-    """How often each share was the best of a resample; they sum to 1."""
-    best: float
-    """The share with the highest test accuracy; the smallest of equals."""
-    alike: tuple[float, ...]
-    """Shares whose distance to the best may be nothing: its 95 % interval, paired over images and seeds, reaches 0."""
-    gap_growth: tuple[tuple[float, float], ...]
-    """How much more train exceeds test than at the smallest share: interval, 95 % for all shares together."""
-    over_fitting_from: float | None
-    """The smallest share whose gap has grown for sure; None = no share's has."""
 
 
 def depth_curve(shares: Array, train: Array, right: Array) -> DepthCurve:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from thawline.training.evaluation import correctness
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainedRow:
     """One strategy with its final trainings; `error` instead of figures if it could not be trained."""
 
     strategy: str
@@ -40,26 +41,30 @@ class Row:
         """Fixed strategies that were tuned on the way to the plan, by name."""
         return {} if self.tuned is None else self.tuned.ways
 
+    def probabilities(self, split: Literal["train", "val", "test"]) -> list[np.ndarray]:
+        """Class probabilities [n, C] of one split, one array per seed; none where there is no such split."""
+        return [found for scored in self.evaluations if (found := getattr(scored, split)) is not None]
+
     def test_correctness(self, labels: np.ndarray) -> np.ndarray:
         """Share of seeds that got each test image right, [n]."""
-        return correctness([one.test for one in self.evaluations if one.test is not None], labels)
+        return correctness(self.probabilities("test"), labels)
 
 
-def make_row(experiment: Experiment, spec: str) -> Row:
+def make_row(experiment: Experiment, spec: str) -> TrainedRow:
     """Tune on validation, train with every seed, then score. A row that fails says why and spares the others."""
     try:
         tuned = tune(experiment, spec)
     except NonFiniteLossError as error:
-        return Row(spec, None, error=str(error))
+        return TrainedRow(spec, None, error=str(error))
     return row_of(experiment, spec, tuned)
 
 
-def row_of(experiment: Experiment, spec: str, tuned: Tuned) -> Row:
+def row_of(experiment: Experiment, spec: str, tuned: Tuned) -> TrainedRow:
     """Train what is settled with every seed, then score."""
     finals = _train_finals(experiment, tuned)
     if failed := [record for record in finals if record.error]:
-        return Row(spec, tuned, error=f"seed {failed[0].seed}: {failed[0].error}")
-    return Row(spec, tuned, finals, tuple(experiment.evaluate(record) for record in finals))
+        return TrainedRow(spec, tuned, error=f"seed {failed[0].seed}: {failed[0].error}")
+    return TrainedRow(spec, tuned, finals, tuple(experiment.evaluate(record) for record in finals))
 
 
 def final_seeds(experiment: Experiment) -> Sequence[int]:

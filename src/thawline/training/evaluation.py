@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+
+from thawline.results import ClassScores, Figure, SplitScores
 
 METRICS = (
     "accuracy",
@@ -66,13 +67,13 @@ def calibration_error(probabilities: Probabilities, labels: Labels) -> float:
     return float(np.abs(gap).sum() / len(labels))
 
 
-def per_class(probabilities: Probabilities, labels: Labels, classes: Sequence[str]) -> list[dict[str, Any]]:
+def per_class(probabilities: Probabilities, labels: Labels, classes: Sequence[str]) -> list[ClassScores]:
     """Precision, recall, F1 and number of images of every class, in the order of `classes`."""
     figures = precision_recall_fscore_support(
         labels, probabilities.argmax(axis=1), labels=np.arange(len(classes)), average=None, zero_division=0.0
     )
     return [
-        {"name": name, "precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
+        ClassScores(name=name, precision=float(p), recall=float(r), f1=float(f), images=int(n))
         for name, p, r, f, n in zip(classes, *figures, strict=True)
     ]
 
@@ -84,20 +85,15 @@ def confusion(probabilities: Probabilities, labels: Labels) -> list[list[int]]:
     return counts
 
 
-def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+def over_seeds(values: Sequence[float]) -> Figure:
     """Mean and spread of one figure over seeds; the standard error needs two."""
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-    return {
-        "mean": statistics.fmean(values),
-        "standard_error": error,
-        "n": len(values),
-        "per_seed": list(values),
-    }
+    return Figure(mean=statistics.fmean(values), standard_error=error, n=len(values), per_seed=list(values))
 
 
-def summarise(scores: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+def summarise(scores: Sequence[Mapping[str, float]]) -> SplitScores:
     """`over_seeds` of every metric."""
-    return {name: over_seeds([one[name] for one in scores]) for name in METRICS}
+    return SplitScores(**{name: over_seeds([seed[name] for seed in scores]) for name in METRICS})
 
 
 def correctness(probabilities: Sequence[Probabilities], labels: Labels) -> NDArray[np.float64]:

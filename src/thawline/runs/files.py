@@ -1,0 +1,244 @@
+"""The files of a run: their names, and one reader and one writer for each, with types checked."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from thawline.errors import RunFolderError
+from thawline.records import FORMAT_VERSION, TrainingRecord, furthest, read_json, write_text
+from thawline.results import (
+    Comparison,
+    FailedCellRow,
+    FailedRow,
+    FitResults,
+    Result,
+    Row,
+    ScoredCellRow,
+    ScoredRow,
+)
+
+REQUEST = "run.json"
+LEDGER = "ledger.journal"
+CHECK = "check.json"
+SPLITS = "splits.csv"
+PLAN = "plan.json"
+RESULTS = {"fit": "results.json", "compare": "comparison.json"}
+HISTORY = "history.csv"
+PREDICTIONS = "predictions.csv"
+TABLE = "comparison.csv"
+THUMBNAILS = "thumbnails.json"
+EXPLANATION = "explain.json"
+EXPLANATION_PAGE = "explain/index.html"
+EVALUATION_LOG = "evaluations.json"
+EVALUATIONS = "evaluations"
+"""Folder of the class probabilities of every final training."""
+CHECKPOINTS = "checkpoints"
+"""Folder of the weights of final trainings, until the run is finished."""
+REPORT = "report.html"
+REPORT_ERROR = "report-error.txt"
+
+T = TypeVar("T", bound=Result)
+_SPLIT_COLUMNS = ("path", "label", "split")
+_PREDICTION_COLUMNS = ("row", "seed", "split", "path", "true")
+"""Of predictions.csv; the probability of every class follows."""
+_HISTORY_COLUMNS = ("strategy", "purpose", "learning_rate", "seed", "epoch", "train_loss", "val_loss", "val_accuracy")
+_CHOICE = ("strategy", "chosen", "learning_rate", "trainable_percent")
+_COSTS = ("work", "proof", "trainings", "seconds", "image_passes", "peak_memory_bytes")
+_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "negative_log_likelihood", "calibration_error")
+_SPREAD = ("standard_error", "n")
+"""Of the accuracy over seeds."""
+_TABLE_COLUMNS = (
+    *_CHOICE,
+    *(f"{split}_{name}" for split in ("train", "val", "test") for name in (*_METRICS, *_SPREAD)),
+    *("test_low95", "test_high95", "train_test_gap"),
+    *("difference_to_full", "difference_low95", "difference_high95", "p_holm"),
+    *_COSTS,
+    "error",
+)
+
+
+def read(path: Path, kind: type[T]) -> T:
+    """A JSON file of a run as `kind`; `RunFolderError` names the file, the key and what was expected there."""
+    stored = read_json(path)
+    version = stored.get("format_version") if isinstance(stored, dict) else None
+    if version != FORMAT_VERSION:
+        raise RunFolderError(f"{path} has format_version {version!r}; this thawline reads {FORMAT_VERSION}.")
+    try:
+        return decode(stored, kind)
+    except msgspec.ValidationError as error:
+        raise RunFolderError(f"{path} is damaged, or from another version of thawline: {_in_words(error)}.") from error
+
+
+def decode(stored: object, kind: type[T]) -> T:
+    """Plain JSON types as a result; `msgspec.ValidationError` says where they do not fit."""
+    return msgspec.convert(stored, kind, dec_hook=_row)
+
+
+def read_if_there(path: Path, kind: type[T]) -> T | None:
+    """`read`, or None where there is no such file."""
+    return read(path, kind) if path.is_file() else None
+
+
+def read_results(folder: Path) -> FitResults | Comparison:
+    """What a finished run found; `RunFolderError` if it is unfinished or not a run."""
+    if (folder / RESULTS["fit"]).is_file():
+        return read(folder / RESULTS["fit"], FitResults)
+    if (folder / RESULTS["compare"]).is_file():
+        return read(folder / RESULTS["compare"], Comparison)
+    if (folder / REQUEST).is_file():
+        raise RunFolderError(f"{folder} is not finished; `thawline resume {folder}` finishes it.")
+    raise RunFolderError(f"{folder} is not a run folder ({REQUEST} is missing).")
+
+
+def _row(kind: type, stored: object) -> Row:
+    """Rows are of two kinds, and those of a recipe's cells of two others."""
+    if kind is not Row:
+        raise NotImplementedError(kind)
+    if not isinstance(stored, dict):
+        raise msgspec.ValidationError(f"Expected `object`, got `{type(stored).__name__}` - at `$.rows`")
+    try:
+        return decode(stored, _kind_of_row(stored))
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(f"{error} of row {stored.get('strategy')!r}") from error
+
+
+def _kind_of_row(stored: Mapping[str, object]) -> type[Row]:
+    if "error" in stored:
+        return FailedRow if "versus_full" in stored else FailedCellRow
+    return ScoredCellRow if "test_right" in stored else ScoredRow
+
+
+def _in_words(error: msgspec.ValidationError) -> str:
+    what, _, where = str(error).partition(" - at ")
+    return f"{where or 'the whole file'}: {what[0].lower()}{what[1:]}"
+
+
+@dataclass(frozen=True)
+class SplitLine:
+    """One image in splits.csv."""
+
+    path: str
+    """Relative to the data."""
+    label: str
+    split: str
+    """train, val or test; empty = left out."""
+
+
+def write_splits(path: Path, lines: Iterable[SplitLine]) -> None:
+    """Write splits.csv."""
+    rows = ((line.path, line.label, line.split) for line in lines)
+    write_text(path, csv_text(_SPLIT_COLUMNS, rows, ending="\n"))
+
+
+def read_splits(path: Path) -> list[SplitLine]:
+    """Every image that the run knew; `RunFolderError` if the file is damaged."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    if tuple(header) != _SPLIT_COLUMNS or any(len(row) != len(_SPLIT_COLUMNS) for row in rows):
+        raise RunFolderError(f"{path} is damaged: expected the columns {', '.join(_SPLIT_COLUMNS)}.")
+    return [SplitLine(*row) for row in rows]
+
+
+@dataclass(frozen=True)
+class PredictionLine:
+    """One image in predictions.csv, by the model of one row and seed."""
+
+    row: str
+    """The strategy as asked for."""
+    seed: int
+    split: str
+    """val or test."""
+    path: str
+    """Relative to the data."""
+    true: int
+    """Position of the class."""
+    probabilities: Sequence[float]
+    """Of every class, 0 to 1."""
+
+    @property
+    def predicted(self) -> int:
+        """Position of the likeliest class, the first of equals."""
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+
+
+def write_predictions(path: Path, classes: Sequence[str], lines: Iterable[PredictionLine]) -> None:
+    """Write predictions.csv: one line per row, seed and image."""
+    rows = (
+        (line.row, line.seed, line.split, line.path, classes[line.true], *(f"{p:.6f}" for p in line.probabilities))
+        for line in lines
+    )
+    write_text(path, csv_text((*_PREDICTION_COLUMNS, *classes), rows))
+
+
+def read_predictions(path: Path, row: str | None = None, seed: int | None = None) -> Iterator[PredictionLine]:
+    """The lines of predictions.csv, or those of one row or seed; `RunFolderError` if the file is damaged."""
+    facts = len(_PREDICTION_COLUMNS)
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        lines = csv.reader(stream)
+        classes = {name: number for number, name in enumerate(next(lines, ())[facts:])}
+        for line in lines:
+            if (row is None or line[:1] == [row]) and (seed is None or line[1:2] == [str(seed)]):
+                try:
+                    values = [float(value) for value in line[facts:]]
+                    yield PredictionLine(line[0], int(line[1]), line[2], line[3], classes[line[4]], values)
+                except (LookupError, ValueError) as error:
+                    raise RunFolderError(f"{path} is damaged in line {lines.line_num} ({error}).") from error
+
+
+def prediction_classes(path: Path) -> tuple[str, ...]:
+    """The classes of predictions.csv in the order of its columns."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        return tuple(next(csv.reader(stream), ())[len(_PREDICTION_COLUMNS) :])
+
+
+def write_history(path: Path, records: Iterable[TrainingRecord]) -> None:
+    """Write history.csv: one line per epoch of every training, epochs from 1."""
+    rows = (
+        (
+            *(record.strategy, record.purpose, record.learning_rate, record.seed),
+            *(epoch.epoch + 1, epoch.train_loss, epoch.val_loss, epoch.val_accuracy),
+        )
+        for record in furthest(records)
+        for epoch in record.epochs
+    )
+    write_text(path, csv_text(_HISTORY_COLUMNS, rows))
+
+
+def write_comparison_table(path: Path, rows: Iterable[Row]) -> None:
+    """Write comparison.csv: every figure of every row; the test ones are empty where there is no test split."""
+    lines = [_table_line(row) for row in rows]
+    write_text(path, csv_text(_TABLE_COLUMNS, ([line.get(name, "") for name in _TABLE_COLUMNS] for line in lines)))
+
+
+def _table_line(row: Row) -> dict[str, object]:
+    if not isinstance(row, ScoredRow):
+        return {"strategy": row.strategy, "error": row.get("error")}
+    line: dict[str, object] = {name: getattr(row, name) for name in _CHOICE}
+    line |= {name: getattr(row.cost, name) for name in _COSTS}
+    for split, scores in (("train", row.train), ("val", row.val), ("test", row.test)):
+        if scores is not None:
+            line |= {f"{split}_{name}": getattr(scores, name).mean for name in _METRICS}
+            line |= {f"{split}_{name}": getattr(scores.accuracy, name) for name in _SPREAD}
+    if row.test is not None:
+        line["test_low95"], line["test_high95"] = row.test.interval95
+        line["train_test_gap"] = row.train_test_gap
+    if row.versus_full is not None:
+        line["difference_low95"], line["difference_high95"] = row.versus_full.interval95
+        line |= {"difference_to_full": row.versus_full.difference, "p_holm": row.versus_full.p_holm}
+    return line
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]], *, ending: str = "\r\n") -> str:
+    """CSV with a header."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator=ending)
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue()
