@@ -1,4 +1,4 @@
-"""Class names, paths and other words of the user, written so that they cannot break a line or a page."""
+"""Escape class names, paths and other user text so that it cannot break a line or a page."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from thawline.config import Preprocessing
 from thawline.export.escaping import markdown
 
 SHOWN_NAMES = 100
-"""Class names on the card at most; labels.txt has all."""
+"""Class names that the card lists at most; labels.txt has all of them."""
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
@@ -34,18 +34,18 @@ class CardMetric:
 
     name: str
     mean: float
-    """Over the trainings (seeds)."""
+    """Mean over the trainings (seeds)."""
     n: int
     """Number of trainings."""
     standard_error: float | None = None
-    """Of the mean over the trainings; None if there was one."""
+    """Standard error of the mean over the trainings; None if there was only one."""
     interval95: tuple[float, float] | None = None
-    """Over the test images."""
+    """95 % interval over the test images."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """All that the card says. Every text may be hostile: it is escaped when the card is written."""
+    """Contents of the card. Any text may be hostile, so all of it is escaped when the card is written."""
 
     architecture: str
     base_model: str
@@ -55,20 +55,20 @@ class ModelCard:
     blocks: Sequence[CardBlock]
     """In order of execution."""
     trainable_percent: float
-    """Share of the parameters that trained: within a block it may be some of them."""
+    """Percentage of the parameters that trained; within a block, it may be only some of them."""
     dataset: str
-    """The data as the user named them; enters the head of the card as a Hub data set only behind hf:."""
+    """The data as the user named it; the YAML head lists it as a Hub data set if it begins with hf:."""
     split_counts: Mapping[str, int]
     """Split -> number of images."""
     preprocessing: Preprocessing
     decoding: str
-    """In words: how a file becomes an RGB image."""
+    """How a file becomes an RGB image, in a sentence."""
     snippet: str
     """`timm_snippet()`."""
     versions: Mapping[str, str | None]
     """Package -> version; None = not installed."""
     license: str | None = None
-    """Of the base model, if it is known."""
+    """License of the base model, if known."""
     test_metrics: Sequence[CardMetric] = ()
     """Empty if there is no test split."""
 

@@ -1,12 +1,12 @@
-"""A trained network of the user's own code as a folder: weights and all that is needed to use them, without timm."""
+"""A trained network from the user's own code as a folder: the weights and what is needed to use them, without timm."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from torch import nn
 
 from thawline.config import Preprocessing
@@ -20,7 +20,7 @@ OWN_FILE = "own_model.json"
 
 @dataclass(frozen=True)
 class OwnFolder:
-    """What such a folder says about its model, apart from the weights."""
+    """What the folder says about its model, apart from the weights."""
 
     source: str
     """module.py:factory, as the user gave it, the file's path made absolute."""
@@ -28,7 +28,7 @@ class OwnFolder:
     preprocessing: Preprocessing
 
 
-def save_own_folder(folder: Path, module: nn.Module, about: OwnFolder, thawline: Mapping[str, Any]) -> None:
+def save_own_folder(folder: Path, module: nn.Module, about: OwnFolder, thawline: Mapping[str, object]) -> None:
     """Write the folder whole or not at all; raises RunFolderError if it cannot be written."""
     texts = {
         OWN_FILE: plain_json(OWN_FILE, {"format_version": FORMAT_VERSION, **asdict(about)}),
@@ -39,13 +39,12 @@ def save_own_folder(folder: Path, module: nn.Module, about: OwnFolder, thawline:
 
 
 def read_own_folder(folder: Path) -> OwnFolder:
-    """Read what `save_own_folder` wrote; RunFolderError if it is something else."""
-    stored = read_json(folder / OWN_FILE)
+    """Read what `save_own_folder` wrote; RunFolderError if a key is missing or has the wrong type."""
+    path = folder / OWN_FILE
     try:
-        preprocessing = Preprocessing(**stored["preprocessing"])
-        return OwnFolder(stored["source"], tuple(stored["label_names"]), preprocessing)
-    except (KeyError, TypeError) as error:
-        raise RunFolderError(f"{folder / OWN_FILE} cannot be used ({error}); train the model again.") from error
+        return msgspec.convert(read_json(path), OwnFolder)
+    except msgspec.ValidationError as error:
+        raise RunFolderError(f"{path} cannot be used ({error}); train the model again.") from error
 
 
 def own_snippet(folder: Path, source: str, classes: Sequence[str]) -> str:

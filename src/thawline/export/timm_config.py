@@ -1,13 +1,13 @@
-"""What config.json of a timm folder says: the architecture, its classes and its preprocessing.
+"""config.json of a timm folder: the architecture, its classes and its preprocessing.
 
-Every key is either ours or checked against timm's own list; what describes the source weights only is left out.
+Every key is either ours or checked against timm's own list; keys that describe the source weights only are left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from timm.models import PretrainedCfg
 from torch import nn
@@ -15,7 +15,7 @@ from torch import nn
 from thawline.config import Preprocessing
 from thawline.version import __version__
 
-# What describes the source weights and would be wrong, or harmful, beside ours.
+# Keys that describe the source weights and would be wrong, or harmful, beside ours.
 _SOURCE_KEYS = frozenset({"url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "architecture"})
 _STALE_KEYS = frozenset(
     {
@@ -33,32 +33,57 @@ _NOT_MODEL_ARGS = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class TimmConfig:
+    """What timm and transformers need to rebuild a network and its preprocessing."""
+
+    architecture: str
+    """timm's name without the tag."""
+    num_classes: int
+    num_features: int | None
+    """Width of the features before the classifier; None = the network does not say."""
+    label_names: Sequence[str]
+    """In index order."""
+    model_args: Mapping[str, object]
+    """Keyword arguments that build the architecture."""
+    pretrained_cfg: Mapping[str, object]
+    """Fields of timm's `PretrainedCfg`."""
+    thawline: Mapping[str, str]
+    """The version that wrote it."""
+
+    def to_dict(self) -> dict[str, object]:
+        """The keys of config.json; unknown ones are left out."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+
 def timm_config(
     module: nn.Module,
     architecture: str,
     label_names: Sequence[str],
     preprocessing: Preprocessing,
-    model_args: Mapping[str, Any],
-    source_cfg: Mapping[str, Any],
-) -> dict[str, Any]:
-    """config.json as plain JSON types: timm and transformers rebuild `module` and its preprocessing from it."""
+    model_args: Mapping[str, object],
+    source_cfg: Mapping[str, object],
+) -> TimmConfig:
+    """config.json of `module`; `source_cfg` is the pretrained_cfg that its source weights came with."""
     channels = getattr(module, "in_chans", 3)
-    arguments = _model_args(module, model_args, source_cfg, preprocessing.image_size, channels)
-    config: dict[str, Any] = {
-        "architecture": architecture.partition(".")[0],
-        "num_classes": len(label_names),
-        "num_features": getattr(module, "num_features", None),
-        "label_names": list(label_names),
-        "model_args": arguments,
-        "pretrained_cfg": _pretrained_cfg(source_cfg, preprocessing, channels),
-        "thawline": {"version": __version__},
-    }
-    return {key: value for key, value in config.items() if value is not None}
+    return TimmConfig(
+        architecture=architecture.partition(".")[0],
+        num_classes=len(label_names),
+        num_features=getattr(module, "num_features", None),
+        label_names=list(label_names),
+        model_args=_model_args(module, model_args, source_cfg, preprocessing.image_size, channels),
+        pretrained_cfg=_pretrained_cfg(source_cfg, preprocessing, channels),
+        thawline={"version": __version__},
+    )
 
 
 def _model_args(
-    module: nn.Module, model_args: Mapping[str, Any], source_cfg: Mapping[str, Any], image_size: int, channels: int
-) -> dict[str, Any]:
+    module: nn.Module,
+    model_args: Mapping[str, object],
+    source_cfg: Mapping[str, object],
+    image_size: int,
+    channels: int,
+) -> dict[str, object]:
     arguments = {key: value for key, value in model_args.items() if key not in _NOT_MODEL_ARGS and value is not None}
     if source_cfg.get("fixed_input_size"):
         # timm derives img_size from input_size for these nets, transformers does not. With dynamic_img_size the
@@ -70,12 +95,13 @@ def _model_args(
     return arguments
 
 
-def _pretrained_cfg(source_cfg: Mapping[str, Any], preprocessing: Preprocessing, channels: int) -> dict[str, Any]:
+def _pretrained_cfg(source_cfg: Mapping[str, object], preprocessing: Preprocessing, channels: int) -> dict[str, object]:
     # timm builds PretrainedCfg(**cfg): one unknown key, and the folder does not open.
     known = {field.name for field in dataclasses.fields(PretrainedCfg)} - _SOURCE_KEYS - _STALE_KEYS
     cfg = {key: value for key, value in source_cfg.items() if key in known and value is not None}
     size = (channels, preprocessing.image_size, preprocessing.image_size)
-    if size[1:] != tuple(source_cfg.get("input_size", ()))[1:]:
+    source_size = source_cfg.get("input_size")
+    if not isinstance(source_size, Sequence) or size[1:] != tuple(source_size)[1:]:
         cfg["pool_size"] = None
     cfg |= {
         "tag": "thawline",

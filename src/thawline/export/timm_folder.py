@@ -42,7 +42,7 @@ class TimmFolder:
     label_names: tuple[str, ...] | None
     """In index order; None if the folder names no classes."""
     preprocessing: Preprocessing
-    thawline: dict[str, Any] | None
+    thawline: Mapping[str, object] | None
     """What thawline recorded about the training; None if another program wrote the folder."""
 
 
@@ -53,12 +53,12 @@ def save_timm_folder(
     architecture: str,
     label_names: Sequence[str],
     preprocessing: Preprocessing,
-    model_args: Mapping[str, Any],
-    pretrained_cfg: Mapping[str, Any],
-    thawline: Mapping[str, Any],
+    model_args: Mapping[str, object],
+    pretrained_cfg: Mapping[str, object],
+    thawline: Mapping[str, object],
     card: str,
 ) -> None:
-    """Write `folder` whole or not at all, replacing an earlier folder of ours.
+    """Write `folder` whole or not at all, replacing an earlier one that thawline wrote.
 
     `model_args` are the keyword arguments that build the architecture and `pretrained_cfg` is the one that the source
     weights came with; what contradicts the trained model is left out of both. `card` becomes README.md.
@@ -70,7 +70,7 @@ def save_timm_folder(
     _check_head(bare, label_names)
     config = timm_config(bare, architecture, label_names, preprocessing, model_args, pretrained_cfg)
     texts = {
-        CONFIG_FILE: plain_json(CONFIG_FILE, config),
+        CONFIG_FILE: plain_json(CONFIG_FILE, config.to_dict()),
         LABELS_FILE: "".join(f"{one_line(name)}\n" for name in label_names),
         CARD_FILE: card,
         THAWLINE_FILE: plain_json(THAWLINE_FILE, {"format_version": FORMAT_VERSION, **thawline}),
@@ -79,28 +79,29 @@ def save_timm_folder(
 
 
 def read_timm_folder(folder: Path) -> TimmFolder:
-    """Read what a folder of ours, or any other timm folder, says about its model.
+    """Read what a timm folder says about its model, whichever program wrote it.
 
     Raises RunFolderError if a file is missing or is not JSON, ModelError if it does not describe a timm model on RGB.
     """
     path = folder / CONFIG_FILE
     config = read_json(path)
-    if not isinstance(config, dict) or not isinstance(config.get("pretrained_cfg"), dict):
+    cfg = config.get("pretrained_cfg") if isinstance(config, dict) else None
+    if not isinstance(cfg, dict):
         raise ModelError(
             f"{path} has no pretrained_cfg, so this is not a timm folder; save the model with timm >= 1.0."
         )
     architecture = config.get("architecture")
     if not isinstance(architecture, str):
         raise ModelError(f"{path} names no architecture; add the timm name of the model, for instance resnet50.")
-    num_classes = config.get("num_classes", config["pretrained_cfg"].get("num_classes"))
-    names = _label_names(config, num_classes, path)
-    return TimmFolder(architecture, num_classes, names, _preprocessing(config, path), _read_thawline(folder))
+    classes = _num_classes({**cfg, **config}, path)
+    names = _label_names({**cfg, **config}, classes, path)
+    return TimmFolder(architecture, classes, names, _preprocessing(cfg, path), _read_thawline(folder))
 
 
 def timm_snippet(folder: Path | None = None) -> str:
-    """Three lines of Python that open the model in timm, with the network off and without thawline.
+    """Three lines of Python that open the model in timm, offline and without thawline.
 
-    Without `folder` they are for somebody who is in it, wherever it went.
+    Without `folder`, they open the model in the current directory.
     """
     name = f"local-dir:{folder.resolve() if folder else '.'}"
     return (
@@ -113,16 +114,21 @@ def timm_snippet(folder: Path | None = None) -> str:
 def _check_head(module: nn.Module, label_names: Sequence[str]) -> None:
     outputs = getattr(module, "num_classes", len(label_names))
     if outputs != len(label_names):
-        # timm drops a head of another size without a word, so this must never reach a file.
+        # timm drops a head of another size without a warning, so this must never reach a file.
         raise ModelError(
             f"the model has {outputs} outputs and {len(label_names)} class names were given; they must match."
         )
 
 
-def _label_names(config: Mapping[str, Any], num_classes: object, path: Path) -> tuple[str, ...] | None:
-    if not isinstance(num_classes, int) or num_classes < 0:
-        raise ModelError(f"{path}: num_classes must be a number of classes, got {num_classes!r}.")
-    names = config.get("label_names", config["pretrained_cfg"].get("label_names"))
+def _num_classes(config: Mapping[str, object], path: Path) -> int:
+    number = config.get("num_classes")
+    if not isinstance(number, int) or number < 0:
+        raise ModelError(f"{path}: num_classes must be a number of classes, got {number!r}.")
+    return number
+
+
+def _label_names(config: Mapping[str, object], num_classes: int, path: Path) -> tuple[str, ...] | None:
+    names = config.get("label_names")
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) != num_classes:
@@ -130,10 +136,11 @@ def _label_names(config: Mapping[str, Any], num_classes: object, path: Path) -> 
     return tuple(names)
 
 
-def _preprocessing(config: Mapping[str, Any], path: Path) -> Preprocessing:
+def _preprocessing(stored: Mapping[str, object], path: Path) -> Preprocessing:
     try:
         # As timm does it: missing keys take its defaults, an unknown key is an error.
-        cfg = PretrainedCfg(**{key: value for key, value in config["pretrained_cfg"].items() if value is not None})
+        known: dict[str, Any] = {key: value for key, value in stored.items() if value is not None}
+        cfg = PretrainedCfg(**known)
         channels, height, width = cfg.input_size
         mean, std, crop_pct = _rgb(cfg.mean), _rgb(cfg.std), float(cfg.crop_pct)
     except (TypeError, ValueError) as error:
@@ -148,11 +155,11 @@ def _rgb(values: Sequence[float]) -> tuple[float, float, float]:
     return float(red), float(green), float(blue)
 
 
-def _read_thawline(folder: Path) -> dict[str, Any] | None:
+def _read_thawline(folder: Path) -> Mapping[str, object] | None:
     path = folder / THAWLINE_FILE
     if not path.exists():
         return None
     record = read_json(path)
     if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
-        raise RunFolderError(f"{path} is not of format_version {FORMAT_VERSION}; use the thawline that wrote it.")
+        raise RunFolderError(f"{path} does not have format_version {FORMAT_VERSION}; use the version of thawline that wrote it.")
     return record

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -22,7 +21,7 @@ THAWLINE_FILE = "thawline.json"
 
 
 def write_folder(folder: Path, texts: Mapping[str, str], module: nn.Module) -> None:
-    """Write the text files and the module's weights, replacing an earlier folder of ours.
+    """Write the text files and the module's weights, replacing an earlier folder that thawline wrote.
 
     Raises RunFolderError if the folder holds something else or cannot be written.
     """
@@ -46,9 +45,9 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
 
 
-def plain_json(file: str, data: Mapping[str, Any]) -> str:
-    """Text of a JSON file; ModelError if the data is no plain JSON."""
-    # ASCII, so that a class name that is no valid Unicode (a folder name may hold any bytes) cannot stop the export.
+def plain_json(file: str, data: Mapping[str, object]) -> str:
+    """Text of a JSON file; ModelError if the data is not plain JSON."""
+    # ASCII, so that a class name that is not valid Unicode (a folder name may hold any bytes) cannot stop the export.
     try:
         return json.dumps(data, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
@@ -64,7 +63,7 @@ def _refuse_foreign(folder: Path) -> None:
 def _write_folder(folder: Path, texts: Mapping[str, str], weights: dict[str, Tensor]) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     replaced = folder.with_name(f".{folder.name}.replaced")
-    for leftover in (partial, replaced):  # of a run that was killed right here
+    for leftover in (partial, replaced):  # from a run that was killed right here
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
