@@ -26,7 +26,7 @@ from thawline.callback import Callback
 from thawline.config import DataConfig, Request, TrainConfig, TuningConfig
 from thawline.recipes.runs import kept
 from thawline.records import FORMAT_VERSION, TrainingRecord, fingerprint, read_json, write_json, write_text
-from thawline.search_config import EvolutionConfig
+from thawline.strategies.biotune import EvolutionConfig
 
 RESULTS = Path(__file__).parent / "results" / "biotune"
 MODEL = "mobilenetv2_050"

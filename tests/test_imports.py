@@ -17,7 +17,6 @@ PACKAGE = Path(thawline.__file__).parent
 ROWS: tuple[set[str], ...] = (
     {"errors", "formatting", "version", "pytorch_lines", "results"},
     {"records", "plan"},
-    {"search_config"},
     {"config", "callback"},
     {"strategies"},
     {"model", "data", "export", "search"},
@@ -31,7 +30,7 @@ ROWS: tuple[set[str], ...] = (
     {"__main__", "__init__"},
 )
 """From the bottom up; parts of one row never import each other, but `__main__` and `__init__` do."""
-PLAIN = frozenset.union(*map(frozenset, ROWS[:4]))
+PLAIN = frozenset.union(*map(frozenset, ROWS[:3]))
 """Parts that use the standard library only."""
 
 

@@ -43,7 +43,7 @@ from thawline.runs import classifier as serving
 from thawline.runs.files import REQUEST
 from thawline.runs.folder import RunFolder
 from thawline.runs.setup import open_experiment
-from thawline.search_config import with_budget
+from thawline.strategies.auto import with_budget
 from thawline.strategies.base import variants
 from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study

@@ -13,8 +13,9 @@ from thawline.model.apply import AppliedPlan, moved_tensors
 from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel, load_model
 from thawline.plan import Block, FineTunePlan, Granularity
-from thawline.search_config import AutoConfig, EvolutionConfig
+from thawline.strategies.auto import AutoConfig
 from thawline.strategies.base import variants
+from thawline.strategies.biotune import EvolutionConfig
 
 TINY_MODELS = ("test_resnet", "test_efficientnet", "test_vit", "test_convnext")
 """Small timm models of both kinds of norm, with random weights."""

@@ -15,9 +15,8 @@ from thawline.recipes.cells import Overrides, expand
 from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import read_cells, run_cells
 from thawline.recipes.tables import gather, markdown
-from thawline.search_config import EvolutionConfig
 from thawline.strategies.base import variants
-from thawline.strategies.biotune import BioTune
+from thawline.strategies.biotune import BioTune, EvolutionConfig
 
 SMALL = "population=2,elites=1,generations=1,seeds=1,top=1"
 

@@ -15,7 +15,7 @@ from thawline.search.candidates import Candidate, Scored, in_generation
 from thawline.search.encoding import BioTuneEncoding
 from thawline.search.evolution import Evolution, make_encoding
 from thawline.search.ranking import fold_centred, rank
-from thawline.search_config import EvolutionConfig
+from thawline.strategies.biotune import EvolutionConfig
 
 BLOCKS = 4
 

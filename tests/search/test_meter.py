@@ -8,7 +8,7 @@ import pytest
 
 from thawline.errors import OptionError
 from thawline.search.budget import CandidateMeter, TimeMeter, WorkMeter
-from thawline.search_config import Budget
+from thawline.strategies.auto import Budget
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from thawline.errors import OptionError
 from thawline.search.candidates import Scored
 from thawline.search.encoding import FreeEncoding
 from thawline.search.samplers import Proposal, make_sampler
-from thawline.search_config import SamplerName
+from thawline.strategies.auto import SamplerName
 
 ENCODING = FreeEncoding(4)
 RANKED = [scored(slot, 0.9 - 0.1 * slot, genes=(0.2, 0.5 + 0.05 * slot, 0.9, 0.5, 0.7)) for slot in range(6)]

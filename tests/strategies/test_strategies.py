@@ -8,9 +8,10 @@ from thawline.errors import OptionError, PlanError
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
 from thawline.plan import Block, FineTunePlan
-from thawline.search_config import AutoConfig, EvolutionConfig
 from thawline.strategies import STRATEGIES
+from thawline.strategies.auto import AutoConfig
 from thawline.strategies.base import split_specs, strategy_class, variants
+from thawline.strategies.biotune import EvolutionConfig
 from thawline.testing import PlainContext, PlainTuned
 
 

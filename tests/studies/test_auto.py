@@ -25,7 +25,7 @@ from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.runs.setup import open_experiment
 from thawline.search.budget import TimeMeter
-from thawline.search_config import Lever
+from thawline.strategies.auto import Lever
 from thawline.strategies.base import variants
 from thawline.studies import auto as auto_search
 from thawline.training.trainer import TrainedModel, Trainer

@@ -28,8 +28,8 @@ from thawline.runs.experiment import TUNING_SEED_OFFSET
 from thawline.runs.ledger import Ledger
 from thawline.search.encoding import Space
 from thawline.search.evolution import make_encoding
-from thawline.search_config import EvolutionConfig
 from thawline.strategies.base import variants
+from thawline.strategies.biotune import EvolutionConfig
 from thawline.studies import biotune as searching
 from thawline.testing import PlainContext, PlainTuned, check_strategy, tiny_model
 from thawline.training.images import LabelledRows

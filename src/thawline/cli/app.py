@@ -24,8 +24,8 @@ from thawline.config import (
 from thawline.errors import OptionError, ThawlineError
 from thawline.plan import GRANULARITIES, Granularity
 from thawline.results import Comparison, FitResults, plain
-from thawline.search_config import with_budget
 from thawline.strategies import STRATEGIES
+from thawline.strategies.auto import with_budget
 from thawline.version import __version__
 
 STRATEGY_LIST = f"{', '.join(STRATEGIES)}; `thawline strategies` says what they do and which arguments they take"

@@ -20,7 +20,7 @@ from thawline.search.findings import (
 )
 from thawline.search.halving import Halved
 from thawline.search.promotion import at_rung
-from thawline.search_config import AutoConfig
+from thawline.strategies.auto import AutoConfig
 
 
 def auto_findings(halved: Halved, space: Space, settings: AutoConfig, rungs: Sequence[int]) -> dict[str, Any]:

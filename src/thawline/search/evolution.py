@@ -16,7 +16,7 @@ import numpy as np
 from thawline.search import operators
 from thawline.search.candidates import Candidate, Genes, Scored, in_generation
 from thawline.search.encoding import BioTuneEncoding, DepthEncoding, Encoding, SplitEncoding
-from thawline.search_config import EvolutionConfig
+from thawline.strategies.biotune import EvolutionConfig
 
 
 def make_encoding(settings: EvolutionConfig, blocks: int) -> Encoding:

@@ -21,7 +21,7 @@ from thawline.search.encoding import BINS_PER_DECADE, Space, diversity, weight
 from thawline.search.evolution import Evolution
 from thawline.search.ranking import fold_centred
 from thawline.search.trials import result_of
-from thawline.search_config import EvolutionConfig
+from thawline.strategies.biotune import EvolutionConfig
 
 CANONICAL = FloatDistribution(-4.0, 2.0)
 """Decades of a block's weight; frozen counts as the lowest."""

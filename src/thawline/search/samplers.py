@@ -22,7 +22,7 @@ from thawline.plan import NormMode
 from thawline.search import operators
 from thawline.search.candidates import Address, Candidate, Genes, Operator, Scored
 from thawline.search.encoding import Encoding, FreeEncoding, Invertible
-from thawline.search_config import SamplerName
+from thawline.strategies.auto import SamplerName
 
 try:
     import cmaes

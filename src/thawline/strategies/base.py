@@ -9,7 +9,7 @@ import inspect
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from thawline.errors import OptionError
@@ -62,6 +62,13 @@ class Strategy(ABC):
         usual = {field.name: field.default for field in dataclasses.fields(self)} if self.searches else {}  # type: ignore[arg-type]
         shown = [f"{name}={value}" for name, value in self.arguments.items() if value != usual.get(name)]
         return f"{self.name}:{','.join(shown)}" if shown else self.name
+
+
+def parts_rule(text: str, parts: Sequence[str]) -> str | None:
+    """What `text` (parts of a method joined by +, or none) must be; None if it is that."""
+    if all(part in (*parts, "none") for part in text.split("+")):
+        return None
+    return f"none, or some of {', '.join(parts)} joined by +"
 
 
 def variants(spec: str) -> tuple[Strategy, ...]:

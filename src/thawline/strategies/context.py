@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from thawline.plan import Block, FineTunePlan, Granularity
-from thawline.search_config import AutoConfig, EvolutionConfig
+
+if TYPE_CHECKING:
+    from thawline.strategies.auto import AutoConfig
+    from thawline.strategies.biotune import EvolutionConfig
 
 
 class Tuned(Protocol):

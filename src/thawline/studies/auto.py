@@ -19,7 +19,7 @@ from thawline.search.encoding import BioTuneEncoding, FreeEncoding, Invertible, 
 from thawline.search.halving import Halved, Halving
 from thawline.search.samplers import make_sampler
 from thawline.search.trials import CandidateLedger
-from thawline.search_config import AutoConfig, Budget, SamplerName
+from thawline.strategies.auto import AutoConfig, Budget, SamplerName
 from thawline.studies.biotune import Found, facts_of, require_trained
 from thawline.training.executors import InlineExecutor
 from thawline.training.measure import VALIDATION_SHARE, seconds_per_image

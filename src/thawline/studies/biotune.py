@@ -18,7 +18,7 @@ from thawline.search.encoding import Space
 from thawline.search.evolution import Evolution, make_encoding
 from thawline.search.findings import findings
 from thawline.search.trials import CandidateLedger
-from thawline.search_config import EvolutionConfig
+from thawline.strategies.biotune import EvolutionConfig
 from thawline.training.executors import InlineExecutor
 from thawline.training.images import LabelledRows
 

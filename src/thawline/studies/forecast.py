@@ -10,9 +10,9 @@ from thawline.plan import FineTunePlan
 from thawline.records import furthest
 from thawline.runs.experiment import Experiment
 from thawline.search.baselines import WAYS
-from thawline.search_config import Budget, EvolutionConfig
-from thawline.strategies.auto import Auto
+from thawline.strategies.auto import Auto, Budget
 from thawline.strategies.base import Strategy, variants
+from thawline.strategies.biotune import EvolutionConfig
 from thawline.strategies.full import Full
 from thawline.studies.tuning import RATE_LADDER, Unscored, candidates
 from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image

@@ -11,8 +11,9 @@ from thawline.errors import NonFiniteLossError, PlanError
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord
 from thawline.runs.experiment import Experiment
-from thawline.search_config import AutoConfig, EvolutionConfig
+from thawline.strategies.auto import AutoConfig
 from thawline.strategies.base import Strategy, variants
+from thawline.strategies.biotune import EvolutionConfig
 from thawline.studies.auto import search_auto
 from thawline.studies.biotune import Found, search
 
