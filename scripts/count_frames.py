@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 import thawline
-from thawline.callback import Listener
+from thawline.callback import Callback
 from thawline.config import DataConfig, TrainConfig
 from thawline.records import TrainingRecord
 from thawline.testing import TINY_MODELS
@@ -36,7 +36,7 @@ class FoundError(Exception):
 
 
 @dataclass
-class SearchTraining(Listener):
+class SearchTraining(Callback):
     """Knows whether a candidate of the search is being trained."""
 
     running: bool = False
@@ -49,14 +49,14 @@ class SearchTraining(Listener):
 def frames_of(strategy: str, images: Path, out: Path) -> list[tuple[str, str]]:
     """File and function of every frame from `fit` down to the optimiser step, the outermost first."""
     found: list[tuple[str, str]] = []
-    with _stopped_at_the_first_step(listener := SearchTraining(), found):
+    with _stopped_at_the_first_step(callback := SearchTraining(), found):
         try:
             thawline.fit(
                 images,
                 out,
                 model=TINY_MODELS[0],
                 strategy=strategy,
-                listener=listener,
+                callback=callback,
                 weights="random",
                 train=TrainConfig(epochs=4, batch_size=4, device="cpu", threads=1),
                 images=DataConfig(image_size=32, augment="none"),
@@ -67,15 +67,15 @@ def frames_of(strategy: str, images: Path, out: Path) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def _stopped_at_the_first_step(listener: SearchTraining, found: list[tuple[str, str]]) -> Iterator[None]:
+def _stopped_at_the_first_step(callback: SearchTraining, found: list[tuple[str, str]]) -> Iterator[None]:
     plain = Steps.step
 
     def step(self: Steps, rows: np.ndarray, epoch: int) -> object:
-        if not listener.running:
+        if not callback.running:
             return plain(self, rows, epoch)
-        found.extend(_own(frame) for frame in traceback.extract_stack() if PACKAGE in Path(frame.filename).parents)
-        # `Steps.step` itself is replaced here.
-        found.append((str(Path(plain.__code__.co_filename).relative_to(PACKAGE)), plain.__name__))
+        stack = [_own(frame) for frame in traceback.extract_stack() if PACKAGE in Path(frame.filename).parents]
+        # From `fit` itself; at the other end `Steps.step` is replaced here.
+        found.extend((*stack[stack.index(("api.py", "fit")) :], ("training/steps.py", plain.__name__)))
         raise FoundError
 
     with patch.object(Steps, "step", step):
