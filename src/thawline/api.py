@@ -95,7 +95,7 @@ def fit(
 
     Options: `images=DataConfig(image_size=96)`, `train=TrainConfig(epochs=12)`, `search=TuningConfig(seeds=3)`,
     `weights`, `granularity`.
-    `data`: a folder, a manifest, hf:NAME, torchvision:NAME, a list of (path, label), or a data set of PIL images.
+    `data`: a folder, a manifest, a named dataset such as hf:NAME, a list of (path, label), or a dataset of PIL images.
     `model`: a timm name, local-dir:PATH, hf-hub:NAME, or module.py:factory.
     `budget`: what the strategy "auto" may cost: "5x" (its default), "30m" or "40candidates".
     """

@@ -156,7 +156,7 @@ def missing_device(tmp_path: Path) -> list[object]:
 BAD = {
     empty: "no images",
     missing: "does not exist",
-    one_class: "one class only, 'cat'",
+    one_class: "only one class, 'cat'",
     one_image: "lynx",
     truncated: "broken.jpg",
     text_as_image: "notes.jpg",

@@ -27,9 +27,9 @@ def batch() -> Tensor:
 
 def test_same_seed_same_pixels_and_another_seed_others(batch: Tensor) -> None:
     rows = np.arange(8)
-    one, again, other = (Augmenter(8, views=4, seed=seed).apply(batch, rows, 1) for seed in (3, 3, 4))
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
+    first, again, other = (Augmenter(8, views=4, seed=seed).apply(batch, rows, 1) for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_every_image_is_changed_in_its_own_way() -> None:
@@ -129,9 +129,9 @@ def test_colours_change_in_pixel_space_whatever_the_normalisation(preprocessing:
 
 def test_single_colour_changes_are_what_they_say() -> None:
     pixels = torch.rand(1, 3, 8, 8) / 2
-    one, zero = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
-    assert torch.allclose(recolour(pixels, np.array([[1.0, 1.0, 1.0]]), zero, one), pixels, atol=1e-6)
-    assert torch.allclose(recolour(pixels, np.array([[1.5, 1.0, 1.0]]), zero, one), pixels * 1.5, atol=1e-6)
-    assert torch.allclose(recolour(pixels, np.array([[1.0, 0.0, 1.0]]), zero, one), torch.tensor(0.5), atol=1e-6)
-    gray = recolour(pixels, np.array([[1.0, 1.0, 0.0]]), zero, one)
+    ones, zeros = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+    assert torch.allclose(recolour(pixels, np.array([[1.0, 1.0, 1.0]]), zeros, ones), pixels, atol=1e-6)
+    assert torch.allclose(recolour(pixels, np.array([[1.5, 1.0, 1.0]]), zeros, ones), pixels * 1.5, atol=1e-6)
+    assert torch.allclose(recolour(pixels, np.array([[1.0, 0.0, 1.0]]), zeros, ones), torch.tensor(0.5), atol=1e-6)
+    gray = recolour(pixels, np.array([[1.0, 1.0, 0.0]]), zeros, ones)
     assert torch.allclose(gray[:, 0], gray[:, 1], atol=1e-6)

@@ -56,9 +56,9 @@ def test_unreadable_files_are_listed_with_their_reasons(make_folder: MakeFolder)
     found = check(read_images(root))
     listed = found.to_dict()["unreadable"]
     assert [one["path"] for one in listed] == ["a/000.png", "b/001.png"]
-    assert listed[0]["reason"] == "cannot be read as an image (no image format that Pillow knows)"
+    assert listed[0]["reason"] == "cannot be read as an image (not an image format that Pillow knows)"
     assert found.class_counts == {"a": 2, "b": 2}
-    with pytest.raises(DataError, match=r"2 of 6 images cannot be used, first .*a/000\.png"):
+    with pytest.raises(DataError, match=r"2 of 6 images cannot be used; first: .*a/000\.png"):
         found.require_readable()
 
 

@@ -127,11 +127,11 @@ def _truncated(path: Path) -> None:
     ("write", "reason"),
     [
         (_truncated, "truncated"),
-        (lambda path: path.write_text("this is text"), "no image format"),
+        (lambda path: path.write_text("this is text"), "not an image format"),
         (lambda path: path.write_bytes(b""), "the file is empty"),
         (lambda path: path.mkdir(), "Is a directory"),
         (lambda path: None, "No such file"),
-        (lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "no image format"),
+        (lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "not an image format"),
     ],
 )
 def test_what_is_no_image_gets_one_line(tmp_path: Path, write: Callable[[Path], object], reason: str) -> None:

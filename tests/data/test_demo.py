@@ -51,7 +51,7 @@ def test_the_seed_decides_the_split(digits: Path, tmp_path: Path) -> None:
 
 
 def test_more_images_than_there_are_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="fewer than 174 together, got 170 and 4"):
+    with pytest.raises(OptionError, match="fewer than 174 in total; got 170 and 4"):
         write_digits(tmp_path / "digits", train_per_class=170, val_per_class=4, seed=0)
 
 

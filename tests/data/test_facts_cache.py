@@ -25,7 +25,7 @@ class Reader:
         self.read = 0
         paths = sorted(self.root.rglob("*.png"))
         facts = survey_again(paths, root=self.root, cache=self.cache, progress=self._count)
-        assert facts == [one.facts for one in survey(paths, threads=1)]
+        assert facts == [file.facts for file in survey(paths, threads=1)]
         return self.read
 
     def _count(self, done: int, total: int) -> None:

@@ -36,14 +36,14 @@ def test_groups_are_read_off_the_paths() -> None:
     images = _patients({"a": [2, 1], "b": [1]})
     assert [item.group for item in with_groups(images, r"(\w-p\d+)-").items] == ["a-p00", "a-p00", "a-p01", "b-p00"]
     assert [item.group for item in with_groups(images, r"a-p\d+").items] == ["a-p00", "a-p00", "a-p01", None]
-    assert with_groups(images, r"a-p\d+").notes == ("1 image without a match of the group pattern, of no group",)
+    assert with_groups(images, r"a-p\d+").notes == ("1 image not matched by the group pattern, in no group",)
 
 
 def test_patterns_that_cannot_be_used() -> None:
     images = _patients({"a": [1], "b": [1]})
-    with pytest.raises(OptionError, match=r"--group-pattern '\(' is no regular expression"):
+    with pytest.raises(OptionError, match=r"--group-pattern '\(' is not a valid regular expression"):
         with_groups(images, "(")
-    with pytest.raises(DataError, match=r"is found in no path of '/data', such as 'a/a-p00-000\.png'"):
+    with pytest.raises(DataError, match=r"matches no path in '/data', e\.g\. 'a/a-p00-000\.png'"):
         with_groups(images, "camera")
 
 

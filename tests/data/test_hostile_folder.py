@@ -23,9 +23,9 @@ from thawline.runs.setup import split_lines
 
 COLOURS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
 
-SYSTEM, HIDDEN = "made by the operating system", "hidden (its name starts with a dot)"
-ENDING = "its ending is not that of an image format which can be decoded"
-NO_IMAGE = "cannot be read as an image (no image format that Pillow knows)"
+SYSTEM, HIDDEN = "created by the operating system", "hidden (its name starts with a dot)"
+ENDING = "not a supported image format (by its extension)"
+NO_IMAGE = "cannot be read as an image (not an image format that Pillow knows)"
 
 
 def _rotated() -> Image.Exif:
@@ -117,12 +117,12 @@ IGNORED: dict[str, tuple[Write, str]] = {
     "drawing.svg": (Path.touch, ENDING),
     "film.mp4": (Path.touch, ENDING),
     "pipe.png": (os.mkfifo, "not a regular file"),
-    "nowhere.png": (lambda path: path.symlink_to("missing.png"), "a symbolic link that leads nowhere"),
-    "itself.png": (lambda path: path.symlink_to(path.name), "a symbolic link that leads nowhere"),
-    "outside.png": (lambda path: path.symlink_to("../../outside.png"), "a symbolic link out of the folder"),
-    "system": (lambda path: path.symlink_to("/"), "a symbolic link out of the folder"),
-    "circle": (lambda path: path.symlink_to(".."), "a symbolic link that runs in a circle"),
-    "here": (lambda path: path.symlink_to("."), "a symbolic link that runs in a circle"),
+    "nowhere.png": (lambda path: path.symlink_to("missing.png"), "a broken symbolic link"),
+    "itself.png": (lambda path: path.symlink_to(path.name), "a broken symbolic link"),
+    "outside.png": (lambda path: path.symlink_to("../../outside.png"), "a symbolic link to outside the folder"),
+    "system": (lambda path: path.symlink_to("/"), "a symbolic link to outside the folder"),
+    "circle": (lambda path: path.symlink_to(".."), "a symbolic-link loop"),
+    "here": (lambda path: path.symlink_to("."), "a symbolic-link loop"),
     os.fsdecode(b"latin-1 \xe9.png"): (lambda path: path.touch(), "its name is not valid Unicode"),
 }
 
@@ -155,27 +155,27 @@ def test_every_file_is_used_or_listed_with_its_reason(
     store = build_pixels(images.paths, preprocessing, cache=tmp_path / "cache", on_bad="skip")
     found = check(images, facts=store.facts)
 
-    reasons = {one.path.relative_to(hostile).as_posix(): one.reason for one in images.ignored}
+    reasons = {entry.path.relative_to(hostile).as_posix(): entry.reason for entry in images.ignored}
     assert reasons == {
         **{f"odd/{name}": reason for name, (_, reason) in IGNORED.items()},
         "__MACOSX": SYSTEM,
         ".git": HIDDEN,
         "no images": "a class folder without images",
-        "loose.png": "lies outside the class folders",
+        "loose.png": "outside the class folders",
     }
     unreadable = {images.name(images.items[index]): found.facts[index].error for index in found.unreadable}
     assert unreadable.keys() == {f"odd/{name}" for name in UNREADABLE}
     for name, (_, reason) in UNREADABLE.items():
         assert str(unreadable[f"odd/{name}"]).startswith(reason)
         assert "\n" not in str(unreadable[f"odd/{name}"])
-    used = {images.name(item) for item, one in zip(images.items, found.facts, strict=True) if one.error is None}
+    used = {images.name(item) for item, file in zip(images.items, found.facts, strict=True) if file.error is None}
     assert used == {f"odd/{name}" for name in USED} | {f"usual/{number}.png" for number in range(9)}
 
     listed = used | unreadable.keys() | reasons.keys()
     for folder, _, files in os.walk(hostile):
         for file in files:
             path = (Path(folder) / file).relative_to(hostile)
-            assert any(one.as_posix() in listed for one in (path, *path.parents)), path
+            assert any(part.as_posix() in listed for part in (path, *path.parents)), path
 
 
 def test_what_comes_of_it_can_be_written_and_read(hostile: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_parquet_files_and_a_test_split_without_labels(tmp_path: Path, cache: Pa
     table([None, None], 2).to_parquet(tmp_path / "set" / "test-00000-of-00001.parquet")
     images = read_huggingface(str(tmp_path / "set"), cache)
     assert rows(images) == [("train/00000000.jpg", "dog"), ("train/00000001.jpg", "cat")]
-    assert images.notes == ("2 images of test without a label, left out",)
+    assert images.notes == ("2 unlabelled images in test left out",)
     assert [entry.name for entry in cache.iterdir()] == [images.root.name]
 
 
@@ -101,7 +101,7 @@ def test_one_part_alone_is_to_be_split(tmp_path: Path, cache: Path, table: MakeT
     datasets.DatasetDict({"test": table([0, 1])}).save_to_disk(tmp_path / "parts")
     images = read_huggingface(str(tmp_path / "parts"), cache)
     assert {item.split for item in images.items} == {None}
-    assert images.notes == ("the only split, 'test', is divided anew",)
+    assert images.notes == ("the only split, 'test', is split again",)
 
 
 def test_the_second_use_reads_nothing_until_a_file_changes(
@@ -126,7 +126,7 @@ def test_splits_that_mean_nothing_here_are_said(tmp_path: Path, cache: Path, tab
 
 @pytest.mark.parametrize(
     ("names", "words"),
-    [(("test", "extra"), "no split called train, only test, extra"), (("train", "val", "dev"), "two val splits")],
+    [(("test", "extra"), "no train split, only test, extra"), (("train", "val", "dev"), "two val splits")],
 )
 def test_splits_that_cannot_be_used(
     tmp_path: Path, cache: Path, table: MakeTable, names: Sequence[str], words: str
@@ -147,7 +147,7 @@ def test_one_of_several_columns_must_be_chosen(tmp_path: Path, cache: Path, tabl
         read_huggingface(folder, cache)
     with pytest.raises(DataError, match=r"several label columns \(kind, coarse\)"):
         read_huggingface(f"{folder}:image=img", cache)
-    with pytest.raises(DataError, match=r"'img' is no label column; those that can be are: kind, coarse"):
+    with pytest.raises(DataError, match=r"'img' cannot be used as the label column; possible columns: kind, coarse"):
         read_huggingface(f"{folder}:image=img,label=img", cache)
     assert read_huggingface(f"{folder}:image=img,label=kind", cache).classes == ("cat", "dog")
     assert list(cache.glob(".*")) == []
@@ -189,12 +189,12 @@ def test_a_folder_without_data(tmp_path: Path, cache: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no/such/folder/here", "./gone", "/gone", "", "a b"])
 def test_what_is_no_name(cache: Path, name: str) -> None:
-    with pytest.raises(DataError, match="neither a folder nor a name on the hub"):
+    with pytest.raises(DataError, match="neither a folder nor a dataset name"):
         read_huggingface(name, cache)
 
 
 def test_unknown_options(cache: Path) -> None:
-    with pytest.raises(DataError, match="has the option 'colour'; known are image, label, revision"):
+    with pytest.raises(DataError, match="unknown option 'colour'; the options are image, label, revision"):
         read_huggingface("user/set:colour=red", cache)
 
 
@@ -239,7 +239,7 @@ def test_a_name_is_downloaded_once(fake_hub: Hub, cache: Path, table: MakeTable)
     assert fake_hub.asked == [("info", "user/set", "v2"), ("load", "user/set", "small", "v2")]
     assert first.notes == (
         "hf:user/set/small:revision=v2 was read at revision c0ffee",
-        "test has no image of class 'dog'",
+        "test has no images of class 'dog'",
     )
     assert read_huggingface("user/set/small:revision=v2", cache) == first
     assert len(fake_hub.asked) == 2

@@ -54,7 +54,7 @@ def test_column_names_and_separators_vary(tmp_path: Path, name: str, text: str) 
     rows = [(item.path.name, item.label, item.split, item.group) for item in images.items]
     assert rows == [("a.png", "x", "train", "1"), ("b.png", "y", "val", "2"), ("c.png", "y", "train", None)]
     assert images.classes == ("x", "y")
-    assert images.notes == ("val has no image of class 'x'",)
+    assert images.notes == ("val has no images of class 'x'",)
 
 
 def test_labels_stay_text_and_columns_not_used_are_named(tmp_path: Path) -> None:
@@ -91,19 +91,19 @@ def test_splits_of_the_table_are_kept(make_folder: MakeFolder) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "has no column for the path: its first line must name one of path, file"),
-        ("a.png,cat\nb.png,dog\n", "has no column for the path"),
-        ("path,colour\na.png,red\n", "has no column for the label"),
+        ("", "has no path column: the header must contain one of path, file"),
+        ("a.png,cat\nb.png,dog\n", "has no path column"),
+        ("path,colour\na.png,red\n", "has no label column"),
         ("path,image,label\na.png,a.png,x\n", "the columns 'path' and 'image' both mean the path"),
-        ("path,label\na.png,x\nb.png\n", "line 3, has 1 cells, but the first line has 2"),
+        ("path,label\na.png,x\nb.png\n", "line 3, has 1 cells, but the header has 2"),
         ("path,label\na.png,\n", "line 2, has no label"),
         ("path,label\n,x\n", "line 2, has no path"),
         ("path,label,split\na.png,x,holdout\nb.png,y,train\n", "line 2, has the split 'holdout'"),
-        ("path,label,split\na.png,x,train\nb.png,y,\n", "some images have a split and others have none"),
-        ("path,label\n", "holds no images"),
-        ("path,label\na.png,x\nb.png,x\n", "one class only"),
+        ("path,label,split\na.png,x,train\nb.png,y,\n", "some images have a split and others do not"),
+        ("path,label\n", "contains no images"),
+        ("path,label\na.png,x\nb.png,x\n", "only one class"),
         ("path,label,split\na.png,x,train\nb.png,y,train\nc.png,z,test\n", "test has class 'z' that train lacks"),
-        ('path,label\n"a.png,x\n', "line 2: not a proper table"),
+        ('path,label\n"a.png,x\n', "line 2: malformed CSV"),
     ],
 )
 def test_a_table_that_cannot_be_used_gets_one_line(tmp_path: Path, text: str, words: str) -> None:
@@ -116,5 +116,5 @@ def test_a_table_that_cannot_be_used_gets_one_line(tmp_path: Path, text: str, wo
 
 def test_a_table_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"path,label\n\xff\xfe\x00,x\n")
-    with pytest.raises(DataError, match="must be a table in UTF-8"):
+    with pytest.raises(DataError, match="must be a UTF-8 text file"):
         read_images(tmp_path / "t.csv")

@@ -78,7 +78,7 @@ def test_images_without_a_label_are_left_out_and_said(tmp_path: Path, picture: P
     samples = [Sample(picture(0), "a"), Sample(picture(1), None), Sample(picture(2), " "), Sample(picture(3), "b")]
     images = materialise("x", samples, tmp_path, notes=["a note"])
     assert [path.stem for path in images.paths] == ["00000000", "00000003"]
-    assert images.notes == ("a note", "2 images of the data set without a label, left out")
+    assert images.notes == ("a note", "2 unlabelled images in the dataset left out")
 
 
 def test_a_finished_entry_is_found_and_the_source_not_asked(tmp_path: Path, picture: Picture) -> None:
@@ -130,12 +130,12 @@ def test_a_picture_that_cannot_be_loaded_is_named(tmp_path: Path, picture: Pictu
 
 
 def test_nothing_labelled(tmp_path: Path, picture: Picture) -> None:
-    with pytest.raises(DataError, match="'x' has no image with a label"):
+    with pytest.raises(DataError, match="'x' has no labelled images"):
         materialise("x", [Sample(picture(0), None)], tmp_path)
 
 
 def test_one_class_is_too_few_and_the_source_is_named(tmp_path: Path, picture: Picture) -> None:
-    with pytest.raises(DataError, match="'hf:u/n' has one class only"):
+    with pytest.raises(DataError, match="'hf:u/n' has only one class"):
         materialise("hf:u/n", [Sample(picture(0), "a")], tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from thawline.data.check import check
-from thawline.data.near_duplicates import LARGEST_DISTANCE, lookalikes
+from thawline.data.near_duplicates import LARGEST_DISTANCE, near_duplicates
 from thawline.data.sources import read_images
 from thawline.data.survey import difference_hash
 
@@ -23,11 +23,11 @@ def _flipped(start: bytes, bits: int) -> str:
 def test_groups_are_linked_within_the_distance() -> None:
     base = np.random.default_rng(0).bytes(16)
     near, chain, far = LARGEST_DISTANCE, 2 * LARGEST_DISTANCE, 3 * LARGEST_DISTANCE + 1
-    assert lookalikes([base.hex(), _flipped(base, near), _flipped(base, far)]) == [[0, 1]]
-    assert lookalikes([_flipped(base, chain), base.hex(), _flipped(base, near)]) == [[0, 1, 2]]
-    assert lookalikes([base.hex(), _flipped(base, near + 1)]) == []
-    assert lookalikes(["", "", base.hex(), base.hex()]) == [[2, 3]]
-    assert lookalikes([]) == []
+    assert near_duplicates([base.hex(), _flipped(base, near), _flipped(base, far)]) == [[0, 1]]
+    assert near_duplicates([_flipped(base, chain), base.hex(), _flipped(base, near)]) == [[0, 1, 2]]
+    assert near_duplicates([base.hex(), _flipped(base, near + 1)]) == []
+    assert near_duplicates(["", "", base.hex(), base.hex()]) == [[2, 3]]
+    assert near_duplicates([]) == []
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
@@ -43,7 +43,7 @@ def test_the_groups_are_those_of_comparing_every_pair(share: float) -> None:
             linked.append(_reached(distance <= LARGEST_DISTANCE, position))
     expected = [group for group in linked if len(group) > 1]
     assert 50 < len(expected) < 300
-    assert lookalikes([one.tobytes().hex() for one in np.packbits(bits, axis=1)]) == expected
+    assert near_duplicates([row.tobytes().hex() for row in np.packbits(bits, axis=1)]) == expected
 
 
 def _reached(near: np.ndarray, start: int) -> list[int]:
@@ -58,9 +58,9 @@ def _reached(near: np.ndarray, start: int) -> list[int]:
 def test_thousands_of_frames_of_one_video_are_one_group_without_a_table_of_pairs() -> None:
     generator = np.random.default_rng(0)
     frames = (generator.random(128) < 0.5) ^ (generator.random((5000, 128)) < 0.01)
-    hashes = [one.tobytes().hex() for one in np.packbits(frames, axis=1)]
+    hashes = [row.tobytes().hex() for row in np.packbits(frames, axis=1)]
     tracemalloc.start()
-    groups = lookalikes(hashes)
+    groups = near_duplicates(hashes)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [len(group) for group in groups] == [5000]
@@ -77,13 +77,13 @@ def test_copies_of_photographs_are_found_and_other_photographs_are_not(shared: P
     images = read_images(shared / "data" / "flowers5")
     paths = images.paths[::40]
     originals = [difference_hash(Image.open(path).convert("RGB")) for path in paths]
-    assert lookalikes(originals) == []
+    assert near_duplicates(originals) == []
     copies = []
     for path in paths:
         stream = io.BytesIO()
         Image.open(path).convert("RGB").resize((80, 80)).save(stream, "JPEG", quality=60)
         copies.append(difference_hash(Image.open(stream).convert("RGB")))
-    found = lookalikes(originals + copies)
+    found = near_duplicates(originals + copies)
     assert sum(group == [group[0], group[0] + len(paths)] for group in found) >= 0.97 * len(paths)
 
 
@@ -91,4 +91,4 @@ def test_copies_of_photographs_are_found_and_other_photographs_are_not(shared: P
 def test_flowers_hold_recoloured_copies(shared: Path) -> None:
     found = check(read_images(shared / "data" / "flowers5"), threads=2)
     assert len(found.duplicates) == 6
-    assert 10 <= len(found.lookalikes) <= 25  # looked through by eye: each is one photograph twice
+    assert 10 <= len(found.lookalikes) <= 25  # inspected by eye: each is the same photograph twice

@@ -96,8 +96,10 @@ def test_files_are_hashed_beforehand_only_where_a_store_might_fit(
 
 
 def test_the_number_of_threads_changes_nothing(files: list[Path], tmp_path: Path, preprocessing: Preprocessing) -> None:
-    one, four = (build_pixels(files * 5, preprocessing, cache=tmp_path / str(n), threads=n).array for n in (1, 4))
-    assert np.array_equal(one, four)
+    single, threaded = (
+        build_pixels(files * 5, preprocessing, cache=tmp_path / str(n), threads=n).array for n in (1, 4)
+    )
+    assert np.array_equal(single, threaded)
 
 
 def test_the_key_follows_content_order_and_geometry(files: list[Path], preprocessing: Preprocessing) -> None:
@@ -131,10 +133,10 @@ def test_unreadable_images_are_an_error_or_skipped_never_replaced(
     files[3].write_bytes(files[3].read_bytes()[:300])
     files[5].write_text("no image")
     cache = tmp_path / "cache"
-    with pytest.raises(DataError, match=r"2 of 14 images cannot be used, first '.*1\.jpg' cannot be read"):
+    with pytest.raises(DataError, match=r"2 of 14 images cannot be used; first: '.*1\.jpg' cannot be read"):
         build_pixels(files, preprocessing, cache=cache)
     store = build_pixels(files, preprocessing, cache=cache, on_bad="skip")
-    assert [index for index, one in enumerate(store.facts) if one.error] == [3, 5]
+    assert [index for index, file in enumerate(store.facts) if file.error] == [3, 5]
     assert not store.array[3].any()
     assert store.array[4].any()
 
@@ -162,7 +164,9 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     files: list[Path], tmp_path: Path, preprocessing: Preprocessing
 ) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.raises(DataError, match=r"cache' cannot be written .*; free space there or choose another\.$"):
+    with pytest.raises(
+        DataError, match=r"cannot write to the cache folder .*cache' .*; free space there or choose another\.$"
+    ):
         build_pixels(files, preprocessing, cache=tmp_path / "cache")
 
 

@@ -52,11 +52,11 @@ def test_whole_numbers_are_class_names_too(make_folder: MakeFolder) -> None:
     ("pairs", "words"),
     [
         ([], "is empty"),
-        ([("a.png", "x"), "b.png"], r"pair 1 of the list must be a \(path, label\), got 'b.png'"),
+        ([("a.png", "x"), "b.png"], r"pair 1 of the list must be a tuple \(path, label\), got 'b.png'"),
         ([(3, "x")], "pair 0"),
         ([("a.png", None)], "pair 0 of the list has the label None"),
         ([("a.png", " ")], "empty label"),
-        ([("a.png", "x"), ("b.png", "x")], "'the list of .path, label.' has one class only"),
+        ([("a.png", "x"), ("b.png", "x")], "'the list of .path, label.' has only one class"),
     ],
 )
 def test_what_is_no_list_of_pairs(pairs: Any, words: str) -> None:
@@ -75,7 +75,7 @@ def test_pictures_of_every_kind_are_the_same_picture(tmp_path: Path, picture: Pi
 def test_gray_pictures(tmp_path: Path) -> None:
     gray = np.arange(20, dtype=np.uint8).reshape(4, 5)
     given = [gray, gray[..., None], torch.from_numpy(gray), torch.from_numpy(gray)[None]]
-    images = read_dataset(Rows(*((one, str(n)) for n, one in enumerate(given))), tmp_path)
+    images = read_dataset(Rows(*((image, str(n)) for n, image in enumerate(given))), tmp_path)
     assert {load(path).mode for path in images.paths} == {"L"}
     assert {decode(path).tobytes() for path in images.paths} == {decode(Image.fromarray(gray)).tobytes()}
 
@@ -103,14 +103,17 @@ def test_equal_content_is_kept_once(tmp_path: Path, picture: Picture) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ((torch.zeros(3, 4, 4), 0), r"image 0 of the data set must be a PIL image.*got float32 \(3, 4, 4\); leave out"),
+        (
+            (torch.zeros(3, 4, 4), 0),
+            r"image 0 of the dataset must be a PIL image.*got float32 \(3, 4, 4\); remove its transforms",
+        ),
         ((np.zeros((4, 4, 7), np.uint8), 0), r"got uint8 \(4, 4, 7\)"),
         ((np.zeros((0, 4), np.uint8), 0), r"got uint8 \(0, 4\)"),
         (("a.png", 0), "got str"),
-        ((Image.new("L", (4, 4)), 2), "has the label 2, but there are 2 classes"),
+        ((Image.new("L", (4, 4)), 2), "has the label 2: labels must be 0 to 1"),
         ((Image.new("L", (4, 4)), -1), "has the label -1"),
-        ((Image.new("L", (4, 4)), 0.5), "must be a string or a whole number"),
-        ((Image.new("L", (4, 4)),), r"must be \(picture, label\), got tuple"),
+        ((Image.new("L", (4, 4)), 0.5), "labels must be strings or integers"),
+        ((Image.new("L", (4, 4)),), r"must be a tuple \(image, label\), got tuple"),
     ],
 )
 def test_rows_that_cannot_be_used(tmp_path: Path, row: Any, words: str) -> None:

@@ -29,7 +29,7 @@ def test_split_folders(make_folder: MakeFolder, val: str) -> None:
     assert images.classes == ("cat", "dog")
     assert [item.split for item in images.items].count("train") == 3
     assert {item.split for item in images.items} == {"train", "val", "test"}
-    assert images.notes == ("val has no image of class 'dog'", "test has no image of class 'cat'")
+    assert images.notes == ("val has no images of class 'dog'", "test has no images of class 'cat'")
 
 
 def test_folders_inside_a_class_folder_belong_to_it(make_folder: MakeFolder) -> None:
@@ -48,8 +48,8 @@ def test_a_class_called_train_with_folders_in_it(make_folder: MakeFolder) -> Non
 def test_folders_beside_the_splits_are_listed(make_folder: MakeFolder) -> None:
     images = read_images(make_folder({"train/a": 1, "train/b": 1, "val/a": 1, "raw": 2, "extra/x": 1}))
     assert images.classes == ("a", "b")
-    assert [one.reason for one in images.ignored] == ["lies outside the train, val and test folders"] * 3
-    assert images.notes[0] == "2 folders beside the splits not used: 'extra', 'raw'"
+    assert [entry.reason for entry in images.ignored] == ["outside the train, val and test folders"] * 3
+    assert images.notes[0] == "2 folders next to the split folders not used: 'extra', 'raw'"
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_loose_files_and_empty_class_folders_are_listed(make_folder: MakeFolder)
     root = make_folder({"a": 1, "b": 1, "empty": 0})
     (root / "a" / "notes.txt").write_text("no image")
     (root / "loose.PNG").write_bytes((root / "a" / "000.png").read_bytes())
-    ignored = {one.path.name: one.reason for one in read_images(root).ignored}
+    ignored = {entry.path.name: entry.reason for entry in read_images(root).ignored}
     assert ignored == {
-        "notes.txt": "its ending is not that of an image format which can be decoded",
-        "loose.PNG": "lies outside the class folders",
+        "notes.txt": "not a supported image format (by its extension)",
+        "loose.PNG": "outside the class folders",
         "empty": "a class folder without images",
     }
 
@@ -81,12 +81,12 @@ def test_loose_files_and_empty_class_folders_are_listed(make_folder: MakeFolder)
     ("counts", "words"),
     [
         ({}, "does not exist"),
-        ({"a": 0}, "holds no images"),
-        ({"a": 3}, "one class only, 'a'"),
+        ({"a": 0}, "contains no images"),
+        ({"a": 3}, "only one class, 'a'"),
         ({"train/a": 1, "train/b": 1, "val/c": 1}, "val has class 'c' that train lacks"),
         ({"val/a": 1, "test/a": 1}, "no train folder"),
-        ({"train": 2, "test": 2}, "no train folder with one folder of images per class"),
-        ({"train/a": 1, "train/b": 1, "val/a": 1, "valid/a": 1}, "two folders for one split"),
+        ({"train": 2, "test": 2}, "no train folder with one subfolder of images per class"),
+        ({"train/a": 1, "train/b": 1, "val/a": 1, "valid/a": 1}, "two folders for the same split"),
     ],
 )
 def test_unusable_folders_get_one_line(make_folder: MakeFolder, counts: dict[str, int], words: str) -> None:
@@ -124,5 +124,5 @@ def test_find_images_takes_files_and_folders_once(make_folder: MakeFolder) -> No
 def test_find_images_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.jpg' does not exist"):
         find_images([tmp_path / "gone.jpg"])
-    with pytest.raises(DataError, match="no image found"):
+    with pytest.raises(DataError, match="no images found"):
         find_images([Path(tmp_path)])

@@ -114,7 +114,7 @@ def test_copies_across_given_splits_leave_the_weaker_split() -> None:
     splits = draw_splits(images, hashes, DataConfig())
     left_out = {images.name(images.items[i]) for i, split in enumerate(splits.assignment) if split is None}
     assert left_out == {"train/a/0000.png", "val/a/0002.png", "train/b/0003.png"}
-    assert splits.notes[0].startswith("3 images left out because exact copies are in val or test: ")
+    assert splits.notes[0].startswith("3 images left out because exact copies of them are in val or test: ")
     kept = [index for index, split in enumerate(splits.assignment) if split]
     for same in copies_of_one_image([hashes[index] for index in kept]):
         assert len({splits.assignment[kept[index]] for index in same}) == 1
@@ -132,7 +132,7 @@ def test_a_class_that_cannot_be_split_is_named(count: int, copies: int, skip: tu
     hashes = different(images)
     hashes[: copies + 1] = [hashes[0]] * (copies + 1)
     with pytest.raises(
-        DataError, match=r"class 'rare' has 2 different .* at least 3: one each for train, test and val"
+        DataError, match=r"class 'rare' has only 2 distinct .* at least 3, one each for train, test and val"
     ):
         draw_splits(images, hashes, DataConfig(), skip=[count - 1] if skip else [])
 
@@ -142,13 +142,13 @@ def test_a_class_whose_training_images_are_all_in_test_is_named() -> None:
     hashes = different(images)
     where = {images.name(item): index for index, item in enumerate(images.items)}
     hashes[where["train/a/0000.png"]] = hashes[where["test/a/0000.png"]]
-    with pytest.raises(DataError, match="class 'a' has no usable training image left"):
+    with pytest.raises(DataError, match="class 'a' has no usable training images"):
         draw_splits(images, hashes, DataConfig())
 
 
 def test_a_test_share_that_leaves_no_training_images() -> None:
     images = make_set({"a": 10, "b": 10})
-    with pytest.raises(DataError, match=r"--test-share 0\.9 leaves nothing"):
+    with pytest.raises(DataError, match=r"--test-share 0\.9 leaves no training images"):
         draw_splits(images, different(images), DataConfig(test_share=0.9))
 
 
@@ -172,12 +172,14 @@ def test_flowers_contradictions_train(shared: Path) -> None:
     splits = draw_splits(images, found.hashes, DataConfig())
     assert len(found.duplicates) == 6
     assert len(found.contradictions) == 4
-    assert {splits.assignment[index] for one in found.contradictions for index in one.positions} == {"train"}
-    assert all(len({splits.assignment[index] for index in one.positions}) == 1 for one in found.duplicates)
+    assert {splits.assignment[index] for copies in found.contradictions for index in copies.positions} == {"train"}
+    assert all(len({splits.assignment[index] for index in copies.positions}) == 1 for copies in found.duplicates)
 
 
 @pytest.mark.parametrize(("limit", "advice"), [(None, "add images or"), (10, "raise --limit, add images or")])
 def test_too_few_images_of_a_class(limit: int | None, advice: str) -> None:
     images = make_set({"a": 30, "b": 2})
-    with pytest.raises(DataError, match=f"class 'b' has 2 different readable images, but needs at least 3: .*{advice}"):
+    with pytest.raises(
+        DataError, match=f"class 'b' has only 2 distinct readable images, but needs at least 3, .*{advice}"
+    ):
         draw_splits(images, different(images), DataConfig(limit=limit))

@@ -35,7 +35,7 @@ def test_results_come_in_order_whatever_the_threads(tmp_path: Path, picture: Pic
     expected = [(8, 8 + 40 * (number % 5 == 0), 3) for number in range(50)]
     for threads in (1, 4):
         found = list(survey(paths, threads=threads, transform=lambda image: image))
-        assert [one.pixels.shape for one in found if one.pixels is not None] == expected
+        assert [image.pixels.shape for image in found if image.pixels is not None] == expected
 
 
 def test_an_abandoned_survey_leaves_no_threads(tmp_path: Path, picture: Picture) -> None:

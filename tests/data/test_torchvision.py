@@ -190,13 +190,13 @@ def test_an_incomplete_copy(tmp_path: Path, raw: Path, picture: Picture) -> None
     with pytest.raises(DataError, match=r"'torchvision:DTD' cannot be read \(.*banded_0.jpg"):
         read_torchvision("DTD", tmp_path)
     (root / "labels" / "train1.txt").unlink()
-    with pytest.raises(DataError, match=r"holds no complete copy of DTD .*train1\.txt.*: remove it"):
+    with pytest.raises(DataError, match=r"is not a complete copy of DTD .*train1\.txt.*: delete it"):
         read_torchvision("DTD", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 def test_an_unknown_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'torchvision:Cifar10' is unknown; known are CIFAR10, CIFAR100, DTD"):
+    with pytest.raises(DataError, match="'torchvision:Cifar10' is unknown; available are CIFAR10, CIFAR100, DTD"):
         read_torchvision("Cifar10", tmp_path)
 
 

@@ -15,7 +15,7 @@ def _walked(root: Path) -> tuple[list[str], dict[str, str]]:
     images, ignored = walk(root)
     return (
         [path.relative_to(root).as_posix() for path in images],
-        {one.path.relative_to(root).as_posix(): one.reason for one in ignored},
+        {entry.path.relative_to(root).as_posix(): entry.reason for entry in ignored},
     )
 
 
@@ -36,8 +36,8 @@ def test_what_systems_leave_behind_is_passed_over(tmp_path: Path) -> None:
         ".hidden.jpg": "hidden (its name starts with a dot)",
         "._a.jpg": "hidden (its name starts with a dot)",
         ".git": "hidden (its name starts with a dot)",
-        "__MACOSX": "made by the operating system",
-        "Thumbs.db": "made by the operating system",
+        "__MACOSX": "created by the operating system",
+        "Thumbs.db": "created by the operating system",
     }
 
 
@@ -56,8 +56,8 @@ def test_links_inside_are_followed_once_and_others_are_not(tmp_path: Path) -> No
     (root / "raw" / "back").symlink_to(root / "cat")
     images, ignored = _walked(root)
     assert images == ["cat/file.jpg", "cat/linked/a.jpg", "raw/a.jpg", "raw/back/file.jpg"]
-    nowhere, outwards = "a symbolic link that leads nowhere", "a symbolic link out of the folder"
-    circle, second = "a symbolic link that runs in a circle", "a symbolic link behind a symbolic link"
+    nowhere, outwards = "a broken symbolic link", "a symbolic link to outside the folder"
+    circle, second = "a symbolic-link loop", "a symbolic link reached through another symbolic link"
     unused = {"gone.jpg": nowhere, "self.jpg": nowhere, "out": outwards, "out.jpg": outwards, "up": circle}
     assert ignored == {
         **{f"{folder}/{name}": reason for folder in ("cat", "raw/back") for name, reason in unused.items()},
@@ -75,5 +75,5 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
 def test_pipes_and_names_that_are_no_text(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / os.fsdecode(b"\xff.jpg")).write_bytes(b"")
-    reasons = sorted(one.reason for one in walk(tmp_path)[1])
+    reasons = sorted(entry.reason for entry in walk(tmp_path)[1])
     assert reasons == ["its name is not valid Unicode", "not a regular file"]

@@ -21,6 +21,7 @@ from thawline.config import (
     DEFAULT_ROWS,
     Request,
 )
+from thawline.data.named import named_forms
 from thawline.errors import OptionError, ThawlineError
 from thawline.plan import GRANULARITIES, Granularity
 from thawline.results import Comparison, FitResults, plain
@@ -37,9 +38,7 @@ INTERRUPTED = 130
 PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
 
-Data = Annotated[
-    str, Argument(help="Folder of class or train/val/test folders; .csv table; hf:NAME; torchvision:NAME.")
-]
+Data = Annotated[str, Argument(help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}.")]
 Out = Annotated[Path, Option(help="New folder for everything that this run produces.")]
 RunArgument = Annotated[Path, Argument(help="Run folder.")]
 Json = Annotated[bool, Option("--json", help="Print one JSON object on standard output, and nothing else.")]

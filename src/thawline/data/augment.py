@@ -1,4 +1,4 @@
-"""Augmentation of a batch on its device: one resampling per image, drawn from (seed, view) and nothing else."""
+"""Batch augmentation on the device: one resampling per image, determined by (seed, view) alone."""
 
 from __future__ import annotations
 
@@ -16,45 +16,46 @@ from thawline.config import Preprocessing
 Kind = Literal["mild", "strong"]
 
 COLUMNS = ("mirror", "angle", "width", "height", "shift_x", "shift_y", "brightness", "contrast", "saturation")
-"""What is drawn for each image: -1 = flipped; radians; size and centre of the crop in sides; factors."""
+"""Drawn per image: -1 = flipped; radians; crop size and centre as fractions of the side; colour factors."""
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """How far a kind of augmentation goes. Every image is flipped with probability 1/2."""
+    """Strength of one kind of augmentation. Every image is flipped with probability 1/2."""
 
     angle: float
-    """Largest rotation to either side, in degrees."""
+    """Largest rotation in either direction, in degrees."""
     shift: float
-    """Largest shift out of the image, in sides; the border is reflected: a random crop of the padded image."""
+    """Largest translation, as a fraction of the side; borders are reflected: a random crop of the padded image."""
     area: float
-    """Smallest share of the image's area that is cropped and resized; 1 = no resizing."""
+    """Smallest crop, as a fraction of the image's area, before resizing; 1 = no crop."""
     aspect: float
-    """Largest ratio of the crop's width and height, either way; 1 = square."""
+    """Largest aspect ratio of the crop, in either direction; 1 = square."""
     colour: float
-    """Largest relative change of brightness, of contrast and of saturation."""
+    """Largest relative change of brightness, contrast and saturation."""
 
 
 RANGES: dict[Kind, Ranges] = {
     "mild": Ranges(angle=10, shift=1 / 8, area=1, aspect=1, colour=0),
     "strong": Ranges(angle=10, shift=0, area=0.5, aspect=4 / 3, colour=0.2),
 }
-"""After the study on FER2013 (mild) and DeepWeeds (strong), which names the operations; the numbers are ours."""
+"""The study names the operations (FER2013: mild, DeepWeeds: strong); the magnitudes are ours."""
 
 
 class Augmenter:
     """Augmented views of `count` images, different for each image.
 
-    What happens to image i in view v depends on (seed, v, i) only: not on the batch it is in, nor on how often or in
-    which order views are asked for.
+    The augmentation of image i in view v depends only on (seed, v, i): not on its batch, nor on how often or in which
+    order views are requested.
     """
 
     def __init__(
         self, count: int, *, views: int, seed: int, kind: Kind = "mild", preprocessing: Preprocessing | None = None
     ) -> None:
-        """`views` = 0 draws anew in every epoch. `preprocessing` says how the batches are normalised, for colours.
+        """`views` = 0 draws a new view in every epoch.
 
-        Without it, batches are on a scale of 0 to 1.
+        `preprocessing` is the normalisation of the batches, needed to change colours; without it, batches are in
+        [0, 1].
         """
         self.count = count
         self.views = views
@@ -65,20 +66,20 @@ class Augmenter:
         self._drawn: tuple[int, np.ndarray] | None = None
 
     def view_at(self, epoch: int) -> int:
-        """The view that training sees in `epoch` (from 0)."""
+        """The view that is used in `epoch` (from 0)."""
         return epoch % self.views if self.views else epoch
 
     def draws(self, view: int) -> np.ndarray:
-        """[count, 9] float64, the columns of `COLUMNS`."""
+        """The parameters of a view, [count, 9] float64, with the columns of `COLUMNS`."""
         if self._drawn is None or self._drawn[0] != view:
             uniform = np.random.default_rng([self.seed, view]).random((self.count, len(COLUMNS)))
             self._drawn = view, _scaled(uniform, self.ranges)
         return self._drawn[1]
 
     def apply(self, batch: Tensor, rows: np.ndarray, view: int) -> Tensor:
-        """`batch` [B, 3, H, W] (H = W, channels last or not) -> float32 of the same shape, scale and layout.
+        """Augment `batch` [B, 3, H, W] (H = W); returns float32 of the same shape, scale and memory format.
 
-        `rows` [B] says which of the images they are.
+        `rows` [B] are the indices of its images.
         """
         draws = self.draws(view)[rows]
         moved = resample(batch, matrices(draws))
@@ -88,7 +89,7 @@ class Augmenter:
 
 
 def _scaled(uniform: np.ndarray, ranges: Ranges) -> np.ndarray:
-    """From [count, 9] numbers in 0 to 1 to what `COLUMNS` says."""
+    """Map [count, 9] uniform numbers in [0, 1) to the ranges of `COLUMNS`."""
     mirror = np.where(uniform[:, 0] < 0.5, -1.0, 1.0)
     signed = 2 * uniform - 1
     angle = signed[:, 1] * math.radians(ranges.angle)
@@ -101,7 +102,7 @@ def _scaled(uniform: np.ndarray, ranges: Ranges) -> np.ndarray:
 
 
 def matrices(draws: np.ndarray) -> np.ndarray:
-    """[B, 2, 3] maps from output to input coordinates (-1 to 1), as in `torch.nn.functional.affine_grid`."""
+    """Affine maps [B, 2, 3] from output to input coordinates (-1 to 1), as `torch.nn.functional.affine_grid` takes."""
     mirror, angle, width, height, shift_x, shift_y = draws[:, :6].T
     cosine, sine = np.cos(angle), np.sin(angle)
     # An image is 2 units wide, hence twice the shift.
@@ -113,7 +114,7 @@ def matrices(draws: np.ndarray) -> np.ndarray:
 
 
 def resample(batch: Tensor, transforms: np.ndarray) -> Tensor:
-    """Bilinear resampling of [B, C, H, W] with reflected borders; `transforms` [B, 2, 3] as from `matrices`."""
+    """Bilinear resampling of [B, C, H, W] with reflected borders; `transforms` [B, 2, 3] come from `matrices`."""
     batch = batch.to(torch.float32)
     grid = _grid(torch.from_numpy(transforms).to(batch.device), batch.shape[2], batch.shape[3])
     with torch.autocast(batch.device.type, enabled=False):
@@ -125,7 +126,7 @@ def resample(batch: Tensor, transforms: np.ndarray) -> Tensor:
 def recolour(batch: Tensor, factors: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Change brightness, contrast and saturation of normalised [B, 3, H, W] by `factors` [B, 3].
 
-    Contrast turns around middle gray, not the image's mean: the rounding of a mean may depend on the batch.
+    Contrast is relative to mid-gray instead of the image's mean, whose rounding may depend on the batch.
     """
     deviation, centre = (torch.tensor(values, device=batch.device).view(3, 1, 1) for values in (std, mean))
     scaled = torch.from_numpy(factors.astype(np.float32)).to(batch.device)
@@ -138,10 +139,10 @@ def recolour(batch: Tensor, factors: np.ndarray, mean: tuple[float, ...], std: t
 
 
 def _grid(transforms: Tensor, height: int, width: int) -> Tensor:
-    """[B, H, W, 2]: `affine_grid` written out.
+    """`affine_grid` written out: [B, H, W, 2].
 
-    `affine_grid` is a matrix product, whose rounding may depend on the size of the batch; single products and sums
-    do not.
+    `affine_grid` is a matrix product, whose rounding may depend on the batch size; elementwise products and sums do
+    not.
     """
     x = (torch.arange(width, device=transforms.device) * 2 + 1) / width - 1
     y = ((torch.arange(height, device=transforms.device) * 2 + 1) / height - 1).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""A bounded folder of cache entries, each a folder of its own that appears whole or not at all."""
+"""A size-limited cache folder; each entry is a subfolder that is published atomically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ABANDONED_SECONDS = 24 * 3600
 
 
 def user_cache() -> Path:
-    """Where decoded pixels and downloads are kept between runs: $THAWLINE_CACHE, or thawline in the user's cache."""
+    """The folder for decoded pixels and downloads: $THAWLINE_CACHE, or `thawline` in the user's cache folder."""
     chosen = os.environ.get("THAWLINE_CACHE")
     if chosen:
         return Path(chosen)
@@ -25,7 +25,7 @@ def user_cache() -> Path:
 
 
 def find(cache: Path, key: str) -> Path | None:
-    """The entry's folder, marked as used now; None if there is none."""
+    """The entry's folder, marked as just used; None if there is no such entry."""
     entry = cache / key
     if not entry.is_dir():
         return None
@@ -35,9 +35,9 @@ def find(cache: Path, key: str) -> Path | None:
 
 @contextlib.contextmanager
 def building(cache: Path) -> Iterator[Path]:
-    """A new folder to build an entry in; it is removed on any error. End with `publish`.
+    """A temporary folder to build an entry in, removed on any error. End with `publish`.
 
-    Raises `DataError` if the cache cannot be written.
+    Raises `DataError` if the cache is not writable.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def building(cache: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path, cache: Path, key: str) -> Path:
-    """Give a finished entry its name. If another process was faster, its entry is kept: the content is the same."""
+    """Rename a finished entry into place. If another process was faster, its entry is kept: the content is the same."""
     entry = cache / key
     try:
         folder.replace(entry)
@@ -64,9 +64,9 @@ def publish(folder: Path, cache: Path, key: str) -> Path:
 
 
 def prune(cache: Path, limit_bytes: int, *, keep: Path) -> list[Path]:
-    """Remove the least recently used entries until `limit_bytes` suffice, and builds that were killed a day ago.
+    """Remove least recently used entries until `limit_bytes` suffice, and builds abandoned more than a day ago.
 
-    `keep` is never removed. An entry that another process has mapped stays readable there until it lets go.
+    `keep` is never removed. A process that has mapped a removed entry can still read it.
     """
     removed = [folder for folder in cache.glob(f"{_BUILDING}*") if _age(folder) > _ABANDONED_SECONDS]
     entries = sorted((entry for entry in cache.iterdir() if _is_entry(entry)), key=_last_use, reverse=True)
@@ -87,14 +87,14 @@ def _is_entry(folder: Path) -> bool:
 
 
 def _touch(entry: Path) -> None:
-    with contextlib.suppress(OSError):  # a read-only cache still serves
+    with contextlib.suppress(OSError):  # a read-only cache is still readable
         os.utime(entry)
 
 
 def _last_use(entry: Path) -> float:
     try:
         return entry.stat().st_mtime
-    except FileNotFoundError:  # another process removed it meanwhile
+    except FileNotFoundError:  # another process has removed it
         return 0.0
 
 
@@ -115,5 +115,5 @@ def _size(entry: Path) -> int:
 
 def _unwritable(cache: Path, error: OSError) -> DataError:
     return DataError(
-        f"the cache folder {str(cache)!r} cannot be written ({error.strerror}); free space there or choose another."
+        f"cannot write to the cache folder {str(cache)!r} ({error.strerror}); free space there or choose another."
     )

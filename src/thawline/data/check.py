@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from thawline.data.groups import copies_of_one_image
-from thawline.data.near_duplicates import lookalikes
+from thawline.data.near_duplicates import near_duplicates
 from thawline.data.pixels import require_readable
 from thawline.data.sources import SPLITS, ImageSet, Split
 from thawline.data.survey import Facts, Progress, survey
@@ -180,7 +180,7 @@ def check(
     if facts is None:
         facts = [one.facts for one in survey(images.paths, threads=threads, progress=progress)]
     hashes = [one.sha256 for one in facts]
-    similar = lookalikes([one.difference_hash for one in facts])
+    similar = near_duplicates([one.difference_hash for one in facts])
     return Check(
         images,
         tuple(facts),

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their binary files: torchvision's own reader would load a pickle."""
+"""CIFAR-10 and CIFAR-100 from their binary files, because torchvision's reader loads pickles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIDE = 32
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one of the two is and how its files are laid out (https://www.cs.toronto.edu/~kriz/cifar.html)."""
+    """Download address and file layout (https://www.cs.toronto.edu/~kriz/cifar.html)."""
 
     url: str
     md5: str
@@ -25,7 +25,7 @@ class Layout:
     train: tuple[str, ...]
     test: tuple[str, ...]
     label_bytes: int
-    """Labels at the start of a record; the last is the finest and the one that is used."""
+    """Number of labels at the start of a record; the last, finest label is used."""
 
 
 CIFAR10 = Layout(
@@ -49,9 +49,9 @@ CIFAR100 = Layout(
 
 
 class Cifar:
-    """The training or the test images with their labels, in the manner of a torchvision data set.
+    """The training or test images with their labels, as a torchvision-style dataset.
 
-    Raises `OSError` for files that are missing, `ValueError` for files that are cut off.
+    Raises `OSError` for missing files and `ValueError` for truncated ones.
     """
 
     def __init__(self, layout: Layout, root: Path, *, train: bool, download: bool) -> None:

@@ -1,4 +1,4 @@
-"""The one decoder: from the bytes of a file to an RGB image, the same for training and for prediction."""
+"""Decodes a file's bytes to an RGB image; training and prediction share this decoder."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from PIL import Image, UnidentifiedImageError
 from thawline.errors import DataError
 
 DECODER_VERSION = 1
-"""Goes up whenever the pixels of any file change; cached pixels of another version are not used."""
+"""Incremented whenever the decoded pixels of any file change; cached pixels of other versions are not used."""
 
 LARGEST = 89_478_485
-"""Pixels. Larger images are refused: a small file may unpack to more than the memory (Pillow's own warning limit)."""
+"""Largest image accepted, in pixels (Pillow's own warning limit): a small file may decompress to more than the RAM."""
 
 DECODING_RULE = (
     "Pillow decodes the first frame; the EXIF orientation is applied; ICC profiles are ignored. Transparency is "
@@ -32,10 +32,10 @@ DECODING_RULE = (
     f"16-bit colour keeps its upper 8 bits. Images of more than {LARGEST} pixels are refused."
 )
 
-# Formats that Pillow only recognises (no pixels), or that it hands to an outside program such as Ghostscript.
+# Formats that Pillow recognises but cannot decode, or passes to an external program such as Ghostscript.
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
-# What Pillow's readers raise on broken bytes: each plugin parses by hand, so besides OSError any parsing error occurs.
+# What Pillow raises on corrupt files: each plugin has its own parser, so besides OSError any parsing error can occur.
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -74,19 +74,19 @@ def _formats() -> tuple[str, ...]:
 
 @cache
 def readable_endings() -> frozenset[str]:
-    """File endings of the formats that can be decoded here, in lower case with the dot: `.jpg`, `.png`, ..."""
+    """File extensions that can be decoded here, in lower case with the dot: `.jpg`, `.png`, ..."""
     formats = {*_formats(), "MPO"}  # MPO is read by the JPEG reader and has no entry of its own
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats)
 
 
 class UnreadableError(DataError):
-    """A source is no image; the message is the reason alone, whoever knows the file's name adds it."""
+    """The source is not a readable image. The message is only the reason; the caller adds the file's name."""
 
 
 def decode(source: Path | bytes | Image.Image) -> Image.Image:
-    """A loaded image of mode RGB, by `DECODING_RULE`. Thread-safe.
+    """Decode to a loaded RGB image according to `DECODING_RULE`. Thread-safe.
 
-    Raises `DataError`, naming the file, if the source is missing, truncated, too large or no image.
+    Raises `DataError`, naming the file, if the source is missing, truncated, too large or not an image.
     """
     with quiet():
         try:
@@ -97,9 +97,9 @@ def decode(source: Path | bytes | Image.Image) -> Image.Image:
 
 
 def load(source: Path | bytes | Image.Image) -> Image.Image:
-    """The first frame as it is stored, in its own mode and not rotated; raises `UnreadableError`.
+    """Load the first frame as stored: its original mode, not rotated. Raises `UnreadableError`.
 
-    This and the next three are the steps of `decode`; whoever calls them one by one does so inside `quiet`.
+    This and the next three functions are the steps of `decode`; call them within `quiet`.
     """
     try:
         image = source if isinstance(source, Image.Image) else _open(source)
@@ -114,15 +114,15 @@ def load(source: Path | bytes | Image.Image) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Rotate, scale and convert a loaded image by `DECODING_RULE`; raises `UnreadableError`."""
+    """Rotate, scale and convert a loaded image according to `DECODING_RULE`; raises `UnreadableError`."""
     try:
         return _upright(_convert(image), orientation(image))
     except _BROKEN as error:
-        raise UnreadableError(f"has mode {image.mode}, which cannot become RGB ({_reason(error)})") from error
+        raise UnreadableError(f"has mode {image.mode}, which cannot be converted to RGB ({_reason(error)})") from error
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation of a loaded image, 1 to 8; 1 = upright, also where the EXIF data is broken."""
+    """EXIF orientation of a loaded image, 1 to 8; 1 = upright, also when the EXIF data is corrupt."""
     try:
         value = image.getexif().get(_ORIENTATION)
     except _BROKEN:
@@ -156,13 +156,13 @@ def _convert(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bit(values: np.ndarray) -> np.ndarray:
-    """[H, W] integers of 0 to 65535 -> uint8, rounded: 257 = 65535 / 255."""
+    """Scale [H, W] integers in 0 to 65535 to uint8, rounded: 257 = 65535 / 255."""
     scaled: np.ndarray = np.clip((values.astype(np.int64) + 128) // 257, 0, 255)
     return scaled.astype(np.uint8)
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:
-    """[H, W] numbers -> uint8 from the smallest to the largest finite value; all equal gives 0."""
+    """Stretch [H, W] numbers from their smallest to their largest finite value to uint8; 0 if all are equal."""
     finite = np.isfinite(values)
     known = values[finite].astype(np.float64)
     if known.size == 0 or known.min() == known.max():
@@ -173,7 +173,7 @@ def _stretched(values: np.ndarray) -> np.ndarray:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    if image.mode == "La":  # Pillow knows no direct way from premultiplied gray
+    if image.mode == "La":  # Pillow has no direct conversion from premultiplied gray
         image = image.convert("LA")
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -186,7 +186,7 @@ def _upright(image: Image.Image, turned: int) -> Image.Image:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "no image format that Pillow knows"
+        return "not an image format that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
         return os.strerror(error.errno) if error.errno else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
@@ -199,10 +199,10 @@ _quiet_filters: warnings.catch_warnings[None] | None = None
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Pillow's warnings (odd EXIF data, large images), whatever thread they come from.
+    """Silence Pillow's warnings (corrupt EXIF data, large images) in all threads.
 
-    `warnings.catch_warnings` alone is not safe where threads enter and leave it in any order, so the first thread to
-    come in sets the filter and the last to leave takes it back.
+    `warnings.catch_warnings` is not safe when threads enter and leave it in any order, so the first thread to enter
+    sets the filter and the last to leave restores it.
     """
     global _quiet_depth, _quiet_filters
     with _quiet_lock:

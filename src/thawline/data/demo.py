@@ -1,7 +1,7 @@
-"""What the demo runs on: handwritten digits as the task, and a small network that has only ever read printed letters.
+"""Data and network of the demo: handwritten digits, and a small network pretrained on printed letters.
 
 Nothing here needs the internet: the digits come with scikit-learn, the network with this package. `demo_network/` is
-written by scripts/make_demo_weights.py; its README.md says from what and how well it does.
+written by scripts/make_demo_weights.py; its README.md documents its training data and accuracy.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from sklearn.datasets import load_digits
 from thawline.errors import DataError, OptionError
 
 DIGIT_SIDE = 32
-"""Pixels; scikit-learn's digits are 8 x 8, with 17 levels of gray."""
+"""Pixels; scikit-learn's digits are 8 x 8, with 17 gray levels."""
 
 
 def demo_network() -> Path:
-    """Folder of the shipped network, as `timm.create_model("local-dir:FOLDER", pretrained=True)` reads it."""
+    """The folder of the shipped network, as `timm.create_model("local-dir:FOLDER", pretrained=True)` reads it."""
     return Path(str(resources.files("thawline.data"))) / "demo_network"
 
 
 def source_set() -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
-    """Test images of the task the network was pretrained on: gray pixels `[N, 32, 32]`, labels `[N]`, class names.
+    """Test images of the pretraining task: gray pixels `[N, 32, 32]`, labels `[N]`, class names.
 
-    They show typefaces that the network never saw, and measure what a fine-tuning makes it forget.
+    Their typefaces were not in the pretraining data; they measure how much fine-tuning makes the network forget.
     """
     about = json.loads((demo_network() / "source_test.json").read_text(encoding="utf-8"))
     names, side = tuple(about["label_names"]), about["side"]
@@ -49,11 +49,11 @@ def write_digits(folder: Path, *, train_per_class: int, val_per_class: int, seed
     smallest = int(np.bincount(digits.target).min())
     if min(train_per_class, val_per_class) < 1 or train_per_class + val_per_class >= smallest:
         raise OptionError(
-            f"The demo needs at least 1 training and 1 validation image per digit and fewer than {smallest} together, "
+            f"The demo needs at least 1 training and 1 validation image per digit, and fewer than {smallest} in total; "
             f"got {train_per_class} and {val_per_class}."
         )
     if folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder} is not empty: name a new folder for the demo's images.")
+        raise DataError(f"{folder} is not empty: choose a new folder for the demo's images.")
     for digit in range(10):
         drawn = np.random.default_rng([seed, digit]).permutation(np.flatnonzero(digits.target == digit))
         train, val, test = np.split(drawn, [train_per_class, train_per_class + val_per_class])

@@ -1,4 +1,4 @@
-"""What files turned out to be, remembered between commands as long as their size and time stay the same."""
+"""Cache of the survey's facts about files, valid while a file's size and modification time stay the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CACHE_LIMIT_BYTES = 2**28
 _FACTS = "facts.json"
 
 Stamp = tuple[int, int]
-"""Size in bytes and time of the last change in nanoseconds."""
+"""Size in bytes and modification time in nanoseconds."""
 
 
 def survey_again(
@@ -27,13 +27,13 @@ def survey_again(
 ) -> list[Facts]:
     """The facts of every file; only files that are new or changed since the last call are read.
 
-    One memory is kept per `root` in the folder `cache`. `progress` counts the files that are read. Raises `DataError`
-    if the cache cannot be written.
+    `cache` holds one entry per `root`. `progress` counts the files that are read. Raises `DataError` if the cache is
+    not writable.
     """
     key = fingerprint(FACTS_VERSION, DECODER_VERSION, PIL.__version__, str(root.resolve()))
     known = _read(cache, key)
     stamps = {str(path): _stamp(path) for path in paths}
-    facts = {name: one for name, stamp in stamps.items() if (one := _recalled(known, name, stamp)) is not None}
+    facts = {name: cached for name, stamp in stamps.items() if (cached := _recalled(known, name, stamp)) is not None}
     unknown = [path for path in paths if str(path) not in facts]
     for path, found in zip(unknown, survey(unknown, threads=threads, progress=progress), strict=True):
         facts[str(path)] = found.facts
@@ -64,8 +64,8 @@ def _read(cache: Path, key: str) -> dict[str, tuple[Stamp, Facts]]:
 
 
 def _write(cache: Path, key: str, facts: Mapping[str, Facts], stamps: Mapping[str, Stamp | None]) -> None:
-    # A file that could not be opened is not remembered: its rights may change and its stamp stay the same.
-    rows = [[name, *stamp, one.to_row()] for name, one in facts.items() if (stamp := stamps[name]) and one.sha256]
+    # Files that could not be opened are not cached: their permissions may change without changing the stamp.
+    rows = [[name, *stamp, file.to_row()] for name, file in facts.items() if (stamp := stamps[name]) and file.sha256]
     with cache_folder.building(cache) as folder:
         (folder / _FACTS).write_text(json.dumps(rows), encoding="utf-8")
         shutil.rmtree(cache / key, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Images that must not come into two splits: copies, and those of one patient, camera or video."""
+"""Images that must share a split: exact copies, and images of one patient, camera or video."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from thawline.errors import DataError, OptionError
 from thawline.formatting import counted
 
 _ATTEMPTS = 10
-"""Seeded draws at most, of which the most even one is taken."""
+"""Largest number of seeded draws; the most balanced is used."""
 
 _EVEN_ENOUGH = 0.02
-"""Deviation of a class's share at which no further draw is made."""
+"""Drawing stops at this deviation of a class's share or below."""
 
 
 def with_groups(images: ImageSet, pattern: str) -> ImageSet:
-    """Groups read off the relative paths: what the first bracket of `pattern` matches, or else the whole match.
+    """Assign groups from the relative paths: the first capturing group of `pattern`, or else the whole match.
 
-    An image that the regular expression is not found in belongs to no group. Raises `OptionError` for a pattern that
-    is no regular expression, `DataError` if it is found in no path at all.
+    Images whose path does not match belong to no group. Raises `OptionError` if `pattern` is not a regular expression
+    and `DataError` if it matches no path.
     """
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise OptionError(f"--group-pattern {pattern!r} is no regular expression ({error}).") from error
+        raise OptionError(f"--group-pattern {pattern!r} is not a valid regular expression ({error}).") from error
     found = [expression.search(images.name(item)) for item in images.items]
     if not any(found):
         first = images.name(images.items[0])
-        raise DataError(f"--group-pattern {pattern!r} is found in no path of {str(images.root)!r}, such as {first!r}.")
+        raise DataError(f"--group-pattern {pattern!r} matches no path in {str(images.root)!r}, e.g. {first!r}.")
     names = [match and match.group(1 if expression.groups else 0) for match in found]
     items = tuple(replace(item, group=name or None) for item, name in zip(images.items, names, strict=True))
     lonely = sum(item.group is None for item in items)
-    note = (f"{counted(lonely, 'image')} without a match of the group pattern, of no group",) if lonely else ()
+    note = (f"{counted(lonely, 'image')} not matched by the group pattern, in no group",) if lonely else ()
     return replace(images, items=items, notes=(*images.notes, *note))
 
 
 def copies_of_one_image(hashes: Sequence[str]) -> list[list[int]]:
-    """Positions of files with equal hashes, two or more each; an empty hash equals nothing."""
+    """Sets of two or more positions with equal hashes; an empty hash equals nothing."""
     return [same for same in _positions(hashes) if len(same) > 1]
 
 
 def kept_together(hashes: Sequence[str], groups: Sequence[str | None]) -> np.ndarray:
-    """[N], a number for each image, equal for those linked by a common hash or group, also through others."""
+    """Component numbers [N]: equal for images linked by a common hash or group, directly or through other images."""
     links = [pair for same in (*_positions(hashes), *_positions(groups)) for pair in pairwise(same)]
     rows, columns = np.array(links, np.int64).reshape(-1, 2).T
     graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(hashes), len(hashes)))
@@ -62,29 +62,29 @@ def kept_together(hashes: Sequence[str], groups: Sequence[str | None]) -> np.nda
 
 @dataclass(frozen=True)
 class _Fold:
-    """Positions that could become a split, and how well they would do."""
+    """A candidate split: its positions and how balanced it is."""
 
     positions: np.ndarray
     missing: tuple[int, ...]
-    """Classes that it lacks, or that the rest would then have too few groups of."""
+    """Classes that the fold lacks, or of which too few groups would remain."""
     unevenness: float
-    """Largest deviation of a class's share from the wanted one."""
+    """Largest deviation of a class's share from the requested one."""
 
 
 def draw_groups(
     targets: np.ndarray, together: np.ndarray, share: float, *, seed: int, still_to_draw: int
 ) -> tuple[np.ndarray, tuple[int, ...]]:
-    """About `share` of the images, whole groups only, every class as evenly as the groups allow.
+    """Draw about `share` of the images in whole groups, as balanced over classes as the groups allow.
 
-    `targets` and `together` are [n]. Returns the chosen positions, and the classes that could not be represented on
-    both sides with `still_to_draw` more splits to come out of the rest (none, if all is well).
+    `targets` and `together` are [n]. Returns the chosen positions, and the classes that cannot be in this split, in
+    `still_to_draw` more splits and in the rest (none if all is well).
     """
     folds = min(max(2, round(1 / share)), len(np.unique(together)))
     if folds < 2:
         return np.array([], np.int64), tuple(np.unique(targets).tolist())
     candidates = []
     with warnings.catch_warnings():
-        # A class in fewer groups than folds is looked after here: a fold that lacks it is not taken.
+        # Classes in fewer groups than folds are handled below: a fold that lacks one is not chosen.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         for attempt in range(_ATTEMPTS):
             splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=(seed * _ATTEMPTS + attempt) % 2**32)
@@ -111,7 +111,7 @@ def _judged(
 
 
 def _positions(keys: Sequence[str | None]) -> list[list[int]]:
-    """Positions by key; empty keys and None are no key."""
+    """Positions grouped by key, ignoring empty keys and None."""
     positions: dict[str, list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
         if key:

@@ -1,4 +1,4 @@
-"""Data sets by their names on the Hugging Face hub, or from a folder that holds one: `hf:NAME`."""
+"""Datasets of the Hugging Face hub, or from a local folder in their formats: `hf:NAME`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Protocol, TypedDict, cast
 
 from thawline.data import cache as cache_folder
 from thawline.data.materialise import Sample, entry_key, find_materialised, materialise
@@ -28,9 +29,32 @@ _SPLITS: dict[str, Split] = {
 }
 
 
+class _StoredImage(TypedDict):
+    """An undecoded cell of an image column."""
+
+    bytes: bytes | None
+    path: str | None
+
+
+class _Table(Protocol):
+    """What is used of `datasets.Dataset`."""
+
+    features: Mapping[str, object]
+
+    def select_columns(self, column_names: list[str]) -> _Table: ...
+
+    def cast_column(self, column: str, feature: object) -> _Table: ...
+
+    def __iter__(self) -> Iterator[Mapping[str, object]]: ...
+
+
+_Loaded = _Table | dict[str, _Table]
+"""A `Dataset`, or a `DatasetDict` of its splits."""
+
+
 @dataclass(frozen=True)
 class _Name:
-    """What stands behind `hf:`, taken apart."""
+    """The parts of a name: `hf:PATH[/CONFIG][:OPTIONS]`."""
 
     source: str
     path: str
@@ -44,11 +68,11 @@ class _Name:
 
 
 def read_huggingface(name: str, cache: Path) -> ImageSet:
-    """The data set `USER/NAME[/CONFIG]` of the hub, or the one in a local folder (`save_to_disk`, parquet, images).
+    """Read the dataset `USER/NAME[/CONFIG]` of the hub, or of a local folder (`save_to_disk`, parquet, images).
 
-    `:` and options may follow: `image=` and `label=` choose between several columns, `revision=` a version. The images
-    are decoded by us. What was downloaded once is used ever after, without the network; a folder is read anew when a
-    file in it changes. Raises `DataError` if the name cannot be downloaded or the columns are not clear, and
+    Options may follow after `:`; `image=` and `label=` choose among several columns, `revision=` a version. Images are
+    decoded by thawline's own decoder. Downloads are kept and reused without the network; a folder is read again when a
+    file in it changes. Raises `DataError` if the dataset cannot be downloaded or its columns are ambiguous, and
     `MissingExtraError` without the datasets library.
     """
     asked = _parse(name)
@@ -70,36 +94,36 @@ def _parse(name: str) -> _Name:
     options = dict(part.partition("=")[::2] for part in text.split(",") if part)
     source = f"hf:{name}"
     if unknown := sorted(set(options).difference(_OPTIONS)):
-        raise DataError(f"{source!r} has the option {unknown[0]!r}; known are {', '.join(_OPTIONS)}.")
+        raise DataError(f"{source!r}: unknown option {unknown[0]!r}; the options are {', '.join(_OPTIONS)}.")
     if path and Path(path).is_dir():
         return _Name(source, path, None, options)
     if not _HUB_NAME.fullmatch(path):
-        raise DataError(f"{source!r} is neither a folder nor a name on the hub (USER/NAME or USER/NAME/CONFIG).")
+        raise DataError(f"{source!r} is neither a folder nor a dataset name (USER/NAME or USER/NAME/CONFIG).")
     user, _, rest = path.partition("/")
     dataset, _, config = rest.partition("/")
     return _Name(source, f"{user}/{dataset}" if dataset else user, config or None, options)
 
 
 def _state(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of every file."""
+    """Name, size and modification time of every file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     states = [(path, path.stat()) for path in files]
     return [(path.relative_to(folder).as_posix(), state.st_size, state.st_mtime_ns) for path, state in states]
 
 
-def _library() -> Any:
+def _library() -> ModuleType:
     try:
         return importlib.import_module("datasets")
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "hf: data sets are read by the datasets library, which is not installed: pip install 'thawline[hf]'"
+            "hf: datasets need the datasets library, which is not installed: pip install 'thawline[hf]'"
         ) from error
 
 
-def _load(library: Any, asked: _Name, scratch: Path) -> tuple[Any, list[str]]:
-    """The `Dataset` or `DatasetDict`, and notes; a local one leaves nothing in the library's own cache."""
+def _load(library: ModuleType, asked: _Name, scratch: Path) -> tuple[_Loaded, list[str]]:
+    """The dataset, and notes; a local folder leaves nothing in the library's own cache."""
     hub = importlib.import_module("huggingface_hub")
-    # The bases of the hub's own error are those of whichever HTTP library it uses, whose errors it lets through.
+    # The hub's error derives from those of its HTTP library, which it also lets through.
     http_errors = hub.errors.HfHubHTTPError.__bases__
     library.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # no telemetry
     revision = asked.options.get("revision")
@@ -117,57 +141,57 @@ def _load(library: Any, asked: _Name, scratch: Path) -> tuple[Any, list[str]]:
         raise DataError(f"{asked.source!r} cannot be loaded ({reason}): {remedy}.") from error
 
 
-def _ask_hub(hub: Any, library: Any, name: str, revision: str | None) -> str | None:
-    """The commit that will be read, if the hub tells.
+def _ask_hub(hub: ModuleType, library: ModuleType, name: str, revision: str | None) -> str | None:
+    """The commit that will be read, if the hub reports it.
 
-    Without a connection this one request fails at once, where the library would try again and again.
+    Without a connection this request fails at once, whereas the library would retry for long.
     """
-    if library.config.HF_HUB_OFFLINE:  # the user's wish: an earlier download, or the library's own error
+    if library.config.HF_HUB_OFFLINE:  # the user's choice: use an earlier download, or raise the library's error
         return None
     try:
         commit: str | None = hub.HfApi().dataset_info(name, revision=revision, timeout=10).sha
-    except hub.errors.HfHubHTTPError:  # the hub answers: the library says better what is wrong with the name
+    except hub.errors.HfHubHTTPError:  # the library has the better message for a wrong name
         return None
     return commit
 
 
-def _by_split(source: str, loaded: Any) -> tuple[dict[Split | None, Any], list[str]]:
-    """The parts to use, and a note about those that are not."""
+def _by_split(source: str, loaded: _Loaded) -> tuple[dict[Split | None, _Table], list[str]]:
+    """The splits to use, and a note about unused ones."""
     if not isinstance(loaded, dict):
         return {None: loaded}, []
     if len(loaded) == 1:
         ((name, part),) = loaded.items()
-        return {None: part}, [] if name == "train" else [f"the only split, {name!r}, is divided anew"]
-    found: dict[Split | None, Any] = {}
+        return {None: part}, [] if name == "train" else [f"the only split, {name!r}, is split again"]
+    found: dict[Split | None, _Table] = {}
     for name, part in loaded.items():
         split = _SPLITS.get(name)
         if split in found:
-            raise DataError(f"{source!r} has two {split} splits, among {', '.join(loaded)}.")
+            raise DataError(f"{source!r} has two {split} splits: {', '.join(loaded)}.")
         if split:
             found[split] = part
     if "train" not in found:
-        raise DataError(f"{source!r} has no split called train, only {', '.join(loaded)}.")
+        raise DataError(f"{source!r} has no train split, only {', '.join(loaded)}.")
     unused = [name for name in loaded if name not in _SPLITS]
     return found, [f"splits not used: {', '.join(unused)}"] if unused else []
 
 
-def _samples(library: Any, asked: _Name, splits: Mapping[Split | None, Any]) -> Iterator[Sample]:
+def _samples(library: ModuleType, asked: _Name, splits: Mapping[Split | None, _Table]) -> Iterator[Sample]:
     for split, part in splits.items():
         image = _image_column(library, asked, part.features)
         label = _label_column(library, asked, part.features)
         rows = part.select_columns([image, label]).cast_column(image, library.Image(decode=False))
         names = getattr(part.features[label], "names", None)
         for row in rows:
-            yield Sample(_content(row[image]), _class_name(row[label], names), split)
+            yield Sample(_content(cast("_StoredImage | None", row[image])), _class_name(row[label], names), split)
 
 
-def _image_column(library: Any, asked: _Name, features: Mapping[str, Any]) -> str:
+def _image_column(library: ModuleType, asked: _Name, features: Mapping[str, object]) -> str:
     images = [name for name, feature in features.items() if isinstance(feature, library.Image)]
     return _choose(asked, "image", images, features)
 
 
-def _label_column(library: Any, asked: _Name, features: Mapping[str, Any]) -> str:
-    """The class labels; else text or numbers in a column of the right name; else the only column of text."""
+def _label_column(library: ModuleType, asked: _Name, features: Mapping[str, object]) -> str:
+    """The `ClassLabel` column, else a text or number column with a usual name, else the only text column."""
     labels = [name for name, feature in features.items() if isinstance(feature, library.ClassLabel)]
     plain = {name: str(getattr(feature, "dtype", "")) for name, feature in features.items() if name not in labels}
     text = [name for name, kind in plain.items() if kind in ("string", "large_string")]
@@ -178,13 +202,13 @@ def _label_column(library: Any, asked: _Name, features: Mapping[str, Any]) -> st
     return _choose(asked, "label", labels or named or text, features)
 
 
-def _choose(asked: _Name, kind: str, candidates: Sequence[str], features: Mapping[str, Any]) -> str:
+def _choose(asked: _Name, kind: str, candidates: Sequence[str], features: Mapping[str, object]) -> str:
     wanted = asked.options.get(kind)
     if wanted is not None:
         if wanted in candidates:
             return wanted
         known = ", ".join(candidates) or "none"
-        raise DataError(f"{asked.source!r}: {wanted!r} is no {kind} column; those that can be are: {known}.")
+        raise DataError(f"{asked.source!r}: {wanted!r} cannot be used as the {kind} column; possible columns: {known}.")
     if not candidates:
         raise DataError(f"{asked.source!r} has no {kind} column; its columns are: {', '.join(features)}.")
     if len(candidates) > 1:
@@ -196,16 +220,15 @@ def _choose(asked: _Name, kind: str, candidates: Sequence[str], features: Mappin
     return candidates[0]
 
 
-def _content(image: Mapping[str, Any] | None) -> bytes:
-    """The image file, undecoded; empty where the data set has none, which the check of the data then reports."""
+def _content(image: _StoredImage | None) -> bytes:
+    """The undecoded image file; empty if the dataset has none, which the check of the data then reports."""
     if image is None or (image["bytes"] is None and image["path"] is None):
         return b""
-    content: bytes = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
-    return content
+    return image["bytes"] if image["bytes"] is not None else Path(image["path"] or "").read_bytes()
 
 
-def _class_name(value: Any, names: Sequence[str] | None) -> str | None:
-    """None = not labelled: test sets have -1 there."""
+def _class_name(value: object, names: Sequence[str] | None) -> str | None:
+    """The class name; None = unlabelled (-1 in test sets without labels)."""
     if names is None or value is None:
         return None if value is None else str(value)
-    return names[value] if 0 <= value < len(names) else None
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

@@ -1,4 +1,4 @@
-"""A table of images: CSV or TSV with the columns path, label and, if wanted, split and group."""
+"""Manifests: CSV or TSV tables with the columns path, label and, optionally, split and group."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ class Row:
     where: str
     """File and line, for errors."""
     path: Path
-    """Absolute, or relative to the current folder: never to the manifest."""
+    """Absolute or relative to the working directory, not to the manifest."""
     label: str
     split: str | None
     group: str | None
 
 
 def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
-    """The rows and notes about columns that were not used.
+    """The rows, and notes about columns that were not used.
 
-    Paths are relative to the manifest. A .csv may have commas or semicolons, the text must be UTF-8. Column names may
-    be those of `_ALIASES` in any case. Raises `DataError` with the line that cannot be used.
+    Paths are relative to the manifest. A .csv is separated by commas or semicolons; the text must be UTF-8. Column
+    names are those of `_ALIASES`, in any case. Raises `DataError`, naming the line.
     """
     try:
         text = manifest.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{str(manifest)!r} cannot be read ({error}); it must be a table in UTF-8.") from error
+        raise DataError(f"{str(manifest)!r} cannot be read ({error}); it must be a UTF-8 text file.") from error
     lines = _lines(manifest, text)
     header = next(lines, (0, []))[1]
     columns = _columns(manifest, header)
@@ -53,7 +53,7 @@ def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
 
 
 def _lines(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number (of the row's last line, from 1) and cells."""
+    """Line number (of the row's last line, from 1) and cells of each row."""
     first = text.split("\n", 1)[0]
     semicolons = first.count(";") > first.count(",")
     delimiter = "\t" if manifest.suffix.lower() == ".tsv" else ";" if semicolons else ","
@@ -62,11 +62,11 @@ def _lines(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         for cells in reader:
             yield reader.line_num, cells
     except csv.Error as error:
-        raise DataError(f"{str(manifest)!r}, line {reader.line_num}: not a proper table ({error}).") from error
+        raise DataError(f"{str(manifest)!r}, line {reader.line_num}: malformed CSV ({error}).") from error
 
 
 def _columns(manifest: Path, header: Sequence[str]) -> dict[str, int]:
-    """Meaning -> position."""
+    """Position of each column by its meaning."""
     names = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in header]
     columns = {}
     for meaning, aliases in _ALIASES.items():
@@ -78,7 +78,7 @@ def _columns(manifest: Path, header: Sequence[str]) -> dict[str, int]:
             columns[meaning] = found[0]
         elif meaning in ("path", "label"):
             raise DataError(
-                f"{str(manifest)!r} has no column for the {meaning}: its first line must name one of "
+                f"{str(manifest)!r} has no {meaning} column: the header must contain one of "
                 f"{', '.join(aliases)}; it has {', '.join(map(repr, header)) or 'nothing'}."
             )
     return columns
@@ -87,7 +87,7 @@ def _columns(manifest: Path, header: Sequence[str]) -> dict[str, int]:
 def _row(manifest: Path, number: int, cells: Sequence[str], header: Sequence[str], columns: dict[str, int]) -> Row:
     where = f"{str(manifest)!r}, line {number},"
     if len(cells) != len(header):
-        raise DataError(f"{where} has {len(cells)} cells, but the first line has {len(header)}.")
+        raise DataError(f"{where} has {len(cells)} cells, but the header has {len(header)}.")
     values = {meaning: cells[position].strip() for meaning, position in columns.items()}
     for meaning in ("path", "label"):
         if not values[meaning]:

@@ -1,7 +1,7 @@
-"""Images that do not come as files become files once, since all that follows reads files.
+"""Writes images that do not come as files to the cache once, because everything downstream reads files.
 
-An entry of the cache is a folder with `images.csv` (path, label, split), so it is a data set on its own: any command
-that takes a manifest reads it.
+A cache entry is a folder with `images.csv` (path, label, split), and so a dataset in itself: any command that takes a
+manifest can read it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from thawline.formatting import counted
 from thawline.records import fingerprint
 
 FORMAT_VERSION = 1
-"""Goes up whenever the files of an entry change; entries of another version are not used."""
+"""Incremented whenever the files of an entry change; entries of other versions are not used."""
 
 _MANIFEST, _ABOUT = "images.csv", "source.json"
 
-# What PNG stores so that the decoder sees it as it was; other modes are stored as the decoder makes them.
+# Modes that a PNG round-trips unchanged; images of other modes are stored as decoded RGB.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 _ENDINGS = (
@@ -47,23 +47,23 @@ _ENDINGS = (
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a source that is not made of files."""
+    """One image of a source that does not consist of files."""
 
     content: bytes | Image.Image
-    """The bytes of an image file, which are stored as they are, or a picture, which becomes a PNG file."""
+    """The bytes of an image file, stored as they are, or a PIL image, stored as PNG."""
     label: str | None
-    """The class; None or blank = the source does not say, and the image is left out."""
+    """Class name; images without a label (None or blank) are left out."""
     split: Split | None = None
 
 
 def entry_key(source: str, *parts: object) -> str:
-    """The name of an entry: it changes with the source, with `parts` (what the content depends on) and the decoder."""
+    """Name of an entry. It depends on the source, on `parts` (what determines the content) and on the decoder."""
     slug = re.sub(r"[^A-Za-z0-9._]+", "-", source)[-48:].strip("-.")
     return f"{slug}-{fingerprint(FORMAT_VERSION, DECODER_VERSION, source, *parts)[:16]}"
 
 
 def find_materialised(source: str, cache: Path, key: str) -> ImageSet | None:
-    """The images of an earlier `materialise` with this key, or None; the source itself is not touched."""
+    """The images of an earlier `materialise` with this key, or None; does not access the source."""
     entry = cache_folder.find(cache, key)
     return None if entry is None else _read_entry(entry, source)
 
@@ -71,18 +71,18 @@ def find_materialised(source: str, cache: Path, key: str) -> ImageSet | None:
 def materialise(
     source: str, samples: Iterable[Sample], cache: Path, *, key: str | None = None, notes: Sequence[str] = ()
 ) -> ImageSet:
-    """Write every labelled image into a new entry of `cache`, which appears whole or not at all.
+    """Write every labelled image into a new entry of `cache`, published atomically.
 
     Files are named by their position in the source: `test/00000017.png` is number 17 (from 0) of its test split.
-    Without `key` the entry is named by its content. Raises `DataError` if the source cannot be read or the cache not
-    be written, or if no image has a label.
+    Without `key`, the entry is named by its content. Raises `DataError` if the source cannot be read, the cache is not
+    writable or no image has a label.
     """
     with cache_folder.building(cache) as folder:
         rows, content, missing = _write_images(folder, source, samples)
         if not rows:
-            raise DataError(f"{source!r} has no image with a label.")
+            raise DataError(f"{source!r} has no labelled images.")
         left_out = [
-            f"{counted(count, 'image')} of {split or 'the data set'} without a label, left out"
+            f"{counted(count, 'unlabelled image')} in {split or 'the dataset'} left out"
             for split, count in missing.items()
         ]
         _write_table(folder, rows)
@@ -95,7 +95,7 @@ def materialise(
 def _write_images(
     folder: Path, source: str, samples: Iterable[Sample]
 ) -> tuple[list[tuple[str, str, str]], str, Counter[Split | None]]:
-    """Rows of the table, the SHA-256 of all files, and how many images of each split have no label."""
+    """The rows of the table, the SHA-256 of all files, and the number of unlabelled images per split."""
     rows: list[tuple[str, str, str]] = []
     content = sha256()
     seen: Counter[Split | None] = Counter()
@@ -120,7 +120,7 @@ def _write_images(
 
 
 def _reading(source: str, samples: Iterable[Sample]) -> Iterator[Sample]:
-    """The samples; an `OSError` on their side is not one of the cache."""
+    """The samples; turns an `OSError` of the source into a `DataError`, so that it is not blamed on the cache."""
     try:
         yield from samples
     except OSError as error:
@@ -128,7 +128,7 @@ def _reading(source: str, samples: Iterable[Sample]) -> Iterator[Sample]:
 
 
 def _as_png(image: Image.Image) -> bytes:
-    """A file that decodes to the same pixels as the picture itself; raises `UnreadableError`."""
+    """A PNG file that decodes to the same pixels as `image`; raises `UnreadableError`."""
     with quiet():
         load(image)
         if image.mode not in _PNG_MODES or orientation(image) != 1:
@@ -139,7 +139,7 @@ def _as_png(image: Image.Image) -> bytes:
 
 
 def _ending(content: bytes) -> str:
-    """For people and their viewers; the decoder goes by the content."""
+    """File extension for image viewers; the decoder goes by the content."""
     return next((ending for start, ending in _ENDINGS if content.startswith(start)), "")
 
 

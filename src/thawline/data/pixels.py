@@ -1,4 +1,4 @@
-"""Decode once: every image, resized and cropped as timm evaluates, in one memory-mapped file of bytes."""
+"""Pixel cache: every image decoded once, resized and cropped as timm evaluates, in one memory-mapped file."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from thawline.errors import DataError
 from thawline.records import fingerprint
 
 CACHE_LIMIT_BYTES = 8 * 2**30
-"""The pixel cache is cut back to this, least recently used first; the store in use may be larger."""
+"""Size limit of the pixel cache; the least recently used stores go first. The store in use may exceed it."""
 
 STORE_VERSION = 1
-"""Goes up whenever the files of a store change their form."""
+"""Incremented whenever the file format of a store changes."""
 
 _PIXELS, _FACTS = "pixels.npy", "facts.json"
 
 
 @dataclass(frozen=True)
 class PixelStore:
-    """All images of a data set, ready for the network but for the normalisation."""
+    """All images of a dataset, preprocessed except for the normalisation."""
 
     key: str
-    """Changes with any image's content, the preprocessing, the decoder and Pillow."""
+    """Depends on every image's content, the preprocessing, the decoder and the Pillow version."""
     path: Path
     facts: tuple[Facts, ...]
-    """What each file turned out to be, in the order of the rows."""
+    """Facts about each file, in the order of the rows."""
     array: np.ndarray = field(repr=False)
-    """[N, S, S, 3] uint8, a read-only memory map; the row of an unreadable image is 0."""
+    """Read-only memory map [N, S, S, 3] uint8; rows of unreadable images are 0."""
 
     @classmethod
     def open(cls, path: Path) -> PixelStore:
@@ -65,10 +65,10 @@ def build_pixels(
     on_bad: Literal["error", "skip"] = "error",
     limit_bytes: int = CACHE_LIMIT_BYTES,
 ) -> PixelStore:
-    """The store of these images, from the cache or made now; `hashes` are the files' SHA-256 if they are known.
+    """The store of these images, from the cache or newly built; `hashes` are the files' SHA-256, if known.
 
     Raises `DataError` if images cannot be read (unless `on_bad` is "skip": then see `PixelStore.facts`), or if the
-    cache cannot be written.
+    cache is not writable.
     """
     entry = _find(paths, preprocessing, cache, threads, hashes)
     if entry is None:
@@ -81,13 +81,13 @@ def build_pixels(
 
 
 def require_readable(paths: Sequence[Path], facts: Sequence[Facts]) -> None:
-    """Raise `DataError`, naming the first, if there are unreadable images."""
-    bad = [(path, one.error) for path, one in zip(paths, facts, strict=True) if one.error is not None]
+    """Raise `DataError` if images are unreadable, naming the first."""
+    bad = [(path, file.error) for path, file in zip(paths, facts, strict=True) if file.error is not None]
     if bad:
-        count = f"{len(bad)} of {len(paths)} images cannot be used, first " if len(bad) > 1 else ""
+        count = f"{len(bad)} of {len(paths)} images cannot be used; first: " if len(bad) > 1 else ""
         raise DataError(
             f"{count}{str(bad[0][0])!r} {bad[0][1]}; replace or remove {'them' if len(bad) > 1 else 'it'}, "
-            "or leave unreadable images out with --on-bad skip."
+            "or pass --on-bad skip to leave unreadable images out."
         )
 
 
@@ -97,12 +97,12 @@ def hash_files(paths: Sequence[Path], *, threads: int = 0) -> list[str]:
 
 
 def store_key(hashes: Sequence[str], preprocessing: Preprocessing) -> str:
-    """What a store's content depends on: its settings, then the files."""
+    """Key of a store: the settings that determine its content, then the files."""
     return f"{_settings_key(preprocessing, len(hashes))}-{fingerprint(list(hashes))}"
 
 
 def _settings_key(preprocessing: Preprocessing, images: int) -> str:
-    # Mean and deviation are applied later, but mean colours a border.
+    # Mean and standard deviation are applied later, but the border is filled with the mean.
     border = preprocessing.mean if preprocessing.crop_mode == "border" else None
     geometry = (
         preprocessing.image_size,
@@ -116,7 +116,7 @@ def _settings_key(preprocessing: Preprocessing, images: int) -> str:
 
 
 def eval_transform(preprocessing: Preprocessing) -> Transform:
-    """From a decoded RGB image to one of S x S pixels by timm's own evaluation transform, without its normalisation."""
+    """The evaluation transform of timm without the normalisation: from a decoded RGB image to one of S x S pixels."""
     size = preprocessing.image_size
     transform = create_transform(
         input_size=(3, size, size),
@@ -140,9 +140,9 @@ def eval_transform(preprocessing: Preprocessing) -> Transform:
 
 
 def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Network input [B, 3, H, W] float32 from [B, H, W, 3] uint8, in memory channels last.
+    """Normalise pixels [B, H, W, 3] uint8 to network input [B, 3, H, W] float32, channels last in memory.
 
-    The operations and their order are timm's (ToTensor, then Normalize), so the numbers are equal to the last bit.
+    The operations and their order are timm's (ToTensor, then Normalize), so results are bitwise equal.
     """
     mean = torch.tensor(preprocessing.mean, device=pixels.device).view(3, 1, 1)
     std = torch.tensor(preprocessing.std, device=pixels.device).view(3, 1, 1)
@@ -152,7 +152,7 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
 def _find(
     paths: Sequence[Path], preprocessing: Preprocessing, cache: Path, threads: int, hashes: Sequence[str] | None
 ) -> Path | None:
-    """The finished store, if there is one; where none can fit, the files are not read to find that out."""
+    """The finished store, or None; files are hashed only if a store with these settings exists."""
     if not any(cache.glob(f"{_settings_key(preprocessing, len(paths))}-*")):
         return None
     known = hashes if hashes is not None else hash_files(paths, threads=threads)
@@ -165,9 +165,9 @@ def _build(
     with cache_folder.building(cache) as folder:
         with (folder / _PIXELS).open("wb") as stream:
             facts = _write_rows(stream, paths, preprocessing, threads, progress)
-        (folder / _FACTS).write_text(json.dumps([one.to_row() for one in facts]), encoding="utf-8")
-        # The key is made of what was read now, in case a file changed after it was hashed.
-        key = store_key([one.sha256 for one in facts], preprocessing)
+        (folder / _FACTS).write_text(json.dumps([file.to_row() for file in facts]), encoding="utf-8")
+        # The key comes from the bytes just decoded, in case a file changed after it was hashed.
+        key = store_key([file.sha256 for file in facts], preprocessing)
         return cache_folder.publish(folder, cache, key)
 
 
@@ -179,18 +179,18 @@ def _write_rows(
     np.lib.format.write_array_header_2_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
     blank = bytes(math.prod(shape[1:]))
     facts = []
-    for one in survey(paths, threads=threads, progress=progress, transform=eval_transform(preprocessing)):
-        stream.write(blank if one.pixels is None else one.pixels.data)
-        facts.append(one.facts)
+    for image in survey(paths, threads=threads, progress=progress, transform=eval_transform(preprocessing)):
+        stream.write(blank if image.pixels is None else image.pixels.data)
+        facts.append(image.facts)
     return facts
 
 
 def _check_shape(image: Image.Image, shorter: float) -> None:
-    """A sliver of an image becomes huge when its shorter side is resized to the network's."""
+    """Refuse very narrow images, which become huge when their shorter side is resized to the network's."""
     scale = shorter / min(image.size)
     if image.width * image.height * scale * scale > LARGEST:
         raise UnreadableError(
-            f"is too narrow ({image.width} x {image.height}): resized, it would pass {LARGEST} pixels"
+            f"is too narrow ({image.width} x {image.height}): it would exceed {LARGEST} pixels after resizing"
         )
 
 

@@ -1,4 +1,4 @@
-"""Python objects as data: a list of (path, label), and a torch data set of pictures."""
+"""Python objects as data: a list of (path, label), or a torch dataset of images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, SupportsIndex, TypeVar, cast
 
 import numpy as np
 from PIL import Image
@@ -20,22 +20,21 @@ from thawline.errors import DataError
 Pairs = Sequence[tuple[str | Path, str]]
 """Image files and their classes."""
 
-
 Given = TypeVar("Given")
 
 
-class Pictures(Protocol):
-    """A map-style `torch.utils.data.Dataset`, or anything else with a length, of (picture, label)."""
+class ImageDataset(Protocol):
+    """A map-style `torch.utils.data.Dataset`, or any other sequence, of (image, label)."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> Any: ...
+    def __getitem__(self, index: int, /) -> object: ...
 
 
 def read_pairs(pairs: Pairs, *, val: Pairs | None = None, test: Pairs | None = None) -> ImageSet:
-    """Images from a list of (path, label); with `val` or `test`, `pairs` is the training split.
+    """Read images from a list of (path, label); with `val` or `test`, `pairs` is the training split.
 
-    Raises `DataError` for an entry that is no such pair, and as `image_set` does.
+    Raises `DataError` for an entry that is not such a pair, and as `image_set` does.
     """
     items = [
         _item(pair, f"pair {number} of {split or 'the list'}", split)
@@ -43,25 +42,25 @@ def read_pairs(pairs: Pairs, *, val: Pairs | None = None, test: Pairs | None = N
         for number, pair in enumerate(own)
     ]
     if not items:
-        raise DataError("the list of (path, label) is empty: give at least two classes of images.")
+        raise DataError("the list of (path, label) is empty: it needs images of at least two classes.")
     root = Path(os.path.commonpath([item.path.parent for item in items]))
     return image_set(root, items, where=Path("the list of (path, label)"))
 
 
 def read_dataset(
-    dataset: Pictures,
+    dataset: ImageDataset,
     cache: Path,
     *,
     classes: Sequence[str] | None = None,
-    val: Pictures | None = None,
-    test: Pictures | None = None,
+    val: ImageDataset | None = None,
+    test: ImageDataset | None = None,
 ) -> ImageSet:
-    """Images from a torch data set of (picture, label), written into `cache` as files; leave transforms out of it.
+    """Write the images of a torch dataset of (image, label) to files in `cache`; it should not apply transforms.
 
-    A picture is a PIL image, or uint8: an array `[H, W]` or `[H, W, C]`, or a tensor `[H, W]` or `[C, H, W]`, with C of
-    1, 3 or 4. A label is a string, or an index into `classes` (by default `dataset.classes`; without either, the class
-    is called by its number). With `val` or `test`, `dataset` is the training split. The data is read on each call, but
-    equal content is kept once. Raises `DataError` for anything else.
+    Images are PIL images, uint8 arrays `[H, W]` or `[H, W, C]`, or uint8 tensors `[H, W]` or `[C, H, W]`, with C = 1, 3
+    or 4. Labels are strings or indices into `classes` (default: `dataset.classes`; without either, the index is the
+    class name). With `val` or `test`, `dataset` is the training split. The data is read on each call, but equal content
+    is stored once. Raises `DataError` for anything else.
     """
     names = classes if classes is not None else getattr(dataset, "classes", None)
     return materialise(type(dataset).__name__, _samples(_by_split(dataset, val, test), names), cache)
@@ -73,54 +72,58 @@ def _by_split(train: Given, val: Given | None, test: Given | None) -> dict[Split
     return {"train": train, **given} if given else {None: train}
 
 
-def _item(pair: Any, where: str, split: Split | None) -> Item:
+def _item(pair: object, where: str, split: Split | None) -> Item:
     if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str | Path)):
-        raise DataError(f"{where} must be a (path, label), got {pair!r}.")
+        raise DataError(f"{where} must be a tuple (path, label), got {pair!r}.")
     label = unicodedata.normalize("NFC", _class_name(pair[1], None, where))
     return Item(Path(pair[0]).absolute(), label, split)
 
 
-def _samples(given: Mapping[Split | None, Pictures], classes: Sequence[str] | None) -> Iterator[Sample]:
+def _samples(given: Mapping[Split | None, ImageDataset], classes: Sequence[str] | None) -> Iterator[Sample]:
     for split, dataset in given.items():
         for index in range(len(dataset)):
-            where = f"image {index} of {split or 'the data set'}"
+            where = f"image {index} of {split or 'the dataset'}"
             row = dataset[index]
             if not (isinstance(row, tuple | list) and len(row) == 2):
-                raise DataError(f"{where} must be (picture, label), got {type(row).__name__}.")
-            yield Sample(_picture(row[0], where), _class_name(row[1], classes, where), split)
+                raise DataError(f"{where} must be a tuple (image, label), got {type(row).__name__}.")
+            yield Sample(_image(row[0], where), _class_name(row[1], classes, where), split)
 
 
-def _class_name(label: Any, classes: Sequence[str] | None, where: str) -> str:
+def _class_name(label: object, classes: Sequence[str] | None, where: str) -> str:
     if isinstance(label, str):
         if not label.strip():
             raise DataError(f"{where} has an empty label.")
         return label.strip()
     try:
-        number = operator.index(label)
+        number = operator.index(cast("SupportsIndex", label))
     except TypeError:
-        raise DataError(f"{where} has the label {label!r}: it must be a string or a whole number.") from None
+        raise DataError(f"{where} has the label {label!r}: labels must be strings or integers.") from None
     if classes is None:
         return str(number)
     if not 0 <= number < len(classes):
-        raise DataError(f"{where} has the label {number}, but there are {len(classes)} classes (from 0).")
+        raise DataError(f"{where} has the label {number}: labels must be 0 to {len(classes) - 1}.")
     return str(classes[number])
 
 
-def _picture(value: Any, where: str) -> Image.Image:
+def _image(value: object, where: str) -> Image.Image:
     if isinstance(value, Image.Image):
         return value
     array = value
     if isinstance(value, Tensor):
         array = value.numpy(force=True)
         array = np.moveaxis(array, 0, -1) if array.ndim == 3 else array
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or not _is_picture(array.shape):
-        what = f"{array.dtype} {tuple(value.shape)}" if isinstance(array, np.ndarray) else type(value).__name__
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or not _is_image(array.shape):
+        what = f"{array.dtype} {_shape(value)}" if isinstance(array, np.ndarray) else type(value).__name__
         raise DataError(
             f"{where} must be a PIL image, a uint8 array [H, W, C] or a uint8 tensor [C, H, W], got {what}; "
-            "leave out transforms to float, resizing and normalisation are done later."
+            "remove its transforms: images are resized and normalised later."
         )
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array))
 
 
-def _is_picture(shape: tuple[int, ...]) -> bool:
+def _shape(value: object) -> tuple[int, ...]:
+    return tuple(value.shape) if isinstance(value, np.ndarray | Tensor) else ()
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
     return 0 not in shape and (len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3, 4)))

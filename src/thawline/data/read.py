@@ -1,45 +1,35 @@
-"""Any way of naming data, made into a set of image files."""
+"""Reads every form of data into a set of image files: folders, manifests, named datasets and Python objects."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from thawline.data.huggingface import read_huggingface
-from thawline.data.python_objects import Pairs, Pictures, read_dataset, read_pairs
+from thawline.data.named import is_named, read_named_dataset
+from thawline.data.python_objects import ImageDataset, Pairs, read_dataset, read_pairs
 from thawline.data.sources import ImageSet, read_images
-from thawline.data.torchvision import read_torchvision
 from thawline.records import fingerprint, write_text
 
-Data = str | Path | Pairs | Pictures
-"""A folder, a manifest, hf:NAME or torchvision:NAME; a list of (path, label), or a data set of (picture, label)."""
-
-_READERS: Mapping[str, Callable[[str, Path], ImageSet]] = {
-    "hf:": read_huggingface,
-    "torchvision:": read_torchvision,
-}
+Data = str | Path | Pairs | ImageDataset
+"""A folder, a manifest or a named dataset; a list of (path, label); or a dataset of (image, label)."""
 
 
 def read_named(data: str, cache: Path) -> ImageSet:
-    """The images behind a name: `hf:` and `torchvision:` names become files in `cache` once, others are on disk.
+    """Read a folder, a manifest or a named dataset, whose files are written to `cache` once.
 
-    Raises `DataError` if there is nothing of that name, or if it is no data set that can be trained on.
+    Raises `DataError` if it does not exist or cannot be used for training.
     """
-    for prefix, read in _READERS.items():
-        if data.startswith(prefix):
-            return read(data.removeprefix(prefix), cache)
-    return read_images(data)
+    return read_named_dataset(data, cache) if is_named(data) else read_images(data)
 
 
 def absolute_name(data: str) -> str:
-    """The same name, for use from any folder."""
-    return data if data.startswith(tuple(_READERS)) else str(Path(data).absolute())
+    """The same data by a name that is valid in any working directory."""
+    return data if is_named(data) else str(Path(data).absolute())
 
 
 def name_of(data: Data, cache: Path) -> str:
-    """A name that `read_named` reads; objects are written into `cache` first, so that a run on them can be resumed."""
+    """A name that `read_named` accepts; objects are first written to `cache`, so that runs on them can be resumed."""
     if isinstance(data, str | Path):
         return str(data)
     if isinstance(data, list | tuple):
@@ -48,7 +38,7 @@ def name_of(data: Data, cache: Path) -> str:
 
 
 def _manifest(images: ImageSet, cache: Path) -> Path:
-    """The images as a table of absolute paths and labels."""
+    """Write the images to a manifest with absolute paths."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("path", "label"))

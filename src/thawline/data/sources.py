@@ -1,4 +1,4 @@
-"""Where images come from: class folders, split folders of class folders, and loose files for prediction."""
+"""Images on disk: class folders, split folders of class folders, manifests, and single files for prediction."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ _SPLIT_FOLDERS: dict[str, Split] = {
 
 @dataclass(frozen=True)
 class Item:
-    """One image file and what is known about it."""
+    """One image file with its label, given split and group."""
 
     path: Path
     label: str
     split: Split | None = None
-    """The split that the data set itself gives; None = to be drawn."""
+    """The split given by the dataset; None = to be drawn."""
     group: str | None = None
-    """Images of one group (patient, camera, video) never come into two splits."""
+    """All images of a group (patient, camera, video) are in the same split."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images of a data set in a fixed order, and the one class map."""
+    """The images of a dataset in a fixed order, and its class map."""
 
     root: Path
     items: tuple[Item, ...]
-    """In code-point order of their paths."""
+    """Sorted by the code points of their paths."""
     classes: tuple[str, ...]
-    """Class names in code-point order, taken from train; the position is the class index everywhere."""
+    """Class names of the training images, sorted by code points; the position is the class index everywhere."""
     ignored: tuple[Ignored, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -70,18 +70,18 @@ class ImageSet:
 def read_images(data: str | Path) -> ImageSet:
     """Read `root/class/**`, `root/{train, val|valid|validation, test}/class/**` or a .csv or .tsv manifest.
 
-    The label is the name of the class folder (in Unicode NFC); folders below it add nothing. Raises `DataError` for a
-    folder that is missing, holds no images, has one class only, or whose val or test has a class that train lacks.
+    The label is the name of the class folder (in Unicode NFC); its subfolders do not matter. Raises `DataError` for a
+    folder that is missing, contains no images, has only one class, or whose val or test has a class that train lacks.
     """
     root = Path(data)
     if not root.exists():
-        raise DataError(f"{str(data)!r} does not exist: give a folder with one folder of images per class.")
+        raise DataError(f"{str(data)!r} does not exist: pass a folder with one subfolder of images per class.")
     if root.suffix.lower() in MANIFEST_ENDINGS and root.is_file():
         rows, notes = read_manifest(root)
         items = [Item(row.path, row.label, split_named(row.split, row.where), row.group) for row in rows]
         return image_set(root.parent, items, notes=notes, where=root)
     if not root.is_dir():
-        raise DataError(f"{str(data)!r} is a file: give a folder of class folders, or a .csv or .tsv manifest.")
+        raise DataError(f"{str(data)!r} is a file: pass a folder of class folders, or a .csv or .tsv manifest.")
     return _read_folder(root)
 
 
@@ -89,7 +89,7 @@ def _read_folder(root: Path) -> ImageSet:
     files, ignored = walk(root)
     if not files:
         raise DataError(
-            f"{str(root)!r} holds no images{_most_frequent(ignored)}: it needs one folder of them per class."
+            f"{str(root)!r} contains no images{_most_frequent(ignored)}: it needs one subfolder of images per class."
         )
     parts = {file: file.relative_to(root).parts for file in files}
     folders = _split_folders(root, parts.values())
@@ -112,31 +112,31 @@ def image_set(
     *,
     where: Path | None = None,
 ) -> ImageSet:
-    """Put items in order and make the class map from train (or from all where no split is given); checks both.
+    """Sort the items, make the class map from train (or from all images if no splits are given), and check both.
 
     `where` names the source in errors, if it is not the root folder.
     """
     given = {item.split for item in items}
     source = repr(str(where or root))
     if not items:
-        raise DataError(f"{source} holds no images in class folders: it needs one folder of images per class.")
+        raise DataError(f"{source} contains no images in class folders: it needs one subfolder of images per class.")
     if None in given and len(given) > 1:
-        raise DataError(f"{source}: some images have a split and others have none; give it for all or for none.")
+        raise DataError(f"{source}: some images have a split and others do not; give a split to all images or to none.")
     if None not in given and "train" not in given:
         raise DataError(f"{source} has no training images, only {' and '.join(sorted(map(str, given)))}.")
     classes = tuple(sorted({item.label for item in items if item.split in (None, "train")}))
     missing = _compare_classes(source, items, classes)
     if len(classes) < 2:
-        raise DataError(f"{source} has one class only, {classes[0]!r}: there must be at least two to tell apart.")
+        raise DataError(f"{source} has only one class, {classes[0]!r}: classification needs at least two.")
     ordered = tuple(sorted(items, key=lambda item: sort_key(item.path)))
-    ignored = tuple(sorted(ignored, key=lambda one: sort_key(one.path)))
+    ignored = tuple(sorted(ignored, key=lambda entry: sort_key(entry.path)))
     return ImageSet(root, ordered, classes, ignored, (*notes, *missing))
 
 
 def find_images(paths: Iterable[str | Path]) -> tuple[list[Path], list[Ignored]]:
-    """Images to predict: the given files whatever their ending, and the images in the given folders, sorted.
+    """Images to predict: the given files, whatever their extension, and the images in the given folders, sorted.
 
-    Raises `DataError` for a path that does not exist and if there is no image at all.
+    Raises `DataError` if a path does not exist or if there are no images.
     """
     images: set[Path] = set()
     ignored: list[Ignored] = []
@@ -148,14 +148,14 @@ def find_images(paths: Iterable[str | Path]) -> tuple[list[Path], list[Ignored]]
         elif path.exists():
             images.add(path)
         else:
-            raise DataError(f"{str(path)!r} does not exist: give image files or folders of them.")
+            raise DataError(f"{str(path)!r} does not exist: pass image files or folders.")
     if not images:
-        raise DataError(f"no image found{_most_frequent(ignored)}: give image files or folders of them.")
+        raise DataError(f"no images found{_most_frequent(ignored)}: pass image files or folders.")
     return sorted(images, key=sort_key), ignored
 
 
 def split_named(name: str | None, where: str) -> Split | None:
-    """The split that a manifest means; None = to be drawn. `where` names the row in errors."""
+    """The split named in a manifest; None = to be drawn. `where` names the row in errors."""
     if not name:
         return None
     if name.lower() not in _SPLIT_FOLDERS:
@@ -164,9 +164,9 @@ def split_named(name: str | None, where: str) -> Split | None:
 
 
 def _split_folders(root: Path, files: Iterable[tuple[str, ...]]) -> dict[str, Split]:
-    """Top folder -> split, or nothing if the top folders are classes.
+    """Split of each top-level folder; empty if the top-level folders are classes.
 
-    A class may be called train (next to bus and car): it counts as a split only beside val or test, or alone.
+    A class may be called train (next to bus and car): it counts as a split only next to val or test, or alone.
     """
     depths: dict[str, set[bool]] = {}
     for parts in files:
@@ -177,20 +177,18 @@ def _split_folders(root: Path, files: Iterable[tuple[str, ...]]) -> dict[str, Sp
     if not found or (len(found) < len(depths) and not (trains and len(set(found.values())) > 1)):
         return {}
     if not trains:
-        raise DataError(
-            f"{str(root)!r} has split folders but no train folder with one folder of images per class in it."
-        )
+        raise DataError(f"{str(root)!r} has split folders, but no train folder with one subfolder of images per class.")
     if len(set(found.values())) < len(found):
-        raise DataError(f"{str(root)!r} has two folders for one split ({', '.join(found)}): keep one of them.")
+        raise DataError(f"{str(root)!r} has two folders for the same split ({', '.join(found)}): keep one of them.")
     return found
 
 
 def _item(file: Path, parts: tuple[str, ...], folders: dict[str, Split]) -> Item | Ignored:
     if folders and parts[0] not in folders and len(parts) > 1:
-        return Ignored(file, "lies outside the train, val and test folders")
+        return Ignored(file, "outside the train, val and test folders")
     below = parts[1:] if folders else parts
     if len(below) < 2:
-        return Ignored(file, "lies outside the class folders")
+        return Ignored(file, "outside the class folders")
     return Item(file, unicodedata.normalize("NFC", below[0]), folders.get(parts[0]))
 
 
@@ -212,9 +210,11 @@ def _compare_classes(source: str, items: Sequence[Item], classes: tuple[str, ...
     for split in ("val", "test"):
         labels = {item.label for item in items if item.split == split}
         if unknown := sorted(labels.difference(classes)):
-            raise DataError(f"{source}: {split} has {_listed(unknown)} that train lacks; classes come from train.")
+            raise DataError(
+                f"{source}: {split} has {_listed(unknown)} that train lacks: add training images of it or remove it."
+            )
         if labels and (missing := sorted(set(classes) - labels)):
-            notes.append(f"{split} has no image of {_listed(missing)}")
+            notes.append(f"{split} has no images of {_listed(missing)}")
     return notes
 
 
@@ -222,7 +222,7 @@ def _notes(files: Iterable[tuple[str, ...]], folders: dict[str, Split]) -> list[
     outside = sorted({parts[0] for parts in files if len(parts) > 1 and parts[0] not in folders}) if folders else []
     if not outside:
         return []
-    return [f"{counted(len(outside), 'folder')} beside the splits not used: {', '.join(map(repr, outside))}"]
+    return [f"{counted(len(outside), 'folder')} next to the split folders not used: {', '.join(map(repr, outside))}"]
 
 
 def _listed(names: Sequence[str], limit: int = 5) -> str:
@@ -232,8 +232,8 @@ def _listed(names: Sequence[str], limit: int = 5) -> str:
 
 
 def _most_frequent(ignored: Sequence[Ignored]) -> str:
-    reasons = [one.reason for one in ignored]
+    reasons = [entry.reason for entry in ignored]
     if not reasons:
         return ""
     frequent = max(sorted(set(reasons)), key=reasons.count)
-    return f" ({len(reasons)} passed over; most often: {frequent})"
+    return f" ({len(reasons)} skipped, most often because: {frequent})"

@@ -1,4 +1,4 @@
-"""Which images train, which validate, which test: stratified, seeded, copies of one image never in two splits."""
+"""Train, val and test splits: stratified, seeded, with exact copies of an image always in the same split."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from thawline.errors import DataError
 from thawline.formatting import counted
 
 VAL_SHARE = 0.2
-"""Of all images where nothing is given, of the training images where test is."""
+"""Fraction for val: of all images if no splits are given, of the training images if test is given."""
 TEST_SHARE = 0.2
-"""Of all images, where nothing is given."""
+"""Fraction of all images for test if no splits are given."""
 
 Assignment = list[Split | None]
 
@@ -29,29 +29,29 @@ class Splits:
     """The split of every image, in the order of `ImageSet.items`."""
 
     assignment: tuple[Split | None, ...]
-    """None = left out: unreadable, or a training copy of an image in val or test."""
+    """None = left out: unreadable, or a copy of an image in a later split."""
     notes: tuple[str, ...] = ()
-    """What was decided on the way, one line each."""
+    """Notes for the user, one line each."""
 
     @property
     def has_test(self) -> bool:
-        """Whether there is a test split at all."""
+        """Whether there is a test split."""
         return "test" in self.assignment
 
     def indices(self, name: str) -> np.ndarray:
-        """[n] int64, the positions of the images of one split."""
+        """Positions of the images of a split, [n] int64."""
         return np.flatnonzero(np.array([split == name for split in self.assignment]))
 
 
 def draw_splits(images: ImageSet, hashes: Sequence[str], config: DataConfig, *, skip: Collection[int] = ()) -> Splits:
-    """Keep the splits that the data set gives and draw those it lacks.
+    """Keep the splits that the dataset gives and draw the missing ones.
 
-    Nothing given, or train alone: 60/20/20. Train and test: val is a fifth of train. Train and val: no test, unless
-    `config.test_share` takes one from train. Every class comes into every drawn split, and files with equal `hashes`
-    into one; where such files have different labels, all of them train. Images of one group come into one split too, as
-    evenly as whole groups allow. Given splits stay as they are, but a copy of
-    a test image is left out of val and train, and a copy of a val image out of train.
-    `skip` holds positions of images to leave out. Raises `DataError` if a class has too few images.
+    Nothing given, or train only: 60/20/20. Train and test: val is a fifth of train. Train and val: no test, unless
+    `config.test_share` takes it from train. Every drawn split contains every class. Files with equal `hashes` share a
+    split; if their labels differ, all of them go to train. Images of a group share a split too, balanced as well as
+    whole groups allow. Given splits are kept, except that copies of a test image are left out of val and train, and
+    copies of a val image out of train. `skip` holds positions of images to leave out. Raises `DataError` if a class has
+    too few images.
     """
     skipped = frozenset(skip)
     assignment: Assignment = [
@@ -66,9 +66,9 @@ def draw_splits(images: ImageSet, hashes: Sequence[str], config: DataConfig, *, 
 
 
 def _missing_shares(given: Collection[Split], config: DataConfig) -> tuple[list[tuple[Split, float]], list[str]]:
-    """What to take from train, as shares of it, and what to tell the user about that."""
+    """The splits to draw, as fractions of train, and notes for the user."""
     if "test" in given:
-        notes = ["--test-share is not used: the data brings its own test split."] if config.test_share else []
+        notes = ["--test-share is ignored: the dataset has its own test split."] if config.test_share else []
         if "val" in given:
             return [], notes
         return [("val", VAL_SHARE)], [*notes, f"val is drawn from train: {VAL_SHARE:.0%} of each class."]
@@ -76,12 +76,12 @@ def _missing_shares(given: Collection[Split], config: DataConfig) -> tuple[list[
         return ([("test", config.test_share)] if config.test_share else []), []
     test_share = config.test_share or TEST_SHARE
     if test_share + VAL_SHARE >= 1:
-        raise DataError(f"--test-share {test_share:g} leaves nothing to train on: val takes {VAL_SHARE:g}; lower it.")
+        raise DataError(f"--test-share {test_share:g} leaves no training images, as val takes {VAL_SHARE:g}; lower it.")
     return [("test", test_share), ("val", VAL_SHARE)], []
 
 
 def _drop_straddling(images: ImageSet, assignment: Assignment, hashes: Sequence[str]) -> list[str]:
-    """Leave exact copies in the strongest split only: test before val before train. Changes `assignment`."""
+    """Keep exact copies in one split only: test before val before train. Changes `assignment`."""
     dropped = []
     for copies in copies_of_one_image(hashes):
         strongest = max((SPLITS.index(split) for index in copies if (split := assignment[index])), default=0)
@@ -93,7 +93,7 @@ def _drop_straddling(images: ImageSet, assignment: Assignment, hashes: Sequence[
         return []
     more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
     return [
-        f"{counted(len(dropped), 'image')} left out because exact copies are in val or test: "
+        f"{counted(len(dropped), 'image')} left out because exact copies of them are in val or test: "
         f"{', '.join(map(repr, dropped[:3]))}{more} (empty split in splits.csv)."
     ]
 
@@ -105,7 +105,7 @@ def _carve(
     shares: Sequence[tuple[Split, float]],
     config: DataConfig,
 ) -> None:
-    """Move a share of each class from train to other splits. Changes `assignment`."""
+    """Move a fraction of each class from train to the splits to draw. Changes `assignment`."""
     if not shares:
         return
     together = kept_together(hashes, [item.group for item in images.items])
@@ -123,7 +123,7 @@ def _carve(
 
 
 def _movable(images: ImageSet, assignment: Assignment, hashes: Sequence[str], together: np.ndarray) -> list[int]:
-    """Training images that may leave train: not those that are, or belong to, one image under several labels."""
+    """Training images that may leave train: not copies of an image under several labels, nor images linked to them."""
     contradictions = [
         same for same in copies_of_one_image(hashes) if len({images.items[index].label for index in same}) > 1
     ]
@@ -139,7 +139,7 @@ def _carve_groups(
     shares: Sequence[tuple[Split, float]],
     seed: int,
 ) -> None:
-    """`_carve` by whole groups. Changes `assignment`."""
+    """`_carve` with whole groups. Changes `assignment`."""
     rest, targets, total = np.array(movable), np.array(images.targets), len(movable)
     for number, (split, share) in enumerate(shares):
         chosen, missing = draw_groups(
@@ -154,7 +154,7 @@ def _carve_groups(
             label = images.classes[missing[0]] if missing else absent[0]
             raise DataError(
                 f"class {label!r} is in too few groups to be in train, {' and '.join(name for name, _ in shares)}, "
-                "each with groups of its own; add images of other groups, or give the splits yourself."
+                "each with groups of its own; add images of other groups, or define the splits yourself."
             )
         for index in rest[chosen]:
             assignment[index] = split
@@ -164,17 +164,17 @@ def _carve_groups(
 def _draw_class(
     label: str, units: list[list[int]], shares: Sequence[tuple[Split, float]], config: DataConfig
 ) -> dict[Split, list[int]]:
-    """Split -> positions of one class. The draw depends on the seed and the class alone, not on other classes."""
+    """Positions of a class by split. The draw depends only on the seed and this class, not on other classes."""
     if len(units) <= len(shares):
         raise DataError(
-            f"class {label!r} has {counted(len(units), 'different readable image')}, "
-            f"but needs at least {len(shares) + 1}: one each for train, {' and '.join(split for split, _ in shares)}; "
+            f"class {label!r} has only {counted(len(units), 'distinct readable image')}, "
+            f"but needs at least {len(shares) + 1}, one each for train, {' and '.join(split for split, _ in shares)}; "
             f"{'raise --limit, ' if config.limit else ''}add images or remove the class."
         )
     total, drawn = len(units), {}
     state = zlib.crc32(f"{config.seed}/{label}".encode())
     for number, (split, share) in enumerate(shares):
-        still_to_serve = len(shares) - number  # the later splits and train get at least one each
+        still_to_serve = len(shares) - number  # the later splits and train get at least one image each
         count = min(max(1, round(share * total)), len(units) - still_to_serve)
         units, taken = train_test_split(units, test_size=count, random_state=state)
         drawn[split] = [index for unit in taken for index in unit]
@@ -185,16 +185,16 @@ def _require_training_images(images: ImageSet, assignment: Assignment) -> None:
     present = {item.label for item, split in zip(images.items, assignment, strict=True) if split == "train"}
     if missing := [label for label in images.classes if label not in present]:
         raise DataError(
-            f"class {missing[0]!r} has no usable training image left: each is unreadable or a copy of an image in val "
+            f"class {missing[0]!r} has no usable training images: all are unreadable or copies of images in val "
             "or test; add images or remove the class."
         )
 
 
 def stratified_folds(labels: np.ndarray, folds: int, seed: int) -> tuple[np.ndarray, ...]:
-    """Positions of every part, sorted; each class is dealt out evenly, in an order drawn from the seed.
+    """Sorted positions of each fold; classes are dealt out evenly, in an order drawn from the seed.
 
-    A class with fewer images than there are folds is in every fold all the same, with one image: a network cannot learn
-    what it never sees.
+    A class with fewer images than folds still has one image in every fold, because a network cannot learn a class that
+    it never sees.
     """
     rng = np.random.default_rng([seed, folds])
     orders = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
@@ -209,7 +209,7 @@ def _share(order: np.ndarray, fold: int, folds: int) -> np.ndarray:
 
 
 def limit_images(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
-    """A seeded draw of `limit` images, stratified by class and given split; all of them where there are no more.
+    """Draw `limit` images, seeded and stratified by class and given split; all images if there are no more.
 
     Raises `DataError` if the limit is too low to keep every class in every split.
     """
@@ -218,8 +218,8 @@ def limit_images(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     strata = [f"{item.split}/{item.label}" for item in images.items]
     if limit < len(set(strata)) or len(images.items) - limit < len(set(strata)):
         raise DataError(
-            f"--limit {limit} cannot keep the {len(images.classes)} classes of {images.root.name!r} in proportion; "
-            f"choose {len(set(strata))} to {len(images.items) - len(set(strata))} images, or all."
+            f"--limit {limit} cannot keep the proportions of {len(images.classes)} classes in {images.root.name!r}; "
+            f"choose {len(set(strata))} to {len(images.items) - len(set(strata))}, or omit it to use all images."
         )
     kept, _ = train_test_split(np.arange(len(strata)), train_size=limit, stratify=strata, random_state=seed)
     return replace(images, items=tuple(images.items[index] for index in sorted(kept)))

@@ -1,4 +1,4 @@
-"""One pass over the files: read, hash, decode fully, and make each image's row of pixels on the way."""
+"""One pass over the files: read, hash and fully decode each, optionally keeping its transformed pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -18,38 +18,38 @@ from PIL import Image
 from thawline.data.decode import UnreadableError, frames, load, orientation, quiet, to_rgb
 
 Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
+"""Called with the number of images done and the total."""
 
 Transform = Callable[[Image.Image], Image.Image]
-"""From a decoded RGB image to the one whose pixels are wanted."""
+"""Maps a decoded RGB image to the one whose pixels are stored."""
 
 Result = TypeVar("Result")
 
 FACTS_VERSION = 2
-"""Goes up whenever the facts of any file change, the difference hash among them."""
+"""Incremented whenever the facts of any file change, including its difference hash."""
 
 _FLAT = 16
-"""Gray levels of 256 between the darkest and the brightest pixel of a thumbnail: below, noise decides its hash."""
+"""Smallest range of gray levels (of 256) in a thumbnail; below it, noise would determine the hash."""
 
 _CORNER = (np.arange(8)[:, None] * 9 + np.arange(8)).ravel()
 _HERE = np.concatenate([_CORNER, _CORNER])
 _NEXT = np.concatenate([_CORNER + 1, _CORNER + 9])
-"""Positions in a flat thumbnail of 9 x 9: which pixel of its 8 x 8 is compared, and with which neighbour."""
+"""Positions in a flattened 9 x 9 thumbnail: the pixels that are compared, and the neighbour of each."""
 
 _CHUNK = 16
-"""Files per task: single tiny files would cost more in hand-over than in decoding."""
+"""Files per task: for single small files the overhead would exceed the decoding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one file turned out to be."""
+    """Facts about one file."""
 
     sha256: str
-    """Of the bytes; empty if they could not be read."""
+    """SHA-256 of the bytes; empty if the file could not be read."""
     error: str | None = None
-    """Why the file is no image, in one line; the fields below are then at their defaults."""
+    """Why the file is not a readable image, in one line; the fields below then have their defaults."""
     format: str = ""
-    """Pillow's name: JPEG, PNG, ..."""
+    """Pillow's name of the format: JPEG, PNG, ..."""
     mode: str = ""
     """Pillow's mode before the conversion to RGB: RGB, L, P, I;16, ..."""
     width: int = 0
@@ -58,15 +58,15 @@ class Facts:
     orientation: int = 1
     """EXIF orientation, 1 to 8; 1 = upright."""
     frames: int = 1
-    """More than one: only the first is used."""
+    """Number of frames; only the first is used."""
     icc_profile: bool = False
-    """Has a colour profile, which is ignored."""
+    """Whether there is a colour profile, which is ignored."""
     difference_hash: str = ""
-    """128 bits in hexadecimal, close for images that look alike; empty for a flat one (`difference_hash`)."""
+    """128 bits in hexadecimal, similar for near-duplicates; empty for uniform images (see `difference_hash`)."""
 
-    def to_row(self) -> tuple[Any, ...]:
+    def to_row(self) -> tuple[str | int | bool | None, ...]:
         """The fields in order, as JSON types; `Facts(*row)` is the inverse."""
-        row: tuple[Any, ...] = _IN_ORDER(self)
+        row: tuple[str | int | bool | None, ...] = _IN_ORDER(self)
         return row
 
 
@@ -75,23 +75,23 @@ _IN_ORDER = attrgetter(*Facts.__slots__)
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """The facts of one file and, if it is an image and a transform was asked for, its pixels."""
+    """The facts of one file and, for an image with a transform, its pixels."""
 
     facts: Facts
     pixels: np.ndarray | None = None
-    """[H, W, 3] uint8, read-only."""
+    """Transformed pixels [H, W, 3] uint8, read-only."""
 
 
 def survey(
     paths: Sequence[Path], *, threads: int, progress: Progress | None = None, transform: Transform | None = None
 ) -> Generator[Surveyed]:
-    """Every file in the order of `paths`, decoded by `threads` threads (0 = one per core).
+    """Survey every file in the order of `paths`, with `threads` threads (0 = one per core).
 
-    Broken files come with `facts.error`; nothing is raised. Memory stays flat: only a few files per thread are in it.
+    Unreadable files have `facts.error`; nothing is raised. Only a few files per thread are in memory at a time.
     """
     with quiet():
-        for done, one in enumerate(in_order(lambda path: examine(path, transform), paths, threads=threads), start=1):
-            yield one
+        for done, file in enumerate(in_order(lambda path: examine(path, transform), paths, threads=threads), start=1):
+            yield file
             if progress is not None:
                 progress(done, len(paths))
 
@@ -121,7 +121,7 @@ def _each(function: Callable[[Path], Result], paths: Sequence[Path]) -> list[Res
 
 
 def examine(path: Path, transform: Transform | None = None) -> Surveyed:
-    """Read and decode one file, inside `quiet`; what is wrong with it is in `facts.error`."""
+    """Read and decode one file, within `quiet`; errors are reported in `facts.error`."""
     try:
         content = read(path)
     except OSError as error:
@@ -137,7 +137,7 @@ def examine(path: Path, transform: Transform | None = None) -> Surveyed:
 
 
 def read(path: Path) -> bytes:
-    """`path.read_bytes()` without the buffer between, which takes a fifth of the time where files are tiny."""
+    """`path.read_bytes()` without its buffer, which takes a fifth of the time for small files."""
     with path.open("rb", buffering=0) as stream:
         return stream.readall()
 
@@ -157,16 +157,16 @@ def _facts(sha256: str, image: Image.Image, look: str) -> Facts:
 
 
 def _array(image: Image.Image) -> np.ndarray:
-    # Twice as fast as np.asarray, which counts where images are tiny.
+    # Twice as fast as np.asarray, which matters for small images.
     return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
 
 
 def difference_hash(image: Image.Image) -> str:
-    """128 bits in hexadecimal that are close for images which look alike.
+    """Perceptual hash: 128 bits in hexadecimal that are similar for near-duplicates.
 
-    In a gray thumbnail of 9 x 9 pixels: is each pixel brighter than its right neighbour, and than the one below it?
-    Copies that were resized or compressed again differ in few bits (dHash: Krawetz, "Kind of like that", 2013). A
-    thumbnail that is all but flat has no such pattern, and no hash.
+    The bits say whether each pixel of a 9 x 9 gray thumbnail is brighter than its right neighbour and than the pixel
+    below. Resized or recompressed copies differ in few bits (dHash: Krawetz, "Kind of like that", 2013). An almost
+    uniform thumbnail has no hash.
     """
     thumbnail = image.convert("L").resize((9, 9), Image.Resampling.BILINEAR, reducing_gap=3)
     content = thumbnail.tobytes()

@@ -1,14 +1,15 @@
-"""Data sets by torchvision's names: `torchvision:CIFAR10`, with the splits that torchvision knows."""
+"""Datasets of torchvision: `torchvision:CIFAR10`, with torchvision's splits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torchvision
+from PIL import Image
 from torchvision import datasets
 
 from thawline.data import cache as cache_folder
@@ -17,8 +18,8 @@ from thawline.data.materialise import Sample, entry_key, find_materialised, mate
 from thawline.data.sources import ImageSet, Split
 from thawline.errors import DataError
 
-Splits = Mapping[Split, Mapping[str, Any]]
-"""Split -> the arguments by which torchvision knows it."""
+Splits = Mapping[Split, Mapping[str, str | bool]]
+"""The arguments that select each split in torchvision."""
 
 _BY_FLAG: Splits = {"train": {"train": True}, "test": {"train": False}}
 _TWO: Splits = {"train": {"split": "train"}, "test": {"split": "test"}}
@@ -26,16 +27,27 @@ _THREE: Splits = {**_TWO, "val": {"split": "val"}}
 _DIGITS = tuple("0123456789")
 
 
+class _Images(Protocol):
+    """What is used of a torchvision dataset."""
+
+    @property
+    def classes(self) -> Sequence[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[bytes | Image.Image, int]: ...
+
+
 @dataclass(frozen=True)
 class _Set:
-    open: Callable[..., Any]
+    open: Callable[..., _Images]
     splits: Splits
     classes: tuple[str, ...] = ()
-    """Class names, where torchvision knows none."""
+    """Class names, if the dataset has no attribute `classes`."""
 
 
 def _file(path: str | Path) -> bytes:
-    """A `loader` that leaves decoding to ours."""
+    """A `loader` that returns the file undecoded, for thawline's own decoder."""
     return Path(path).read_bytes()
 
 
@@ -54,21 +66,21 @@ SETS: dict[str, _Set] = {
 
 
 def read_torchvision(name: str, cache: Path) -> ImageSet:
-    """The data set of this name (`SETS`), downloaded into `cache` the first time and read from there ever after.
+    """Read the dataset of this name (`SETS`); it is downloaded into `cache` once.
 
-    Its files may also be put into `cache`/raw/NAME by hand, laid out as torchvision does. Raises `DataError` for an
-    unknown name, a download that fails and files that are incomplete.
+    Files may also be placed in `cache`/raw/NAME by hand, in torchvision's layout. Raises `DataError` for an unknown
+    name, a failed download or incomplete files.
     """
     source = f"torchvision:{name}"
     if name not in SETS:
-        raise DataError(f"{source!r} is unknown; known are {', '.join(SETS)}.")
+        raise DataError(f"{source!r} is unknown; available are {', '.join(SETS)}.")
     key = entry_key(source, torchvision.__version__)
     found = find_materialised(source, cache, key)
     return found or materialise(source, _samples(name, _raw_folder(name, cache)), cache, key=key)
 
 
 def _raw_folder(name: str, cache: Path) -> Path:
-    """The files as they are published; a download that breaks off leaves none."""
+    """The folder of the original files; an interrupted download leaves nothing behind."""
     raw = cache / "raw"
     if not (raw / name).exists():
         with cache_folder.building(raw) as fresh:
@@ -87,7 +99,7 @@ def _samples(name: str, folder: Path) -> Iterator[Sample]:
             yield Sample(content, classes[label], split)
 
 
-def _open(name: str, folder: Path, *, download: bool, **arguments: Any) -> Any:
+def _open(name: str, folder: Path, *, download: bool, **arguments: str | bool) -> _Images:
     try:
         return SETS[name].open(root=folder, download=download, **arguments)
     except (OSError, RuntimeError, ValueError) as error:  # a URLError is an OSError
@@ -97,5 +109,5 @@ def _open(name: str, folder: Path, *, download: bool, **arguments: Any) -> Any:
                 f"'torchvision:{name}' cannot be downloaded ({reason}): check the connection and try again."
             ) from error
         raise DataError(
-            f"{str(folder)!r} holds no complete copy of {name} ({reason}): remove it, and it is downloaded again."
+            f"{str(folder)!r} is not a complete copy of {name} ({reason}): delete it to download it again."
         ) from error

@@ -1,4 +1,4 @@
-"""Every file below a folder: the images, and what is not one with the reason."""
+"""Finds the image files below a folder, and reports every other file with the reason it was skipped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BY_THE_SYSTEM = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini
 
 @dataclass(frozen=True)
 class Ignored:
-    """A file or folder that was not used, and why."""
+    """A file or folder that was skipped, and why."""
 
     path: Path
     reason: str
@@ -25,14 +25,14 @@ class Ignored:
 
 
 def as_text(path: Path) -> str:
-    """The path for JSON and the screen: bytes of a name that are no Unicode are escaped."""
+    """The path for JSON and the screen; bytes that are not valid Unicode are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def walk(root: Path) -> tuple[list[Path], list[Ignored]]:
-    """Image files below `root` by their ending, in code-point order of their paths, and all that was passed over.
+    """Image files below `root` (by extension), sorted by the code points of their paths, and everything skipped.
 
-    A link is followed if it stays inside `root` and does not run in a circle, but no link to a folder behind another.
+    Symbolic links are followed within `root`, except loops and links to folders reached through another link.
     """
     images: list[Path] = []
     ignored: list[Ignored] = []
@@ -48,11 +48,11 @@ def walk(root: Path) -> tuple[list[Path], list[Ignored]]:
                 folders.append((path, linked or entry.is_symlink()))
             else:
                 images.append(path)
-    return sorted(images, key=sort_key), sorted(ignored, key=lambda one: sort_key(one.path))
+    return sorted(images, key=sort_key), sorted(ignored, key=lambda entry: sort_key(entry.path))
 
 
 def sort_key(path: Path) -> str:
-    """Code-point order of the whole path, the same on every system."""
+    """Sort key: code points of the whole path, the same on every system."""
     return path.as_posix()
 
 
@@ -61,7 +61,7 @@ def _entries(folder: Path, ignored: list[Ignored]) -> Iterator[os.DirEntry[str]]
         with os.scandir(folder) as entries:
             yield from entries
     except OSError as error:
-        ignored.append(Ignored(folder, f"the folder cannot be opened ({error.strerror})"))
+        ignored.append(Ignored(folder, f"cannot be opened ({error.strerror})"))
 
 
 def _unwanted(entry: os.DirEntry[str], top: Path, linked: bool) -> str | None:
@@ -74,14 +74,14 @@ def _unwanted(entry: os.DirEntry[str], top: Path, linked: bool) -> str | None:
     if not entry.is_file():
         return "not a regular file"
     if Path(entry.name).suffix.lower() not in readable_endings():
-        return "its ending is not that of an image format which can be decoded"
+        return "not a supported image format (by its extension)"
     return None
 
 
 def unwanted_name(name: str) -> str | None:
-    """Why files and folders of this name are passed over; None = they are not."""
+    """Why files and folders of this name are skipped; None = they are not."""
     if name.lower() in _BY_THE_SYSTEM:
-        return "made by the operating system"
+        return "created by the operating system"
     if name.startswith(".") and not name.startswith(".."):
         return "hidden (its name starts with a dot)"
     try:
@@ -95,11 +95,11 @@ def _unwanted_link(link: Path, top: Path, linked: bool) -> str | None:
     target = Path(os.path.realpath(link))
     here = Path(os.path.realpath(link.parent))
     if not target.exists() or target.is_symlink():
-        return "a symbolic link that leads nowhere"
+        return "a broken symbolic link"
     if not target.is_relative_to(top):
-        return "a symbolic link out of the folder"
+        return "a symbolic link to outside the folder"
     if here.is_relative_to(target):
-        return "a symbolic link that runs in a circle"
+        return "a symbolic-link loop"
     if linked and target.is_dir():
-        return "a symbolic link behind a symbolic link"
+        return "a symbolic link reached through another symbolic link"
     return None

@@ -161,5 +161,7 @@ def _read_thawline(folder: Path) -> Mapping[str, object] | None:
         return None
     record = read_json(path)
     if not isinstance(record, dict) or record.get("format_version") != FORMAT_VERSION:
-        raise RunFolderError(f"{path} does not have format_version {FORMAT_VERSION}; use the version of thawline that wrote it.")
+        raise RunFolderError(
+            f"{path} does not have format_version {FORMAT_VERSION}; use the version of thawline that wrote it."
+        )
     return record

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from thawline.data.decode import DECODING_RULE
+from thawline.data.named import is_named
 from thawline.export.model_card import CardBlock, CardMetric, ModelCard, model_card
 from thawline.export.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
 from thawline.export.timm_folder import save_timm_folder, timm_snippet
@@ -17,10 +18,6 @@ MODEL_FOLDER = "model"
 
 _ORIGIN = ("strategy", "chosen", "learning_rate", "plan", "blocks", "model", "seed", "saved_seed", "val", "test")
 """Keys of results.json that travel with the model; paths and the command line stay at home."""
-
-
-_BY_NAME = ("hf:", "torchvision:")
-"""Data sets that have a name everywhere."""
 
 
 def save_model(folder: Path, model: LoadedModel, results: FitResults) -> None:
@@ -89,7 +86,7 @@ def _card(model: LoadedModel, results: FitResults) -> ModelCard:
         label_names=results.data.classes,
         blocks=blocks,
         trainable_percent=results.trainable_percent,
-        dataset=named if named.startswith(_BY_NAME) else Path(results.data.root).name,
+        dataset=named if is_named(named) else Path(results.data.root).name,
         split_counts=results.data.images,
         preprocessing=model.preprocessing,
         decoding=DECODING_RULE,

@@ -1,0 +1,39 @@
+"""Named datasets, `KIND:NAME`: the table of kinds. Standard library only, as the command line's help reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thawline.data.sources import ImageSet
+
+SOURCES: dict[str, str] = {
+    "hf": "thawline.data.huggingface:read_huggingface",
+    "torchvision": "thawline.data.torchvision:read_torchvision",
+}
+"""Reader of each kind of dataset, as `module:function`, imported when it is used.
+
+`KIND:NAME` is read by calling the function with NAME and a folder to keep the files in. A new kind needs a module with
+its reader and a line here; the command line's help and the model cards follow.
+"""
+
+
+def named_forms() -> str:
+    """The forms of a dataset's name, for help texts: `hf:NAME; torchvision:NAME`."""
+    return "; ".join(f"{kind}:NAME" for kind in SOURCES)
+
+
+def is_named(data: str) -> bool:
+    """Whether `data` is the name of a dataset, valid on any machine, rather than a path."""
+    kind, separator, _ = data.partition(":")
+    return bool(separator) and kind in SOURCES
+
+
+def read_named_dataset(data: str, cache: Path) -> ImageSet:
+    """Read a dataset for which `is_named` is true; its files are written to `cache` once."""
+    kind, _, name = data.partition(":")
+    read: Callable[[str, Path], ImageSet] = resolve_name(SOURCES[kind])
+    return read(name, cache)
