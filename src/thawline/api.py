@@ -194,8 +194,9 @@ def check(data: str | Path, *, group_pattern: str | None = None, callback: Callb
     images = read_named(str(data), user_cache() / "data")
     if group_pattern is not None:
         images = with_groups(images, group_pattern)
-    progress = (callback or Callback()).decoding
-    facts = survey_again(images.paths, root=images.root, cache=user_cache() / "facts", progress=progress)
+    callback = callback or Callback()
+    cache = user_cache() / "facts"
+    facts = survey_again(images.paths, root=images.root, cache=cache, progress=callback.decoding, note=callback.note)
     return check_images(images, facts=facts).to_dict()
 
 

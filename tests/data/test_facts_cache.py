@@ -19,12 +19,13 @@ class Reader:
 
     def __init__(self, root: Path, cache: Path) -> None:
         self.root, self.cache, self.read = root, cache, 0
+        self.notes: list[str] = []
 
     def __call__(self) -> int:
         """Files that were read this time; the facts are checked against a fresh survey."""
         self.read = 0
         paths = sorted(self.root.rglob("*.png"))
-        facts = survey_again(paths, root=self.root, cache=self.cache, progress=self._count)
+        facts = survey_again(paths, root=self.root, cache=self.cache, progress=self._count, note=self.notes.append)
         assert facts == [file.facts for file in survey(paths, threads=1)]
         return self.read
 
@@ -66,3 +67,23 @@ def test_another_decoder_remembers_nothing(reader: Reader, monkeypatch: pytest.M
     reader()
     monkeypatch.setattr(remembered, "DECODER_VERSION", 999)
     assert reader() == 10
+
+
+@pytest.mark.parametrize("name", ["facts.json", "seal.json"])
+@pytest.mark.parametrize("content", [b"", b"[", b"[]", b"{}", b"null", b"[[1]]", b"\x80\x05N.", b"[" * 100_000])
+def test_facts_that_cannot_be_read_are_found_again(reader: Reader, name: str, content: bytes) -> None:
+    reader()
+    (path,) = reader.cache.glob(f"*/{name}")
+    path.write_bytes(content)
+    assert reader() == 10
+    assert len(reader.notes) == 1
+    assert reader() == 0
+    assert len(reader.notes) == 1
+
+
+def test_facts_with_one_digit_changed_are_found_again(reader: Reader) -> None:
+    reader()
+    (path,) = reader.cache.glob("*/facts.json")
+    path.write_text(path.read_text(encoding="utf-8").replace(", 24, 20,", ", 24, 21,", 1), encoding="utf-8")
+    assert reader() == 10
+    assert len(reader.notes) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.data.conftest import Picture
 from thawline.data.decode import decode
-from thawline.data.materialise import Sample, entry_key, find_materialised, materialise
-from thawline.data.sources import read_images
+from thawline.data.materialise import Sample, entry_key, find_materialised, find_or_write, materialise
+from thawline.data.sources import ImageSet, read_images
 from thawline.errors import DataError
 
 
@@ -88,6 +88,40 @@ def test_a_finished_entry_is_found_and_the_source_not_asked(tmp_path: Path, pict
     assert find_materialised("hf:user/set", tmp_path, key) == first
     assert find_materialised("hf:user/set", tmp_path, entry_key("hf:user/set", "version 2")) is None
     assert first.root.name.startswith("hf-user-set-")
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["images/00000001.png", "images.csv", "source.json", "seal.json"])
+@pytest.mark.parametrize("damage", [_flip, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_damaged_entry_is_written_again_with_one_line(
+    tmp_path: Path, picture: Picture, name: str, damage: Callable[[Path], object]
+) -> None:
+    def write() -> ImageSet:
+        return materialise("x", [Sample(picture(n), str(n)) for n in range(3)], tmp_path, key="k", notes=["told"])
+
+    first = find_or_write("x", tmp_path, "k", write)
+    contents = [path.read_bytes() for path in first.paths]
+    damage(first.root / name)
+    again = find_or_write("x", tmp_path, "k", write)
+    assert [path.read_bytes() for path in again.paths] == contents
+    assert again.items == first.items
+    assert len(again.notes) == 2
+    assert again.notes[0].startswith("The cache entry ")
+    assert find_or_write("x", tmp_path, "k", lambda: pytest.fail("read again")) == first
+
+
+def test_a_damaged_entry_without_a_key_is_written_again(tmp_path: Path, picture: Picture) -> None:
+    samples = [Sample(picture(n), str(n)) for n in range(3)]
+    path = materialise("x", samples, tmp_path).paths[1]
+    before = path.read_bytes()
+    _flip(path)
+    assert materialise("x", samples, tmp_path).paths[1] == path
+    assert path.read_bytes() == before
 
 
 def test_without_a_key_the_content_is_the_key(tmp_path: Path, picture: Picture) -> None:

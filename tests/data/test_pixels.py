@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
 from thawline.config import Preprocessing
-from thawline.data import pixels
+from thawline.data import pixels, survey
+from thawline.data.cache import SEAL
 from thawline.data.pixels import build_pixels, hash_files, normalise, store_key
 from thawline.errors import DataError
 
@@ -95,6 +97,84 @@ def test_files_are_hashed_beforehand_only_where_a_store_might_fit(
     assert hashed == [len(files), len(files) - 1, len(files)]
 
 
+def _zero_behind_the_header(path: Path) -> None:
+    array = np.load(path, mmap_mode="r+")
+    array[:] = 0
+    array.flush()
+
+
+def _flip_a_bit(path: Path) -> None:
+    array = np.load(path, mmap_mode="r+")
+    array[3, 2, 1, 0] ^= 1
+    array.flush()
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "zeros": _zero_behind_the_header,
+    "one bit": _flip_a_bit,
+    "rows rolled": lambda path: np.save(path, np.roll(np.load(path), 5, axis=0)),
+    "another size": lambda path: np.save(path, np.zeros((14, 8, 8, 3), np.uint8)),
+    "another dtype": lambda path: np.save(path, np.load(path).astype(np.int8)),
+    "floats": lambda path: np.save(path, np.load(path).astype(np.float32)),
+    "one row less": lambda path: np.save(path, np.load(path)[1:]),
+    "no array": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "pickled": lambda path: np.save(path, np.array([{}], object), allow_pickle=True),
+    "no facts": lambda path: path.with_name("facts.json").unlink(),
+    "facts of other files": lambda path: path.with_name("facts.json").write_text("[]"),
+    "facts without a field": lambda path: path.with_name("facts.json").write_text("[[5]]"),
+    "written by an older version": lambda path: path.with_name(SEAL).unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_pixels_are_decoded_again_with_one_line(
+    files: list[Path], tmp_path: Path, preprocessing: Preprocessing, damage: str
+) -> None:
+    cache, notes = tmp_path / "cache", list[str]()
+    before = build_pixels(files, preprocessing, cache=cache, note=notes.append)
+    pixels, key, digest = before.array.copy(), before.key, before.sha256
+    del before
+    DAMAGE[damage](cache / key / "pixels.npy")
+    after = build_pixels(files, preprocessing, cache=cache, note=notes.append)
+    assert np.array_equal(after.array, pixels)
+    assert (after.key, after.sha256) == (key, digest)
+    (note,) = notes
+    assert note.startswith(f"The cache entry {str(cache / key)!r} cannot be used (")
+    assert note.endswith("): it is built again.")
+    assert build_pixels(files, preprocessing, cache=cache, note=pytest.fail).key == key
+
+
+def test_the_store_of_other_images_under_the_right_name_is_not_used(
+    files: list[Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    cache, notes = tmp_path / "cache", list[str]()
+    forwards, backwards = (build_pixels(paths, preprocessing, cache=cache) for paths in (files, files[::-1]))
+    expected = forwards.array.copy()
+    shutil.rmtree(forwards.path)
+    shutil.copytree(backwards.path, forwards.path)
+    assert np.array_equal(build_pixels(files, preprocessing, cache=cache, note=notes.append).array, expected)
+    assert len(notes) == 1
+
+
+def test_proving_a_store_decodes_nothing(files: list[Path], tmp_path: Path, preprocessing: Preprocessing) -> None:
+    build_pixels(files, preprocessing, cache=tmp_path / "cache")
+    build_pixels(files, preprocessing, cache=tmp_path / "cache", progress=lambda *_: pytest.fail("decoded"))
+
+
+def test_a_lack_of_memory_is_not_remembered(
+    files: list[Path], tmp_path: Path, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(content: bytes) -> Image.Image:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(survey, "load", fail)
+        with pytest.raises(DataError, match=r"14 of 14 images .*needs more memory than is available; "):
+            build_pixels(files, preprocessing, cache=tmp_path / "cache")
+    assert build_pixels(files, preprocessing, cache=tmp_path / "cache").array.any()
+
+
 def test_the_number_of_threads_changes_nothing(files: list[Path], tmp_path: Path, preprocessing: Preprocessing) -> None:
     single, threaded = (
         build_pixels(files * 5, preprocessing, cache=tmp_path / str(n), threads=n).array for n in (1, 4)
@@ -165,7 +245,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(
 ) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(
-        DataError, match=r"cannot write to the cache folder .*cache' .*; free space there or choose another\.$"
+        DataError, match=r"cannot write to the cache folder .*cache' .*; set THAWLINE_CACHE to another folder\.$"
     ):
         build_pixels(files, preprocessing, cache=tmp_path / "cache")
 

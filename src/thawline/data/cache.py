@@ -1,19 +1,52 @@
-"""A size-limited cache folder; each entry is a subfolder that is published atomically."""
+"""A size-limited cache folder; each entry is a subfolder that is published atomically and proved before it is used.
+
+An entry holds a seal: its key and the SHA-256 of each of its files, taken while they were written. What does not match
+its seal (cut off, overwritten, copied from elsewhere, written by an older version) is not an entry: it is built again.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
+import json
 import os
+import secrets
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
+from thawline.data.files import open_regular, read_regular
 from thawline.errors import DataError
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from _typeshed import ReadableBuffer
+
+Note = Callable[[str], None]
+"""Called with one line for the user."""
+
+Content = TypeVar("Content")
+
+
+def silent(text: str) -> None:
+    """A `Note` that nobody reads."""
+
+
+SEAL = "seal.json"
 
 _BUILDING = ".building-"
 _ABANDONED_SECONDS = 24 * 3600
+_LARGEST_SEAL = 2**28
+_SYNCED_SINGLY = 64
+"""Files up to which each is synced on its own; with more, the whole system is, which is faster."""
+
+# What reading an entry raises if it is not what it should be; `RecursionError` by deeply nested JSON.
+_UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, EOFError)
 
 
 def user_cache() -> Path:
@@ -21,16 +54,58 @@ def user_cache() -> Path:
     chosen = os.environ.get("THAWLINE_CACHE")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "thawline"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The standard says that an empty or a relative path is to be ignored.
+    return (base if base.is_absolute() else Path.home() / ".cache") / "thawline"
 
 
-def find(cache: Path, key: str) -> Path | None:
-    """The entry's folder, marked as just used; None if there is no such entry."""
+class DigestWriter:
+    """Writes to a stream and takes the SHA-256 of what was meant to be written."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._hash = stream, hashlib.sha256()
+
+    def write(self, content: ReadableBuffer) -> int:
+        """Write and hash some bytes."""
+        self._hash.update(content)
+        return self._stream.write(content)
+
+    def hexdigest(self) -> str:
+        """SHA-256 of all bytes so far."""
+        return self._hash.hexdigest()
+
+
+def read(cache: Path, key: str, parse: Callable[[Path], Content], note: Note) -> Content | None:
+    """What `parse` makes of the entry's folder, once its files are proved; None if there is no such entry.
+
+    An entry that cannot be used (see `prove`), or that `parse` cannot read, is removed, with a line through `note`.
+    """
     entry = cache / key
-    if not entry.is_dir():
+    if not os.path.lexists(entry):
+        return None
+    try:
+        prove(entry, key)
+        content = parse(entry)
+    except _UNUSABLE as error:
+        note(f"The cache entry {str(entry)!r} cannot be used ({_reason(error)}): it is built again.")
+        _clear(entry)
         return None
     _touch(entry)
-    return entry
+    return content
+
+
+def prove(entry: Path, key: str) -> None:
+    """Compare every file of an entry with the seal.
+
+    Raises `ValueError` if they differ or if the seal is of another key, or whatever reading a damaged file raises.
+    """
+    digests = sealed(entry, key)
+    workers = os.cpu_count() or 1
+    parts = [list(digests)[first::workers] for first in range(workers)]
+    with ThreadPoolExecutor(workers) as pool:
+        found = pool.map(lambda names: {name: _digest(entry / name) for name in names}, parts)
+        if wrong := sorted(set(digests.items()).difference(*(part.items() for part in found))):
+            raise ValueError(f"{wrong[0][0]} is not what was written")
 
 
 @contextlib.contextmanager
@@ -39,12 +114,10 @@ def building(cache: Path) -> Iterator[Path]:
 
     Raises `DataError` if the cache is not writable.
     """
+    folder = cache / f"{_BUILDING}{secrets.token_hex(8)}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=cache))
-    except OSError as error:
-        raise _unwritable(cache, error) from error
-    try:
+        folder.mkdir()  # with the rights that the user's umask leaves: others may read a shared cache
         yield folder
     except OSError as error:
         raise _unwritable(cache, error) from error
@@ -52,14 +125,24 @@ def building(cache: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(folder: Path, cache: Path, key: str) -> Path:
-    """Rename a finished entry into place. If another process was faster, its entry is kept: the content is the same."""
+def publish(
+    folder: Path, cache: Path, key: str, digests: Mapping[str, str] | None = None, *, replace: bool = False
+) -> Path:
+    """Seal a finished entry, bring it to disk and rename it into place.
+
+    `digests` are the SHA-256 of files that were hashed while they were written; the others are read for it. If another
+    process was faster, its entry is kept, since the content is the same, unless `replace` says that it is not.
+    """
+    _write_seal(folder, key, digests or {})
+    _sync(folder)
     entry = cache / key
     try:
         folder.replace(entry)
     except OSError:
-        if not entry.is_dir():
-            raise
+        if not replace and _is_proved(entry, key):
+            return entry
+        _clear(entry)
+        folder.replace(entry)
     return entry
 
 
@@ -82,6 +165,59 @@ def prune(cache: Path, limit_bytes: int, *, keep: Path) -> list[Path]:
     return removed
 
 
+def sealed(entry: Path, key: str) -> dict[str, str]:
+    """SHA-256 by file name, as the entry was written; raises like `prove`, but reads none of the files."""
+    try:
+        seal = json.loads(read_regular(entry / SEAL, _LARGEST_SEAL))
+    except FileNotFoundError:
+        raise ValueError(f"it has no {SEAL}") from None
+    if seal["key"] != key:
+        raise ValueError("it was written for something else")
+    return {str(name): str(digest) for name, digest in seal["files"].items()}
+
+
+def _write_seal(folder: Path, key: str, known: Mapping[str, str]) -> None:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / SEAL]
+    names = [path.relative_to(folder).as_posix() for path in files]
+    digests = {name: known.get(name) or _digest(path) for name, path in zip(names, files, strict=True)}
+    (folder / SEAL).write_text(json.dumps({"key": key, "files": digests}, indent=0), encoding="utf-8")
+
+
+def _digest(path: Path) -> str:
+    with open_regular(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_proved(entry: Path, key: str) -> bool:
+    try:
+        prove(entry, key)
+    except _UNUSABLE:
+        return False
+    return True
+
+
+def _sync(folder: Path) -> None:
+    """After a power cut, the name of an entry must not lead to files whose content never reached the disk."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    if len(paths) > _SYNCED_SINGLY and hasattr(os, "sync"):
+        os.sync()
+        return
+    for path in paths:
+        with path.open("r+b") as stream:
+            os.fsync(stream.fileno())
+
+
+def _clear(entry: Path) -> None:
+    """Remove whatever has the name of an entry, for good if it can be, else at least from its place."""
+    aside = entry.with_name(f"{_BUILDING}{secrets.token_hex(8)}")
+    with contextlib.suppress(OSError):
+        entry.rename(aside)
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink()
+
+
 def _is_entry(folder: Path) -> bool:
     return folder.is_dir() and not folder.name.startswith(".")
 
@@ -94,7 +230,7 @@ def _touch(entry: Path) -> None:
 def _last_use(entry: Path) -> float:
     try:
         return entry.stat().st_mtime
-    except FileNotFoundError:  # another process has removed it
+    except OSError:  # another process has removed it
         return 0.0
 
 
@@ -106,14 +242,18 @@ def _age(folder: Path) -> float:
 def _size(entry: Path) -> int:
     sizes = 0
     for path in entry.glob("*"):
-        try:
+        with contextlib.suppress(OSError):  # another process has removed it
             sizes += path.stat().st_size
-        except FileNotFoundError:
-            continue
     return sizes
 
 
 def _unwritable(cache: Path, error: OSError) -> DataError:
-    return DataError(
-        f"cannot write to the cache folder {str(cache)!r} ({error.strerror}); free space there or choose another."
-    )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = f"{'free space there, or ' if full else ''}set THAWLINE_CACHE to another folder"
+    return DataError(f"cannot write to the cache folder {str(cache)!r} ({_reason(error)}); {advice}.")
+
+
+def _reason(error: BaseException) -> str:
+    """In one line, without the path, which the message names already."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())[:200].rstrip(".") or type(error).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
 import threading
 import warnings
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from thawline.data.files import read_regular
 from thawline.errors import DataError
 
 DECODER_VERSION = 1
@@ -23,6 +23,8 @@ DECODER_VERSION = 1
 
 LARGEST = 89_478_485
 """Largest image accepted, in pixels (Pillow's own warning limit): a small file may decompress to more than the RAM."""
+
+OUT_OF_MEMORY = "needs more memory than is available"
 
 DECODING_RULE = (
     "Pillow decodes the first frame; the EXIF orientation is applied; ICC profiles are ignored. Transparency is "
@@ -46,7 +48,6 @@ _BROKEN = (
     AttributeError,
     AssertionError,
     EOFError,
-    MemoryError,
     RuntimeError,
     struct.error,
     zlib.error,
@@ -91,13 +92,14 @@ def decode(source: Path | bytes | Image.Image) -> Image.Image:
     with quiet():
         try:
             return to_rgb(load(source))
-        except UnreadableError as error:
+        except (UnreadableError, MemoryError) as error:
+            reason = OUT_OF_MEMORY if isinstance(error, MemoryError) else error
             where = repr(str(source)) if isinstance(source, Path) else "the image"
-            raise DataError(f"{where} {error}; replace or remove it.") from error
+            raise DataError(f"{where} {reason}; replace or remove it.") from error
 
 
 def load(source: Path | bytes | Image.Image) -> Image.Image:
-    """Load the first frame as stored: its original mode, not rotated. Raises `UnreadableError`.
+    """Load the first frame as stored: its original mode, not rotated. Raises `UnreadableError`, or `MemoryError`.
 
     This and the next three functions are the steps of `decode`; call them within `quiet`.
     """
@@ -139,7 +141,7 @@ def frames(image: Image.Image) -> int:
 
 
 def _open(source: Path | bytes) -> Image.Image:
-    content = source.read_bytes() if isinstance(source, Path) else source
+    content = read_regular(source) if isinstance(source, Path) else source
     if not content:
         raise ValueError("the file is empty")
     return Image.open(io.BytesIO(content), formats=_formats())
@@ -188,7 +190,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image format that Pillow knows"
     if isinstance(error, OSError) and error.strerror:
-        return os.strerror(error.errno) if error.errno else error.strerror
+        return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 

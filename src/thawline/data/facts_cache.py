@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,15 +22,21 @@ Stamp = tuple[int, int]
 
 
 def survey_again(
-    paths: Sequence[Path], *, root: Path, cache: Path, threads: int = 0, progress: Progress | None = None
+    paths: Sequence[Path],
+    *,
+    root: Path,
+    cache: Path,
+    threads: int = 0,
+    progress: Progress | None = None,
+    note: cache_folder.Note = cache_folder.silent,
 ) -> list[Facts]:
     """The facts of every file; only files that are new or changed since the last call are read.
 
-    `cache` holds one entry per `root`. `progress` counts the files that are read. Raises `DataError` if the cache is
-    not writable.
+    `cache` holds one entry per `root`; a damaged one is built again, with a line through `note`. `progress` counts the
+    files that are read. Raises `DataError` if the cache is not writable.
     """
     key = fingerprint(FACTS_VERSION, DECODER_VERSION, PIL.__version__, str(root.resolve()))
-    known = _read(cache, key)
+    known = cache_folder.read(cache, key, _parse, note) or {}
     stamps = {str(path): _stamp(path) for path in paths}
     facts = {name: cached for name, stamp in stamps.items() if (cached := _recalled(known, name, stamp)) is not None}
     unknown = [path for path in paths if str(path) not in facts]
@@ -55,10 +60,7 @@ def _recalled(known: Mapping[str, tuple[Stamp, Facts]], name: str, stamp: Stamp 
     return facts if stamp is not None and then == stamp else None
 
 
-def _read(cache: Path, key: str) -> dict[str, tuple[Stamp, Facts]]:
-    entry = cache_folder.find(cache, key)
-    if entry is None:
-        return {}
+def _parse(entry: Path) -> dict[str, tuple[Stamp, Facts]]:
     rows = json.loads((entry / _FACTS).read_text(encoding="utf-8"))
     return {path: ((size, time), Facts(*row)) for path, size, time, row in rows}
 
@@ -68,6 +70,5 @@ def _write(cache: Path, key: str, facts: Mapping[str, Facts], stamps: Mapping[st
     rows = [[name, *stamp, file.to_row()] for name, file in facts.items() if (stamp := stamps[name]) and file.sha256]
     with cache_folder.building(cache) as folder:
         (folder / _FACTS).write_text(json.dumps(rows), encoding="utf-8")
-        shutil.rmtree(cache / key, ignore_errors=True)
-        entry = cache_folder.publish(folder, cache, key)
+        entry = cache_folder.publish(folder, cache, key, replace=True)
     cache_folder.prune(cache, CACHE_LIMIT_BYTES, keep=entry)

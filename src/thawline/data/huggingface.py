@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import Protocol, TypedDict, cast
 
 from thawline.data import cache as cache_folder
-from thawline.data.materialise import Sample, entry_key, find_materialised, materialise
+from thawline.data.files import read_regular
+from thawline.data.materialise import Sample, entry_key, find_or_write, materialise
 from thawline.data.sources import ImageSet, Split
 from thawline.errors import DataError, MissingExtraError
 
@@ -77,8 +78,10 @@ def read_huggingface(name: str, cache: Path) -> ImageSet:
     """
     asked = _parse(name)
     key = entry_key(asked.source, _state(Path(asked.path)) if asked.is_folder else None)
-    if found := find_materialised(asked.source, cache, key):
-        return found
+    return find_or_write(asked.source, cache, key, lambda: _write(asked, cache, key))
+
+
+def _write(asked: _Name, cache: Path, key: str) -> ImageSet:
     library = _library()
     with cache_folder.building(cache) as scratch:
         loaded, notes = _load(library, asked, scratch)
@@ -224,7 +227,7 @@ def _content(image: _StoredImage | None) -> bytes:
     """The undecoded image file; empty if the dataset has none, which the check of the data then reports."""
     if image is None or (image["bytes"] is None and image["path"] is None):
         return b""
-    return image["bytes"] if image["bytes"] is not None else Path(image["path"] or "").read_bytes()
+    return image["bytes"] if image["bytes"] is not None else read_regular(Path(image["path"] or ""))
 
 
 def _class_name(value: object, names: Sequence[str] | None) -> str | None:

@@ -11,8 +11,8 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -62,10 +62,22 @@ def entry_key(source: str, *parts: object) -> str:
     return f"{slug}-{fingerprint(FORMAT_VERSION, DECODER_VERSION, source, *parts)[:16]}"
 
 
-def find_materialised(source: str, cache: Path, key: str) -> ImageSet | None:
-    """The images of an earlier `materialise` with this key, or None; does not access the source."""
-    entry = cache_folder.find(cache, key)
-    return None if entry is None else _read_entry(entry, source)
+def find_materialised(
+    source: str, cache: Path, key: str, note: cache_folder.Note = cache_folder.silent
+) -> ImageSet | None:
+    """The images of an earlier `materialise` with this key, or None; does not access the source.
+
+    Every file is compared with its digest. A damaged entry is removed, with a line through `note`.
+    """
+    return cache_folder.read(cache, key, lambda entry: _read_entry(entry, source), note)
+
+
+def find_or_write(source: str, cache: Path, key: str, write: Callable[[], ImageSet]) -> ImageSet:
+    """The images of an earlier `materialise` with this key, or those that `write` materialises now."""
+    notes: list[str] = []
+    found = find_materialised(source, cache, key, notes.append)
+    images = found if found is not None else write()
+    return replace(images, notes=(*notes, *images.notes))
 
 
 def materialise(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import PIL
@@ -21,7 +21,8 @@ from torch import Tensor
 from thawline.config import Preprocessing
 from thawline.data import cache as cache_folder
 from thawline.data.decode import DECODER_VERSION, LARGEST, UnreadableError
-from thawline.data.survey import FACTS_VERSION, Facts, Progress, Transform, in_order, read, survey
+from thawline.data.files import read_regular
+from thawline.data.survey import FACTS_VERSION, Facts, Progress, Transform, in_order, survey
 from thawline.errors import DataError
 from thawline.records import fingerprint
 
@@ -45,13 +46,21 @@ class PixelStore:
     """Facts about each file, in the order of the rows."""
     array: np.ndarray = field(repr=False)
     """Read-only memory map [N, S, S, 3] uint8; rows of unreadable images are 0."""
+    sha256: str
+    """SHA-256 of the array's file, taken when the images were decoded."""
 
     @classmethod
-    def open(cls, path: Path) -> PixelStore:
-        """Map a finished store into memory."""
+    def open(cls, path: Path, shape: tuple[int, ...]) -> PixelStore:
+        """Map a finished store into memory; raises `ValueError` if it holds anything but such an array and its facts.
+
+        Whether the bytes are those that were written is up to `cache.prove`.
+        """
         facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
         array = np.load(path / _PIXELS, mmap_mode="r", allow_pickle=False)
-        return cls(path.name, path, tuple(Facts(*row) for row in facts), array)
+        if array.shape != shape or array.dtype != np.uint8 or len(facts) != len(array):
+            raise ValueError(f"it holds {array.dtype} {array.shape} instead of uint8 {shape}")
+        digest = cache_folder.sealed(path, path.name)[_PIXELS]
+        return cls(path.name, path, tuple(Facts(*row) for row in facts), array, digest)
 
 
 def build_pixels(
@@ -64,17 +73,23 @@ def build_pixels(
     hashes: Sequence[str] | None = None,
     on_bad: Literal["error", "skip"] = "error",
     limit_bytes: int = CACHE_LIMIT_BYTES,
+    note: cache_folder.Note = cache_folder.silent,
 ) -> PixelStore:
     """The store of these images, from the cache or newly built; `hashes` are the files' SHA-256, if known.
 
+    A store that is damaged is built again, with a line through `note`.
     Raises `DataError` if images cannot be read (unless `on_bad` is "skip": then see `PixelStore.facts`), or if the
     cache is not writable.
     """
-    entry = _find(paths, preprocessing, cache, threads, hashes)
-    if entry is None:
-        entry = _build(paths, preprocessing, cache, threads, progress)
-        cache_folder.prune(cache, limit_bytes, keep=entry)
-    store = PixelStore.open(entry)
+    shape = (len(paths), preprocessing.image_size, preprocessing.image_size, 3)
+    store = None
+    # Files are hashed only if a store with these settings exists.
+    if any(cache.glob(f"{_settings_key(preprocessing, len(paths))}-*")):
+        key = store_key(hashes if hashes is not None else hash_files(paths, threads=threads), preprocessing)
+        store = cache_folder.read(cache, key, lambda entry: PixelStore.open(entry, shape), note)
+    if store is None:
+        store = PixelStore.open(_build(paths, preprocessing, cache, threads, progress), shape)
+        cache_folder.prune(cache, limit_bytes, keep=store.path)
     if on_bad == "error":
         require_readable(paths, store.facts)
     return store
@@ -149,30 +164,25 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
-def _find(
-    paths: Sequence[Path], preprocessing: Preprocessing, cache: Path, threads: int, hashes: Sequence[str] | None
-) -> Path | None:
-    """The finished store, or None; files are hashed only if a store with these settings exists."""
-    if not any(cache.glob(f"{_settings_key(preprocessing, len(paths))}-*")):
-        return None
-    known = hashes if hashes is not None else hash_files(paths, threads=threads)
-    return cache_folder.find(cache, store_key(known, preprocessing))
-
-
 def _build(
     paths: Sequence[Path], preprocessing: Preprocessing, cache: Path, threads: int, progress: Progress | None
 ) -> Path:
     with cache_folder.building(cache) as folder:
         with (folder / _PIXELS).open("wb") as stream:
-            facts = _write_rows(stream, paths, preprocessing, threads, progress)
+            writer = cache_folder.DigestWriter(stream)
+            facts = _write_rows(writer, paths, preprocessing, threads, progress)
         (folder / _FACTS).write_text(json.dumps([file.to_row() for file in facts]), encoding="utf-8")
         # The key comes from the bytes just decoded, in case a file changed after it was hashed.
         key = store_key([file.sha256 for file in facts], preprocessing)
-        return cache_folder.publish(folder, cache, key)
+        return cache_folder.publish(folder, cache, key, {_PIXELS: writer.hexdigest()})
 
 
 def _write_rows(
-    stream: BinaryIO, paths: Sequence[Path], preprocessing: Preprocessing, threads: int, progress: Progress | None
+    stream: cache_folder.DigestWriter,
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    threads: int,
+    progress: Progress | None,
 ) -> list[Facts]:
     side = preprocessing.image_size
     shape = (len(paths), side, side, 3)
@@ -196,6 +206,6 @@ def _check_shape(image: Image.Image, shorter: float) -> None:
 
 def _hash(path: Path) -> str:
     try:
-        return sha256(read(path)).hexdigest()
-    except OSError:
+        return sha256(read_regular(path)).hexdigest()
+    except (OSError, MemoryError):
         return ""

@@ -14,7 +14,8 @@ from torchvision import datasets
 
 from thawline.data import cache as cache_folder
 from thawline.data.cifar import CIFAR10, CIFAR100, Cifar
-from thawline.data.materialise import Sample, entry_key, find_materialised, materialise
+from thawline.data.files import read_regular
+from thawline.data.materialise import Sample, entry_key, find_or_write, materialise
 from thawline.data.sources import ImageSet, Split
 from thawline.errors import DataError
 
@@ -48,7 +49,7 @@ class _Set:
 
 def _file(path: str | Path) -> bytes:
     """A `loader` that returns the file undecoded, for thawline's own decoder."""
-    return Path(path).read_bytes()
+    return read_regular(Path(path))
 
 
 SETS: dict[str, _Set] = {
@@ -75,13 +76,22 @@ def read_torchvision(name: str, cache: Path) -> ImageSet:
     if name not in SETS:
         raise DataError(f"{source!r} is unknown; available are {', '.join(SETS)}.")
     key = entry_key(source, torchvision.__version__)
-    found = find_materialised(source, cache, key)
-    return found or materialise(source, _samples(name, _raw_folder(name, cache)), cache, key=key)
+    write = partial(_write, name, source, cache, key)
+    return find_or_write(source, cache, key, write)
+
+
+def _write(name: str, source: str, cache: Path, key: str) -> ImageSet:
+    return materialise(source, _samples(name, _raw_folder(name, cache)), cache, key=key)
 
 
 def _raw_folder(name: str, cache: Path) -> Path:
-    """The folder of the original files; an interrupted download leaves nothing behind."""
+    """The folder of the original files; an interrupted download leaves nothing behind, and damage is downloaded again.
+
+    Only a download has a seal: files placed by hand are taken as they are.
+    """
     raw = cache / "raw"
+    if (raw / name / cache_folder.SEAL).exists():
+        cache_folder.read(raw, name, Path, cache_folder.silent)
     if not (raw / name).exists():
         with cache_folder.building(raw) as fresh:
             for arguments in SETS[name].splits.values():

@@ -71,6 +71,17 @@ class Ledger:
                 "which prepare images; start a new run with another --out."
             )
 
+    def bind_pixels(self, digest: str) -> None:
+        """Tie the ledger to the SHA-256 of the decoded images: equal files and versions may still decode otherwise."""
+        bound = self._study.user_attrs.get("pixels")
+        if bound is None:
+            self._study.set_user_attr("pixels", digest)
+        elif bound != digest:
+            raise RunFolderError(
+                "the images decode to other pixels than when this run began (another build of Pillow or of a library "
+                "that it uses); start a new run with another --out."
+            )
+
     @property
     def micro_batch(self) -> int | None:
         """Images in memory at a time, if the batch did not fit at some point of the run."""

@@ -56,6 +56,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
         threads=request.train.threads,
         progress=callback.decoding,
         on_bad=request.images.on_bad,
+        note=callback.note,
     )
     found = check(images, facts=pixels.facts)
     splits = draw_splits(images, found.hashes, request.images, skip=found.unreadable)
@@ -64,6 +65,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
     ledger = Ledger(folder.file(LEDGER))
     ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
+    ledger.bind_pixels(pixels.sha256)
     _report(folder, images, found, splits, callback)
     experiment = Experiment(
         request,
