@@ -15,8 +15,8 @@ import thawline
 PACKAGE = Path(thawline.__file__).parent
 
 ROWS: tuple[set[str], ...] = (
-    {"errors", "formatting", "version", "pytorch_lines", "results"},
-    {"records", "plan"},
+    {"errors", "field_docs", "formatting", "version", "pytorch_lines", "results"},
+    {"records", "plan", "signatures"},
     {"config", "callback"},
     {"strategies"},
     {"model", "data", "export", "search"},

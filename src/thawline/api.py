@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast
+from typing import Any, Literal, cast
 
 from thawline.callback import Callback
 from thawline.config import (
     BASE_RATE,
-    DEFAULT_MODEL,
-    DEFAULT_ROWS,
+    CompareOptions,
     DataConfig,
+    FitOptions,
     Request,
     TrainConfig,
     TuningConfig,
@@ -43,87 +41,71 @@ from thawline.runs import classifier as serving
 from thawline.runs.files import REQUEST
 from thawline.runs.folder import RunFolder
 from thawline.runs.setup import open_experiment
+from thawline.signatures import refuse_unknown, rename_listener, takes, takes_listener
 from thawline.strategies.auto import with_budget
-from thawline.strategies.base import variants
+from thawline.strategies.base import split_specs, variants
 from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
 
-P = ParamSpec("P")
-R = TypeVar("R")
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """What `fit` and `compare` take besides the options of the command line."""
+
+    data: Data = field(kw_only=False)
+    out: str | Path = field(kw_only=False)
+    train: TrainConfig | None = None
+    images: DataConfig | None = None
+    search: TuningConfig | None = None
+    callback: Callback | None = None
 
 
-def _takes_listener(verb: Callable[P, R]) -> Callable[P, R]:
-    """Accept `listener=`, the name of `callback=` before 0.2; goes with 0.2."""
-
-    @functools.wraps(verb)
-    def renamed(*args: P.args, **kwargs: P.kwargs) -> R:
-        if "listener" in kwargs:
-            if "callback" in kwargs:
-                raise TypeError(f"{verb.__name__}() got both callback and listener, its old name; leave out listener.")
-            warnings.warn("listener= is now callback=", DeprecationWarning, stacklevel=2)
-            kwargs["callback"] = kwargs.pop("listener")
-        return verb(*args, **kwargs)
-
-    return renamed
+@dataclass(frozen=True, kw_only=True)
+class FitCall(FitOptions, _Call):
+    """The parameters of `fit`, which are never instantiated: the options of the command line and the parts whole."""
 
 
-class Options(TypedDict, total=False):
-    """What `fit` and `compare` take besides the data, the model and the strategies."""
-
-    weights: str | None
-    granularity: Granularity
-    train: TrainConfig
-    images: DataConfig
-    search: TuningConfig
-    explain: bool
+@dataclass(frozen=True, kw_only=True)
+class CompareCall(CompareOptions, _Call):
+    """The parameters of `compare`."""
 
 
-@_takes_listener
-def fit(
-    data: Data,
-    out: str | Path,
-    *,
-    model: str = DEFAULT_MODEL,
-    strategy: str = "auto",
-    budget: str | None = None,
-    callback: Callback | None = None,
-    **options: Unpack[Options],
-) -> FitResults:
+@takes(FitCall)
+def fit(data: Data, out: str | Path, **options: Any) -> FitResults:
     """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds.
 
-    Options: `images=DataConfig(image_size=96)`, `train=TrainConfig(epochs=12)`, `search=TuningConfig(seeds=3)`,
-    `weights`, `granularity`.
+    Takes every option of `thawline fit` by name (`image_size=96, epochs=12, cache_memory="500M"`); docs/options.md
+    lists them. `train=TrainConfig(...)`, `images=DataConfig(...)` and `search=TuningConfig(...)` give a part whole.
     `data`: a folder, a manifest, a named dataset such as hf:NAME, a list of (path, label), or a dataset of PIL images.
-    `model`: a timm name, local-dir:PATH, hf-hub:NAME, or module.py:factory.
-    `budget`: what the strategy "auto" may cost: "5x" (its default), "30m" or "40candidates".
+    `callback` is told of the progress. Raises `InputError` before anything is trained if something cannot be used.
     """
-    request = _request("fit", data, model, (with_budget(strategy, budget),), options)
-    return cast(FitResults, run(request, out, callback))
+    rename_listener("fit", options)
+    refuse_unknown("fit", options, FitCall)
+    strategy = with_budget(options.get("strategy", FitOptions.strategy), options.get("budget"))
+    request = _request("fit", data, (strategy,), options)
+    return cast(FitResults, run(request, out, options.get("callback")))
 
 
-@_takes_listener
-def compare(
-    data: Data,
-    out: str | Path,
-    *,
-    model: str = DEFAULT_MODEL,
-    strategies: Sequence[str] = DEFAULT_ROWS,
-    callback: Callback | None = None,
-    **options: Unpack[Options],
-) -> Comparison:
-    """Tune, train and score several strategies alike; returns what comparison.json holds. `data` as in `fit`."""
-    return cast(Comparison, run(_request("compare", data, model, tuple(strategies), options), out, callback))
+@takes(CompareCall)
+def compare(data: Data, out: str | Path, **options: Any) -> Comparison:
+    """Tune, train and score several strategies alike; returns what comparison.json holds.
+
+    Takes every option of `thawline compare` by name; the rest as in `fit`.
+    """
+    rename_listener("compare", options)
+    refuse_unknown("compare", options, CompareCall)
+    rows = options.get("strategies", CompareOptions.strategies)
+    strategies = split_specs(rows) if isinstance(rows, str) else tuple(rows)
+    request = _request("compare", data, strategies, options)
+    return cast(Comparison, run(request, out, options.get("callback")))
 
 
 def _request(
-    verb: Literal["fit", "compare"], data: Data, model: str, strategies: tuple[str, ...], options: Options
+    verb: Literal["fit", "compare"], data: Data, strategies: tuple[str, ...], options: Mapping[str, Any]
 ) -> Request:
-    if unknown := sorted(set(options) - set(Options.__annotations__)):
-        raise TypeError(f"{verb}() takes no {unknown[0]!r}; its options are {', '.join(Options.__annotations__)}.")
-    named = name_of(data, user_cache() / "data")
-    return Request(verb=verb, data=named, model=model, strategies=strategies, **options)
+    return Request.from_options(verb, name_of(data, user_cache() / "data"), strategies, options)
 
 
 def run(request: Request, out: str | Path, callback: Callback | None = None) -> FitResults | Comparison:
@@ -142,7 +124,7 @@ def run(request: Request, out: str | Path, callback: Callback | None = None) -> 
             raise
 
 
-@_takes_listener
+@takes_listener
 def resume(
     run_folder: str | Path, callback: Callback | None = None, *, add: Sequence[str] = ()
 ) -> FitResults | Comparison:
@@ -169,12 +151,12 @@ def resume(
             raise
 
 
-@_takes_listener
+@takes_listener
 def demo(out: str | Path, callback: Callback | None = None) -> FitResults:
     """`fit` on scikit-learn's handwritten digits from a small network that knows printed letters; all embedded."""
     folder = Path(out)
     if folder.exists():
-        raise RunFolderError(f"{folder} exists already; choose another --out, or remove it.")
+        raise RunFolderError(f"{folder} exists already; choose another `out`, or remove it.")
     write_digits(folder / "digits", train_per_class=20, val_per_class=40, seed=0)
     request = Request(
         verb="fit",
@@ -188,7 +170,7 @@ def demo(out: str | Path, callback: Callback | None = None) -> FitResults:
     return cast(FitResults, run(request, folder / "run", callback))
 
 
-@_takes_listener
+@takes_listener
 def check(data: str | Path, *, group_pattern: str | None = None, callback: Callback | None = None) -> Mapping[str, Any]:
     """What is wrong with a data set: every file decoded in full, results remembered by size and time."""
     images = read_named(str(data), user_cache() / "data")
@@ -269,7 +251,7 @@ def report(run_folder: str | Path) -> Path:
     return write_report(Path(run_folder))
 
 
-@_takes_listener
+@takes_listener
 def explain(
     run_folder: str | Path,
     images: str | Path | Sequence[str | Path],

@@ -1,13 +1,15 @@
-"""What can be set, with the unit and the default of every field. Standard library only."""
+"""Every option of a run: its type, default and, below the field, its help text. Standard library only."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from thawline.errors import OptionError
+from thawline.formatting import nearest
 from thawline.plan import Granularity
 
 Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
@@ -30,152 +32,248 @@ TRAININGS_PER_ROW = 6
 
 
 def _require(condition: bool, option: str, rule: str, value: object) -> None:
+    """Messages put the names of options in backticks; the command line shows them as flags (`cli.options.as_flags`)."""
     if not condition:
-        raise OptionError(f"--{option} must be {rule}, got {value!r}.")
+        raise OptionError(f"`{option}` must be {rule}, got {value!r}.")
 
 
-def parse_bytes(option: str, text: str) -> int:
-    """`500M` -> 500 x 2^20, with K, M, G, T or nothing behind the number; `OptionError` if it is none."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+def parse_bytes(option: str, size: str | int) -> int:
+    """`500M` -> 500 x 2^20, with K, M, G, T or nothing after the number; `OptionError` if it is not a size."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)(?:i?B)?", str(size).strip(), re.IGNORECASE)
     if found is None:
-        raise OptionError(f"--{option} must be a number of bytes such as 500M or 2G, got {text!r}.")
+        raise OptionError(f"`{option}` must be a number of bytes such as 500M or 2G, got {size!r}.")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
-def _require_choice(option: str, choices: object, value: object) -> None:
-    names = get_args(choices)
-    _require(value in names, option, f"one of {', '.join(names)}", value)
+_WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "True or False"}
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """How one training runs. The plan says what trains and how fast; this says everything else."""
-
-    epochs: int = 20
-    """Passes over the training split at most; early stopping may end sooner."""
-    batch_size: int = 32
-    """Images per optimiser step."""
-    optimizer: Optimizer = "adamw"
-    """SGD has momentum 0.9; the others their PyTorch defaults."""
-    weight_decay: float = 1e-4
-    """Per step; never applied to biases and norm layers."""
-    patience: int = 5
-    """Epochs without a better validation score before a training stops; 0 = never stop early."""
-    warmup_share: float = 0.05
-    """Share of all steps over which the rates rise linearly from 0, before the cosine takes them back to 0."""
-    schedule_epochs: int | None = None
-    """Epochs over which the cosine falls, if training ends before it does; None = `epochs`."""
-    balance: Balance = "none"
-    """For classes of unequal size: loss = weigh each class by its effective number of images (Cui et al. 2019, beta
-    0.999), sampler = draw every class equally often."""
-    metric: Metric = "accuracy"
-    """Validation score that picks the epoch, the rate and the plan."""
-    label_smoothing: float = 0.0
-    """Probability mass taken from the true class in the training loss."""
-    clip_norm: float | None = None
-    """Largest 2-norm of the gradient of all trained parameters together; None = no clipping."""
-    precision: Precision = "auto"
-    """auto = bf16 where the device computes it natively and it pays, else fp32."""
-    device: Device = "auto"
-    """auto = cuda, else mps, else cpu."""
-    threads: int = 0
-    """CPU threads of one training; 0 = physical cores. Changes rounding, so it is recorded with the run."""
-
-    def __post_init__(self) -> None:
-        _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        _require(self.batch_size >= 2, "batch-size", "at least 2", self.batch_size)
-        _require_choice("optimizer", Optimizer, self.optimizer)
-        _require(self.weight_decay >= 0, "weight-decay", "0 or more", self.weight_decay)
-        _require(self.patience >= 0, "patience", "0 (never stop early) or more", self.patience)
-        span = self.schedule_epochs
-        _require(span is None or span >= self.epochs, "schedule-epochs", "at least as many as --epochs", span)
-        _require(0 <= self.warmup_share < 1, "warmup-share", "at least 0 and below 1", self.warmup_share)
-        _require(0 <= self.label_smoothing < 1, "label-smoothing", "at least 0 and below 1", self.label_smoothing)
-        _require(self.clip_norm is None or self.clip_norm > 0, "clip-norm", "above 0", self.clip_norm)
-        _require_choice("balance", Balance, self.balance)
-        _require_choice("metric", Metric, self.metric)
-        _require_choice("precision", Precision, self.precision)
-        _require_choice("device", Device, self.device)
-        _require(self.threads >= 0, "threads", "0 (physical cores) or more", self.threads)
+def _check_types(config: TrainConfig | DataConfig | TuningConfig) -> None:
+    """`OptionError` for the first field whose value is not of its type, or not one of its choices."""
+    for name, hint in _hints(type(config)).items():
+        value = getattr(config, name)
+        if not any(_is_of(value, part) for part in _alternatives(hint)):
+            _require(False, name, _rule(_alternatives(hint)[0]), value)
 
 
-@dataclass(frozen=True)
+def _hints(cls: type) -> dict[str, Any]:
+    return {name: hint for name, hint in get_type_hints(cls).items() if get_origin(hint) is not ClassVar}
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if isinstance(value, bool):  # which Python counts among the integers
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _rule(hint: Any) -> str:
+    return f"one of {', '.join(get_args(hint))}" if get_origin(hint) is Literal else _WORDS[hint]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The pretrained network, and what counts as a block of it."""
+
+    group: ClassVar[str] = "Model"
+
+    model: str = DEFAULT_MODEL
+    """Pretrained model: a timm name, local-dir:PATH, hf-hub:NAME, or file.py:factory."""
+    weights: str | None = None
+    """Pretrained weights: a file, a folder, or "random"; default: the model's own."""
+    granularity: Granularity = "stage"
+    """What counts as one block: stage = a stage of the network, group = a residual block or the like (timm's finest
+    groups), layer = a single convolution or linear layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How images become pixels and splits."""
+    """How images become splits and pixels."""
+
+    group: ClassVar[str] = "Data"
 
     image_size: int | None = None
-    """Side of the square that the network sees, in pixels; None = the model's own."""
+    """Side of the square network input, in pixels; default: the model's own."""
     crop_pct: float | None = None
-    """Side of the crop over the shorter side of the resized image, above 0 and at most 1; None = the model's own."""
+    """Side of the center crop divided by the shorter side of the resized image, as in timm, above 0 and at most 1;
+    default: the model's own."""
     augment: Augment = "mild"
-    """Of training images only. mild: random crop (up to 1/8 of the side), flip, rotation up to 10 degrees; strong:
-    random resized crop (half the area or more), flip, rotation, colour jitter of 0.2."""
+    """Augmentation of training images. mild: random shift (by up to 1/8 of the side), flip, rotation by up to 10
+    degrees; strong: random resized crop (at least half the area), flip, rotation, color jitter of 0.2."""
     views: int = 4
-    """Pre-drawn augmented views per image, taken in turn by epoch; 0 = a new draw in every epoch."""
+    """Augmented versions of each training image, drawn once and used in turn by epoch; 0 = new ones in every epoch."""
     test_share: float | None = None
-    """Share carved off train as test where the folder brings train and val only; None = no test figures then."""
+    """Fraction of train held out as test when the data has train and val only; default: none, so no test scores."""
     limit: int | None = None
-    """Use a stratified draw of this many images; None = all."""
+    """Use a stratified random subset of this many images; default: all images."""
     group_pattern: str | None = None
-    """Regular expression over paths; images with the same first bracket (patient, camera, video) stay in one split."""
+    """Regular expression for image paths: images with the same first capture group (patient, camera, video) stay in
+    one split."""
     on_bad: OnBad = "error"
-    """What an unreadable image does: end the run before training, or be listed and left out."""
+    """Unreadable images: error = stop before training, skip = list them and leave them out."""
     seed: int = 0
-    """Draws the splits, the views and the images of `limit`."""
+    """Random seed of splits, subset, augmentation, head initialization, batch order and dropout."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         size = self.image_size
-        _require(size is None or 8 <= size <= 4096, "image-size", "between 8 and 4096 pixels", size)
+        _require(size is None or 8 <= size <= 4096, "image_size", "between 8 and 4096 pixels", size)
         crop = self.crop_pct
-        _require(crop is None or 0 < crop <= 1, "crop-pct", "above 0 and at most 1", crop)
-        _require_choice("augment", Augment, self.augment)
-        _require(self.views >= 0, "views", "0 (a new draw every epoch) or more", self.views)
+        _require(crop is None or 0 < crop <= 1, "crop_pct", "above 0 and at most 1", crop)
+        _require(self.views >= 0, "views", "0 (new ones in every epoch) or more", self.views)
         share = self.test_share
-        _require(share is None or 0 < share < 1, "test-share", "above 0 and below 1", share)
+        _require(share is None or 0 < share < 1, "test_share", "above 0 and below 1", share)
         _require(self.limit is None or self.limit >= 1, "limit", "at least 1 image", self.limit)
-        _require_choice("on-bad", OnBad, self.on_bad)
         _require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
 
 
-@dataclass(frozen=True)
-class TuningConfig:
-    """How plans are tuned and proven."""
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a training runs. The plan says what trains and at which rates; this says everything else."""
 
-    seeds: int = 1
-    """Final trainings per strategy, each with its own head, batch order and dropout; more seeds give a spread."""
-    learning_rate: float | None = None
-    """Base rate of every strategy; None = tuned on validation with `TRAININGS_PER_ROW` trainings."""
+    group: ClassVar[str] = "Training"
+
+    epochs: int = 20
+    """Maximum number of passes over the training split; early stopping (`patience`) may end a training sooner."""
+    batch_size: int = 32
+    """Images per optimizer step."""
+    optimizer: Optimizer = "adamw"
+    """Optimizer; SGD has momentum 0.9, the others PyTorch's defaults."""
+    weight_decay: float = 1e-4
+    """Weight decay of the optimizer; never applied to biases and norm layers."""
+    patience: int = 5
+    """Stop a training after this many epochs without a better validation score; 0 = never stop early."""
+    warmup_share: float = 0.05
+    """Fraction of all steps over which the learning rates rise linearly from 0; then they follow a cosine to 0."""
+    schedule_epochs: int | None = None
+    """Length of the cosine schedule in epochs, at least `epochs`; default: `epochs`. If longer, training ends before
+    the learning rates reach 0."""
+    balance: Balance = "none"
+    """Correction of class imbalance: loss = weight each class by its effective number of images (Cui et al. 2019, beta
+    0.999), sampler = draw every class equally often."""
+    metric: Metric = "accuracy"
+    """Validation score that selects the epoch, the learning rate and the plan."""
+    label_smoothing: float = 0.0
+    """Label smoothing of the training loss, at least 0 and below 1."""
+    clip_norm: float | None = None
+    """Clip the gradient of all trained parameters together to this 2-norm; default: no clipping."""
+    precision: Precision = "auto"
+    """Precision of training: auto = bf16 where the device supports it natively and gains speed, else fp32."""
+    device: Device = "auto"
+    """Device to train on: auto = cuda if available, else mps, else cpu."""
+    threads: int = 0
+    """CPU threads per training; 0 = physical cores. It changes rounding, so it is recorded with the run."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
+        _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        _require(self.batch_size >= 2, "batch_size", "at least 2", self.batch_size)
+        _require(self.weight_decay >= 0, "weight_decay", "0 or more", self.weight_decay)
+        _require(self.patience >= 0, "patience", "0 (never stop early) or more", self.patience)
+        span = self.schedule_epochs
+        _require(span is None or span >= self.epochs, "schedule_epochs", "at least as many as `epochs`", span)
+        _require(0 <= self.warmup_share < 1, "warmup_share", "at least 0 and below 1", self.warmup_share)
+        _require(0 <= self.label_smoothing < 1, "label_smoothing", "at least 0 and below 1", self.label_smoothing)
+        _require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "above 0", self.clip_norm)
+        _require(self.threads >= 0, "threads", "0 (physical cores) or more", self.threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningConfig:
+    """How strategies are tuned, and how many final trainings prove them."""
+
+    group: ClassVar[str] = "Tuning"
+
+    seeds: int = 1
+    """Final trainings per strategy, each with its own head initialization, batch order and dropout; two or more give a
+    standard error."""
+    learning_rate: float | None = None
+    """Base learning rate; default: 1e-3 for `fit` of a named strategy, else tuned on validation."""
+
+    def __post_init__(self) -> None:
+        _check_types(self)
         _require(self.seeds >= 1, "seeds", "at least 1", self.seeds)
         rate = self.learning_rate
-        _require(rate is None or 1e-9 <= rate <= 100, "learning-rate", "between 1e-9 and 100", rate)
+        _require(rate is None or 1e-9 <= rate <= 100, "learning_rate", "between 1e-9 and 100", rate)
 
 
 SearchConfig = TuningConfig
 """The name before 0.2; goes with it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions:
+    """Space for the outputs of frozen blocks, as people write it."""
+
+    group: ClassVar[str] = "Cache"
+
+    cache_memory: str | int = "1G"
+    """Memory for the outputs of frozen blocks, which all trainings of a run share, such as 500M (GPU memory where
+    training is on a GPU); 0 = none. Changes results by rounding only."""
+    cache_disk: str | int = "4G"
+    """Disk space for these outputs when the memory is full, such as 10G; 0 = none. Freed when the run ends."""
+
+
 @dataclass(frozen=True)
 class CacheConfig:
-    """How much room the outputs of frozen blocks may take, so that they are computed once.
+    """Space for the outputs of frozen blocks, which are computed once.
 
-    Results depend on it by rounding only; runs with the same budgets are equal bit for bit.
+    Results depend on it by rounding only; runs with the same sizes are equal bit for bit.
     """
 
     memory_bytes: int = 1 << 30
-    """In memory (of the GPU, where one trains) at most."""
+    """Largest size in memory (of the GPU where training is on a GPU), in bytes."""
     disk_bytes: int = 4 << 30
-    """In memory-mapped files at most, where memory does not suffice; they are gone when the run ends."""
+    """Largest size in memory-mapped files, in bytes; they are deleted when the run ends."""
 
     def __post_init__(self) -> None:
-        _require(self.memory_bytes >= 0, "cache-memory", "0 (none) or more bytes", self.memory_bytes)
-        _require(self.disk_bytes >= 0, "cache-disk", "0 (none) or more bytes", self.disk_bytes)
+        _require(self.memory_bytes >= 0, "cache_memory", "0 (none) or more bytes", self.memory_bytes)
+        _require(self.disk_bytes >= 0, "cache_disk", "0 (none) or more bytes", self.disk_bytes)
 
     @property
     def off(self) -> bool:
         """Whether nothing may be kept: then every step runs the whole network."""
         return self.memory_bytes == self.disk_bytes == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(CacheOptions, TuningConfig, TrainConfig, DataConfig, ModelOptions):
+    """Every option that `fit` and `compare` share, flat.
+
+    It is never instantiated: the command line and the functions take names, types, defaults and, from the docstrings
+    below the fields, help texts from here. A field added to one of its base classes is an option everywhere.
+    """
+
+    preset: str | None = None
+    """Options of a published protocol: paper = BioTune (Colan et al. 2025), with three seeds. Options that you give
+    take precedence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions(RunOptions):
+    """The options of `fit`."""
+
+    strategy: str = "auto"
+    """Strategy that chooses what to train, with arguments after a colon: last_blocks:k=3. `thawline strategies` lists
+    them."""
+    budget: str | None = None
+    """Cost limit of the strategy auto, everything up to the saved model included: 5x (default) = the work of five full
+    fine-tunings, 30m = wall time (two runs may then decide differently), or 40candidates."""
+    explain: bool = True
+    """End with Grad-CAM of the images in the report and with the changes in every block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(RunOptions):
+    """The options of `compare`."""
+
+    strategies: Sequence[str] = DEFAULT_ROWS
+    """Strategies to compare, such as full and last_blocks:k=3. `thawline strategies` lists them."""
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -197,22 +295,29 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """Options by preset: paper = how BioTune was measured (Colan et al. 2025). The rates fall to 0.79 of the start only."""
 
 
-def preset_values(name: str) -> Mapping[str, Any]:
+def preset_values(name: str | None) -> Mapping[str, Any]:
     """A preset's options by name; `OptionError` if there is none of that name."""
-    if name not in PRESETS:
-        raise OptionError(f"--preset must be one of {', '.join(PRESETS)}, got {name!r}.")
+    if name is None:
+        return {}
+    _require(name in PRESETS, "preset", f"one of {', '.join(PRESETS)}", name)
     return PRESETS[name]
+
+
+PARTS = {"train": TrainConfig, "images": DataConfig, "search": TuningConfig}
+"""The parts of a request that may be given whole; no option is a field of two of them."""
 
 
 def preset(name: str, **options: Any) -> dict[str, TrainConfig | DataConfig | TuningConfig]:
     """A preset's `train`, `images` and `search`, as `fit` and `compare` take them; `options` override its own."""
     chosen = {**preset_values(name), **options}
-    parts = {"train": TrainConfig, "images": DataConfig, "search": TuningConfig}
-    names = {key: {one.name for one in fields(part)} for key, part in parts.items()}
-    if unknown := set(chosen) - set().union(*names.values()):
-        raise OptionError(f"--preset {name}: {sorted(unknown)[0]!r} is no option of a run.")
-    # `seed` and `seeds` are fields of one part each, so every option has one place.
-    return {key: part(**{k: v for k, v in chosen.items() if k in names[key]}) for key, part in parts.items()}
+    known = {field.name for part in PARTS.values() for field in fields(part)}
+    if unknown := sorted(set(chosen) - known):
+        raise OptionError(f"`preset` {name}: there is no option {unknown[0]!r}{nearest(unknown[0], known)}.")
+    return {key: part(**_fields_of(part, chosen)) for key, part in PARTS.items()}
+
+
+def _fields_of(part: type[TrainConfig | DataConfig | TuningConfig], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: options[field.name] for field in fields(part) if field.name in options}
 
 
 @dataclass(frozen=True)
@@ -235,28 +340,52 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Request:
-    """All that one run was asked to do: enough to repeat it or to resume it."""
+    """Everything that a run was asked to do: enough to repeat it or to resume it."""
 
     verb: Literal["fit", "compare"]
     data: str
-    """Folder of images."""
+    """Folder of images, manifest, hf:NAME or torchvision:NAME."""
     model: str
-    """timm name or local-dir:PATH."""
+    """As in `ModelOptions`; so are `weights` and `granularity`."""
     strategies: tuple[str, ...]
-    """Specs such as last_blocks:k=3; fit has one."""
+    """Specs such as last_blocks:k=3; `fit` has one."""
     weights: str | None = None
-    """File or folder of weights, "random", or None = the model's own."""
     granularity: Granularity = "stage"
     train: TrainConfig = field(default_factory=TrainConfig)
     images: DataConfig = field(default_factory=DataConfig)
     search: TuningConfig = field(default_factory=TuningConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     explain: bool = True
-    """Whether `fit` ends with Grad-CAM of the images that its report shows and with what moved in every block."""
+    """Whether `fit` ends with Grad-CAM of the images in its report and with the changes in every block."""
 
     def __post_init__(self) -> None:
-        _require_choice("granularity", Granularity, self.granularity)
+        names = get_args(Granularity)
+        _require(self.granularity in names, "granularity", f"one of {', '.join(names)}", self.granularity)
         _require(bool(self.strategies), "strategies", "at least one strategy", self.strategies)
+
+    @classmethod
+    def from_options(
+        cls, verb: Literal["fit", "compare"], data: str, strategies: tuple[str, ...], options: Mapping[str, Any]
+    ) -> Request:
+        """From options by the names of `RunOptions`; the others have their defaults, or the preset's values.
+
+        `train`, `images` and `search` may be given whole instead. Raises `OptionError` for values that cannot be used.
+        """
+        value = {**{field.name: field.default for field in fields(RunOptions)}, **options}
+        return cls(
+            verb=verb,
+            data=data,
+            model=value["model"],
+            strategies=strategies,
+            weights=value["weights"],
+            granularity=value["granularity"],
+            cache=CacheConfig(
+                memory_bytes=parse_bytes("cache_memory", value["cache_memory"]),
+                disk_bytes=parse_bytes("cache_disk", value["cache_disk"]),
+            ),
+            explain=verb == "fit" and value.get("explain", FitOptions.explain),
+            **{name: _part(name, options) for name in PARTS},
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -278,3 +407,16 @@ class Request:
             )
         except (KeyError, TypeError) as error:
             raise OptionError(f"the stored options of this run cannot be read ({error}).") from error
+
+
+def _part(name: str, options: Mapping[str, Any]) -> Any:
+    """A part of the request, from its own options or given whole."""
+    part, whole = PARTS[name], options.get(name)
+    own = _fields_of(part, options)
+    if whole is None:
+        return part(**{**_fields_of(part, preset_values(options.get("preset"))), **own})
+    if not isinstance(whole, part):
+        raise OptionError(f"`{name}` must be a {part.__name__}, got {whole!r}.")
+    if clash := [*own, *(["preset"] if options.get("preset") else [])]:
+        raise OptionError(f"`{name}` and `{clash[0]}` cannot both be given; leave one of them out.")
+    return whole

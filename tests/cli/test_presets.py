@@ -53,7 +53,7 @@ def test_own_options_go_before_the_presets() -> None:
     parts = preset("paper", epochs=12, image_size=96, threads=1, seed=5)
     assert parts["train"].epochs == 12  # type: ignore[union-attr]
     assert parts["images"] == DataConfig(image_size=96, crop_pct=0.9655, augment="none", seed=5)
-    with pytest.raises(OptionError, match="'rungs' is no option"):
+    with pytest.raises(OptionError, match="there is no option 'rungs'"):
         preset("paper", rungs=3)
 
 
@@ -75,7 +75,7 @@ def test_an_unknown_preset_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_a_schedule_cannot_end_before_the_training() -> None:
-    with pytest.raises(OptionError, match="--schedule-epochs must be at least as many as --epochs"):
+    with pytest.raises(OptionError, match="`schedule_epochs` must be at least as many as `epochs`"):
         TrainConfig(epochs=30, schedule_epochs=20)
 
 

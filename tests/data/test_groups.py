@@ -41,7 +41,7 @@ def test_groups_are_read_off_the_paths() -> None:
 
 def test_patterns_that_cannot_be_used() -> None:
     images = _patients({"a": [1], "b": [1]})
-    with pytest.raises(OptionError, match=r"--group-pattern '\(' is not a valid regular expression"):
+    with pytest.raises(OptionError, match=r"`group_pattern` '\(' is not a valid regular expression"):
         with_groups(images, "(")
     with pytest.raises(DataError, match=r"matches no path in '/data', e\.g\. 'a/a-p00-000\.png'"):
         with_groups(images, "camera")

@@ -148,7 +148,7 @@ def test_a_class_whose_training_images_are_all_in_test_is_named() -> None:
 
 def test_a_test_share_that_leaves_no_training_images() -> None:
     images = make_set({"a": 10, "b": 10})
-    with pytest.raises(DataError, match=r"--test-share 0\.9 leaves no training images"):
+    with pytest.raises(DataError, match=r"`test_share` 0\.9 leaves no training images"):
         draw_splits(images, different(images), DataConfig(test_share=0.9))
 
 
@@ -176,7 +176,7 @@ def test_flowers_contradictions_train(shared: Path) -> None:
     assert all(len({splits.assignment[index] for index in copies.positions}) == 1 for copies in found.duplicates)
 
 
-@pytest.mark.parametrize(("limit", "advice"), [(None, "add images or"), (10, "raise --limit, add images or")])
+@pytest.mark.parametrize(("limit", "advice"), [(None, "add images or"), (10, "raise `limit`, add images or")])
 def test_too_few_images_of_a_class(limit: int | None, advice: str) -> None:
     images = make_set({"a": 30, "b": 2})
     with pytest.raises(

@@ -134,7 +134,7 @@ def test_fewer_than_two_classes_are_refused(num_classes: int) -> None:
 
 
 def test_an_impossible_size_names_the_option() -> None:
-    with pytest.raises(ModelError, match="--image-size"):
+    with pytest.raises(ModelError, match="`image_size`"):
         load_model("nest_tiny", 3, weights="random", image_size=50)
 
 

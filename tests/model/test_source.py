@@ -99,7 +99,7 @@ def test_without_a_network_one_error_says_so_at_once(
     message = error_of(source)
     assert time.monotonic() - start < 5
     assert f"weights of {source} cannot be downloaded" in message
-    assert "--weights FILE|DIR|random" in message
+    assert "give `weights` (a file, a folder or 'random')" in message
     assert "local-dir:" in message
     assert capfd.readouterr() == ("", "")
 

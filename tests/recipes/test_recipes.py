@@ -162,7 +162,7 @@ def _as_in_keras(module: Any) -> list[str]:
         ("[[expected]]\ntitle = 'Table'", "recipe tiny: [[expected]] columns, rows missing."),
         ("[expected]\ntitle = 'Table'", "recipe tiny: [[expected]] columns, rows missing."),
         ("images = {augment = 'wild'}", "augment: invalid enum value 'wild'; choose from none, mild, strong."),
-        ("images = {views = -1}", "--views must be 0 (a new draw every epoch) or more, got -1."),
+        ("images = {views = -1}", "`views` must be 0 (new ones in every epoch) or more, got -1."),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_clear_line(more: str, expected: str) -> None:
@@ -385,5 +385,5 @@ def test_cells_of_other_settings_are_never_mixed_in(images: Path, tmp_path: Path
     with pytest.raises(RunFolderError, match="run with other settings"):
         run_cells(recipe, longer, tmp_path, Runner())
     other = dataclasses.replace(recipe, name="other")
-    with pytest.raises(RunFolderError, match="choose another --out"):
+    with pytest.raises(RunFolderError, match="choose another `out`"):
         run_cells(other, expand(other, small(images, seed=1)).cells, tmp_path, Runner())

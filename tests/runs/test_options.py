@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import thawline
 from tests.small_runs import small_request
 from thawline import api
 from thawline.callback import Callback
-from thawline.config import DataConfig, Request, TrainConfig
+from thawline.config import CacheConfig, DataConfig, Request, TrainConfig, TuningConfig
 from thawline.errors import DataError, OptionError, RunFolderError
 from thawline.runs.model_folder import opening_lines
 
@@ -81,7 +83,7 @@ def test_a_limit_keeps_the_classes_in_proportion(flat: Path, tmp_path: Path) -> 
     assert sum(results["data"]["images"].values()) == 28
     labels = [row["label"] for row in splits_of(tmp_path / "run")]
     assert labels.count("red") == labels.count("blue") == 14
-    with pytest.raises(DataError, match="--limit 1 "):
+    with pytest.raises(DataError, match="`limit` 1 "):
         api.run(quick(flat, limit=1), tmp_path / "other")
 
 
@@ -161,13 +163,75 @@ def test_a_network_of_the_users_own_code_is_trained_saved_and_used(images: Path,
 
 
 def test_options_that_a_function_cannot_use_are_named(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"--budget must be .* got '5'"):
+    with pytest.raises(OptionError, match=r"`budget` must be .* got '5'"):
         api.fit(images, tmp_path / "run", budget="5")
-    with pytest.raises(OptionError, match="--budget is for --strategy auto; full costs"):
+    with pytest.raises(OptionError, match="`budget` is for `strategy` auto; full costs"):
         api.fit(images, tmp_path / "run", strategy="full", budget="5x")
-    with pytest.raises(TypeError, match=r"fit\(\) takes no 'sampler'; its options are weights, .*search"):
-        api.fit(images, tmp_path / "run", sampler="tpe")  # type: ignore[call-arg]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", [api.fit, api.compare])
+def test_an_unknown_keyword_is_a_type_error_with_the_nearest_name(verb: Callable[..., object], tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"keyword argument 'image_sizes'; did you mean 'image_size'\?"):
+        verb(tmp_path, tmp_path / "run", image_sizes=64)
+
+
+def test_options_are_keywords_and_reach_the_run(images: Path, tmp_path: Path) -> None:
+    seen = requested(
+        images, image_size=64, epochs=3, cache_memory="500M", cache_disk=0, seeds=3, seed=7, explain=False, patience=0
+    )
+    assert seen.images == DataConfig(image_size=64, seed=7)
+    assert seen.train == TrainConfig(epochs=3, patience=0)
+    assert seen.search == TuningConfig(seeds=3)
+    assert seen.cache == CacheConfig(memory_bytes=500 << 20, disk_bytes=0)
+    assert not seen.explain
+
+
+def test_a_preset_comes_after_the_options_that_are_given(images: Path) -> None:
+    seen = requested(images, preset="paper", epochs=5)
+    assert (seen.train.epochs, seen.train.batch_size, seen.search.seeds, seen.images.image_size) == (5, 96, 3, 224)
+
+
+def test_a_part_is_given_whole_or_by_its_options(images: Path) -> None:
+    assert requested(images, train=TrainConfig(epochs=3), image_size=64).train == TrainConfig(epochs=3)
+    with pytest.raises(OptionError, match="`train` and `epochs` cannot both be given"):
+        requested(images, train=TrainConfig(epochs=3), epochs=3)
+    with pytest.raises(OptionError, match="`images` and `preset` cannot both be given"):
+        requested(images, images=DataConfig(), preset="paper")
+    with pytest.raises(OptionError, match=r"`images` must be a DataConfig, got .'image_size': 64."):
+        requested(images, images={"image_size": 64})
+
+
+def test_strategies_may_be_one_text(images: Path) -> None:
+    assert requested(images, api.compare, strategies="full,lora:rank=8,alpha=16").strategies == (
+        "full",
+        "lora:rank=8,alpha=16",
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "rule"),
+    [
+        ({"epochs": "3"}, "`epochs` must be a whole number, got '3'"),
+        ({"epochs": True}, "`epochs` must be a whole number, got True"),
+        ({"learning_rate": "fast"}, "`learning_rate` must be a number, got 'fast'"),
+        ({"limit": 2.5}, "`limit` must be a whole number, got 2.5"),
+        ({"optimizer": "lion"}, "`optimizer` must be one of adamw, adam, sgd, rmsprop, got 'lion'"),
+        ({"group_pattern": 3}, "`group_pattern` must be a string, got 3"),
+    ],
+)
+def test_a_value_of_another_type_is_an_option_error(images: Path, option: Mapping[str, object], rule: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(rule)):
+        requested(images, **option)
+
+
+def requested(data: Path, verb: Callable[..., object] = api.fit, /, **options: object) -> Request:
+    """The request that a call makes, without running it."""
+    with pytest.MonkeyPatch.context() as patch:
+        seen: list[Request] = []
+        patch.setattr(api, "run", lambda request, *_: seen.append(request))
+        verb(data, data / "run", **options)
+        return seen[0]
 
 
 def test_the_old_name_of_callback_still_works_and_says_so(images: Path) -> None:

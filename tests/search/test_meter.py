@@ -29,7 +29,7 @@ def test_a_budget_is_work_time_or_candidates(text: str, budget: Budget) -> None:
 
 @pytest.mark.parametrize("text", ["", "5", "x", "0.5x", "0m", "-3x", "5 units", "1e3x", "40 plans", "0.5candidates"])
 def test_other_budgets_are_one_clear_line(text: str) -> None:
-    with pytest.raises(OptionError, match="--budget must be full fine-tunings") as caught:
+    with pytest.raises(OptionError, match="`budget` must be full fine-tunings") as caught:
         Budget.parse(text)
     assert "\n" not in str(caught.value)
 

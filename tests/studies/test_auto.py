@@ -272,7 +272,7 @@ def test_when_everything_diverges_the_run_says_so(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("budget=7", "--budget must be"),
+        ("budget=7", "`budget` must be"),
         ("sampler=nobody", "sampler must be one of biotune"),
         ("without=luck", "without must be none, or some of"),
     ],

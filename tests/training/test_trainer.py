@@ -212,7 +212,7 @@ def test_out_of_memory_with_two_images_is_the_end(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(model.module, "forward", no_memory)
-    with pytest.raises(RunError, match="smaller model or --image-size"):
+    with pytest.raises(RunError, match="smaller model or `image_size`"):
         Trainer(model, data(), CONFIG).train(plan_for(blocks, trained=1), blocks, seed=0)
 
 

@@ -6,9 +6,8 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
@@ -16,24 +15,19 @@ from typer import Argument, Option
 
 from thawline.cli import progress as live
 from thawline.cli import tables as console
-from thawline.cli.options import RunOptions, is_set, takes_run_options, with_preset
-from thawline.config import (
-    DEFAULT_ROWS,
-    Request,
-)
+from thawline.cli.options import Given, GroupedCommand, as_flags, help_of, takes_options
+from thawline.config import CompareOptions, FitOptions, Request
 from thawline.data.named import named_forms
 from thawline.errors import OptionError, ThawlineError
-from thawline.plan import GRANULARITIES, Granularity
+from thawline.plan import Granularity
 from thawline.results import Comparison, FitResults, plain
-from thawline.strategies import STRATEGIES
 from thawline.strategies.auto import with_budget
 from thawline.version import __version__
 
-STRATEGY_LIST = f"{', '.join(STRATEGIES)}; `thawline strategies` says what they do and which arguments they take"
 RECIPE_OPTIONS = frozenset(
-    {"models", "strategies", "limit", "image_size", "epochs", "seeds", "seed", "threads", "device", "weights"}
+    {"model", "strategies", "limit", "image_size", "epochs", "seeds", "seed", "threads", "device", "weights"}
 )
-"""What `compare --recipe` lets the user change."""
+"""Options that `compare --recipe` takes."""
 INTERRUPTED = 130
 PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
@@ -65,47 +59,32 @@ def _root(
     context.obj = {"debug": debug}
 
 
-@app.command()
-@takes_run_options
-def fit(
-    context: typer.Context,
-    data: Data,
-    out: Out,
-    options: RunOptions,
-    strategy: Annotated[str, Option(help=f"{STRATEGY_LIST}: last_blocks:k=3.")] = "auto",
-    budget: Annotated[
-        str | None,
-        Option(
-            help="What auto may cost, the saved model included: 5x (as much work as five full fine-tunings; its "
-            "default), 30m (two runs may then decide differently), or 40candidates."
-        ),
-    ] = None,
-    explain: Annotated[
-        bool, Option("--explain/--no-explain", help="End with Grad-CAM of what the report shows, and what moved.")
-    ] = True,
-    as_json: Json = False,
-) -> None:
+@app.command(cls=GroupedCommand)
+@takes_options(FitOptions)
+def fit(context: typer.Context, data: Data, out: Out, given: Given, as_json: Json = False) -> None:
     """Find the plan, train it, score it beside the baselines, save the model.
 
-    auto searches blocks and rates within its budget. A named strategy trains at 1e-3 unless told otherwise.
+    The strategy auto searches blocks and rates within its budget; any other one trains at 1e-3, or at --learning-rate.
     """
-    chosen = with_budget(strategy, budget)
-    _run(with_preset(context, options).request("fit", data, (chosen,), explain=explain), out, as_json)
+    strategy = with_budget(given.get("strategy", FitOptions.strategy), given.get("budget"))
+    _run("fit", data, (strategy,), given, out, as_json)
 
 
-@app.command()
-@takes_run_options
+@app.command(cls=GroupedCommand)
+@takes_options(CompareOptions)
 def compare(
     context: typer.Context,
     out: Out,
-    options: RunOptions,
+    given: Given,
     data: Annotated[str | None, Argument(help="As for fit; with --recipe, leave it out and use --data.")] = None,
-    strategies: Annotated[str, Option(help=f"Comma-separated, of: {STRATEGY_LIST}.")] = ",".join(DEFAULT_ROWS),
-    recipe: Annotated[str | None, Option(help="A published study: its name, or a .toml file.")] = None,
+    recipe: Annotated[str | None, Option(help="Published study to repeat: its name, or a .toml file.")] = None,
     recipe_data: Annotated[
-        list[str] | None, Option("--data", help="Where a recipe's data is: COLUMN=SOURCE, or SOURCE alone; repeatable.")
+        list[str] | None,
+        Option("--data", help="Data of a recipe: COLUMN=SOURCE, or SOURCE alone; may be given several times."),
     ] = None,
-    full_grid: Annotated[bool, Option("--full-grid", help="Every combination of a recipe's axes.")] = False,
+    full_grid: Annotated[
+        bool, Option("--full-grid", help="Run every combination of a recipe's axes, not one axis at a time.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare strategies, or repeat a published study.
@@ -114,25 +93,25 @@ def compare(
     """
     from thawline.strategies.base import split_specs
 
+    own = {**given, "strategies": split_specs(given["strategies"])} if "strategies" in given else dict(given)
     if recipe is not None:
-        own = _given(context, options, strategies=split_specs(strategies))
         sources = [*(recipe_data or ()), *([data] if data else ())]
-        _repeat_study(recipe, out, {**own, "data": sources, "full_grid": full_grid}, as_json)
+        _repeat_study(recipe, out, {**_of_recipe(own), "data": sources, "full_grid": full_grid}, as_json)
     elif data is None or recipe_data:
-        raise OptionError("compare needs DATA, a folder of images (--data is for --recipe).")
+        raise OptionError("compare needs DATA, a folder of images (`data` is for `recipe`).")
     else:
-        _run(with_preset(context, options).request("compare", data, split_specs(strategies)), out, as_json)
+        _run("compare", data, own.get("strategies", CompareOptions.strategies), own, out, as_json)
 
 
-def _given(context: typer.Context, options: RunOptions, **others: Any) -> dict[str, Any]:
-    """What the user set on the command line, as a recipe takes it; the defaults must not replace the recipe's."""
-    values = {**asdict(options), **others, "models": [options.model]}
-    names = {"model": "models"}
-    given = [name for name in values if is_set(context, name)]
-    chosen = {names.get(name, name) for name in given}
-    if unusable := sorted(chosen - RECIPE_OPTIONS):
-        raise OptionError(f"a recipe settles --{unusable[0].replace('_', '-')} itself; leave it out.")
-    return {name: values[name] for name in chosen}
+def _of_recipe(given: Given) -> dict[str, Any]:
+    """What the user set, as a recipe takes it."""
+    if unusable := sorted(given.keys() - RECIPE_OPTIONS):
+        raise OptionError(f"the recipe sets `{unusable[0]}`; leave it out.")
+    return {**{name: value for name, value in given.items() if name != "model"}, **_models(given)}
+
+
+def _models(given: Given) -> dict[str, list[str]]:
+    return {"models": [given["model"]]} if "model" in given else {}
 
 
 def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json: bool) -> None:
@@ -177,9 +156,7 @@ def demo(
 def check(
     data: Data,
     out: Annotated[Path | None, Option(help="Also write everything found to this JSON file.")] = None,
-    group_pattern: Annotated[
-        str | None, Option(help="Regex over paths; images with the same first bracket belong together.")
-    ] = None,
+    group_pattern: Annotated[str | None, Option(help=help_of("group_pattern"))] = None,
     as_json: Json = False,
 ) -> None:
     """Find what is wrong with a data set.
@@ -201,9 +178,9 @@ def check(
 
 @app.command("inspect")
 def inspect_model(
-    model: Annotated[str, Argument(help="timm name, or local-dir:PATH of a timm folder.")],
-    image_size: Annotated[int | None, Option(help="Side of the input in pixels; default: the model's own.")] = None,
-    granularity: Annotated[str, Option(help=f"What a block is: {', '.join(GRANULARITIES)}.")] = "stage",
+    model: Annotated[str, Argument(help=help_of("model"))],
+    image_size: Annotated[int | None, Option(help=help_of("image_size"))] = None,
+    granularity: Annotated[str, Option(help=help_of("granularity"))] = "stage",
     as_json: Json = False,
 ) -> None:
     """List a model's blocks: parameters, FLOPs, bytes at each boundary, share of the work."""
@@ -307,11 +284,14 @@ def main() -> None:
     except ThawlineError as error:
         if debug:
             raise
-        sys.stderr.write(f"thawline: {error}\n")
+        sys.stderr.write(f"thawline: {as_flags(str(error))}\n")
         sys.exit(error.exit_code)
 
 
-def _run(request: Request, out: Path, as_json: bool) -> None:
+def _run(
+    verb: Literal["fit", "compare"], data: str, strategies: tuple[str, ...], given: Given, out: Path, as_json: bool
+) -> None:
+    request = Request.from_options(verb, data, strategies, given)  # before anything heavy is imported
     from thawline import api
 
     with _interruptible(f"`thawline resume {out}`"), _callback(as_json) as callback:

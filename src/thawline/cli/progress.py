@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn
 from rich.text import Text
 
 from thawline.callback import Callback
+from thawline.cli.options import as_flags
 from thawline.records import EpochRecord, TrainingRecord
 from thawline.report import summary
 
@@ -57,7 +58,7 @@ class ConsoleCallback(Callback):
 
     def note(self, text: str) -> None:
         """Print a line above the progress."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(as_flags(text), highlight=False, markup=False)
         self._last_line = time.monotonic()
 
     def decoding(self, done: int, total: int) -> None:

@@ -34,11 +34,11 @@ def with_groups(images: ImageSet, pattern: str) -> ImageSet:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise OptionError(f"--group-pattern {pattern!r} is not a valid regular expression ({error}).") from error
+        raise OptionError(f"`group_pattern` {pattern!r} is not a valid regular expression ({error}).") from error
     found = [expression.search(images.name(item)) for item in images.items]
     if not any(found):
         first = images.name(images.items[0])
-        raise DataError(f"--group-pattern {pattern!r} matches no path in {str(images.root)!r}, e.g. {first!r}.")
+        raise DataError(f"`group_pattern` {pattern!r} matches no path in {str(images.root)!r}, e.g. {first!r}.")
     names = [match and match.group(1 if expression.groups else 0) for match in found]
     items = tuple(replace(item, group=name or None) for item, name in zip(images.items, names, strict=True))
     lonely = sum(item.group is None for item in items)

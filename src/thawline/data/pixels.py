@@ -102,7 +102,7 @@ def require_readable(paths: Sequence[Path], facts: Sequence[Facts]) -> None:
         count = f"{len(bad)} of {len(paths)} images cannot be used; first: " if len(bad) > 1 else ""
         raise DataError(
             f"{count}{str(bad[0][0])!r} {bad[0][1]}; replace or remove {'them' if len(bad) > 1 else 'it'}, "
-            "or pass --on-bad skip to leave unreadable images out."
+            "or pass `on_bad='skip'` to leave unreadable images out."
         )
 
 

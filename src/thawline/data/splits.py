@@ -68,7 +68,7 @@ def draw_splits(images: ImageSet, hashes: Sequence[str], config: DataConfig, *, 
 def _missing_shares(given: Collection[Split], config: DataConfig) -> tuple[list[tuple[Split, float]], list[str]]:
     """The splits to draw, as fractions of train, and notes for the user."""
     if "test" in given:
-        notes = ["--test-share is ignored: the dataset has its own test split."] if config.test_share else []
+        notes = ["`test_share` is ignored: the dataset has its own test split."] if config.test_share else []
         if "val" in given:
             return [], notes
         return [("val", VAL_SHARE)], [*notes, f"val is drawn from train: {VAL_SHARE:.0%} of each class."]
@@ -76,7 +76,7 @@ def _missing_shares(given: Collection[Split], config: DataConfig) -> tuple[list[
         return ([("test", config.test_share)] if config.test_share else []), []
     test_share = config.test_share or TEST_SHARE
     if test_share + VAL_SHARE >= 1:
-        raise DataError(f"--test-share {test_share:g} leaves no training images, as val takes {VAL_SHARE:g}; lower it.")
+        raise DataError(f"`test_share` {test_share:g} leaves no training images, as val takes {VAL_SHARE:g}; lower it.")
     return [("test", test_share), ("val", VAL_SHARE)], []
 
 
@@ -169,7 +169,7 @@ def _draw_class(
         raise DataError(
             f"class {label!r} has only {counted(len(units), 'distinct readable image')}, "
             f"but needs at least {len(shares) + 1}, one each for train, {' and '.join(split for split, _ in shares)}; "
-            f"{'raise --limit, ' if config.limit else ''}add images or remove the class."
+            f"{'raise `limit`, ' if config.limit else ''}add images or remove the class."
         )
     total, drawn = len(units), {}
     state = zlib.crc32(f"{config.seed}/{label}".encode())
@@ -218,7 +218,7 @@ def limit_images(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
     strata = [f"{item.split}/{item.label}" for item in images.items]
     if limit < len(set(strata)) or len(images.items) - limit < len(set(strata)):
         raise DataError(
-            f"--limit {limit} cannot keep the proportions of {len(images.classes)} classes in {images.root.name!r}; "
+            f"`limit` {limit} cannot keep the proportions of {len(images.classes)} classes in {images.root.name!r}; "
             f"choose {len(set(strata))} to {len(images.items) - len(set(strata))}, or omit it to use all images."
         )
     kept, _ = train_test_split(np.arange(len(strata)), train_size=limit, stratify=strata, random_state=seed)

@@ -65,7 +65,7 @@ def explain_examples(folder: RunFolder, callback: Callback) -> None:
         root = Path(run.results["data"]["root"])
         paths = [path for one in shown if (path := root / one.path).is_file()]
         if paths:
-            callback.note("Looking at what the network looks at, before and after (--no-explain leaves it out) ...")
+            callback.note("Looking at what the network looks at, before and after (`explain=False` leaves it out) ...")
             _explain(folder, paths, (), None, (), Callback())
     except (*UNDRAWABLE, RuntimeError) as error:
         callback.note(

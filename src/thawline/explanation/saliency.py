@@ -80,7 +80,7 @@ def find_layer(network: nn.Module, images: Tensor) -> str:
     """
     candidates = [one for one in _candidates(network, images) if one.grid.side > 1]
     if not candidates:
-        raise ModelError(f"{type(network).__name__} has no module with a grid of positions; name one with --layer.")
+        raise ModelError(f"{type(network).__name__} has no module with a grid of positions; name one with `layer`.")
     fine = [one for one in candidates if one.grid.side >= FEWEST_POSITIONS]
     if not fine:
         finest = max(one.grid.side for one in candidates)

@@ -30,7 +30,7 @@ def write_folder(folder: Path, texts: Mapping[str, str], module: nn.Module) -> N
         _write_folder(folder, texts, _weights(module))
     except (OSError, safetensors.SafetensorError) as error:
         raise RunFolderError(
-            f"{folder} cannot be written ({error}); free some space or choose another --out."
+            f"{folder} cannot be written ({error}); free some space or choose another `out`."
         ) from error
 
 
@@ -57,7 +57,7 @@ def plain_json(file: str, data: Mapping[str, object]) -> str:
 def _refuse_foreign(folder: Path) -> None:
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not is_free and not (folder / THAWLINE_FILE).is_file():
-        raise RunFolderError(f"{folder} holds something that thawline did not write; choose another --out.")
+        raise RunFolderError(f"{folder} holds something that thawline did not write; choose another `out`.")
 
 
 def _write_folder(folder: Path, texts: Mapping[str, str], weights: dict[str, Tensor]) -> None:

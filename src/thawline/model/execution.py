@@ -92,7 +92,7 @@ def forward_blank_image(model: nn.Module, image_size: int) -> None:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{type(model).__name__} cannot run on an image of {image_size} x {image_size} pixels ({reason}); "
-            "try another --image-size."
+            "try another `image_size`."
         ) from error
 
 

@@ -121,7 +121,7 @@ def _layers(body: Group, execution: Execution) -> list[Group]:
     ordered = sorted(body, key=lambda atom: atom.first)
     layers = [[atom] for atom in ordered if atom.is_layer]
     if not layers:
-        raise ModelError("the network has no convolution or linear layer before its head; use --granularity stage.")
+        raise ModelError("the network has no convolution or linear layer before its head; use `granularity='stage'`.")
     for atom in ordered:
         if not atom.is_layer:
             layers[_layer_of(atom, layers, execution)].append(atom)

@@ -16,7 +16,7 @@ from thawline.errors import ModelError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 _SECONDS_TO_ANSWER = 10
-_WAY_OUT = "use --weights FILE|DIR|random, or local-dir:PATH as the model."
+_WAY_OUT = "give `weights` (a file, a folder or 'random'), or local-dir:PATH as the model."
 
 
 def hub_folder(repository: str) -> Path:

@@ -177,7 +177,7 @@ def _create(origin: Origin, num_classes: int, pretrained: bool = False) -> nn.Mo
     except (AssertionError, ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         size = origin.model_args.get("img_size")
-        hint = f"try another --image-size than {size}" if size else "check its model_args"
+        hint = f"try another `image_size` than {size}" if size else "check its model_args"
         raise ModelError(f"{origin.source} cannot be built ({reason}); {hint}.") from error
     return module
 
@@ -199,7 +199,7 @@ def _preprocessing(module: nn.Module, image_size: int | None, source: str) -> Pr
         raise ModelError(f"{source}: its settings for images cannot be used ({error}).") from error
     if image_size is None and height != width:
         raise ModelError(
-            f"{source} expects images of {height} x {width} pixels, which are not square; set --image-size."
+            f"{source} expects images of {height} x {width} pixels, which are not square; set `image_size`."
         )
     _require_usable(found, source)
     return found

@@ -42,7 +42,7 @@ class Origin:
 
 
 def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
-    """Find out what `source` and `--weights` name; `ModelError` says what is wrong and what to do.
+    """Find out what `source` and `weights` name; `ModelError` says what is wrong and what to do.
 
     Only `hf-hub:` reads from the network here, and only a `config.json`.
     """
@@ -51,7 +51,7 @@ def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
         return origin
     if not origin.is_timm and (weights == RANDOM or Path(weights).expanduser().is_dir()):
         raise ModelError(
-            f"--weights {weights} cannot be used with {source}: its own code decides; leave it out, or give a file."
+            f"`weights` {weights} cannot be used with {source}: its own code decides; leave it out, or give a file."
         )
     if weights == RANDOM:
         return _with_weights(origin, lambda: None)
@@ -59,9 +59,9 @@ def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
     if path.is_dir():
         return _resolve_weights_folder(origin, path, image_size)
     if not path.is_file():
-        raise ModelError(f"--weights {weights} is neither a file nor a folder, nor the word {RANDOM}.")
+        raise ModelError(f"`weights` {weights} is neither a file nor a folder, nor the word {RANDOM}.")
     if not path.name.endswith(_EXTENSIONS):
-        raise ModelError(f"--weights {weights}: the file must end in one of {', '.join(_EXTENSIONS)}.")
+        raise ModelError(f"`weights` {weights}: the file must end in one of {', '.join(_EXTENSIONS)}.")
     return _with_weights(origin, lambda: path)
 
 
@@ -73,7 +73,7 @@ def _resolve_weights_folder(origin: Origin, folder: Path, image_size: int | None
     """The folder's own settings (padding, sizes, mean) come with its weights."""
     saved = _resolve_folder(str(folder), folder, image_size)
     if saved.architecture != origin.architecture:
-        raise ModelError(f"--weights {folder} holds a {saved.architecture}, but the model is {origin.architecture}.")
+        raise ModelError(f"`weights` {folder} holds a {saved.architecture}, but the model is {origin.architecture}.")
     return replace(saved, source=origin.source)
 
 

@@ -38,7 +38,7 @@ def run_cells(
             write_json(path, _run(recipe, cell, (runs or out / "runs") / cell.name, execute))
         stored = read_json(path)
         if stored.get("key") != _key(recipe, cell):
-            raise RunFolderError(f"{path} was run with other settings; remove it, or choose another --out.")
+            raise RunFolderError(f"{path} was run with other settings; remove it, or choose another `out`.")
         results.append(stored)
     return results
 
@@ -101,7 +101,7 @@ def _begin(folder: Path, key: str) -> None:
     if not mark.exists():
         write_json(mark, {"format_version": FORMAT_VERSION, "key": key})
     if read_json(mark).get("key") != key:
-        raise RunFolderError(f"{folder} was begun with other settings; remove it, or choose another --out.")
+        raise RunFolderError(f"{folder} was begun with other settings; remove it, or choose another `out`.")
 
 
 def _sound(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -153,4 +153,4 @@ def _refuse_other(recipe: Recipe, out: Path) -> None:
     for path in out.glob("*.json"):
         other = read_json(path).get("recipe")
         if other != recipe.name:
-            raise RunFolderError(f"{out} holds {path.name} of {other or 'something else'}; choose another --out.")
+            raise RunFolderError(f"{out} holds {path.name} of {other or 'something else'}; choose another `out`.")

@@ -290,7 +290,7 @@ def _read_evaluation(path: Path) -> Evaluation:
     try:
         stored = {name: tensor.numpy() for name, tensor in load_file(path).items()}
     except SafetensorError as error:
-        raise RunFolderError(f"{path} is damaged ({error}); start a new run with another --out.") from error
+        raise RunFolderError(f"{path} is damaged ({error}); start a new run with another `out`.") from error
     return Evaluation(stored["train"], stored["val"], stored.get("test"))
 
 

@@ -29,19 +29,19 @@ class RunFolder:
         """Make a new run folder; `RunFolderError` if one is there already, or if nothing can be written there."""
         if (path / REQUEST).exists():
             what = "a finished run;" if cls(path).results() else f"a run; `thawline resume {path}` continues it, or"
-            raise RunFolderError(f"{path} already holds {what} choose another --out.")
+            raise RunFolderError(f"{path} already holds {what} choose another `out`.")
         if path.exists() and not path.is_dir():
-            raise RunFolderError(f"{path} is a file; --out must name a folder.")
+            raise RunFolderError(f"{path} is a file; `out` must name a folder.")
         # A run that was killed as it began may have left half of its request.
         if path.is_dir() and any(not found.name.startswith((".lock", f".{REQUEST}.")) for found in path.iterdir()):
-            raise RunFolderError(f"{path} is not empty, and not a run folder; choose another --out.")
+            raise RunFolderError(f"{path} is not empty, and not a run folder; choose another `out`.")
         try:
             path.mkdir(parents=True, exist_ok=True)
             folder = cls(path)
             folder.__enter__()  # before anything is written: two starts at once must not overwrite each other
             write_json(path / REQUEST, _stored(request, environment))
         except OSError as error:
-            raise RunFolderError(f"{path} cannot be written to ({error.strerror}); choose another --out.") from error
+            raise RunFolderError(f"{path} cannot be written to ({error.strerror}); choose another `out`.") from error
         return folder
 
     @classmethod
@@ -61,7 +61,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path / REQUEST} is damaged ({error}); start a new run.") from error
 
     def discard(self) -> None:
-        """Take back a folder in which nothing was trained, so that the mended command can use the same --out."""
+        """Take back a folder in which nothing was trained, so that the mended command can use the same `out`."""
         if not (self.path / LEDGER).exists() or not Ledger(self.path / LEDGER).records:
             for name in (REQUEST, LEDGER, CHECK, SPLITS, ".lock"):
                 (self.path / name).unlink(missing_ok=True)

@@ -40,7 +40,7 @@ class Ledger:
             trials = self._study.get_trials(deepcopy=False)
             self._records = {record.key: record for record in map(_record, trials)}
         except (ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(f"{path} is damaged ({error}); start a new run with another --out.") from error
+            raise RunFolderError(f"{path} is damaged ({error}); start a new run with another `out`.") from error
 
     @property
     def records(self) -> tuple[TrainingRecord, ...]:
@@ -68,7 +68,7 @@ class Ledger:
         elif bound != origin:
             raise RunFolderError(
                 "the images, their splits, the model or its weights changed since this run began, or Pillow or timm, "
-                "which prepare images; start a new run with another --out."
+                "which prepare images; start a new run with another `out`."
             )
 
     def bind_pixels(self, digest: str) -> None:

@@ -98,7 +98,7 @@ def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, c
         f"{sizes['train']:,} train, {sizes['val']:,} val, {sizes['test']:,} test."
     )
     if not splits.has_test:
-        callback.note("No test split: there will be no test figures (--test-share 0.2 carves one off train).")
+        callback.note("No test split: there will be no test figures (`test_share=0.2` carves one off train).")
     for note in (*found.warnings, *splits.notes):
         callback.note(note)
 

@@ -56,7 +56,7 @@ class CandidateLedger:
                 raise RunFolderError(
                     f"the search in this run went another way at generation {candidate.generation}, slot "
                     f"{candidate.slot}, probably since another version of thawline began it: start a new run with "
-                    "another --out."
+                    "another `out`."
                 )
         self._trials = self._read()
 

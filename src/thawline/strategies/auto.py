@@ -33,7 +33,7 @@ class Budget:
         candidates = found is not None and found[2].startswith("candidate")
         if found is None or amount <= 0 or (found[2] == "x" and amount < 1) or (candidates and amount % 1):
             raise OptionError(
-                f"--budget must be full fine-tunings (5x, at least 1x), a time (30m, 2h) or 40candidates, got {text!r}."
+                f"`budget` must be full fine-tunings (5x, at least 1x), a time (30m, 2h) or 40candidates, got {text!r}."
             )
         if found[2] in _SECONDS:
             return cls(amount * _SECONDS[found[2]], "seconds")
@@ -86,9 +86,9 @@ def with_budget(strategy: str, budget: str | None) -> str:
     budget = budget.replace(" ", "")
     name, _, arguments = strategy.partition(":")
     if name != "auto":
-        raise OptionError(f"--budget is for --strategy auto; {name} costs what its trainings cost.")
+        raise OptionError(f"`budget` is for `strategy` auto; {name} costs what its trainings cost.")
     if "budget=" in arguments:
         raise OptionError(
-            f"the budget is given twice, as --budget {budget} and in --strategy {strategy}; leave one out."
+            f"the budget is given twice, as `budget` {budget} and in `strategy` {strategy}; leave one out."
         )
     return f"auto:{','.join(filter(None, (arguments, f'budget={budget}')))}"

@@ -19,7 +19,7 @@ def require_two_epochs(context: StrategyContext, name: str) -> None:
     if context.epochs < 2:
         raise PlanError(
             f"strategy {name!r}: trains the head first and everything after it, so it needs at least 2 epochs, "
-            f"got {context.epochs}; raise --epochs, or use linear_probe or full."
+            f"got {context.epochs}; raise `epochs`, or use linear_probe or full."
         )
 
 

@@ -132,7 +132,7 @@ class Activations:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:100]
             self.note(
                 f"No room on disk to keep the outputs of frozen blocks ({reason}): they are recomputed, which takes "
-                "longer and may change the last digits. --cache-disk limits them, THAWLINE_CACHE moves them."
+                "longer and may change the last digits. `cache_disk` limits them, THAWLINE_CACHE moves them."
             )
             return None
 

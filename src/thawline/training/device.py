@@ -39,7 +39,7 @@ def _device(wanted: Device) -> Device:
         return next(device for device, there in available.items() if there)
     if not available[wanted]:
         there = ", ".join(device for device, yes in available.items() if yes)
-        raise OptionError(f"--device {wanted} is not available on this machine; available: {there}.")
+        raise OptionError(f"`device` {wanted} is not available on this machine; available: {there}.")
     return wanted
 
 

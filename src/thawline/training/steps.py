@@ -67,7 +67,7 @@ class Steps:
         loss = total.item() / len(self._images)
         if not math.isfinite(loss):
             raise NonFiniteLossError(
-                f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate, or clip with --clip-norm 1."
+                f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate, or clip with `clip_norm=1`."
             )
         return loss
 

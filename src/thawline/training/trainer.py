@@ -298,7 +298,7 @@ class Trainer:
         if self.micro_batch < 4:
             raise TooLittleMemoryError(
                 f"out of memory on {self.device} with {self.micro_batch} images at a time; "
-                "take a smaller model or --image-size."
+                "take a smaller model or `image_size`."
             ) from error
         self.micro_batch //= 2
         self.on_smaller_batch(self.micro_batch)

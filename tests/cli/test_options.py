@@ -1,0 +1,154 @@
+"""One source for options: a field of a config class is an option, a keyword and, with its docstring, the help."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import thawline
+from thawline import api
+from thawline.cli import app as cli
+from thawline.cli.options import (
+    OPTION_NAMES,
+    Given,
+    GroupedCommand,
+    as_flags,
+    help_of,
+    option_parameters,
+    takes_options,
+)
+from thawline.config import (
+    CacheOptions,
+    CompareOptions,
+    DataConfig,
+    FitOptions,
+    ModelOptions,
+    RunOptions,
+    TrainConfig,
+    TuningConfig,
+)
+from thawline.field_docs import field_docs
+from thawline.signatures import takes
+
+PACKAGE = Path(thawline.__file__).parent
+COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+PARTS_WHOLE = {"train", "images", "search"}
+ONLY_OF_THE_COMMAND = {"context", "as_json", "help", "recipe", "recipe_data", "full_grid"}
+
+
+def options_of(command: str) -> dict[str, str]:
+    """Name -> help text of everything that a command takes."""
+    return {parameter.name: parameter.help for parameter in COMMANDS[command].params}
+
+
+@pytest.mark.parametrize("verb", ["fit", "compare"])
+def test_the_function_takes_the_options_of_the_command(verb: str) -> None:
+    keywords = set(inspect.signature(getattr(api, verb)).parameters)
+    assert keywords - PARTS_WHOLE - {"callback"} == set(options_of(verb)) - ONLY_OF_THE_COMMAND
+
+
+@pytest.mark.parametrize("part", [ModelOptions, DataConfig, TrainConfig, TuningConfig, CacheOptions, RunOptions])
+def test_every_field_is_an_option_and_a_keyword_with_its_docstring_as_help(part: type[RunOptions]) -> None:
+    for field in fields(part):
+        for verb in ("fit", "compare"):
+            assert options_of(verb)[field.name] == as_flags(field_docs(part)[field.name])
+            assert inspect.signature(getattr(api, verb)).parameters[field.name].default == field.default
+
+
+def test_a_new_field_needs_no_other_change() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class MoreOptions(FitOptions):
+        patch_size: int = 16
+        """Side of a patch in pixels, at most
+        `image_size`."""
+
+    seen: list[Mapping[str, object]] = []
+    program = typer.Typer(rich_markup_mode=None)
+
+    @program.command(cls=GroupedCommand)
+    @takes_options(MoreOptions)
+    def command(context: typer.Context, given: Given) -> None:
+        seen.append(given)
+
+    shown = CliRunner().invoke(program, ["--help"], env={"COLUMNS": "200"}).stdout
+    assert "--patch-size" in shown
+    assert "Side of a patch in pixels, at most --image-size." in shown
+    assert CliRunner().invoke(program, ["--patch-size", "8", "--epochs", "3"]).exit_code == 0
+    assert seen == [{"patch_size": 8, "epochs": 3}]
+
+    @takes(MoreOptions)
+    def fit(**options: object) -> None: ...
+
+    assert inspect.signature(fit).parameters["patch_size"].annotation is int
+
+
+def test_options_stand_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = CliRunner().invoke(cli.app, ["fit", "--help"]).stdout
+    headings = [line for line in shown.splitlines() if line and not line.startswith(" ") and line.endswith(":")]
+    assert headings == ["Arguments:", "Options:", "Model:", "Data:", "Training:", "Tuning:", "Cache:"]
+    section = shown[shown.index("Training:") : shown.index("Tuning:")]
+    assert "--epochs" in section
+    assert "--optimizer [adamw|adam|sgd|rmsprop]" in section
+
+
+def test_every_option_has_a_help_text() -> None:
+    for cls in (FitOptions, CompareOptions):
+        for parameter in option_parameters(cls):
+            assert len(help_of(parameter.name, cls)) > 20, parameter.name
+
+
+def test_messages_may_name_every_option_of_every_command() -> None:
+    flags = {"as_json", "as_csv", "full_grid", "help", "recipe_data"}
+    named = {each.name for command in COMMANDS.values() for each in command.params if each.param_type_name == "option"}
+    assert named - flags <= OPTION_NAMES
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("`image_size` must be at least 8.", "--image-size must be at least 8."),
+        ("leave them out with `on_bad='skip'`.", "leave them out with --on-bad skip."),
+        ("`test_share=0.2` holds one out", "--test-share 0.2 holds one out"),
+        ("`explain=False` leaves it out", "--no-explain leaves it out"),
+        ("`thawline resume run` continues it; `epoch` stays", "`thawline resume run` continues it; `epoch` stays"),
+    ],
+)
+def test_the_command_line_shows_options_as_flags(message: str, shown: str) -> None:
+    assert as_flags(message) == shown
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("image_size", "3"), ("on_bad", "ask"), ("cache_memory", "much"), ("preset", "papers"), ("schedule_epochs", "2")],
+)
+def test_a_wrong_value_names_the_flag_or_the_keyword(
+    option: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag = f"--{option.replace('_', '-')}"
+    monkeypatch.setattr("sys.argv", ["thawline", "fit", str(tmp_path), "--out", str(tmp_path / "run"), flag, value])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"thawline: {flag} must be ")
+    given = {option: int(value) if value.isdigit() else value}
+    with pytest.raises(thawline.InputError, match=f"^`{option}` must be ") as caught:
+        api.fit(tmp_path, tmp_path / "run", **given)  # type: ignore[arg-type]
+    assert message == f"thawline: {as_flags(str(caught.value))}\n"
+
+
+def test_no_error_of_the_library_names_a_flag() -> None:
+    # Recipes are repeated from the command line only.
+    outside = [path for path in PACKAGE.rglob("*.py") if path.parent.name not in ("cli", "recipes")]
+    for path in outside:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            texts = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
+            if isinstance(node, ast.Raise):
+                assert not any(isinstance(text, str) and " --" in f" {text}" for text in texts), (path, node.lineno)
