@@ -36,7 +36,7 @@ from thawline.recipes.runs import run_cells
 from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.report.html import write_report
-from thawline.results import Comparison, FitResults
+from thawline.results import CheckResult, Comparison, Evaluation, Explanation, FitResults, Predictions
 from thawline.runs import classifier as serving
 from thawline.runs.files import REQUEST
 from thawline.runs.folder import RunFolder
@@ -171,15 +171,15 @@ def demo(out: str | Path, callback: Callback | None = None) -> FitResults:
 
 
 @takes_listener
-def check(data: str | Path, *, group_pattern: str | None = None, callback: Callback | None = None) -> Mapping[str, Any]:
-    """What is wrong with a data set: every file decoded in full, results remembered by size and time."""
+def check(data: str | Path, *, group_pattern: str | None = None, callback: Callback | None = None) -> CheckResult:
+    """Audit a dataset: every file is decoded in full; the results are cached by file size and time."""
     images = read_named(str(data), user_cache() / "data")
     if group_pattern is not None:
         images = with_groups(images, group_pattern)
     callback = callback or Callback()
     cache = user_cache() / "facts"
     facts = survey_again(images.paths, root=images.root, cache=cache, progress=callback.decoding, note=callback.note)
-    return check_images(images, facts=facts).to_dict()
+    return check_images(images, facts=facts).result()
 
 
 def repeat_study(
@@ -235,12 +235,12 @@ def _classes_of(model: str) -> int:
     return max(2, read_timm_folder(Path(path)).num_classes or 1000) if saved else 1000
 
 
-def evaluate(run_folder: str | Path, data: str) -> Mapping[str, Any]:
-    """Score a run's saved model, or any timm folder, on labelled images; logged in the folder."""
+def evaluate(run_folder: str | Path, data: str) -> Evaluation:
+    """Score a run's saved model, or any timm folder, on labelled images; the scores are logged in the folder."""
     return serving.evaluate(Path(run_folder), data)
 
 
-def predict(run_folder: str | Path, images: str | Path | Sequence[str | Path], *, top: int = 5) -> Mapping[str, Any]:
+def predict(run_folder: str | Path, images: str | Path | Sequence[str | Path], *, top: int = 5) -> Predictions:
     """The likeliest classes of images, files or folders of them, by a run's saved model or any timm folder."""
     paths = [images] if isinstance(images, str | Path) else images
     return serving.predict(Path(run_folder), [Path(path) for path in paths], top=top)
@@ -259,8 +259,8 @@ def explain(
     layer: str | None = None,
     beside: Sequence[str | Path] = (),
     callback: Callback | None = None,
-) -> Mapping[str, Any]:
-    """Where a run's network looks, before and after, and what moved; returns what its explain.json holds.
+) -> Explanation:
+    """Compute Grad-CAM before and after fine-tuning, and the changes of every block; returns what explain.json holds.
 
     Draws Grad-CAM of images, files or folders of them, into the run folder. `layer`: the module to weigh; None = found.
     `beside`: further runs of the same network, a column each: `depth:share=25` and `depth:share=50` beside `full`.

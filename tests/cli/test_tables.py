@@ -10,6 +10,8 @@ import pytest
 from rich.console import Console
 
 from thawline.cli import tables as console
+from thawline.results import CheckResult
+from thawline.runs.files import decode
 
 RUN = Path("runs/textures")
 
@@ -102,13 +104,18 @@ def test_check_lists_each_kind_of_copy_once() -> None:
     def alike(paths: str, labels: str, splits: str) -> dict[str, list[str]]:
         return {"paths": paths.split(), "labels": labels.split(), "splits": splits.split()}
 
-    found: dict[str, Any] = {
+    stored = {
+        "format_version": 1,
         "root": "photos",
         "images": 9,
         "classes": {"a": 4, "b": 5},
+        "given_splits": {"train": 9},
+        "imbalance": 1.25,
+        "leaking_groups": [],
         "formats": {"PNG": 9},
+        "modes": {"RGB": 9},
         "oddities": {},
-        "sizes": {"different": 1, "smallest": (4, 3), "largest": (4, 3)},
+        "sizes": {"different": 1, "smallest": [4, 3], "largest": [4, 3]},
         "warnings": [],
         "duplicates": [alike("a/0.png a/1.png", "a", "train"), alike("a/2.png b/2.png", "a b", "train")],
         "lookalikes": [
@@ -120,11 +127,13 @@ def test_check_lists_each_kind_of_copy_once() -> None:
         "ignored": [],
     }
     stream = io.StringIO()
-    console.print_check(Console(file=stream, width=100), found)
-    sections = dict(part.split("\n", 1) for part in stream.getvalue().split("\n\n")[1:])
+    console.print_check(Console(file=stream, width=100), decode(stored, CheckResult))
+    heading, *parts = stream.getvalue().split("\n\n")
+    assert heading.splitlines()[-2:] == ["All 4 x 3 pixels", "  No problems found."]
+    sections = dict(part.split("\n", 1) for part in parts)
     assert {title: text.strip() for title, text in sections.items()} == {
         "The same file under different labels (1)": "a/2.png  =  b/2.png",
         "The same file twice (1)": "a/0.png  =  a/1.png",
-        "Nearly the same picture under different labels (1)": "a/5.png  =  b/5.png",
-        "Nearly the same picture in two splits (1)": "a/3.png  =  a/4.png",
+        "Near-duplicates under different labels (1)": "a/5.png  =  b/5.png",
+        "Near-duplicates across splits (1)": "a/3.png  =  a/4.png",
     }

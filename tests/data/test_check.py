@@ -33,14 +33,14 @@ def test_copies_contradictions_and_leaks(make_folder: MakeFolder) -> None:
     shutil.copy(root / "train/a/001.png", root / "train/b/other.png")
     shutil.copy(root / "train/b/002.png", root / "test/a/leak.png")
     found = check(read_images(root))
-    assert [sorted((one.labels, one.splits)) for one in found.duplicates] == [
+    assert [sorted((copies.labels, copies.splits)) for copies in found.duplicates] == [
         sorted((("a", "b"), ("train", "test"))),
         sorted((("a",), ("train",))),
         sorted((("a", "b"), ("train",))),
     ]
     assert len(found.contradictions) == 2
     assert len(found.leaks) == 1
-    written = json.loads(json.dumps(found.to_dict()))
+    written = json.loads(json.dumps(found.result().to_dict()))
     assert written["duplicates"][0] == {
         "paths": ["test/a/leak.png", "train/b/002.png"],
         "labels": ["a", "b"],
@@ -54,9 +54,9 @@ def test_unreadable_files_are_listed_with_their_reasons(make_folder: MakeFolder)
     (root / "a/000.png").write_text("text")
     (root / "b/001.png").write_bytes((root / "b/001.png").read_bytes()[:60])
     found = check(read_images(root))
-    listed = found.to_dict()["unreadable"]
-    assert [one["path"] for one in listed] == ["a/000.png", "b/001.png"]
-    assert listed[0]["reason"] == "cannot be read as an image (not an image format that Pillow knows)"
+    listed = found.result().unreadable
+    assert [file.path for file in listed] == ["a/000.png", "b/001.png"]
+    assert listed[0].reason == "cannot be read as an image (not an image format that Pillow knows)"
     assert found.class_counts == {"a": 2, "b": 2}
     with pytest.raises(DataError, match=r"2 of 6 images cannot be used; first: .*a/000\.png"):
         found.require_readable()
@@ -66,7 +66,7 @@ def test_small_classes_and_imbalance(make_folder: MakeFolder) -> None:
     found = check(read_images(make_folder({"few": 2, "many": 30})))
     assert found.imbalance == 15
     assert found.warnings == (
-        "1 small class of fewer than 10 images: 'few'.",
+        "1 class with fewer than 10 images: 'few'.",
         "The largest class has 15 times as many images as the smallest.",
     )
 
@@ -82,26 +82,26 @@ def test_what_the_pixel_store_found_is_not_looked_for_again(
     assert calls == []
 
 
-def test_lookalikes_across_splits_are_named(make_folder: MakeFolder) -> None:
+def test_near_duplicates_across_splits_are_named(make_folder: MakeFolder) -> None:
     root = make_folder({"train/a": 12, "train/b": 12, "test/a": 10, "test/b": 10})
     Image.open(root / "train/a/000.png").resize((60, 50)).save(root / "test/a/larger.png")
     found = check(read_images(root))
     assert found.duplicates == ()
-    assert found.to_dict()["lookalikes"] == [
+    assert found.result().to_dict()["lookalikes"] == [
         {"paths": ["test/a/larger.png", "train/a/000.png"], "labels": ["a"], "splits": ["train", "test"]}
     ]
-    assert found.warnings == ("1 picture almost equal to one in another split.",)
+    assert found.warnings == ("1 group of near-duplicates across splits: scores may be too high.",)
 
 
-def test_lookalikes_that_drawn_splits_tear_apart_are_counted(make_folder: MakeFolder) -> None:
+def test_near_duplicates_that_drawn_splits_separate_are_counted(make_folder: MakeFolder) -> None:
     root = make_folder({"a": 12, "b": 12})
     Image.open(root / "a/000.png").resize((60, 50)).save(root / "a" / "larger.png")
     found = check(read_images(root))
     names = [found.images.name(item) for item in found.images.items]
-    assert found.torn_apart(["train"] * len(names)) == ()
-    assert found.torn_apart([None if name == "a/larger.png" else "train" for name in names]) == ()
-    (line,) = found.torn_apart(["test" if name == "a/larger.png" else "train" for name in names])
-    assert line.startswith("1 picture almost equal to one in another split, as splits were drawn")
+    assert found.near_duplicates_across(["train"] * len(names)) == ()
+    assert found.near_duplicates_across([None if name == "a/larger.png" else "train" for name in names]) == ()
+    (line,) = found.near_duplicates_across(["test" if name == "a/larger.png" else "train" for name in names])
+    assert line.startswith("1 group of near-duplicates across splits: scores may be too high (`group_pattern` keeps")
 
 
 def test_formats_modes_sizes_and_oddities_are_counted(make_folder: MakeFolder) -> None:
@@ -109,8 +109,8 @@ def test_formats_modes_sizes_and_oddities_are_counted(make_folder: MakeFolder) -
     Image.new("L", (8, 4), 3).save(root / "a" / "gray.jpg")
     Image.fromarray(np.arange(12, dtype=np.uint16).reshape(3, 4)).save(root / "b" / "deep.png")
     Image.new("RGBA", (100, 90)).save(root / "b" / "alpha.png")
-    written = check(read_images(root)).to_dict()
+    written = check(read_images(root)).result().to_dict()
     assert written["formats"] == {"PNG": 6, "JPEG": 1}
     assert written["modes"] == {"RGB": 4, "L": 1, "RGBA": 1, "I;16": 1}
-    assert written["sizes"] == {"different": 4, "smallest": (4, 3), "largest": (100, 90)}
+    assert written["sizes"] == {"different": 4, "smallest": [4, 3], "largest": [100, 90]}
     assert written["oddities"] == {"16-bit, 32-bit or floating-point": 1, "transparency": 1}

@@ -119,4 +119,4 @@ def test_groups_across_given_splits_are_reported() -> None:
     images = image_set(Path("/data"), items)
     found = Check(images, tuple(Facts(str(number)) for number in range(len(items))), (), ())
     assert sorted(found.leaking_groups) == ["a4", "b4"]
-    assert "2 groups with images in two splits: the scores will flatter." in found.warnings
+    assert "2 groups with images in two splits: scores will be optimistic." in found.warnings

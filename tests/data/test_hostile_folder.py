@@ -181,7 +181,7 @@ def test_every_file_is_used_or_listed_with_its_reason(
 def test_what_comes_of_it_can_be_written_and_read(hostile: Path, tmp_path: Path) -> None:
     images = read_images(hostile)
     found = check(images)
-    write_json(tmp_path / "check.json", found.to_dict())
+    write_json(tmp_path / "check.json", found.result())
     written = json.loads((tmp_path / "check.json").read_text(encoding="utf-8"))
     assert len(written["unreadable"]) == len(UNREADABLE)
     assert len(written["ignored"]) == len(images.ignored)

@@ -73,7 +73,7 @@ def test_quotes_commas_and_line_breaks_in_names(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_listed_like_an_unreadable_one(tmp_path: Path) -> None:
     found = check(read_images(_write(tmp_path, "path,label\ngone.png,a\nlost.png,b\n")))
-    assert found.to_dict()["unreadable"][0] == {
+    assert found.result().unreadable[0].to_dict() == {
         "path": "gone.png",
         "reason": "cannot be opened (No such file or directory)",
     }

@@ -1,4 +1,4 @@
-"""What moved: hand-counted numbers, and nothing where nothing moved."""
+"""Changes of a block: numbers counted by hand, and zero where nothing changed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def features(rows: int, columns: int, seed: int = 0) -> Features:
     return np.random.default_rng(seed).normal(size=(rows, columns)).astype(np.float32)
 
 
-def plain_cka(one: Features, other: Features) -> float:
+def plain_cka(first: Features, second: Features) -> float:
     """Kornblith et al. 2019, section 3, as printed for linear kernels."""
-    one, other = one - one.mean(0), other - other.mean(0)
-    cross = np.linalg.norm(other.T @ one) ** 2
-    return float(cross / (np.linalg.norm(one.T @ one) * np.linalg.norm(other.T @ other)))
+    first, second = first - first.mean(0), second - second.mean(0)
+    cross = np.linalg.norm(second.T @ first) ** 2
+    return float(cross / (np.linalg.norm(first.T @ first) * np.linalg.norm(second.T @ second)))
 
 
 def test_weight_change_by_hand() -> None:
@@ -41,44 +41,44 @@ def test_norm_drift_by_hand() -> None:
 
 
 def test_cka_of_the_same_features_is_1() -> None:
-    one = features(30, 5)
-    assert linear_cka(one, one) == pytest.approx(1)
+    first = features(30, 5)
+    assert linear_cka(first, first) == pytest.approx(1)
 
 
 def test_cka_sees_no_rotation_no_scale_and_no_shift() -> None:
-    one = features(40, 6)
+    first = features(40, 6)
     rotation, _ = np.linalg.qr(features(6, 6, seed=1))
-    assert linear_cka(one, (2.5 * one @ rotation + 3).astype(np.float32)) == pytest.approx(1, abs=1e-5)
-    other = one + features(40, 6, seed=2)
-    assert linear_cka(one, other @ rotation) == pytest.approx(linear_cka(one, other), abs=1e-5)
+    assert linear_cka(first, (2.5 * first @ rotation + 3).astype(np.float32)) == pytest.approx(1, abs=1e-5)
+    second = first + features(40, 6, seed=2)
+    assert linear_cka(first, second @ rotation) == pytest.approx(linear_cka(first, second), abs=1e-5)
 
 
 def test_cka_by_hand() -> None:
     # Inner products without their diagonal: K = x x' of x = (1, 1, -1, -1), L = y y' of y = (1, -1, 1, -1); both sum to
     # -4 with rows of -1. The unbiased sum of a product: trace(KL) + 16 / 6 - 2 / 2 * 4, with trace(KK) = 12, and
     # trace(KL) = -4: the signs agree in the 2 pairs (1, 4) and (2, 3) and differ in 4, each counted twice.
-    one = np.array([[1], [1], [-1], [-1]], np.float32)
-    other = np.array([[1], [-1], [1], [-1]], np.float32)
-    mixed = np.concatenate([one, 2 * other], axis=1)  # L = K + 4 M
+    first = np.array([[1], [1], [-1], [-1]], np.float32)
+    second = np.array([[1], [-1], [1], [-1]], np.float32)
+    mixed = np.concatenate([first, 2 * second], axis=1)  # L = K + 4 M
     same, cross = 12 + 16 / 6 - 4, -4 + 16 / 6 - 4
     expected = (same + 4 * cross) / (same * (17 * same + 8 * cross)) ** 0.5
-    assert linear_cka(one, mixed) == pytest.approx(max(expected, 0.0))
-    mixed = np.concatenate([2 * one, other], axis=1)
+    assert linear_cka(first, mixed) == pytest.approx(max(expected, 0.0))
+    mixed = np.concatenate([2 * first, second], axis=1)
     expected = (4 * same + cross) / (same * (17 * same + 8 * cross)) ** 0.5
     assert expected > 0
-    assert linear_cka(one, mixed) == pytest.approx(expected)
+    assert linear_cka(first, mixed) == pytest.approx(expected)
 
 
 def test_cka_is_the_printed_formula_where_images_abound() -> None:
-    one = features(4000, 3)
-    other = one @ features(3, 4, seed=1) + features(4000, 4, seed=2)
-    assert linear_cka(one, other) == pytest.approx(plain_cka(one, other), abs=0.01)
+    first = features(4000, 3)
+    second = first @ features(3, 4, seed=1) + features(4000, 4, seed=2)
+    assert linear_cka(first, second) == pytest.approx(plain_cka(first, second), abs=0.01)
 
 
 def test_unrelated_features_are_unlike_however_many_there_are() -> None:
-    one, other = features(50, 800), features(50, 800, seed=1)
-    assert plain_cka(one, other) > 0.8
-    assert linear_cka(one, other) == pytest.approx(0, abs=0.05)
+    first, second = features(50, 800), features(50, 800, seed=1)
+    assert plain_cka(first, second) > 0.8
+    assert linear_cka(first, second) == pytest.approx(0, abs=0.05)
 
 
 def test_cka_of_nothing() -> None:

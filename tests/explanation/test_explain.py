@@ -20,18 +20,19 @@ from thawline.callback import Callback
 from thawline.cli.app import app
 from thawline.data.demo import demo_network
 from thawline.errors import DataError, ModelError, OptionError, RunFolderError
-from thawline.explanation import changes as moving
+from thawline.explanation import changes
 from thawline.explanation import explain as explaining
 from thawline.explanation.changes import MOST_IMAGES, known_images
 from thawline.plan import FineTunePlan
+from thawline.results import Drift, Explanation
 from thawline.runs.finished import open_finished
 from thawline.runs.folder import RunFolder
 
 HOSTILE = '<script>alert(1)</script> "quoted" \u202egnp.\u05d7\u05ea\u05d5\u05dc' + "x" * 100 + ".png"
 
 
-def fit(images: Path, out: Path, strategy: str, **changes: Any) -> Path:
-    api.run(small_request(images, (strategy,), verb="fit", learning_rate=1e-2, **changes), out)
+def fit(images: Path, out: Path, strategy: str, **options: Any) -> Path:
+    api.run(small_request(images, (strategy,), verb="fit", learning_rate=1e-2, **options), out)
     return out
 
 
@@ -73,13 +74,13 @@ def test_fit_ends_with_the_images_of_its_report_explained(images: Path, tmp_path
     api.run(replace(request, explain=True), tmp_path / "run")
     explained = json.loads((tmp_path / "run" / "explain.json").read_text())
     assert explained["drift"]["blocks"]
-    assert {Path(one["path"]).parent.parent.name for one in explained["images"]} == {"test"}
+    assert {Path(image["path"]).parent.parent.name for image in explained["images"]} == {"test"}
     page = Words((tmp_path / "run" / "report.html").read_text())
     assert "before" in page.text
     assert "Not measured in this run" not in page.text
 
 
-def test_results_are_safe_whatever_becomes_of_the_pictures(
+def test_results_are_safe_whatever_becomes_of_the_maps(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -92,7 +93,7 @@ def test_results_are_safe_whatever_becomes_of_the_pictures(
         def note(self, text: str) -> None:
             self.texts.append(text)
 
-    monkeypatch.setattr(explaining, "look", fail)
+    monkeypatch.setattr(explaining, "draw_maps", fail)
     request, told = small_request(images, ("full",), verb="fit", learning_rate=1e-2), Notes()
     results = api.run(replace(request, explain=True), tmp_path / "run", told)
     assert json.loads((tmp_path / "run" / "results.json").read_text())["digest"] == results["digest"]
@@ -103,45 +104,51 @@ def test_results_are_safe_whatever_becomes_of_the_pictures(
 
 def test_what_is_written(run: Path, images: Path) -> None:
     explained = api.explain(run, [images / "test" / "red" / "0.png", images / "test" / "blue"])
-    assert json.loads((run / "explain.json").read_text()) == explained
-    assert explained["format_version"] == 1
-    assert explained["head_before"] == "linear_probe"
-    assert len(explained["images"]) == 9
+    assert json.loads((run / "explain.json").read_text()) == explained.to_dict()
+    assert explained.format_version == 1
+    assert explained.head_before == "linear_probe"
+    assert len(explained.images) == 9
     classes = {"blue", "red"}
-    for one in explained["images"]:
-        assert one["true"] in one["path"]
-        assert {one["predicted"], one["predicted_before"], one["true"]} <= classes
+    for image in explained.images:
+        assert image.true is not None
+        assert image.true in image.path
+        assert {image.predicted, image.predicted_before, image.true} <= classes
         for name in ("image", "before", "after"):
-            assert one[name].startswith("explain/")
-            with Image.open(run / one[name]) as picture:
-                assert picture.size == (224, 224)
+            assert image[name].startswith("explain/")
+            with Image.open(run / image[name]) as drawn:
+                assert drawn.size == (224, 224)
     page = Words((run / "explain" / "index.html").read_text())
     assert all((run / "explain" / source).is_file() for source in page.sources)
     assert len(page.sources) == 3 * 9
 
 
 def test_predictions_are_those_of_predict(run: Path, images: Path) -> None:
-    explained = api.explain(run, images / "test")["images"]
-    predicted = api.predict(run, images / "test", top=1)["predictions"]
-    for one, other in zip(explained, predicted, strict=True):
-        assert one["predicted"] == other["top"][0]["class"]
-        assert one["probability"] == pytest.approx(other["top"][0]["probability"], abs=1e-5)
+    explained = api.explain(run, images / "test").images
+    predicted = api.predict(run, images / "test", top=1).predictions
+    for image, prediction in zip(explained, predicted, strict=True):
+        assert image.predicted == prediction.top[0].label
+        assert image.probability == pytest.approx(prediction.top[0].probability, abs=1e-5)
 
 
-def test_what_moved_is_what_was_trained(runs: Path, images: Path) -> None:
-    moved = {
-        name: api.explain(runs / name, images / "test" / "red" / "0.png")["drift"]["blocks"]
+def drift_of(explained: Explanation) -> Drift:
+    assert explained.drift is not None
+    return explained.drift
+
+
+def test_blocks_change_where_they_were_trained(runs: Path, images: Path) -> None:
+    full, probe = (
+        drift_of(api.explain(runs / name, images / "test" / "red" / "0.png")).blocks
         for name in ("full", "linear_probe")
-    }
-    for block in moved["linear_probe"]:
-        assert block["weight_change"] == 0
-        assert block["norm_drift"] in (0, None)
-        assert block["cka"] == pytest.approx(1)
-        assert block["probe_before"] == block["probe_after"]
+    )
+    for block in probe:
+        assert block.weight_change == 0
+        assert block.norm_drift in (0, None)
+        assert block.cka == pytest.approx(1)
+        assert block.probe_before == block.probe_after
     plan = FineTunePlan.from_dict(json.loads((runs / "full" / "plan.json").read_text()))
-    assert [block["name"] for block in moved["full"]] == list(plan.blocks[:-1])
-    assert all(block["weight_change"] > 0 and block["norm_drift"] > 0 for block in moved["full"])
-    assert all(0 <= block["probe_after"] <= 1 for block in moved["full"])
+    assert [block.name for block in full] == list(plan.blocks[:-1])
+    assert all((block.weight_change or 0) > 0 and (block.norm_drift or 0) > 0 for block in full)
+    assert all(block.probe_after is not None and 0 <= block.probe_after <= 1 for block in full)
 
 
 def test_the_test_split_is_left_alone(runs: Path) -> None:
@@ -150,25 +157,26 @@ def test_the_test_split_is_left_alone(runs: Path) -> None:
     assert known is not None
     splits = {row.path: row.split for row in opened.listed()}
     assert (len(known.train), len(known.val)) == (24, 16)
-    assert len(known.pictures.pixels) == 40 < len(splits) < MOST_IMAGES
+    assert len(known.images.pixels) == 40 < len(splits) < MOST_IMAGES
 
 
 def test_too_few_validation_images_cost_the_features_only(
     run: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moving, "_FEWEST", 17)
+    monkeypatch.setattr(changes, "_FEWEST", 17)
     explained = api.explain(run, images / "test" / "red" / "0.png")
-    assert explained["head_before"] == "linear_probe"
-    assert {block["cka"] for block in explained["drift"]["blocks"]} == {None}
-    assert explained["notes"] == [explaining._FEW_IMAGES]
+    assert explained.head_before == "linear_probe"
+    assert {block.cka for block in drift_of(explained).blocks} == {None}
+    assert explained.notes == [explaining._FEW_IMAGES]
 
 
 def test_other_runs_stand_beside(run: Path, runs: Path, images: Path) -> None:
     explained = api.explain(run, images / "test" / "red", beside=[runs / "linear_probe"])
-    (other,) = explained["images"][0]["beside"]
-    assert other["run"] == "linear_probe"
-    assert (run / other["picture"]).is_file()
-    with Image.open(run / explained["images"][0]["all"]) as sheet:
+    (image, *_) = explained.images
+    (other,) = image.beside
+    assert other.run == "linear_probe"
+    assert (run / other.picture).is_file()
+    with Image.open(run / str(image.all)) as sheet:
         assert sheet.width == 12 + 4 * (224 + 12)
     assert len(Words((run / "explain" / "index.html").read_text()).sources) == 4 * 8
 
@@ -187,8 +195,8 @@ def test_unreadable_images_are_listed(run: Path, images: Path, tmp_path: Path) -
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     explained = api.explain(run, [broken, images / "test" / "red" / "0.png"])
-    assert len(explained["images"]) == 1
-    assert [Path(one["path"]).name for one in explained["unreadable"]] == ["broken.png"]
+    assert len(explained.images) == 1
+    assert [Path(file.path).name for file in explained.unreadable] == ["broken.png"]
     assert "broken.png" in (run / "explain" / "index.html").read_text()
     with pytest.raises(DataError, match=r"broken\.png"):
         api.explain(run, broken)
@@ -199,21 +207,21 @@ def test_unreadable_images_are_listed(run: Path, images: Path, tmp_path: Path) -
 def test_hostile_names_are_drawn_as_they_are(run: Path, images: Path, tmp_path: Path) -> None:
     path = tmp_path / HOSTILE.replace("/", "|")
     shutil.copy(images / "test" / "red" / "0.png", path)
-    (one,) = api.explain(run, path)["images"]
-    assert one["true"] is None
+    (image,) = api.explain(run, path).images
+    assert image.true is None
     page = Words((run / "explain" / "index.html").read_text())
     assert "script" not in page.tags
     assert path.name in page.text
-    assert all(one.name.isascii() and len(one.name) < 80 for one in (run / "explain").iterdir())
+    assert all(file.name.isascii() and len(file.name) < 80 for file in (run / "explain").iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows names are Unicode")
 def test_a_name_that_is_not_unicode(run: Path, images: Path, tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.png"))
     shutil.copy(images / "test" / "red" / "0.png", path)
-    (one,) = api.explain(run, path)["images"]
-    assert one["path"].endswith(r"\xff\xfe.png")
-    assert json.loads((run / "explain.json").read_text())["images"][0] == one
+    (image,) = api.explain(run, path).images
+    assert image.path.endswith(r"\xff\xfe.png")
+    assert json.loads((run / "explain.json").read_text())["images"][0] == image.to_dict()
 
 
 def test_without_its_images_a_run_still_shows_its_weights(images: Path, tmp_path: Path) -> None:
@@ -222,26 +230,26 @@ def test_without_its_images_a_run_still_shows_its_weights(images: Path, tmp_path
     run = fit(moved_away, tmp_path / "run", "full")
     moved_away.rename(tmp_path / "elsewhere")
     explained = api.explain(run, tmp_path / "elsewhere" / "test" / "red")
-    assert explained["head_before"] == "fine_tuned"
-    assert len(explained["notes"]) == 1
-    for block in explained["drift"]["blocks"]:
-        assert block["weight_change"] > 0
-        assert block["cka"] is block["probe_before"] is block["probe_after"] is None
+    assert explained.head_before == "fine_tuned"
+    assert len(explained.notes) == 1
+    for block in drift_of(explained).blocks:
+        assert (block.weight_change or 0) > 0
+        assert block.cka is block.probe_before is block.probe_after is None
     assert "was made for other features" in (run / "explain" / "index.html").read_text()
 
 
 def test_a_layer_by_name(run: Path, images: Path) -> None:
     image = images / "test" / "red" / "0.png"
-    assert api.explain(run, image, layer="blocks.1")["layer"] == "blocks.1"
+    assert api.explain(run, image, layer="blocks.1").layer == "blocks.1"
     with pytest.raises(OptionError, match="no layer 'nowhere'"):
         api.explain(run, image, layer="nowhere")
 
 
-def test_what_is_no_finished_fit(images: Path, tmp_path: Path) -> None:
+def test_only_a_finished_fit_is_explained(images: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="holds no run"):
         api.explain(tmp_path, images)
     api.run(small_request(images, ("linear_probe",), learning_rate=1e-2), tmp_path / "compared")
-    with pytest.raises(RunFolderError, match="holds no saved model"):
+    with pytest.raises(RunFolderError, match="has no saved model"):
         api.explain(tmp_path / "compared", images)
 
 
@@ -249,19 +257,20 @@ def test_other_weights_than_the_run_started_from(run: Path, images: Path) -> Non
     results = json.loads((run / "results.json").read_text())
     results["model"]["weights_fingerprint"] = "0" * 64
     (run / "results.json").write_text(json.dumps(results))
-    with pytest.raises(ModelError, match="no longer those"):
+    with pytest.raises(ModelError, match="differ from those"):
         api.explain(run, images / "test")
 
 
 def test_forgetting_is_measured_where_the_source_is_kept(images: Path, tmp_path: Path) -> None:
     request = small_request(images, ("full",), verb="fit", learning_rate=1e-2)
     api.run(replace(request, model=f"local-dir:{demo_network()}", weights=None), tmp_path / "run")
-    source = api.explain(tmp_path / "run", images / "test" / "red" / "0.png")["drift"]["source"]
-    assert source["images"] == 740
-    assert source["accuracy_before"] == pytest.approx(
+    source = drift_of(api.explain(tmp_path / "run", images / "test" / "red" / "0.png")).source
+    assert source is not None
+    assert source.images == 740
+    assert source.accuracy_before == pytest.approx(
         json.loads((demo_network() / "source_test.json").read_text())["accuracy"], abs=2e-3
     )
-    assert source["accuracy_after"] < source["accuracy_before"]
+    assert source.accuracy_after < source.accuracy_before
 
 
 def test_the_command(run: Path, images: Path) -> None:

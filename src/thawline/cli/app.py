@@ -159,9 +159,9 @@ def check(
     group_pattern: Annotated[str | None, Option(help=help_of("group_pattern"))] = None,
     as_json: Json = False,
 ) -> None:
-    """Find what is wrong with a data set.
+    """Find problems in a dataset.
 
-    Unreadable files, copies, one image under two labels or in two splits, look-alikes, tiny or unequal classes.
+    Unreadable files, copies, one image under two labels or in two splits, near-duplicates, small or unequal classes.
     """
     from thawline import api
     from thawline.records import write_json

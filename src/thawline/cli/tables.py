@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import filterfalse, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +16,17 @@ from rich.text import Text
 
 from thawline.formatting import counted
 from thawline.report import summary
+from thawline.results import (
+    CheckResult,
+    Drift,
+    Evaluation,
+    Explanation,
+    FileGroup,
+    ImageSizes,
+    Predictions,
+    SkippedFile,
+)
+from thawline.runs.files import EXPLANATION_PAGE
 
 FROZEN = "❄"
 LEAGUE = {
@@ -41,9 +52,7 @@ DRAWN_SINGLY = 16
 """Blocks of which each is drawn, at most."""
 SHOWN = 20
 """Groups of files listed on screen at most."""
-_GUESSES = {"predicted_before": "probability_before", "predicted": "probability"}
-"""Of the network before and after fine-tuning: the class and how sure it is."""
-_USES = {"train": "of these images trained the model", "val": "chose it"}
+_USES = {"train": "of these images were trained on", "val": "were used for validation"}
 _SCALE = ("#5b8fc7", "#7aa6a1", "#c9b458", "#e8953a", "#d9480f")
 """Learning rates from 1e-5 to 1e-1, a colour per decade."""
 
@@ -195,129 +204,131 @@ def print_strategies(console: Console, strategies: Sequence[Mapping[str, Any]]) 
     console.print("\nArguments follow a colon: last_blocks:k=3, lora:rank=8,alpha=16.", style="dim", highlight=False)
 
 
-def print_check(console: Console, found: Mapping[str, Any]) -> None:
+def print_check(console: Console, found: CheckResult) -> None:
     """The answer of `check`: what to look at first, then the files it is about."""
-    counts = found["classes"]
-    low, high = min(counts.values()), max(counts.values())
+    low, high = min(found.classes.values()), max(found.classes.values())
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     console.print(
-        f"{found['root']}: {found['images']:,} images in {len(counts)} classes, {each} in each",
+        f"{found.root}: {found.images:,} images in {len(found.classes)} classes, {each} in each",
         style="bold",
         highlight=False,
         markup=False,
     )
-    facts = {**found["formats"], **found["oddities"]}
+    facts = {**found.formats, **found.oddities}
     console.print(", ".join(f"{name} {count:,}" for name, count in facts.items() if count), highlight=False)
-    _print_sizes(console, found["sizes"])
-    for text in found["warnings"] or ["Nothing to complain of."]:
+    _print_sizes(console, found.sizes)
+    for text in found.warnings or ["No problems found."]:
         console.print(f"  {text}", highlight=False, markup=False)
-    copies, pictures = found["duplicates"], found["lookalikes"]
-    _print_alike(console, "The same file under different labels", filter(_contradict, copies))
-    _print_alike(console, "The same file twice", filterfalse(_contradict, copies))
-    _print_alike(console, "Nearly the same picture under different labels", filter(_contradict, pictures))
-    leaking = [one for one in filterfalse(_contradict, pictures) if len(one["splits"]) > 1]
-    _print_alike(console, "Nearly the same picture in two splits", leaking)
-    _print_unreadable(console, found["unreadable"])
-    _print_ignored(console, found["ignored"])
+    copies, similar = found.duplicates, found.lookalikes
+    _print_groups(console, "The same file under different labels", (group for group in copies if group.contradicts))
+    _print_groups(console, "The same file twice", (group for group in copies if not group.contradicts))
+    _print_groups(console, "Near-duplicates under different labels", (group for group in similar if group.contradicts))
+    leaking = (group for group in similar if group.leaks and not group.contradicts)
+    _print_groups(console, "Near-duplicates across splits", leaking)
+    _print_unreadable(console, found.unreadable)
+    _print_ignored(console, found.ignored)
 
 
-def _print_sizes(console: Console, sizes: Mapping[str, Any]) -> None:
-    if sizes["different"]:
-        (low_width, low_height), (width, height) = sizes["smallest"], sizes["largest"]
-        span = f"{width} x {height}" if sizes["different"] == 1 else f"{low_width} x {low_height} to {width} x {height}"
-        console.print(f"{counted(sizes['different'], 'different size')}, {span} pixels", highlight=False)
+def _print_sizes(console: Console, sizes: ImageSizes) -> None:
+    if sizes.smallest is None or sizes.largest is None:
+        return
+    low, high = ("{} x {}".format(*size) for size in (sizes.smallest, sizes.largest))
+    text = f"All {low} pixels" if sizes.different == 1 else f"{sizes.different:,} sizes, {low} to {high} pixels"
+    console.print(text, highlight=False)
 
 
-def _contradict(alike: Mapping[str, Any]) -> bool:
-    return len(alike["labels"]) > 1
-
-
-def _print_alike(console: Console, title: str, groups: Iterable[Mapping[str, Any]]) -> None:
+def _print_groups(console: Console, title: str, groups: Iterable[FileGroup]) -> None:
     chosen = list(groups)
     if not chosen:
         return
     console.print(f"\n{title} ({len(chosen)})", style="bold", highlight=False)
-    for one in chosen[:SHOWN]:
-        console.print(f"  {'  =  '.join(one['paths'])}", highlight=False, markup=False, soft_wrap=True)
+    for group in chosen[:SHOWN]:
+        console.print(f"  {'  =  '.join(group.paths)}", highlight=False, markup=False, soft_wrap=True)
     if len(chosen) > SHOWN:
         console.print(f"  and {len(chosen) - SHOWN} more: --out FILE or --json lists them all", highlight=False)
 
 
-def print_scores(console: Console, scores: Mapping[str, Any]) -> None:
+def print_scores(console: Console, scores: Evaluation) -> None:
     """The answer of `evaluate`."""
-    low, high = scores["interval95"]
+    low, high = scores.interval95
     console.print(
-        f"{scores['images']:,} images ({scores['split']}): accuracy {scores['accuracy']:.3f} "
-        f"(95 % interval {low:.3f} to {high:.3f}), macro F1 {scores['macro_f1']:.3f}, "
-        f"calibration error {scores['calibration_error']:.3f}",
+        f"{scores.images:,} images ({scores.split}): accuracy {scores.accuracy:.3f} "
+        f"(95 % interval {low:.3f} to {high:.3f}), macro F1 {scores.macro_f1:.3f}, "
+        f"calibration error {scores.calibration_error:.3f}",
         highlight=False,
     )
-    if seen := scores["seen"]:
+    if seen := scores.seen:
         uses = " and ".join(f"{count:,} {_USES[split]}" for split, count in seen.items())
-        console.print(f"Read it with care: {uses}.", highlight=False)
+        console.print(f"These scores are optimistic: {uses}.", highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("class")
     for name in ("precision", "recall", "F1", "images"):
         table.add_column(name, justify="right")
-    for row in scores["per_class"]:
-        figures = (f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
-        table.add_row(Text(row["name"]), *figures, str(row["images"]))
+    for row in scores.per_class:
+        figures = (f"{figure:.3f}" for figure in (row.precision, row.recall, row.f1))
+        table.add_row(Text(row.name), *figures, str(row.images))
     console.print(table)
-    _print_unreadable(console, scores["unreadable"])
+    _print_unreadable(console, scores.unreadable)
 
 
-def print_predictions(console: Console, predicted: Mapping[str, Any]) -> None:
+def print_predictions(console: Console, predicted: Predictions) -> None:
     """The answer of `predict`: one line per image."""
-    for one in predicted["predictions"]:
-        guesses = ", ".join(f"{guess['class']} {guess['probability']:.3f}" for guess in one["top"])
-        console.print(f"{one['path']}: {guesses}", highlight=False, markup=False, soft_wrap=True)
-    _print_unreadable(console, predicted["unreadable"])
-    _print_ignored(console, predicted["ignored"])
+    for image in predicted.predictions:
+        guesses = ", ".join(f"{guess.label} {guess.probability:.3f}" for guess in image.top)
+        console.print(f"{image.path}: {guesses}", highlight=False, markup=False, soft_wrap=True)
+    _print_unreadable(console, predicted.unreadable)
+    _print_ignored(console, predicted.ignored)
 
 
-def print_explained(console: Console, explained: Mapping[str, Any], run: Path) -> None:
-    """The answer of `explain`: what each network saw in the images, what moved in each block, where the page is."""
-    for one in explained["images"]:
-        true = "" if one["true"] is None else f" (true: {one['true']})"
-        guesses = (f"{one[key]} {one[chance]:.3f}" for key, chance in _GUESSES.items())
-        console.print(f"{one['path']}{true}: {' -> '.join(guesses)}", highlight=False, markup=False, soft_wrap=True)
-    _print_unreadable(console, explained["unreadable"])
-    _print_ignored(console, explained["ignored"])
+def print_explained(console: Console, explained: Explanation, run: Path) -> None:
+    """The answer of `explain`: the predictions for every image, the changes of every block, where the page is."""
+    for image in explained.images:
+        true = "" if image.true is None else f" (true: {image.true})"
+        before = f"{image.predicted_before} {image.probability_before:.3f}"
+        after = f"{image.predicted} {image.probability:.3f}"
+        console.print(f"{image.path}{true}: {before} -> {after}", highlight=False, markup=False, soft_wrap=True)
+    _print_unreadable(console, explained.unreadable)
+    _print_ignored(console, explained.ignored)
+    if explained.drift is not None:
+        _print_changes(console, explained.drift)
+    page = run / EXPLANATION_PAGE
+    console.print(f"\nImages and what the columns mean: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_changes(console: Console, drift: Drift) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("block")
-    for name in ("weights moved", "batch norm moved", "CKA", "probe before", "probe after"):
+    for name in ("weight change", "batch norm drift", "CKA", "probe before", "probe after"):
         table.add_column(name, justify="right")
-    for block in explained["drift"]["blocks"]:
-        figures = (block[key] for key in ("weight_change", "norm_drift", "cka", "probe_before", "probe_after"))
-        table.add_row(Text(block["name"]), *("-" if figure is None else f"{figure:.3f}" for figure in figures))
+    for block in drift.blocks:
+        figures = (block.weight_change, block.norm_drift, block.cka, block.probe_before, block.probe_after)
+        table.add_row(Text(block.name), *("-" if figure is None else f"{figure:.3f}" for figure in figures))
     console.print()
     console.print(table)
-    if source := explained["drift"]["source"]:
-        before, after = source["accuracy_before"], source["accuracy_after"]
+    if source := drift.source:
+        before, after = source.accuracy_before, source.accuracy_after
         console.print(
-            f"\nOn the {source['images']} images of its pretraining task: {before:.3f} right -> {after:.3f}.",
+            f"\nAccuracy on {source.images} images of the pretraining task: {before:.3f} -> {after:.3f}.",
             highlight=False,
         )
-    page = run / "explain" / "index.html"
-    console.print(f"\nPictures and what the columns mean: {page}", highlight=False, markup=False, soft_wrap=True)
 
 
-def write_predictions_csv(stream: TextIO, predicted: Mapping[str, Any]) -> None:
+def write_predictions_csv(stream: TextIO, predicted: Predictions) -> None:
     """One line per image and rank: path, rank (from 1), class, probability; unreadable files have an error instead."""
     writer = csv.writer(stream)
     writer.writerow(("path", "rank", "class", "probability", "error"))
-    for one in predicted["predictions"]:
-        for rank, guess in enumerate(one["top"], start=1):
-            writer.writerow((one["path"], rank, guess["class"], f"{guess['probability']:.6f}", ""))
-    for one in predicted["unreadable"]:
-        writer.writerow((one["path"], "", "", "", one["reason"]))
+    for image in predicted.predictions:
+        for rank, guess in enumerate(image.top, start=1):
+            writer.writerow((image.path, rank, guess.label, f"{guess.probability:.6f}", ""))
+    for file in predicted.unreadable:
+        writer.writerow((file.path, "", "", "", file.reason))
 
 
-def _print_ignored(console: Console, ignored: Sequence[Mapping[str, str]]) -> None:
-    for reason, count in Counter(one["reason"] for one in ignored).most_common():
+def _print_ignored(console: Console, ignored: Sequence[SkippedFile]) -> None:
+    for reason, count in Counter(file.reason for file in ignored).most_common():
         console.print(f"ignored: {counted(count, 'file')}: {reason}", highlight=False, markup=False)
 
 
-def _print_unreadable(console: Console, unreadable: Sequence[Mapping[str, str]]) -> None:
-    for one in unreadable:
-        console.print(f"unreadable: {one['path']}: {one['reason']}", highlight=False, markup=False, soft_wrap=True)
+def _print_unreadable(console: Console, unreadable: Sequence[SkippedFile]) -> None:
+    for file in unreadable:
+        console.print(f"unreadable: {file.path}: {file.reason}", highlight=False, markup=False, soft_wrap=True)

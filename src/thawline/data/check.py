@@ -1,11 +1,10 @@
-"""What is wrong with a data set: unreadable files, copies across labels and splits, classes too small, imbalance."""
+"""Audit of a dataset: unreadable files, copies across labels and splits, near-duplicates, small classes, imbalance."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from thawline.data.groups import copies_of_one_image
 from thawline.data.near_duplicates import near_duplicates
@@ -13,30 +12,30 @@ from thawline.data.pixels import require_readable
 from thawline.data.sources import SPLITS, ImageSet, Split
 from thawline.data.survey import Facts, Progress, survey
 from thawline.formatting import counted
-
-FORMAT_VERSION = 1
+from thawline.records import FORMAT_VERSION
+from thawline.results import CheckResult, FileGroup, ImageSizes, SkippedFile
 
 IMBALANCE = 10.0
-"""From this ratio between the largest and the smallest class on, it is worth a warning."""
+"""Ratio of the largest to the smallest class from which a warning is given."""
 
 SMALL_CLASS = 10
-"""Below this number of images, a class's figures say little."""
+"""Classes with fewer images than this get a warning: their scores are too noisy."""
 
 _ODD: dict[str, Callable[[Facts], bool]] = {
-    "rotated by EXIF": lambda one: one.orientation != 1,
-    "16-bit, 32-bit or floating-point": lambda one: one.mode == "F" or one.mode.startswith("I"),
-    "more than one frame": lambda one: one.frames > 1,
-    "colour profile": lambda one: one.icc_profile,
-    "transparency": lambda one: one.mode in ("RGBA", "LA", "PA", "La", "RGBa"),
+    "rotated by EXIF": lambda file: file.orientation != 1,
+    "16-bit, 32-bit or floating-point": lambda file: file.mode == "F" or file.mode.startswith("I"),
+    "more than one frame": lambda file: file.frames > 1,
+    "colour profile": lambda file: file.icc_profile,
+    "transparency": lambda file: file.mode in ("RGBA", "LA", "PA", "La", "RGBa"),
 }
 
 
 @dataclass(frozen=True)
-class Alike:
-    """Files with the same bytes, or images that look alike."""
+class Copies:
+    """Files with the same bytes, or near-duplicates."""
 
     positions: tuple[int, ...]
-    """In `ImageSet.items`."""
+    """Positions in `ImageSet.items`."""
     labels: tuple[str, ...]
     """Distinct labels; more than one is a contradiction."""
     splits: tuple[str, ...]
@@ -45,63 +44,66 @@ class Alike:
 
 @dataclass(frozen=True)
 class Check:
-    """The findings on one data set."""
+    """The findings on one dataset."""
 
     images: ImageSet
     facts: tuple[Facts, ...]
-    duplicates: tuple[Alike, ...]
+    duplicates: tuple[Copies, ...]
     """The same bytes."""
-    lookalikes: tuple[Alike, ...]
-    """Different bytes, but almost the same picture; exact copies of them are listed along."""
+    near_duplicates: tuple[Copies, ...]
+    """Images that look alike although their bytes differ; exact copies of them are included."""
 
     @property
     def hashes(self) -> tuple[str, ...]:
         """SHA-256 of each item's file; empty if it cannot be opened."""
-        return tuple(one.sha256 for one in self.facts)
+        return tuple(file.sha256 for file in self.facts)
 
     @property
     def unreadable(self) -> tuple[int, ...]:
-        """Positions of the items that are no images."""
-        return tuple(index for index, one in enumerate(self.facts) if one.error is not None)
+        """Positions of the items that are not readable images."""
+        return tuple(index for index, file in enumerate(self.facts) if file.error is not None)
 
     @property
-    def contradictions(self) -> tuple[Alike, ...]:
-        """One image under two or more labels."""
-        return tuple(one for one in self.duplicates if len(one.labels) > 1)
+    def contradictions(self) -> tuple[Copies, ...]:
+        """Exact copies under two or more labels."""
+        return tuple(copies for copies in self.duplicates if len(copies.labels) > 1)
 
     @property
-    def leaks(self) -> tuple[Alike, ...]:
-        """One image in two or more of the given splits."""
-        return tuple(one for one in self.duplicates if len(one.splits) > 1)
+    def leaks(self) -> tuple[Copies, ...]:
+        """Exact copies in two or more of the given splits."""
+        return tuple(copies for copies in self.duplicates if len(copies.splits) > 1)
 
     @property
     def class_counts(self) -> dict[str, int]:
         """Readable images per class, over all splits."""
         pairs = zip(self.images.items, self.facts, strict=True)
-        counts = Counter(item.label for item, one in pairs if one.error is None)
+        counts = Counter(item.label for item, file in pairs if file.error is None)
         return {name: counts[name] for name in self.images.classes}
 
     @property
     def imbalance(self) -> float:
-        """Images of the largest class for each of the smallest."""
+        """Ratio of the largest class to the smallest."""
         counts = self.class_counts.values()
         return max(counts) / max(1, min(counts))
 
     @property
-    def leaking_lookalikes(self) -> tuple[Alike, ...]:
-        """Almost the same picture in two or more of the given splits."""
-        return tuple(one for one in self.lookalikes if len(one.splits) > 1)
+    def leaking_near_duplicates(self) -> tuple[Copies, ...]:
+        """Near-duplicates in two or more of the given splits."""
+        return tuple(copies for copies in self.near_duplicates if len(copies.splits) > 1)
 
-    def torn_apart(self, assignment: Sequence[Split | None]) -> tuple[str, ...]:
-        """One line if pictures that are almost equal came into two of the splits that were drawn."""
-        groups = [{assignment[position] for position in one.positions} - {None} for one in self.lookalikes]
-        drawn = [one for one, splits in zip(self.lookalikes, groups, strict=True) if len(splits) > 1 >= len(one.splits)]
+    def near_duplicates_across(self, assignment: Sequence[Split | None]) -> tuple[str, ...]:
+        """One line if near-duplicates came into different splits when these were drawn; else nothing.
+
+        `assignment` is the split of every item, None where it is left out.
+        """
+        drawn = [
+            copies
+            for copies in self.near_duplicates
+            if len({assignment[position] for position in copies.positions} - {None}) > 1 >= len(copies.splits)
+        ]
         if not drawn:
             return ()
-        return (
-            f"{counted(len(drawn), 'picture')} almost equal to one in another split, as splits were drawn: the scores "
-            "may flatter (--group-pattern keeps in one split what belongs together).",
-        )
+        return (f"{_across_splits(len(drawn))} (`group_pattern` keeps images that belong together in one split).",)
 
     @property
     def leaking_groups(self) -> tuple[str, ...]:
@@ -114,12 +116,12 @@ class Check:
 
     @property
     def oddities(self) -> dict[str, int]:
-        """How many images need more than plain decoding; `decode.DECODING_RULE` says what is done with them."""
+        """Number of images that need more than plain decoding, by kind; `decode.DECODING_RULE` says what is done."""
         return {name: count for name, test in _ODD.items() if (count := sum(map(test, self._readable)))}
 
     @property
     def _readable(self) -> list[Facts]:
-        return [one for one in self.facts if one.error is None]
+        return [file for file in self.facts if file.error is None]
 
     def require_readable(self) -> None:
         """Raise `DataError` if there are unreadable images."""
@@ -127,46 +129,53 @@ class Check:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should look at, one line each, worst first."""
-        small = [name for name, count in self.class_counts.items() if count < SMALL_CLASS]
+        """Problems that the user should look at, one line each, worst first."""
         found = [
-            (self.unreadable, "image", "that cannot be read."),
-            (self.contradictions, "image", "under two or more labels; all copies go to train."),
-            (self.leaks, "image", "with exact copies in two splits; the copies nearer to train are left out."),
-            (self.leaking_groups, "group", "with images in two splits: the scores will flatter."),
-            (self.leaking_lookalikes, "picture", "almost equal to one in another split."),
-            (self.duplicates, "image", "stored more than once, byte for byte."),
-            (small, "small class", f"of fewer than {SMALL_CLASS} images: {', '.join(map(repr, small[:5]))}."),
+            (self.unreadable, "image cannot", "images cannot", "be read."),
+            (self.contradictions, "image", "images", "with two or more labels; all copies go to train."),
+            (
+                self.leaks,
+                "image",
+                "images",
+                "with exact copies in two splits; the copies nearer to train are left out.",
+            ),
+            (self.leaking_groups, "group", "groups", "with images in two splits: scores will be optimistic."),
         ]
-        plurals = {"small class": "small classes"}
-        warnings = [f"{counted(len(some), noun, plurals.get(noun, ''))} {rest}" for some, noun, rest in found if some]
+        small = [name for name, count in self.class_counts.items() if count < SMALL_CLASS]
+        lines = [f"{counted(len(some), noun, plural)} {rest}" for some, noun, plural, rest in found if some]
+        if leaking := self.leaking_near_duplicates:
+            lines.append(f"{_across_splits(len(leaking))}.")
+        if self.duplicates:
+            lines.append(f"{counted(len(self.duplicates), 'image')} stored more than once with identical bytes.")
+        if small:
+            names = ", ".join(map(repr, small[:5]))
+            lines.append(f"{counted(len(small), 'class', 'classes')} with fewer than {SMALL_CLASS} images: {names}.")
         if self.imbalance >= IMBALANCE:
-            warnings.append(f"The largest class has {self.imbalance:.0f} times as many images as the smallest.")
-        return (*warnings, *self.images.notes)
+            lines.append(f"The largest class has {self.imbalance:.0f} times as many images as the smallest.")
+        return (*lines, *self.images.notes)
 
-    def to_dict(self) -> dict[str, Any]:
-        """What check.json holds."""
+    def result(self) -> CheckResult:
+        """The findings as check.json holds them."""
         names = [self.images.name(item) for item in self.images.items]
-        return {
-            "format_version": FORMAT_VERSION,
-            "root": str(self.images.root),
-            "images": len(names),
-            "classes": self.class_counts,
-            "given_splits": {
-                name: count for name in SPLITS if (count := sum(item.split == name for item in self.images.items))
-            },
-            "imbalance": self.imbalance,
-            "warnings": list(self.warnings),
-            "unreadable": [{"path": names[index], "reason": self.facts[index].error} for index in self.unreadable],
-            "duplicates": [_named(one, names) for one in self.duplicates],
-            "lookalikes": [_named(one, names) for one in self.lookalikes],
-            "leaking_groups": list(self.leaking_groups),
-            "oddities": self.oddities,
-            "formats": _counts(one.format for one in self._readable),
-            "modes": _counts(one.mode for one in self._readable),
-            "sizes": _sizes(self._readable),
-            "ignored": [one.to_dict() for one in self.images.ignored],
-        }
+        given = Counter(item.split for item in self.images.items)
+        return CheckResult(
+            format_version=FORMAT_VERSION,
+            root=str(self.images.root),
+            images=len(names),
+            classes=self.class_counts,
+            given_splits={name: given[name] for name in SPLITS if given[name]},
+            imbalance=self.imbalance,
+            warnings=list(self.warnings),
+            unreadable=[SkippedFile(path=names[i], reason=str(self.facts[i].error)) for i in self.unreadable],
+            duplicates=[_group(copies, names) for copies in self.duplicates],
+            lookalikes=[_group(copies, names) for copies in self.near_duplicates],
+            leaking_groups=list(self.leaking_groups),
+            oddities=self.oddities,
+            formats=_counts(file.format for file in self._readable),
+            modes=_counts(file.mode for file in self._readable),
+            sizes=_sizes(self._readable),
+            ignored=[file.result() for file in self.images.ignored],
+        )
 
 
 def check(
@@ -176,22 +185,26 @@ def check(
     progress: Progress | None = None,
     facts: Sequence[Facts] | None = None,
 ) -> Check:
-    """Examine every file: decode it in full, unless its `facts` are known (from `PixelStore.facts`)."""
+    """Decode every file in full and compare all of them; `facts`, if known (`PixelStore.facts`), spare the decoding."""
     if facts is None:
-        facts = [one.facts for one in survey(images.paths, threads=threads, progress=progress)]
-    hashes = [one.sha256 for one in facts]
-    similar = near_duplicates([one.difference_hash for one in facts])
+        facts = [image.facts for image in survey(images.paths, threads=threads, progress=progress)]
+    hashes = [file.sha256 for file in facts]
+    similar = near_duplicates([file.difference_hash for file in facts])
     return Check(
         images,
         tuple(facts),
-        tuple(_alike(images, same) for same in copies_of_one_image(hashes)),
-        tuple(_alike(images, same) for same in similar if len({hashes[index] for index in same}) > 1),
+        tuple(_copies(images, same) for same in copies_of_one_image(hashes)),
+        tuple(_copies(images, same) for same in similar if len({hashes[index] for index in same}) > 1),
     )
 
 
-def _alike(images: ImageSet, positions: Sequence[int]) -> Alike:
+def _across_splits(groups: int) -> str:
+    return f"{counted(groups, 'group')} of near-duplicates across splits: scores may be too high"
+
+
+def _copies(images: ImageSet, positions: Sequence[int]) -> Copies:
     items = [images.items[index] for index in positions]
-    return Alike(
+    return Copies(
         tuple(positions),
         tuple(sorted({item.label for item in items})),
         tuple(name for name in SPLITS if any(item.split == name for item in items)),
@@ -202,15 +215,14 @@ def _counts(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
-def _sizes(facts: Sequence[Facts]) -> dict[str, Any]:
-    """Width and height in pixels, as stored."""
-    sizes = sorted({(one.width, one.height) for one in facts}, key=lambda size: size[0] * size[1])
-    return {"different": len(sizes), "smallest": sizes[0], "largest": sizes[-1]} if sizes else {"different": 0}
+def _sizes(facts: Sequence[Facts]) -> ImageSizes:
+    sizes = sorted({(file.width, file.height) for file in facts}, key=lambda size: size[0] * size[1])
+    if not sizes:
+        return ImageSizes(different=0)
+    return ImageSizes(different=len(sizes), smallest=sizes[0], largest=sizes[-1])
 
 
-def _named(one: Alike, names: Sequence[str]) -> dict[str, Any]:
-    return {
-        "paths": [names[index] for index in one.positions],
-        "labels": list(one.labels),
-        "splits": list(one.splits),
-    }
+def _group(copies: Copies, names: Sequence[str]) -> FileGroup:
+    return FileGroup(
+        paths=[names[index] for index in copies.positions], labels=list(copies.labels), splits=list(copies.splits)
+    )

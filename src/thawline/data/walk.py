@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thawline.data.decode import readable_endings
+from thawline.results import SkippedFile
 
 _BY_THE_SYSTEM = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"})
 
@@ -19,9 +20,9 @@ class Ignored:
     path: Path
     reason: str
 
-    def to_dict(self) -> dict[str, str]:
-        """Plain JSON types."""
-        return {"path": as_text(self.path), "reason": self.reason}
+    def result(self) -> SkippedFile:
+        """The file as results list it."""
+        return SkippedFile(path=as_text(self.path), reason=self.reason)
 
 
 def as_text(path: Path) -> str:

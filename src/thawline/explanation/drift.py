@@ -1,4 +1,4 @@
-"""What fine-tuning moved in a block: its weights, its batch statistics, its features and what they are good for."""
+"""Measures of change in a block: its weights, its batch norm statistics, its features and a linear probe of them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Labels = NDArray[np.int64]
 
 _MEAN, _VARIANCE = ".running_mean", ".running_var"
 _FEWEST = 4
-"""Images that the unbiased estimate of CKA needs."""
+"""Fewest images for which the unbiased estimate of CKA is defined."""
 _STEPS = 2000
-"""Of the solver at most; standardised features take a few hundred."""
+"""Most steps of the solver; standardised features take a few hundred."""
 
 
 def weight_change(before: State, after: State, parameters: Sequence[str]) -> float | None:
-    """||w - w0|| / ||w0|| over all of `parameters` as one vector; None where the pretrained ones are all zero."""
+    """||w - w0|| / ||w0|| over all of `parameters` as one vector; None if the pretrained ones are all zero."""
     start = sum(float(before[name].double().square().sum()) for name in parameters)
-    moved = sum(float((after[name].double() - before[name].double()).square().sum()) for name in parameters)
-    return (moved / start) ** 0.5 if start else None
+    change = sum(float((after[name].double() - before[name].double()).square().sum()) for name in parameters)
+    return (change / start) ** 0.5 if start else None
 
 
 def norm_drift(network: nn.Module, before: State, after: State, buffers: Sequence[str]) -> float | None:
-    """How far the running statistics moved, in pretrained standard deviations; None without batch norm.
+    """Change of the running statistics, in pretrained standard deviations; None without batch norm.
 
     The mean over channels of sqrt((m - m0)^2 + (s - s0)^2) / s0: the 2-Wasserstein distance of the two normal
-    distributions that the statistics describe. s contains the layer's epsilon, as what it divides by does.
+    distributions that the statistics describe. s includes the layer's epsilon, as the layer's denominator does.
     """
     distances = []
     for layer in (name.removesuffix(_MEAN) for name in buffers if name.endswith(_MEAN)):
@@ -49,17 +49,17 @@ def norm_drift(network: nn.Module, before: State, after: State, buffers: Sequenc
 def linear_cka(before: Features, after: Features) -> float | None:
     """Linear CKA of features [n, F] and [n, F'] of the same images, 0 to 1 (Kornblith et al. 2019, Eq. 3).
 
-    With the unbiased estimate of HSIC (Song et al. 2012, Eq. 5; as in Nguyen et al. 2021): that of Eq. 2 finds features
-    that have nothing to do with each other alike as soon as there are more features than images. None with fewer than
-    4 images, or where features are the same for all images.
+    Uses the unbiased estimate of HSIC (Song et al. 2012, Eq. 5; as in Nguyen et al. 2021): the biased one of Eq. 2
+    rates unrelated features as similar once there are more features than images. None with fewer than 4 images, or if
+    the features are the same for all images.
     """
     if len(before) < _FEWEST:
         return None
-    one, other = (_similarities(features) for features in (before, after))
-    own = _hsic(one, one) * _hsic(other, other)
-    if not own > 0:
+    first, second = (_similarities(features) for features in (before, after))
+    product = _hsic(first, first) * _hsic(second, second)
+    if not product > 0:
         return None
-    return float(np.clip(_hsic(one, other) / own**0.5, 0.0, 1.0))
+    return float(np.clip(_hsic(first, second) / product**0.5, 0.0, 1.0))
 
 
 def _similarities(features: Features) -> NDArray[np.float64]:
@@ -70,11 +70,11 @@ def _similarities(features: Features) -> NDArray[np.float64]:
     return products
 
 
-def _hsic(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """The unbiased estimate from similarities without their diagonal, but for the factor 1 / (n (n - 3))."""
-    n = len(one)
-    sums = one.sum() * other.sum() / ((n - 1) * (n - 2))
-    return float((one * other).sum() + sums - 2 / (n - 2) * (one.sum(axis=0) @ other.sum(axis=0)))
+def _hsic(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Unbiased estimate, times n (n - 3), from [n, n] similarities without their diagonal."""
+    n = len(first)
+    sums = first.sum() * second.sum() / ((n - 1) * (n - 2))
+    return float((first * second).sum() + sums - 2 / (n - 2) * (first.sum(axis=0) @ second.sum(axis=0)))
 
 
 @dataclass(frozen=True)
@@ -98,5 +98,5 @@ class Probe:
         return cls(weight, bias - weight @ scaler.mean_)
 
     def accuracy(self, features: Features, labels: Labels) -> float:
-        """Share of features [n, F] whose label is the likeliest."""
+        """Share of features [n, F] that are classified as their label."""
         return float(((features @ self.weight.T + self.bias).argmax(axis=1) == labels).mean())

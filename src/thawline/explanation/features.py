@@ -15,14 +15,14 @@ from thawline.model.execution import leaf_modules
 from thawline.plan import Block
 
 Note = Callable[[str, tuple[object, ...], object], None]
-"""Takes a module's name, its arguments and what it returned."""
+"""Called with a module's name, its arguments and its output."""
 
 
 @torch.inference_mode()
 def block_ends(network: nn.Module, blocks: Sequence[Block], images: Tensor) -> dict[str, str]:
     """Block -> the module with whose output it ends, from a pass of `images` [B >= 2, 3, S, S].
 
-    The head is left out, having no pretrained counterpart, and so is a block none of whose modules returns one tensor.
+    The head is left out, having no pretrained counterpart, and so is a block none of whose modules returns a tensor.
     """
     block_of = _modules_in_one_block(network, blocks)
     ends: dict[str, str] = {}
@@ -43,7 +43,7 @@ def pooled_features(network: nn.Module, ends: Mapping[str, str], batches: Iterab
     last: dict[str, Features] = {}
 
     def note(name: str, _: tuple[object, ...], output: object) -> None:
-        if isinstance(output, Tensor):  # of a module that runs several times, the last output counts
+        if isinstance(output, Tensor):  # if a module runs several times, the last output counts
             last[name] = layouts.pooled(output).float().numpy()
 
     found: dict[str, list[Features]] = {block: [] for block in ends}
@@ -57,11 +57,11 @@ def pooled_features(network: nn.Module, ends: Mapping[str, str], batches: Iterab
 
 @torch.inference_mode()
 def inputs_of(network: nn.Module, module: str, batches: Iterable[Tensor]) -> Features | None:
-    """[n, F]: what enters `module` for all images of `batches`; None if that is no row of features per image."""
+    """[n, F]: the input of `module` for all images of `batches`; None if it is not one row of features per image."""
     found: list[Features] = []
 
     def note(_: str, arguments: tuple[object, ...], __: object) -> None:
-        found.extend(one.float().numpy() for one in arguments[:1] if isinstance(one, Tensor) and one.ndim == 2)
+        found.extend(rows.float().numpy() for rows in arguments[:1] if isinstance(rows, Tensor) and rows.ndim == 2)
 
     total = 0
     with _watched(network, [module], note):
@@ -72,7 +72,7 @@ def inputs_of(network: nn.Module, module: str, batches: Iterable[Tensor]) -> Fea
 
 
 def _modules_in_one_block(network: nn.Module, blocks: Sequence[Block]) -> dict[str, str]:
-    """Module -> block, of modules all of whose leaves are in the same one."""
+    """Module -> block, for modules whose leaves are all in the same block."""
     owner = {leaf: block.name for block in blocks for leaf in block.modules}
     leaves = leaf_modules(network)
     found = {}

@@ -1,10 +1,10 @@
-"""How the output of a module lies on the image: channels first, channels last, or as a row of tokens."""
+"""The spatial layout of a module's output: channels first, channels last, or a sequence of tokens."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ Layout = Literal["channels_first", "channels_last", "tokens"]
 
 @dataclass(frozen=True)
 class Grid:
-    """A square of positions, since the networks here are given square images."""
+    """A square grid of positions, since all images are square."""
 
     layout: Layout
     side: int
@@ -27,19 +27,19 @@ class Layouts:
     """Reads the outputs of one network's modules."""
 
     def __init__(self, network: nn.Module) -> None:
-        known: Any = network
-        self._prefix = int(getattr(known, "num_prefix_tokens", 0))
-        # Only asked where the shape leaves it open: as many channels as rows and columns.
-        self._channels_last = str(getattr(known, "output_fmt", "NCHW")) == "NHWC"
+        prefix: object = getattr(network, "num_prefix_tokens", 0)
+        self._prefix = prefix if isinstance(prefix, int) else 0
+        # Only needed if the shape is ambiguous: as many channels as rows and columns.
+        self._channels_last = str(getattr(network, "output_fmt", "NCHW")) == "NHWC"
 
     def grid(self, output: object, images: int) -> Grid | None:
-        """Where the positions are in an output for a number of images; None if it has none."""
+        """The positions in an output for a number of images; None if it has none."""
         if not isinstance(output, Tensor) or output.ndim not in (3, 4) or len(output) != images:
             return None
         return self._of_tokens(output.shape[1]) if output.ndim == 3 else self._of_map(*output.shape[1:])
 
     def pooled(self, output: Tensor) -> Tensor:
-        """[B, F]: the mean over positions, after the tokens that have none. A network classifies by either."""
+        """[B, F]: the prefix tokens, then the mean over positions. Networks classify by either."""
         grid = self.grid(output, len(output))
         if grid is None:
             positions = {3: (1,), 4: (2, 3)}.get(output.ndim, ())
@@ -53,7 +53,7 @@ class Layouts:
         return Grid("channels_first", third) if second == third else None
 
     def _of_tokens(self, tokens: int) -> Grid | None:
-        # Some networks add their tokens late (CaiT), some do not say how many they have (PiT).
+        # Some networks add their class token late (CaiT), some do not declare how many they have (PiT).
         for prefix in dict.fromkeys((self._prefix, 0, 1, 2)):
             side = math.isqrt(max(tokens - prefix, 0))
             if side and side * side == tokens - prefix:
@@ -62,7 +62,7 @@ class Layouts:
 
 
 def on_grid(output: Tensor, grid: Grid) -> Tensor:
-    """[B, C, side, side] of an output, or of its gradient, without the tokens that have no position."""
+    """[B, C, side, side]: an output, or its gradient, without the tokens that have no position."""
     if grid.layout == "channels_first":
         return output
     if grid.layout == "channels_last":

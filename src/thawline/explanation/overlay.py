@@ -1,4 +1,4 @@
-"""Heat over an image, and several of them side by side under their captions."""
+"""Heat maps over images, and several of them side by side with captions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 SMALLEST_SIDE = 224
-"""Pixels: smaller images are enlarged, so that there is something to see."""
+"""In pixels; smaller images are enlarged so that details are visible."""
 
 _INFERNO = (
     "000004 0b0724 210c4a 3d0965 57106e 71196e 8a226a a32c61 bc3754 d24644 e45a31 f1731d f98e09 fcac11 f9cb35 f2ea69 "
     "fcffa4"
 )
-"""matplotlib's inferno (CC0) at 17 places, within 3 % of it everywhere: perceptually uniform, dark is little."""
+"""matplotlib's inferno (CC0) at 17 places, within 3 % of it everywhere: perceptually uniform, dark is low."""
 _STRONGEST = 0.7
-"""Share of the colour where the heat is 1; the image always shows through."""
+"""Opacity of the colour where the heat is 1; the image always shows through."""
 _GAP, _LINE, _FONT_SIZE = 12, 18, 13
 _PAPER, _INK, _FAINT = "#ffffff", "#1b1b1f", "#5c5c66"
 
@@ -29,23 +29,23 @@ Heat = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a row."""
+    """An image with its caption."""
 
-    picture: Image.Image
+    image: Image.Image
     title: str
     lines: tuple[str, ...] = ()
-    """Under the title."""
+    """Below the title."""
 
 
 def enlarged(pixels: Pixels) -> Image.Image:
-    """An image [S, S, 3] as a picture that is large enough to look at."""
-    picture = Image.fromarray(pixels)
-    factor = max(1, math.ceil(SMALLEST_SIDE / picture.width))
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
+    """An image [S, S, 3], enlarged by a whole factor to at least `SMALLEST_SIDE`."""
+    image = Image.fromarray(pixels)
+    factor = max(1, math.ceil(SMALLEST_SIDE / image.width))
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
 
 
 def overlay(pixels: Pixels, heat: Heat) -> Image.Image:
-    """The image [S, S, 3] in gray under its heat [S, S] from 0 to 1: the colour is stronger where there is more."""
+    """The image [S, S, 3] in grey under its heat map [S, S] from 0 to 1: the hotter, the more opaque the colour."""
     below = np.asarray(enlarged(pixels).convert("L").convert("RGB"), np.float32)
     fine = np.asarray(Image.fromarray(heat).resize(below.shape[1::-1], Image.Resampling.BILINEAR))[..., None]
     share = _STRONGEST * fine
@@ -53,7 +53,7 @@ def overlay(pixels: Pixels, heat: Heat) -> Image.Image:
 
 
 def colours(values: Heat) -> NDArray[np.float32]:
-    """[..., 3] from 0 to 255 for values from 0 to 1."""
+    """RGB [..., 3] from 0 to 255 for values from 0 to 1."""
     table = np.array([list(bytes.fromhex(colour)) for colour in _INFERNO.split()], np.float32)
     places = np.linspace(0, 1, len(table))
     channels = [np.interp(values, places, table[:, channel]) for channel in range(3)]
@@ -61,14 +61,14 @@ def colours(values: Heat) -> NDArray[np.float32]:
 
 
 def side_by_side(panels: Sequence[Panel]) -> Image.Image:
-    """The panels in a row on white, each under its picture with its title and lines, cut to fit."""
-    width, height = panels[0].picture.size
+    """The panels in a row on white, titles and lines below the images and cut to their width."""
+    width, height = panels[0].image.size
     below = _LINE * (1 + max(len(panel.lines) for panel in panels))
     sheet = Image.new("RGB", (_GAP + len(panels) * (width + _GAP), height + below + 2 * _GAP), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE)
     for number, panel in enumerate(panels):
         left = _GAP + number * (width + _GAP)
-        sheet.paste(panel.picture, (left, _GAP))
+        sheet.paste(panel.image, (left, _GAP))
         for row, text in enumerate((panel.title, *panel.lines)):
             top = _GAP + height + 3 + row * _LINE
             draw.text((left, top), _fitting(text, font, width), fill=_FAINT if row else _INK, font=font)
@@ -76,8 +76,8 @@ def side_by_side(panels: Sequence[Panel]) -> Image.Image:
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """As much of the start as fits into a number of pixels."""
-    kept = text[:width]  # no letter is narrower than a pixel, and measuring a long name takes long
+    """The text, or as much of its start as fits into a number of pixels."""
+    kept = text[:width]  # no letter is narrower than a pixel, and measuring a long name is slow
     while kept and font.getlength(kept if kept == text else f"{kept}...") > width:
         kept = kept[:-1]
     return kept if kept == text else f"{kept}..."

@@ -1,21 +1,21 @@
-"""The explanation as a page: what `explain.json` says, beside the pictures."""
+"""The explanation as an HTML page beside its images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from thawline.results import Explanation
 
-def page(explanation: Mapping[str, Any], *, run: str) -> str:
-    """HTML for the folder that the pictures are in; every word of the user is escaped."""
+
+def page(explanation: Explanation, *, run: str) -> str:
+    """HTML for the folder that the images are in; all user text is escaped."""
     return _TEMPLATES.get_template("page.html.jinja").render(found=explanation, run=run)
 
 
 def _figure(value: float | None) -> str:
-    """Three significant digits, or a dash for what there is not."""
+    """Three significant digits, or a dash for None."""
     return "–" if value is None else f"{value:.3g}"
 
 

@@ -1,7 +1,7 @@
 """Grad-CAM: where in an image a network finds a class (Selvaraju et al. 2017, "Grad-CAM", section 3).
 
-Our own few lines rather than Captum's `LayerGradCam`: that one averages over fixed axes, so tokens and channels-last
-outputs need a layout of ours before the average anyway, and it has no rule for which layer to take.
+Not Captum's `LayerGradCam`: it averages over fixed axes, so tokens and channels-last outputs would have to be
+rearranged before the average anyway, and it has no rule for choosing the layer.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from thawline.errors import ModelError, OptionError
 from thawline.explanation.maps import Grid, Layouts, on_grid
 
 FEWEST_POSITIONS = 4
-"""Along one edge: a coarser map says little about where (a network of stride 32 has 3 on 96 pixels)."""
+"""Along one edge; a coarser map says little about where (a network of stride 32 has 3 on 96 pixels)."""
 
 _NO_FEATURES = (nn.Identity, nn.Linear, nn.Dropout, nn.Softmax)
 """Projections inside a layer (queries, values) and modules that repeat what another has returned."""
 
 Hook = Callable[[str, Tensor], Tensor]
-"""Takes a module's name and output, returns what goes on in its place."""
+"""Called with a module's name and output; what it returns replaces the output."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class _Candidate:
     name: str
     grid: Grid
     nudge: Tensor
-    """Zeros that were added to the output: the gradient by them is the one by the output."""
+    """Zeros added to the output, so that their gradient is that of the output."""
 
 
 @torch.enable_grad()
 def grad_cam(network: nn.Module, images: Tensor, classes: Tensor, layer: str) -> Tensor:
     """[B, h, w] of at least 0: how much each position of `layer` speaks for a class of each image (Eq. 1 and 2).
 
-    `images` [B, 3, S, S], `classes` [B] indices of logits. The network must be in eval mode; what is frozen in it does
-    not matter. Raises `OptionError` if `layer` is no module that ran, or its output has no positions.
+    `images` [B, 3, S, S], `classes` [B] indices of logits. The network must be in eval mode; frozen parameters do not
+    matter. Raises `OptionError` if there is no such `layer`, it did not run, or its output has no positions.
     """
     layouts = Layouts(network)
     held: list[tuple[Tensor, Tensor]] = []
@@ -72,25 +72,25 @@ def heat(maps: Tensor, size: int) -> Tensor:
 
 @torch.enable_grad()
 def find_layer(network: nn.Module, images: Tensor) -> str:
-    """The module whose output Grad-CAM weighs best: the last with a readable grid that the logits depend on.
+    """The best module for Grad-CAM: the last one with a fine enough grid of positions that the logits depend on.
 
-    Everything must pass through it (not the inside of a residual block), and its positions must matter: in a network
-    that classifies by its class token, those of the last block no longer do. `images` [B >= 2, 3, S, S] show it.
-    Raises `ModelError` if no module returns a grid.
+    All paths to the logits must pass through it (not the inside of a residual block), and its positions must matter: in
+    a network that classifies by its class token, those of the last block no longer do. `images` [B >= 2, 3, S, S] are
+    run to find out. Raises `ModelError` if no module returns a grid.
     """
-    candidates = [one for one in _candidates(network, images) if one.grid.side > 1]
+    candidates = [candidate for candidate in _candidates(network, images) if candidate.grid.side > 1]
     if not candidates:
         raise ModelError(f"{type(network).__name__} has no module with a grid of positions; name one with `layer`.")
-    fine = [one for one in candidates if one.grid.side >= FEWEST_POSITIONS]
+    fine = [candidate for candidate in candidates if candidate.grid.side >= FEWEST_POSITIONS]
     if not fine:
-        finest = max(one.grid.side for one in candidates)
-        fine = [one for one in candidates if one.grid.side == finest]
-    last_first = [one.name for one in reversed(fine)]
+        finest = max(candidate.grid.side for candidate in candidates)
+        fine = [candidate for candidate in candidates if candidate.grid.side == finest]
+    last_first = [candidate.name for candidate in reversed(fine)]
     return next((name for name in last_first if _nothing_passes_by(network, images, name)), last_first[0])
 
 
 def _candidates(network: nn.Module, images: Tensor) -> list[_Candidate]:
-    """Modules with a grid whose positions the logits depend on, by when they end: the outer after the inner."""
+    """Modules with a grid whose positions the logits depend on, in the order in which they end: outer after inner."""
     layouts, found = Layouts(network), dict[str, _Candidate]()
 
     def nudged(name: str, output: Tensor) -> Tensor:
@@ -106,16 +106,16 @@ def _candidates(network: nn.Module, images: Tensor) -> list[_Candidate]:
         score = _weighed(network(images))
     if not found:
         return []
-    gradients = torch.autograd.grad(score, [one.nudge for one in found.values()], allow_unused=True)
+    gradients = torch.autograd.grad(score, [candidate.nudge for candidate in found.values()], allow_unused=True)
     return [
-        one
-        for one, gradient in zip(found.values(), gradients, strict=True)
-        if gradient is not None and bool(on_grid(gradient, one.grid).any())
+        candidate
+        for candidate, gradient in zip(found.values(), gradients, strict=True)
+        if gradient is not None and bool(on_grid(gradient, candidate.grid).any())
     ]
 
 
 def _nothing_passes_by(network: nn.Module, images: Tensor, name: str) -> bool:
-    """Whether the logits stop to depend on the image when the output of a module is held constant."""
+    """Whether the logits no longer depend on the image when the output of a module is held constant."""
     nudge = torch.zeros_like(images, requires_grad=True)
     with _outputs_through(network, [name], lambda _, output: output.detach()):
         score = _weighed(network(images + nudge))
@@ -126,7 +126,7 @@ def _nothing_passes_by(network: nn.Module, images: Tensor, name: str) -> bool:
 
 
 def _weighed(logits: Tensor) -> Tensor:
-    """A sum in which no class stands for none: those of a softmax would cancel out."""
+    """A weighted sum of the logits: a plain sum would be constant if the network ends in a softmax."""
     return (logits * torch.linspace(1, 2, logits.shape[1])).sum()
 
 
@@ -139,7 +139,7 @@ def _known(network: nn.Module, layer: str) -> str:
 
 @contextmanager
 def _outputs_through(network: nn.Module, names: Sequence[str], hook: Hook) -> Iterator[None]:
-    """Let the tensors that some modules return go through `hook`."""
+    """Pass the tensors that some modules return through `hook`."""
     handles = []
     for name in names:
 

@@ -1,11 +1,10 @@
-"""A saved model at work: predictions for files, scores for labelled folders."""
+"""A saved model: predictions for image files, scores on labelled folders."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import timm
@@ -24,8 +23,9 @@ from thawline.export.own_folder import OWN_FILE, read_own_folder
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.load import load_model
-from thawline.records import FORMAT_VERSION, read_json, write_json
-from thawline.runs.files import REQUEST, RESULTS
+from thawline.records import FORMAT_VERSION, write_json
+from thawline.results import Evaluation, EvaluationLog, Likelihood, Prediction, Predictions, SkippedFile
+from thawline.runs.files import EVALUATION_LOG, REQUEST, RESULTS, read_if_there
 from thawline.runs.folder import RunFolder
 from thawline.runs.listed import seen
 from thawline.runs.model_folder import MODEL_FOLDER
@@ -35,10 +35,10 @@ BATCH = 64
 
 
 class Classifier:
-    """A model trained by us, or any timm folder, with the preprocessing that it was trained with."""
+    """A model that thawline trained, or any timm folder, with the preprocessing that it was trained with."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `RunFolderError` or `ModelError` if `folder` is neither a run nor a timm folder."""
+        """Raises `RunFolderError` or `ModelError` if `folder` is not a run or timm folder, or has no classifier."""
         self.folder = folder / MODEL_FOLDER if (folder / MODEL_FOLDER).is_dir() else folder
         if (self.folder / OWN_FILE).is_file():
             self._open_own()
@@ -50,7 +50,9 @@ class Classifier:
     def _open_timm(self) -> None:
         about = read_timm_folder(self.folder)
         if about.num_classes < 1:
-            raise ModelError(f"{self.folder} holds features without a classifier; train one with `thawline fit` first.")
+            raise ModelError(
+                f"{self.folder} is a feature extractor without a classifier; train one with `thawline fit`."
+            )
         self.preprocessing = about.preprocessing
         self.classes = about.label_names or tuple(str(index) for index in range(about.num_classes))
         """Class names in index order; numbers where the folder has no names."""
@@ -83,11 +85,11 @@ class Classifier:
         pixels: list[np.ndarray] = []
         rows: list[int] = []
         decoded = survey(paths, threads=0, transform=eval_transform(self.preprocessing))
-        for position, one in enumerate(decoded):
-            if one.pixels is None:
-                unreadable.append(Ignored(paths[position], one.facts.error or "cannot be read"))
+        for position, image in enumerate(decoded):
+            if image.pixels is None:
+                unreadable.append(Ignored(paths[position], image.facts.error or "cannot be read"))
                 continue
-            pixels.append(np.frombuffer(one.pixels, np.uint8).reshape(size, size, 3))
+            pixels.append(np.frombuffer(image.pixels, np.uint8).reshape(size, size, 3))
             rows.append(position)
             if len(rows) == BATCH:
                 yield np.stack(pixels), rows
@@ -96,25 +98,30 @@ class Classifier:
             yield np.stack(pixels), rows
 
 
-def predict(folder: Path, images: Sequence[Path], *, top: int) -> dict[str, Any]:
+def predict(folder: Path, images: Sequence[Path], *, top: int) -> Predictions:
     """The `top` likeliest classes of every image; folders are searched, unreadable files listed with a reason."""
     classifier = Classifier(folder)
     paths, ignored = find_images(images)
     probabilities, positions, unreadable = classifier.probabilities(paths)
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-    return {
-        "format_version": FORMAT_VERSION,
-        "model": str(classifier.folder),
-        "predictions": [
-            {
-                "path": as_text(paths[position]),
-                "top": [{"class": classifier.classes[c], "probability": float(row[c])} for c in order],
-            }
-            for position, row, order in zip(positions, probabilities, best, strict=True)
+    return Predictions(
+        format_version=FORMAT_VERSION,
+        model=str(classifier.folder),
+        predictions=[
+            Prediction(path=as_text(paths[position]), top=_likeliest(row, classifier.classes, top))
+            for position, row in zip(positions, probabilities, strict=True)
         ],
-        "unreadable": [one.to_dict() for one in unreadable],
-        "ignored": [one.to_dict() for one in ignored],
-    }
+        unreadable=_skipped(unreadable),
+        ignored=_skipped(ignored),
+    )
+
+
+def _likeliest(probabilities: np.ndarray, classes: Sequence[str], top: int) -> list[Likelihood]:
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [Likelihood(label=classes[index], probability=float(probabilities[index])) for index in order]
+
+
+def _skipped(files: Sequence[Ignored]) -> list[SkippedFile]:
+    return [file.result() for file in files]
 
 
 def _how_to_get_one(folder: Path) -> str:
@@ -124,11 +131,11 @@ def _how_to_get_one(folder: Path) -> str:
     return "give a finished `fit` run, or a timm folder"
 
 
-def evaluate(folder: Path, data: str) -> dict[str, Any]:
-    """Score a saved model on labelled images and log it in `folder`/evaluations.json.
+def evaluate(folder: Path, data: str) -> Evaluation:
+    """Score a saved model on labelled images and log the scores in `folder`/evaluations.json.
 
-    Uses the test split of `data` if it has one, else everything. Classes are matched by name; `DataError` for a class
-    that the model does not know.
+    Uses the test split of `data` if there is one, else all images. Classes are matched by name; raises `DataError` for
+    a class that the model does not know.
     """
     classifier = Classifier(folder)
     images = read_named(data, user_cache() / "data")
@@ -141,22 +148,23 @@ def evaluate(folder: Path, data: str) -> dict[str, Any]:
     if not positions:
         raise DataError(f"{data!r}: none of the {len(items)} images can be read.")
     labels = np.array([index[items[position].label] for position in positions])
-    scores = {
-        "data": absolute_name(data),
-        "split": "test" if "test" in splits else "all",
-        "images": len(positions),
+    scores = Evaluation(
+        data=absolute_name(data),
+        split="test" if "test" in splits else "all",
+        images=len(positions),
         **evaluation.score(probabilities, labels),
-        "interval95": evaluation.bootstrap_interval(evaluation.correctness([probabilities], labels)),
-        "confusion_matrix": evaluation.confusion(probabilities, labels),
-        "per_class": evaluation.per_class(probabilities, labels, classifier.classes),
-        "unreadable": [one.to_dict() for one in unreadable],
-        "seen": seen(folder, items),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    _log(folder / "evaluations.json", scores)
+        interval95=evaluation.bootstrap_interval(evaluation.correctness([probabilities], labels)),
+        confusion_matrix=evaluation.confusion(probabilities, labels),
+        per_class=evaluation.per_class(probabilities, labels, classifier.classes),
+        unreadable=_skipped(unreadable),
+        seen=seen(folder, items),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    _log(folder / EVALUATION_LOG, scores)
     return scores
 
 
-def _log(path: Path, scores: dict[str, Any]) -> None:
-    earlier: list[Any] = read_json(path)["evaluations"] if path.exists() else []
-    write_json(path, {"format_version": FORMAT_VERSION, "evaluations": [*earlier, scores]})
+def _log(path: Path, scores: Evaluation) -> None:
+    log = read_if_there(path, EvaluationLog)
+    earlier = log.evaluations if log else ()
+    write_json(path, EvaluationLog(format_version=FORMAT_VERSION, evaluations=[*earlier, scores]))

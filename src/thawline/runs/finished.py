@@ -1,4 +1,4 @@
-"""A finished `fit` opened to be looked into: its network with the weights before and after, and the images it knew."""
+"""A finished `fit`, opened for inspection: its network with the weights before and after, and its images."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Decoded images; the row of an unreadable one is black."""
+class DecodedImages:
+    """Decoded images; the row of an unreadable image is black."""
 
     pixels: np.ndarray
     """[n, S, S, 3] uint8."""
@@ -41,7 +41,7 @@ class Pictures:
     preprocessing: Preprocessing
 
     def batches(self, rows: Sequence[int] | None = None) -> Iterator[Tensor]:
-        """Network input [B, 3, S, S] of some rows, or of all."""
+        """Network input [B, 3, S, S] of some rows, or of all rows."""
         chosen = np.arange(len(self.pixels)) if rows is None else np.asarray(rows)
         for start in range(0, len(chosen), BATCH):
             pixels = np.ascontiguousarray(self.pixels[chosen[start : start + BATCH]])
@@ -50,12 +50,12 @@ class Pictures:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One network, and the two sets of weights that belong in it."""
+    """One network, and its weights before and after fine-tuning."""
 
     path: Path
     results: FitResults
     network: nn.Module
-    """In eval mode, on the CPU; which weights are in it is up to `put`."""
+    """In eval mode, on the CPU; `put` decides which weights are in it."""
     preprocessing: Preprocessing
     blocks: tuple[Block, ...]
     """At the plan's granularity."""
@@ -71,7 +71,7 @@ class FinishedRun:
 
     @property
     def name(self) -> str:
-        """Of the run, in a few letters."""
+        """Name of the run folder."""
         return self.path.resolve().name
 
     def put(self, *states: State) -> nn.Module:
@@ -86,23 +86,23 @@ class FinishedRun:
         """Every image that the run knew."""
         return listed(self.path, Path(self.results.data.root))
 
-    def pictures(self, paths: Sequence[Path]) -> Pictures:
+    def decode(self, paths: Sequence[Path]) -> DecodedImages:
         """Decode images as the run did."""
         store = build_pixels(paths, self.preprocessing, cache=user_cache() / "pixels", on_bad="skip")
-        return Pictures(store.array, store.facts, self.preprocessing)
+        return DecodedImages(store.array, store.facts, self.preprocessing)
 
 
 def open_finished(folder: RunFolder) -> FinishedRun:
-    """Raises `RunFolderError` if the run is no finished `fit`, `ModelError` if its pretrained weights have changed."""
+    """Raises `RunFolderError` if the run is not a finished `fit`, `ModelError` if its pretrained weights changed."""
     request, results = folder.request(), folder.results()
     weights = folder.path / MODEL_FOLDER / WEIGHTS_FILE
     if not isinstance(results, FitResults) or not weights.is_file():
-        raise RunFolderError(f"{folder.path} holds no saved model: give the folder of a finished `fit`.")
+        raise RunFolderError(f"{folder.path} has no saved model; give the folder of a finished `fit`.")
     classes = results.data.classes
     model = load_model(request.model, len(classes), weights=request.weights, image_size=request.images.image_size)
     if model.weights_fingerprint != results.model.weights_fingerprint:
         raise ModelError(
-            f"{request.model}: its weights or code are no longer those that {folder.path} started from; put them back."
+            f"{request.model}: its weights or code differ from those that {folder.path} started from; restore them."
         )
     preprocessing = model.preprocessing
     if request.images.crop_pct is not None:

@@ -60,7 +60,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     )
     found = check(images, facts=pixels.facts)
     splits = draw_splits(images, found.hashes, request.images, skip=found.unreadable)
-    splits = replace(splits, notes=(*splits.notes, *found.torn_apart(splits.assignment)))
+    splits = replace(splits, notes=(*splits.notes, *found.near_duplicates_across(splits.assignment)))
     paths = tuple(images.name(item) for item in images.items)
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
     ledger = Ledger(folder.file(LEDGER))
@@ -90,7 +90,7 @@ def _read(request: Request) -> ImageSet:
 
 def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, callback: Callback) -> None:
     """check.json and splits.csv, and what the user should know before anything is trained."""
-    write_json(folder.file(CHECK), found.to_dict())
+    write_json(folder.file(CHECK), found.result())
     write_splits(folder.file(SPLITS), split_lines(images, splits))
     sizes = {name: len(splits.indices(name)) for name in ("train", "val", "test")}
     callback.note(
