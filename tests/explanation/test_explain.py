@@ -235,7 +235,7 @@ def test_without_its_images_a_run_still_shows_its_weights(images: Path, tmp_path
     for block in drift_of(explained).blocks:
         assert (block.weight_change or 0) > 0
         assert block.cka is block.probe_before is block.probe_after is None
-    assert "was made for other features" in (run / "explain" / "index.html").read_text()
+    assert "was trained on other features" in (run / "explain" / "index.html").read_text()
 
 
 def test_a_layer_by_name(run: Path, images: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_layer_by_name(run: Path, images: Path) -> None:
 
 
 def test_only_a_finished_fit_is_explained(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="holds no run"):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
         api.explain(tmp_path, images)
     api.run(small_request(images, ("linear_probe",), learning_rate=1e-2), tmp_path / "compared")
     with pytest.raises(RunFolderError, match="has no saved model"):
@@ -261,7 +261,7 @@ def test_other_weights_than_the_run_started_from(run: Path, images: Path) -> Non
         api.explain(run, images / "test")
 
 
-def test_forgetting_is_measured_where_the_source_is_kept(images: Path, tmp_path: Path) -> None:
+def test_accuracy_on_the_pretraining_task_is_measured_where_its_images_are_kept(images: Path, tmp_path: Path) -> None:
     request = small_request(images, ("full",), verb="fit", learning_rate=1e-2)
     api.run(replace(request, model=f"local-dir:{demo_network()}", weights=None), tmp_path / "run")
     source = drift_of(api.explain(tmp_path / "run", images / "test" / "red" / "0.png")).source

@@ -1,1 +1,1 @@
-"""What a network looks at, and what fine-tuning changed in it."""
+"""Grad-CAM of a network before and after fine-tuning, and the changes of its blocks."""
