@@ -22,6 +22,9 @@ from thawline.results import Environment, plain
 
 FORMAT_VERSION = 1
 
+RUN_FILES = ("run.json", "ledger.journal")
+"""What was asked for and what was trained: a folder that holds both is a run."""
+
 Purpose = Literal["tuning", "search", "final"]
 """search = of a candidate; what the others are for, their names say."""
 

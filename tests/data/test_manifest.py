@@ -98,7 +98,7 @@ def test_splits_of_the_table_are_kept(make_folder: MakeFolder) -> None:
         ("path,label\na.png,x\nb.png\n", "line 3, has 1 cells, but the header has 2"),
         ("path,label\na.png,\n", "line 2, has no label"),
         ("path,label\n,x\n", "line 2, has no path"),
-        ("path,label,split\na.png,x,holdout\nb.png,y,train\n", "line 2, has the split 'holdout'"),
+        ("path,label,split\na.png,x,fourth\nb.png,y,train\n", "line 2, has the split 'fourth'"),
         ("path,label,split\na.png,x,train\nb.png,y,\n", "some images have a split and others do not"),
         ("path,label\n", "contains no images"),
         ("path,label\na.png,x\nb.png,x\n", "only one class"),

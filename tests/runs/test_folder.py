@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,22 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(RunFolderError, match="is not empty, and not a run folder"):
         RunFolder.create(tmp_path, REQUEST, ENVIRONMENT)
+
+
+@pytest.mark.parametrize("out", ["run1", "cat/run1", "a/b/c", "../images/run1", "link/run1"])
+def test_a_run_inside_its_own_images_is_refused(tmp_path: Path, out: str) -> None:
+    images = tmp_path / "images"
+    (images / "cat").mkdir(parents=True)
+    (images / "link").symlink_to(images / "cat")
+    request = replace(REQUEST, data=str(images))
+    with pytest.raises(RunFolderError, match="is inside the images of"):
+        RunFolder.create(images / out, request, ENVIRONMENT)
+    assert sorted(path.name for path in images.rglob("*")) == ["cat", "link"]
+
+
+@pytest.mark.parametrize("out", ["run1", "images run1", "../run1"])
+def test_a_run_beside_its_images_is_not(tmp_path: Path, out: str) -> None:
+    (tmp_path / "all" / "images").mkdir(parents=True)
+    request = replace(REQUEST, data=str(tmp_path / "all" / "images"))
+    with RunFolder.create(tmp_path / "all" / out, request, ENVIRONMENT) as folder:
+        assert folder.request() == request

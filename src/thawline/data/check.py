@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from thawline.data.groups import copies_of_one_image
+from thawline.data.layout import SPLITS, Split
 from thawline.data.near_duplicates import near_duplicates
 from thawline.data.pixels import require_readable
-from thawline.data.sources import SPLITS, ImageSet, Split
+from thawline.data.sources import ImageSet
 from thawline.data.survey import Facts, Progress, survey
 from thawline.formatting import counted
 from thawline.records import FORMAT_VERSION

@@ -12,8 +12,9 @@ from typing import Protocol, TypedDict, cast
 
 from thawline.data import cache as cache_folder
 from thawline.data.files import read_regular
+from thawline.data.layout import Split
 from thawline.data.materialise import Sample, entry_key, find_or_write, materialise
-from thawline.data.sources import ImageSet, Split
+from thawline.data.sources import ImageSet
 from thawline.errors import DataError, MissingExtraError
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from thawline.data.class_names import class_name, spelling_notes
 from thawline.errors import DataError
 
 MANIFEST_ENDINGS = (".csv", ".tsv")
@@ -35,7 +35,7 @@ class Row:
 
 
 def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
-    """The rows, and notes about columns that were not used.
+    """The rows, and notes about columns that were not used and labels that look alike.
 
     Paths are relative to the manifest. A .csv is separated by commas or semicolons; the text must be UTF-8. Column
     names are those of `_ALIASES`, in any case. Raises `DataError`, naming the line.
@@ -47,9 +47,12 @@ def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
     lines = _lines(manifest, text)
     header = next(lines, (0, []))[1]
     columns = _columns(manifest, header)
-    rows = [_row(manifest, number, cells, header, columns) for number, cells in lines if any(cells)]
+    filled = [(number, cells) for number, cells in lines if any(cells)]
+    rows = [_row(manifest, number, cells, header, columns) for number, cells in filled]
+    written = {cells[columns["label"]]: row.label for (_, cells), row in zip(filled, rows, strict=True)}
     unused = [name for position, name in enumerate(header) if position not in columns.values()]
-    return rows, [f"columns not used: {', '.join(map(repr, unused))}"] if unused else []
+    notes = [f"columns not used: {', '.join(map(repr, unused))}"] if unused else []
+    return rows, [*notes, *spelling_notes(written)]
 
 
 def _lines(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -95,7 +98,7 @@ def _row(manifest: Path, number: int, cells: Sequence[str], header: Sequence[str
     return Row(
         where,
         manifest.parent / cells[columns["path"]],
-        unicodedata.normalize("NFC", values["label"]),
+        class_name(values["label"]),
         values.get("split") or None,
         values.get("group") or None,
     )

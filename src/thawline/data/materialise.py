@@ -20,8 +20,9 @@ from PIL import Image
 
 from thawline.data import cache as cache_folder
 from thawline.data.decode import DECODER_VERSION, UnreadableError, load, orientation, quiet, to_rgb
+from thawline.data.layout import Split, split_named
 from thawline.data.manifest import read_manifest
-from thawline.data.sources import ImageSet, Item, Split, image_set, split_named
+from thawline.data.sources import ImageSet, Item, image_set
 from thawline.errors import DataError
 from thawline.formatting import counted
 from thawline.records import fingerprint
@@ -163,7 +164,7 @@ def _write_table(folder: Path, rows: Sequence[tuple[str, str, str]]) -> None:
 
 
 def _read_entry(entry: Path, source: str) -> ImageSet:
-    rows, _ = read_manifest(entry / _MANIFEST)
+    rows, spellings = read_manifest(entry / _MANIFEST)
     about = json.loads((entry / _ABOUT).read_text(encoding="utf-8"))
     items = [Item(row.path, row.label, split_named(row.split, row.where)) for row in rows]
-    return image_set(entry, items, notes=about["notes"], where=Path(source))
+    return image_set(entry, items, notes=[*about["notes"], *spellings], where=Path(source))

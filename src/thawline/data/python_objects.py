@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, SupportsIndex, TypeVar, cast
@@ -13,8 +12,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from thawline.data.class_names import class_name, spelling_notes
+from thawline.data.layout import Split
 from thawline.data.materialise import Sample, materialise
-from thawline.data.sources import ImageSet, Item, Split, image_set
+from thawline.data.sources import ImageSet, Item, image_set
 from thawline.errors import DataError
 
 Pairs = Sequence[tuple[str | Path, str]]
@@ -44,7 +45,9 @@ def read_pairs(pairs: Pairs, *, val: Pairs | None = None, test: Pairs | None = N
     if not items:
         raise DataError("the list of (path, label) is empty: it needs images of at least two classes.")
     root = Path(os.path.commonpath([item.path.parent for item in items]))
-    return image_set(root, items, where=Path("the list of (path, label)"))
+    written = [str(pair[1]) for own in _by_split(pairs, val, test).values() for pair in own]
+    notes = spelling_notes(dict(zip(written, (item.label for item in items), strict=True)))
+    return image_set(root, items, notes=notes, where=Path("the list of (path, label)"))
 
 
 def read_dataset(
@@ -75,7 +78,7 @@ def _by_split(train: Given, val: Given | None, test: Given | None) -> dict[Split
 def _item(pair: object, where: str, split: Split | None) -> Item:
     if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], str | Path)):
         raise DataError(f"{where} must be a tuple (path, label), got {pair!r}.")
-    label = unicodedata.normalize("NFC", _class_name(pair[1], None, where))
+    label = class_name(_class_name(pair[1], None, where))
     return Item(Path(pair[0]).absolute(), label, split)
 
 

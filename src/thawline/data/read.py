@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+from thawline.config import OnBad
 from thawline.data.named import is_named, read_named_dataset
 from thawline.data.python_objects import ImageDataset, Pairs, read_dataset, read_pairs
 from thawline.data.sources import ImageSet, read_images
@@ -15,12 +16,14 @@ Data = str | Path | Pairs | ImageDataset
 """A folder, a manifest or a named dataset; a list of (path, label); or a dataset of (image, label)."""
 
 
-def read_named(data: str, cache: Path) -> ImageSet:
+def read_named(data: str, cache: Path, *, on_bad: OnBad = "error") -> ImageSet:
     """Read a folder, a manifest or a named dataset, whose files are written to `cache` once.
+
+    `on_bad`: whether a class folder without usable images is an error, or left out with a note.
 
     Raises `DataError` if it does not exist or cannot be used for training.
     """
-    return read_named_dataset(data, cache) if is_named(data) else read_images(data)
+    return read_named_dataset(data, cache) if is_named(data) else read_images(data, on_bad=on_bad)
 
 
 def absolute_name(data: str) -> str:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
+from thawline.config import OnBad
+from thawline.data.class_names import class_name, spelling_notes
+from thawline.data.layout import Lost, Split, lost_folders, skipped_note, some, split_folders, split_named, subfolders
 from thawline.data.manifest import MANIFEST_ENDINGS, read_manifest
-from thawline.data.walk import Ignored, sort_key, unwanted_name, walk
+from thawline.data.walk import RUN, Ignored, is_run, sort_key, unwanted_name, walk
 from thawline.errors import DataError
 from thawline.formatting import counted
-
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-
-_SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -67,11 +57,12 @@ class ImageSet:
         return item.path.as_posix()
 
 
-def read_images(data: str | Path) -> ImageSet:
-    """Read `root/class/**`, `root/{train, val|valid|validation, test}/class/**` or a .csv or .tsv manifest.
+def read_images(data: str | Path, *, on_bad: OnBad = "error") -> ImageSet:
+    """Read `root/class/**`, `root/SPLIT/class/**` (see `layout.split_of`) or a .csv or .tsv manifest.
 
     The label is the name of the class folder (in Unicode NFC); its subfolders do not matter. Raises `DataError` for a
-    folder that is missing, contains no images, has only one class, or whose val or test has a class that train lacks.
+    folder that is missing, contains no images, has only one class, or whose val or test has a class that train lacks;
+    and, unless `on_bad` is "skip", if a class or split folder has no image that can be used.
     """
     root = Path(data)
     if not root.exists():
@@ -82,26 +73,43 @@ def read_images(data: str | Path) -> ImageSet:
         return image_set(root.parent, items, notes=notes, where=root)
     if not root.is_dir():
         raise DataError(f"{str(data)!r} is a file: pass a folder of class folders, or a .csv or .tsv manifest.")
-    return _read_folder(root)
+    if is_run(root):
+        raise DataError(f"{str(data)!r} is a thawline run: pass the folder of images.")
+    return _read_folder(root, on_bad)
 
 
-def _read_folder(root: Path) -> ImageSet:
+def _read_folder(root: Path, on_bad: OnBad) -> ImageSet:
     files, ignored = walk(root)
     if not files:
         raise DataError(
             f"{str(root)!r} contains no images{_most_frequent(ignored)}: it needs one subfolder of images per class."
         )
     parts = {file: file.relative_to(root).parts for file in files}
-    folders = _split_folders(root, parts.values())
-    items = []
-    for file in files:
-        item = _item(file, parts[file], folders)
-        if isinstance(item, Item):
-            items.append(item)
-        else:
-            ignored.append(item)
-    ignored += _empty_folders(root, folders, items)
-    return image_set(root, items, ignored, _notes(parts.values(), folders))
+    folders = split_folders(root, parts.values())
+    found = [_item(file, parts[file], folders) for file in files]
+    items = [item for item in found if isinstance(item, Item)]
+    ignored += [entry for entry in found if isinstance(entry, Ignored)]
+    lost = lost_folders(root, folders, {item.label for item in items}, ignored)
+    if lost and on_bad == "error":
+        raise DataError(_refusal(root, lost))
+    notes = [f"{folder} has no image that can be used: left out" for folder in map(str, lost)]
+    spelled = {parts[item.path][1 if folders else 0]: item.label for item in items}
+    notes += [*_notes(parts.values(), folders), *_runs(ignored), *spelling_notes(spelled), *skipped_note(ignored)]
+    return image_set(root, items, [*ignored, *_empty_folders(root, folders, items)], notes)
+
+
+def _refusal(root: Path, lost: Sequence[Lost]) -> str:
+    folders = "folder" if len(lost) == 1 else "folders"
+    return (
+        f"{str(root)!r}: no image can be used of the {folders} {'; '.join(map(str, lost[:3]))}"
+        f"{f' and {len(lost) - 3} more' if len(lost) > 3 else ''}; convert or copy images into "
+        f"{'it' if len(lost) == 1 else 'them'}, remove the {folders}, or pass `on_bad='skip'` to train without."
+    )
+
+
+def _runs(ignored: Sequence[Ignored]) -> list[str]:
+    runs = [entry.path.name for entry in ignored if entry.reason == RUN]
+    return [f"{counted(len(runs), 'folder')} of thawline runs skipped: {some(runs)}"] if runs else []
 
 
 def image_set(
@@ -154,42 +162,13 @@ def find_images(paths: Iterable[str | Path]) -> tuple[list[Path], list[Ignored]]
     return sorted(images, key=sort_key), ignored
 
 
-def split_named(name: str | None, where: str) -> Split | None:
-    """The split named in a manifest; None = to be drawn. `where` names the row in errors."""
-    if not name:
-        return None
-    if name.lower() not in _SPLIT_FOLDERS:
-        raise DataError(f"{where} has the split {name!r}: it must be one of {', '.join(_SPLIT_FOLDERS)}, or empty.")
-    return _SPLIT_FOLDERS[name.lower()]
-
-
-def _split_folders(root: Path, files: Iterable[tuple[str, ...]]) -> dict[str, Split]:
-    """Split of each top-level folder; empty if the top-level folders are classes.
-
-    A class may be called train (next to bus and car): it counts as a split only next to val or test, or alone.
-    """
-    depths: dict[str, set[bool]] = {}
-    for parts in files:
-        if len(parts) > 1:
-            depths.setdefault(parts[0], set()).add(len(parts) > 2)
-    found = {top: _SPLIT_FOLDERS[top.lower()] for top in sorted(depths) if top.lower() in _SPLIT_FOLDERS}
-    trains = [top for top, split in found.items() if split == "train" and True in depths[top]]
-    if not found or (len(found) < len(depths) and not (trains and len(set(found.values())) > 1)):
-        return {}
-    if not trains:
-        raise DataError(f"{str(root)!r} has split folders, but no train folder with one subfolder of images per class.")
-    if len(set(found.values())) < len(found):
-        raise DataError(f"{str(root)!r} has two folders for the same split ({', '.join(found)}): keep one of them.")
-    return found
-
-
 def _item(file: Path, parts: tuple[str, ...], folders: dict[str, Split]) -> Item | Ignored:
     if folders and parts[0] not in folders and len(parts) > 1:
         return Ignored(file, "outside the train, val and test folders")
     below = parts[1:] if folders else parts
     if len(below) < 2:
         return Ignored(file, "outside the class folders")
-    return Item(file, unicodedata.normalize("NFC", below[0]), folders.get(parts[0]))
+    return Item(file, class_name(below[0]), folders.get(parts[0]))
 
 
 def _empty_folders(root: Path, folders: dict[str, Split], items: Sequence[Item]) -> list[Ignored]:
@@ -199,8 +178,8 @@ def _empty_folders(root: Path, folders: dict[str, Split], items: Sequence[Item])
     return [
         Ignored(folder, "a class folder without images")
         for parent in parents
-        for folder in parent.iterdir()
-        if folder.is_dir() and not folder.is_symlink() and not unwanted_name(folder.name)
+        for folder in subfolders(parent)
+        if not folder.is_symlink() and not unwanted_name(folder.name) and not is_run(folder)
         if folder.relative_to(root).parts not in used
     ]
 

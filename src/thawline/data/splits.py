@@ -12,7 +12,8 @@ from sklearn.model_selection import train_test_split
 
 from thawline.config import DataConfig
 from thawline.data.groups import copies_of_one_image, draw_groups, kept_together
-from thawline.data.sources import SPLITS, ImageSet, Split
+from thawline.data.layout import SPLITS, Split
+from thawline.data.sources import ImageSet
 from thawline.errors import DataError
 from thawline.formatting import counted
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thawline.data.decode import readable_endings
+from thawline.records import RUN_FILES
 from thawline.results import SkippedFile
+
+HIDDEN = "hidden (its name starts with a dot)"
+SYSTEM = "created by the operating system"
+UNSUPPORTED = "not a supported image format (by its extension)"
+RUN = "a thawline run, not images of the dataset"
 
 _BY_THE_SYSTEM = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini"})
 
@@ -52,6 +58,14 @@ def walk(root: Path) -> tuple[list[Path], list[Ignored]]:
     return sorted(images, key=sort_key), sorted(ignored, key=lambda entry: sort_key(entry.path))
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run of ours: the pictures in it are of images, they are not images to learn."""
+    try:
+        return all((folder / name).is_file() for name in RUN_FILES)
+    except OSError:  # a folder that cannot be entered, which `walk` lists
+        return False
+
+
 def sort_key(path: Path) -> str:
     """Sort key: code points of the whole path, the same on every system."""
     return path.as_posix()
@@ -71,20 +85,20 @@ def _unwanted(entry: os.DirEntry[str], top: Path, linked: bool) -> str | None:
     if entry.is_symlink() and (reason := _unwanted_link(Path(entry.path), top, linked)):
         return reason
     if entry.is_dir():
-        return None
+        return RUN if is_run(Path(entry.path)) else None
     if not entry.is_file():
         return "not a regular file"
     if Path(entry.name).suffix.lower() not in readable_endings():
-        return "not a supported image format (by its extension)"
+        return UNSUPPORTED
     return None
 
 
 def unwanted_name(name: str) -> str | None:
     """Why files and folders of this name are skipped; None = they are not."""
     if name.lower() in _BY_THE_SYSTEM:
-        return "created by the operating system"
+        return SYSTEM
     if name.startswith(".") and not name.startswith(".."):
-        return "hidden (its name starts with a dot)"
+        return HIDDEN
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -138,7 +138,7 @@ def evaluate(folder: Path, data: str) -> Evaluation:
     a class that the model does not know.
     """
     classifier = Classifier(folder)
-    images = read_named(data, user_cache() / "data")
+    images = read_named(data, user_cache() / "data", on_bad="skip")
     splits = {item.split for item in images.items}
     items = [item for item in images.items if "test" not in splits or item.split == "test"]
     index = {name: number for number, name in enumerate(classifier.classes)}

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from thawline.errors import RunFolderError
-from thawline.records import FORMAT_VERSION, TrainingRecord, furthest, read_json, write_text
+from thawline.records import FORMAT_VERSION, RUN_FILES, TrainingRecord, furthest, read_json, write_text
 from thawline.results import (
     Comparison,
     FailedCellRow,
@@ -24,8 +24,7 @@ from thawline.results import (
     ScoredRow,
 )
 
-REQUEST = "run.json"
-LEDGER = "ledger.journal"
+REQUEST, LEDGER = RUN_FILES
 CHECK = "check.json"
 SPLITS = "splits.csv"
 PLAN = "plan.json"

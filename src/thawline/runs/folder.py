@@ -35,6 +35,12 @@ class RunFolder:
         # A run that was killed as it began may have left half of its request.
         if path.is_dir() and any(not found.name.startswith((".lock", f".{REQUEST}.")) for found in path.iterdir()):
             raise RunFolderError(f"{path} is not empty, and not a run folder; choose another `out`.")
+        data = Path(request.data)
+        if data.is_dir() and path.resolve().is_relative_to(data.resolve()):
+            raise RunFolderError(
+                f"{path} is inside the images of {request.data}, which a later run would then learn from the pictures "
+                "in it; choose another `out`."
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
             folder = cls(path)

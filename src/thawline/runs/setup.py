@@ -84,7 +84,9 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
 def _read(request: Request) -> ImageSet:
     """The images that the request is about, with their groups."""
     options = request.images
-    images = limit_images(read_named(request.data, user_cache() / "data"), options.limit, options.seed)
+    images = limit_images(
+        read_named(request.data, user_cache() / "data", on_bad=options.on_bad), options.limit, options.seed
+    )
     return images if options.group_pattern is None else with_groups(images, options.group_pattern)
 
 
