@@ -20,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save
-from scripts.printed_letters import CHARACTERS, SIDE, TYPEFACES, distort, find_fonts, render
 from torch import Tensor
+
+from scripts.printed_letters import CHARACTERS, SIDE, TYPEFACES, distort, find_fonts, render
 
 ARCHITECTURE = "test_efficientnet"
 

@@ -108,7 +108,8 @@ class DataConfig:
     views: int = 4
     """Augmented versions of each training image, drawn once and used in turn by epoch; 0 = new ones in every epoch."""
     test_share: float | None = None
-    """Fraction of train held out as test when the data has train and val only; default: none, so no test scores."""
+    """Fraction held out as test when the data has no test split; default: 0.2, or none (no test scores) when the
+    data has a val split."""
     limit: int | None = None
     """Use a stratified random subset of this many images; default: all images."""
     group_pattern: str | None = None

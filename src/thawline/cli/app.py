@@ -30,7 +30,7 @@ RECIPE_OPTIONS = frozenset(
 """Options that `compare --recipe` takes."""
 INTERRUPTED = 130
 PLAIN_WIDTH = 160
-"""Columns where the output is no terminal."""
+"""Columns where the output is not a terminal."""
 
 Data = Annotated[str, Argument(help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}.")]
 Out = Annotated[Path, Option(help="New folder for everything that this run produces.")]
@@ -51,7 +51,7 @@ app = typer.Typer(
 def _root(
     context: typer.Context,
     version: Annotated[bool, Option("--version", help="Print the version and exit.")] = False,
-    debug: Annotated[bool, Option("--debug", help="Show a traceback for errors, too.")] = False,
+    debug: Annotated[bool, Option("--debug", help="Show the traceback of errors.")] = False,
 ) -> None:
     if version:
         typer.echo(f"thawline {__version__}")
@@ -144,7 +144,7 @@ def resume(
 def demo(
     out: Annotated[Path, Option(help="New folder for the demo's run.")] = Path("thawline-demo"), as_json: Json = False
 ) -> None:
-    """Do the main job on embedded data and weights, offline, in under a minute: handwritten digits."""
+    """Run fit on handwritten digits with embedded data and weights: offline, in under a minute."""
     from thawline import api
 
     with _interruptible(f"`thawline resume {out / 'run'}`"), _callback(as_json) as callback:
@@ -210,7 +210,7 @@ def evaluate(
     data: Annotated[str, Argument(help="Folder of images; its test split if it has one, else all of it.")],
     as_json: Json = False,
 ) -> None:
-    """Score a run's saved model on labelled images: your explicit act, logged in the run folder."""
+    """Score a run's saved model on labelled images; every evaluation is logged in the run folder."""
     from thawline import api
 
     scores = api.evaluate(run, data)
@@ -222,7 +222,7 @@ def evaluate(
 
 @app.command()
 def report(run: RunArgument, as_json: Json = False) -> None:
-    """Draw report.html of a finished run again, from its records; trains and loads nothing."""
+    """Draw report.html of a finished run again from its records, without training or loading a model."""
     from thawline.report.html import write_report
 
     path = write_report(run)
@@ -240,7 +240,7 @@ def predict(
     top: Annotated[int, Option(help="Classes per image.", min=1)] = 5,
     as_json: Json = False,
 ) -> None:
-    """Name what is in images, with probabilities; files that cannot be read are listed."""
+    """Classify images, with probabilities; files that cannot be read are listed."""
     from thawline import api
 
     predictions = api.predict(run, images, top=top)
@@ -256,9 +256,12 @@ def predict(
 def explain(
     run: RunArgument,
     images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],
-    layer: Annotated[str | None, Option(help="Module whose output Grad-CAM weighs; default: found.")] = None,
+    layer: Annotated[
+        str | None, Option(help="Module whose output Grad-CAM uses; default: the last suitable one.")
+    ] = None,
     beside: Annotated[
-        list[Path] | None, Option(help="Another run of the same network, as a further column; repeatable.")
+        list[Path] | None,
+        Option(help="Another run of the same network, as a column; may be given several times."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -301,7 +304,7 @@ def _run(
 
 @contextmanager
 def _interruptible(command: str) -> Iterator[None]:
-    """Ctrl-C says what goes on from there."""
+    """Ctrl-C says which command continues."""
     try:
         yield
     except KeyboardInterrupt:

@@ -79,7 +79,7 @@ class Ledger:
         elif bound != digest:
             raise RunFolderError(
                 "the images decode to other pixels than when this run began (another build of Pillow or of a library "
-                "that it uses); start a new run with another --out."
+                "that it uses); start a new run with another `out`."
             )
 
     @property
