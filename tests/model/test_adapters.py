@@ -111,11 +111,11 @@ def test_depthwise_and_grouped_convolutions_have_no_adapter_and_stay_frozen(laye
 def test_adapters_and_biases_train_and_kernels_do_not() -> None:
     layer = nn.Conv2d(3, 8, 3)
     applied = applied_to(layer)
-    optimised = {id(one) for group in applied.optimizer.param_groups for one in group["params"]}
+    optimised = {id(parameter) for group in applied.optimizer.param_groups for parameter in group["params"]}
     low_rank = factors(layer)
     head = applied.model.get_parameter("1.weight")
     assert layer.bias is not None
-    assert optimised == {id(one) for one in (low_rank.down, low_rank.up, layer.bias, head)}
+    assert optimised == {id(parameter) for parameter in (low_rank.down, low_rank.up, layer.bias, head)}
     assert not layer.get_parameter("parametrizations.weight.original").requires_grad
     assert {group["lr"] for group in applied.optimizer.param_groups} == {0.1}
 
@@ -127,10 +127,10 @@ def test_adapters_are_drawn_from_the_seed_only() -> None:
         return factors(layer).down.detach()
 
     torch.manual_seed(1)
-    one, state = drawn(7), torch.get_rng_state()
+    adapter, state = drawn(7), torch.get_rng_state()
     torch.manual_seed(2)
-    assert torch.equal(drawn(7), one)
-    assert not torch.equal(drawn(8), one)
+    assert torch.equal(drawn(7), adapter)
+    assert not torch.equal(drawn(8), adapter)
     torch.manual_seed(1)
     nn.Conv2d(3, 8, 3)
     nn.Linear(7, 2, bias=False)

@@ -51,7 +51,7 @@ def boundaries(network: nn.Module, images: Tensor, size: int) -> dict[str, tuple
     for index, block in enumerate(blocks[1:], start=1):
         first = trace.first([name for behind in blocks[index:] for name in behind.modules])
         assert first is not None
-        behind = [name for one in blocks[index:] for name in one.parameters]
+        behind = [name for block in blocks[index:] for name in block.parameters]
         found[block.name] = cut(trace, first, images, nullcontext, gradients=True), behind
     return found
 
@@ -91,7 +91,7 @@ def test_training_behind_a_cut_gives_the_same_gradients_and_statistics(name: str
         gradients = torch.autograd.grad(loss, trained)
         results.append((loss, *gradients, *(value.clone() for value in network.state_dict().values())))
         network.load_state_dict(state)
-    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    assert all(torch.equal(tensor, other) for tensor, other in zip(*results, strict=True))
 
 
 def test_channels_last_comes_back_as_such() -> None:

@@ -40,7 +40,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def test_an_image_that_is_too_small_is_one_clear_error() -> None:
     model = ThreeLayers()
-    with pytest.raises(ModelError, match=r"cannot run on an image of 1 x 1 pixels.*`image_size`"):
+    with pytest.raises(ModelError, match=r"cannot run on images of 1 x 1 pixels.*`image_size`"):
         record_execution(model, 1)
     assert not any(module._forward_hooks for module in model.modules())
 

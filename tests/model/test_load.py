@@ -22,9 +22,9 @@ def snapshot(model: LoadedModel) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in named_tensors(model.module)}
 
 
-def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+def assert_same(tensors: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert tensors.keys() == other.keys()
+    assert [name for name in tensors if not torch.equal(tensors[name], other[name])] == []
 
 
 def test_a_folder_gives_timms_network_and_settings(folder: Path) -> None:
@@ -45,18 +45,18 @@ def test_a_folder_gives_timms_network_and_settings(folder: Path) -> None:
 
 def test_loading_leaves_the_global_generator_alone_and_follows_the_seed() -> None:
     state = torch.get_rng_state()
-    one, same = (load_model("test_vit", 3, weights="random", seed=5) for _ in range(2))
+    model, same = (load_model("test_vit", 3, weights="random", seed=5) for _ in range(2))
     other = load_model("test_vit", 3, weights="random", seed=6)
     assert torch.equal(torch.get_rng_state(), state)
-    assert_same(snapshot(one), snapshot(same))
-    assert one.weights_fingerprint == same.weights_fingerprint != other.weights_fingerprint
+    assert_same(snapshot(model), snapshot(same))
+    assert model.weights_fingerprint == same.weights_fingerprint != other.weights_fingerprint
 
 
 def test_fingerprint_is_of_the_pretrained_tensors_only(folder: Path) -> None:
-    one = load_model(f"local-dir:{folder}", 10, seed=1)
+    model = load_model(f"local-dir:{folder}", 10, seed=1)
     other = load_model(f"local-dir:{folder}", 3, seed=2)
-    assert one.weights_fingerprint == other.weights_fingerprint
-    assert one.weights_fingerprint != load_model("mobilenetv2_050", 10, weights="random").weights_fingerprint
+    assert model.weights_fingerprint == other.weights_fingerprint
+    assert model.weights_fingerprint != load_model("mobilenetv2_050", 10, weights="random").weights_fingerprint
 
 
 @pytest.mark.parametrize(

@@ -136,9 +136,9 @@ def test_restore_draws_the_head_from_the_seed_and_brings_the_rest_back(small: st
 
 def test_the_fingerprint_covers_the_code(tmp_path: Path) -> None:
     place = write(tmp_path, SMALL)
-    one, same = (load_model(f"{place}:build", 3, seed=0).weights_fingerprint for _ in range(2))
+    loaded, same = (load_model(f"{place}:build", 3, seed=0).weights_fingerprint for _ in range(2))
     other = write(tmp_path, SMALL.replace("ReLU()", "GELU()"), "other.py")
-    assert one == same != load_model(f"{other}:build", 3, seed=0).weights_fingerprint
+    assert loaded == same != load_model(f"{other}:build", 3, seed=0).weights_fingerprint
 
 
 def test_weights_from_a_file_but_no_random_ones(small: str, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_weights_from_a_file_but_no_random_ones(small: str, tmp_path: Path) -> N
     torch.save(saved.state_dict(), tmp_path / "saved.pth")
     model = load_model(small, 3, weights=str(tmp_path / "saved.pth"))
     assert torch.equal(model.module.get_parameter("features.0.weight"), saved.get_parameter("features.0.weight"))
-    with pytest.raises(ModelError, match="its own code decides"):
+    with pytest.raises(ModelError, match="whose code loads its weights"):
         load_model(small, 3, weights="random")
 
 
@@ -191,9 +191,9 @@ def test_a_head_of_several_modules_is_named_in_the_settings(tmp_path: Path) -> N
 
 def test_lazy_layers_are_filled_in(tmp_path: Path) -> None:
     code = "from torch import nn\ndef build(n): return nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.LazyLinear(n))"
-    one, other = (load_model(f"{write(tmp_path, code)}:build", 3, image_size=16, seed=seed) for seed in (1, 1))
-    assert isinstance(one.module.get_submodule("2"), nn.Linear)
-    assert changed(tensors(one), tensors(other)) == set()
+    loaded, other = (load_model(f"{write(tmp_path, code)}:build", 3, image_size=16, seed=seed) for seed in (1, 1))
+    assert isinstance(loaded.module.get_submodule("2"), nn.Linear)
+    assert changed(tensors(loaded), tensors(other)) == set()
 
 
 @pytest.mark.parametrize(
@@ -211,20 +211,20 @@ def test_lazy_layers_are_filled_in(tmp_path: Path) -> None:
         ("def build(n):\n    raise ValueError('two\\nlines')", "two lines"),
         ("def build(n): pass", "returned NoneType, not an nn.Module"),
         ("from torch import nn\ndef build(n): return nn.Flatten()", "without parameters"),
-        (SMALL.replace("nn.Linear(8, num_classes)", "nn.Linear(8, 7)"), "is [2, 7], not the logits [2, 3]"),
-        (SMALL.replace("* self.scale))", "* self.scale)).sum(0)"), "is [3], not the logits [2, 3]"),
-        (SMALL.replace("return self.c", "return {}, self.c"), "is tuple, not the logits"),
+        (SMALL.replace("nn.Linear(8, num_classes)", "nn.Linear(8, 7)"), "is [2, 7] instead of logits [2, 3]"),
+        (SMALL.replace("* self.scale))", "* self.scale)).sum(0)"), "is [3] instead of logits [2, 3]"),
+        (SMALL.replace("return self.c", "return {}, self.c"), "is tuple instead of logits"),
         (SMALL.replace("return self.c", "return None if self.training else self.c"), "in training mode its output"),
         (SMALL.replace("nn.Linear(4, 8)", "nn.Linear(5, 8)"), "a batch [2, 3, 16, 16] failed with RuntimeError"),
         (SMALL.replace("images).mean", "images).mena"), "failed with AttributeError"),
         (SMALL.replace("0.3)", "0.3, 0.4)"), "3 values each"),
-        (SMALL.replace('"crop_pct": 1.0', '"crop_pct": "all"'), "settings for images cannot be used"),
+        (SMALL.replace('"crop_pct": 1.0', '"crop_pct": "all"'), "invalid preprocessing settings in its pretrained_cfg"),
         (SMALL.replace('"crop_pct": 1.0', '"interpolation": "cubic"'), "interpolation must be one of"),
-        (SMALL.replace('"crop_pct": 1.0', '"classifier": "fc"'), "'fc' is no module"),
+        (SMALL.replace('"crop_pct": 1.0', '"classifier": "fc"'), "'fc' is not a module"),
         (SMALL.replace('"crop_pct": 1.0', '"classifier": "features.2"'), "'features.2' has no weights"),
         (
             SMALL.replace("nn.Linear(8, num_classes)", "nn.utils.parametrizations.weight_norm(nn.Linear(8, 3))"),
-            "cannot be drawn anew from a seed",
+            "cannot be reinitialised from a seed",
         ),
     ],
 )

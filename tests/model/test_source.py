@@ -51,9 +51,9 @@ def test_folders_that_are_no_models(tmp_path: Path) -> None:
     assert "there is no folder" in error_of(f"local-dir:{tmp_path / 'nowhere'}")
     assert "no config.json" in error_of(f"local-dir:{tmp_path}")
     (tmp_path / "config.json").write_text("{")
-    assert "settings cannot be used" in error_of(f"local-dir:{tmp_path}")
+    assert "invalid model settings" in error_of(f"local-dir:{tmp_path}")
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_resnet", "pretrained_cfg": {"a": 1}}))
-    assert "settings cannot be used" in error_of(f"local-dir:{tmp_path}")
+    assert "invalid model settings" in error_of(f"local-dir:{tmp_path}")
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_resnet", "pretrained_cfg": {}}))
     assert "no weights" in error_of(f"local-dir:{tmp_path}")
 
@@ -122,9 +122,9 @@ def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(hub, "urlopen", refuse)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_, **__: None)
-    assert "does not answer" in error_of("mobilenetv3_small_050")
+    assert "does not respond" in error_of("mobilenetv3_small_050")
 
 
 def test_architectures_without_published_weights() -> None:
-    with pytest.raises(ModelError, match="publishes no pretrained weights for homemade"):
+    with pytest.raises(ModelError, match="has no pretrained weights for homemade"):
         hub.published_weights({}, "homemade")

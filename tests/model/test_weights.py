@@ -69,7 +69,7 @@ def test_tensors_of_another_shape_are_named(tmp_path: Path) -> None:
     def cut(state: State) -> None:
         state["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"][:1].clone()
 
-    assert "of another shape: layer1.0.conv1.weight)" in refusal(saved(tmp_path, change=cut))
+    assert "wrong shape: layer1.0.conv1.weight)" in refusal(saved(tmp_path, change=cut))
 
 
 def test_a_deeper_network_does_not_pass_for_a_shallower_one(tmp_path: Path) -> None:

@@ -17,30 +17,30 @@ WEIGHT = "weight"
 
 
 class LowRank(nn.Module):
-    """Adds scale x (up @ down) to a weight [out, ...], in the weight's shape; zero at the start, since up is zero.
+    """Adds scale x (up @ down), in the weight's shape, to a weight [out, ...]; initially zero, because `up` is zero.
 
-    For a k x k convolution `down` is one of r filters [in, k, k] and `up` a 1 x 1 convolution from r to out.
+    For a k x k convolution, `down` is a convolution with r filters [in, k, k] and `up` a 1 x 1 convolution to out.
     """
 
     def __init__(self, weight: Tensor, adapter: Adapter) -> None:
         super().__init__()
         rank = min(adapter.rank, weight.shape[0], weight[0].numel())
         self.scale = adapter.scale
-        # Drawn on the CPU, whose generator is the one that was seeded.
+        # Drawn on the CPU, because that is the generator that `seeded` seeds.
         down = nn.init.kaiming_uniform_(torch.empty(rank, weight[0].numel()), a=math.sqrt(5))
         self.down = nn.Parameter(down.to(weight))
         self.up = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight with its update."""
+        """The weight plus its low-rank update."""
         return weight + self.scale * (self.up @ self.down).view(weight.shape)
 
 
 def adaptable_layers(model: nn.Module, block: Block) -> dict[str, nn.Module]:
-    """Layers of a block that can take an adapter, by name: linear ones and convolutions over all channels at once.
+    """Layers of a block that can take an adapter, by name: linear layers and ungrouped convolutions.
 
-    Depthwise and grouped convolutions are tiny and stay as they are; the head trains whole. A weight that two layers
-    share, or that is computed from others (weight normalisation), could not be merged, and stays as it is, too.
+    Depthwise and grouped convolutions are small and get none; the head is trained in full. Weights that are shared
+    between layers or computed from others (weight normalisation) cannot be merged, so they get none either.
     """
     if block.is_head:
         return {}
@@ -54,7 +54,7 @@ def adaptable_layers(model: nn.Module, block: Block) -> dict[str, nn.Module]:
 
 
 def install(model: nn.Module, blocks: Sequence[Block], adapter: Adapter, seed: int) -> dict[str, list[nn.Parameter]]:
-    """Put adapters on the layers of `blocks`, drawn from `seed`; returns the new parameters by block."""
+    """Add adapters, initialised from `seed`, to the layers of `blocks`; returns the new parameters by block."""
     parameters: dict[str, list[nn.Parameter]] = {}
     with seeded(seed):
         for block in blocks:
@@ -66,7 +66,7 @@ def install(model: nn.Module, blocks: Sequence[Block], adapter: Adapter, seed: i
 
 
 def merged_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights of adapted layers with their updates in, by the name they have without adapters."""
+    """Weights of the adapted layers with their updates merged, by their names without adapters."""
     with torch.no_grad():
         return {
             f"{name}.{WEIGHT}": getattr(module, WEIGHT).clone()
@@ -76,14 +76,14 @@ def merged_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def remove(model: nn.Module) -> None:
-    """Take all adapters off; the weights are then those from before, bit for bit."""
+    """Remove all adapters; the weights are then bit-identical to those before `install`."""
     for module in filter(_is_adapted, list(model.modules())):
         parametrize.remove_parametrizations(module, WEIGHT, leave_parametrized=False)
         _put_weight_first(module)
 
 
 def _put_weight_first(module: nn.Module) -> None:
-    """The weight was registered anew, behind the bias: the order of a model's parameters must not tell of the past."""
+    """Restore the order of the parameters: removing a parametrization registers the weight after the bias."""
     for name, parameter in list(module.named_parameters(recurse=False)):
         if name != WEIGHT:
             delattr(module, name)
@@ -95,7 +95,7 @@ def _is_dense(module: nn.Module) -> bool:
 
 
 def _is_adapted(module: nn.Module) -> bool:
-    """The model may have parametrizations of its own, which are not ours to remove."""
+    """Whether the module has an adapter: models may have other parametrizations, which must be kept."""
     return parametrize.is_parametrized(module, WEIGHT) and isinstance(
         module.get_submodule("parametrizations.weight.0"), LowRank
     )

@@ -1,10 +1,11 @@
-"""Obey a plan. This is the only place that freezes, sets norm-layer modes or builds optimiser groups."""
+"""Apply a plan to a model: the only place that freezes, sets norm-layer modes or builds optimiser groups."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import TypedDict
 
 import torch
 from timm.layers.norm import RmsNorm
@@ -15,22 +16,33 @@ from thawline.config import Optimizer
 from thawline.model import adapters
 from thawline.plan import Block, FineTunePlan, NormMode, Phase
 
-_OPTIMIZERS: Mapping[Optimizer, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
-    "adamw": (torch.optim.AdamW, {}),
-    "adam": (torch.optim.Adam, {}),
-    "sgd": (torch.optim.SGD, {"momentum": 0.9}),
-    "rmsprop": (torch.optim.RMSprop, {}),
+_OPTIMIZERS: Mapping[Optimizer, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": partial(torch.optim.SGD, momentum=0.9),
+    "rmsprop": torch.optim.RMSprop,
 }
 _FUSED_DEVICES = {"cpu", "cuda"}
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RmsNorm)
 
 
-class AppliedPlan:
-    """A plan laid upon a model: its optimiser groups, and what is frozen in the current epoch.
+class _Group(TypedDict):
+    """A parameter group of the optimiser."""
 
-    Parameters that train in any phase are in the optimiser from the start, the others never; groups are not added or
-    removed later, so optimiser state and schedules stay whole (traps of Lightning's finetuning callbacks). Call
-    `finish` at the end, whatever happened: it takes adapters off the model.
+    params: list[nn.Parameter]
+    weight_decay: float
+    block: str
+    name: str
+    """The tensor, if each tensor has its own learning rate; else empty."""
+    lr: float
+
+
+class AppliedPlan:
+    """A plan applied to a model: optimiser groups, and which parameters are frozen in the current epoch.
+
+    The optimiser holds every parameter that trains in any phase from the start, and no others. Groups are never added
+    or removed, so that optimiser state and schedules stay intact (a pitfall of Lightning's finetuning callbacks).
+    Always call `finish` at the end, also after errors: it removes adapters from the model.
     """
 
     def __init__(
@@ -43,14 +55,14 @@ class AppliedPlan:
         weight_decay: float = 1e-4,
         seed: int = 0,
     ) -> None:
-        """`seed` draws the adapters, if the plan has any. A plan with a penalty has no weight decay."""
+        """`seed` initialises the adapters, if the plan has any. Plans with a penalty use no weight decay."""
         plan.check(blocks)
         self.model = model
         self.blocks = blocks
         self.plan = plan
         self._tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self.parameters = _trainable(model, blocks, plan)
-        """What the optimiser may change, by name, adapters apart."""
+        """Parameters that the optimiser may change, by name, without adapters."""
         trained = [block for block in blocks if block.name in plan.trained]
         self._adapters = adapters.install(model, trained, plan.adapter, seed) if plan.adapter else {}
         groups = self._groups(0.0 if plan.penalty else weight_decay)
@@ -58,9 +70,9 @@ class AppliedPlan:
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
-        """Freeze, thaw and set modes for `epoch` (from 0); a pure function of the plan, so a resumed run does the same.
+        """Freeze, unfreeze and set modes for `epoch` (from 0); depends on the plan only, so resumed runs do the same.
 
-        Call it before every epoch of training: evaluation puts the whole model into eval mode.
+        Call it before every training epoch, because evaluation puts the whole model into eval mode.
         """
         phase = self.plan.phase_at(epoch)
         self._set_requires_grad(phase)
@@ -70,17 +82,17 @@ class AppliedPlan:
         self.scale_rates(1.0)
 
     def scale_rates(self, factor: float) -> None:
-        """Multiply every block's rate by one factor: warm-up and cosine never change the ratios between blocks."""
+        """Scale all learning rates by `factor`: warm-up and cosine keep the ratios between blocks."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_rate"] * factor
 
     def scale_tensors(self, factors: Mapping[str, float]) -> None:
-        """Give each tensor its own share of its block's rate for the rest of the epoch (rate rule of the plan)."""
+        """Scale each tensor's learning rate for the rest of the epoch, as the plan's rate rule requires."""
         for group in self.optimizer.param_groups:
             group["base_rate"] *= factors[group["name"]]
 
     def rates(self) -> dict[str, float]:
-        """The rate at which each parameter that is not frozen just now takes its next step, adapters apart."""
+        """Current learning rate of each parameter that is not frozen, without adapters."""
         name_of = {id(parameter): name for name, parameter in self.parameters.items()}
         return {
             name_of[id(parameter)]: group["lr"]
@@ -90,34 +102,35 @@ class AppliedPlan:
         }
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Copies of the parameters and buffers that the plan may change, adapters merged: all to keep of a training."""
+        """Copies of all parameters and buffers that the plan may change, with adapters merged."""
         merged = adapters.merged_weights(self.model)
         names = (name for block in self.blocks if block.name in self.plan.trained for name in _names(block))
         return {name: merged.get(name, self._tensors[name]).detach().clone() for name in names}
 
     def finish(self) -> None:
-        """Take adapters off. The weights under them are the pretrained ones: load a `trained_state` to have more."""
+        """Remove the adapters, which restores the pretrained weights; load a `trained_state` for trained ones."""
         adapters.remove(self.model)
 
-    def _groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """One optimiser group per block and kind of decay; one per tensor where a rule gives each its own rate."""
+    def _groups(self, weight_decay: float) -> list[_Group]:
+        """One group per block and weight decay, or per tensor if the rate rule gives each tensor its own rate."""
         no_weight_decay: Callable[[], Iterable[str]] = getattr(self.model, "no_weight_decay", tuple)
         exempt = set(no_weight_decay())
-        groups: dict[tuple[str, ...], dict[str, Any]] = {}
+        groups: dict[tuple[str, ...], _Group] = {}
         for block in self.blocks:
+            rate = self.plan.highest_rate(block.name) or 0.0
             for name in block.parameters:
                 if name not in self.parameters:
                     continue
                 parameter = self.parameters[name]
                 decay = 0.0 if parameter.ndim <= 1 or name in exempt else weight_decay
                 own = name if self.plan.rate_rule == "relative_gradient" else ""
-                group = {"params": [], "weight_decay": decay, "block": block.name, "name": own}
+                group = _Group(params=[], weight_decay=decay, block=block.name, name=own, lr=rate)
                 groups.setdefault((block.name, str(decay), own), group)["params"].append(parameter)
             if added := self._adapters.get(block.name):
-                groups[block.name, "adapters"] = {
-                    "params": added, "weight_decay": weight_decay, "block": block.name, "name": ""
-                }  # fmt: skip
-        return [{**group, "lr": self.plan.highest_rate(group["block"])} for group in groups.values()]
+                groups[block.name, "adapters"] = _Group(
+                    params=added, weight_decay=weight_decay, block=block.name, name="", lr=rate
+                )
+        return list(groups.values())
 
     def _set_requires_grad(self, phase: Phase) -> None:
         for block in self.blocks:
@@ -130,7 +143,7 @@ class AppliedPlan:
 
 @contextmanager
 def requiring_gradients(network: nn.Module, chosen: set[int]) -> Iterator[list[nn.Parameter]]:
-    """Let only the parameters with these ids require gradients."""
+    """Within the context, only the parameters with the ids in `chosen` require gradients."""
     before = {parameter: parameter.requires_grad for parameter in network.parameters()}
     try:
         for parameter in before:
@@ -156,7 +169,7 @@ def moved_tensors(
 
 
 def trainable_size(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) -> int:
-    """Number of scalars that the optimiser changes under a plan, those of adapters included; leaves no trace."""
+    """Number of trainable scalars under a plan, including adapters. The model is left unchanged."""
     applied = AppliedPlan(model, blocks, plan)
     try:
         return sum(p.numel() for group in applied.optimizer.param_groups for p in group["params"])
@@ -165,16 +178,16 @@ def trainable_size(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan
 
 
 def load_trained_state(model: nn.Module, trained: Mapping[str, Tensor]) -> None:
-    """Put back what `AppliedPlan.trained_state` copied."""
+    """Load what `AppliedPlan.trained_state` returned."""
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     with torch.no_grad():
         for name, tensor in trained.items():
             state[name].copy_(tensor)
 
 
-def _same_bits(one: Tensor, other: Tensor) -> bool:
-    """Equality that also holds for NaN."""
-    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+def _same_bits(tensor: Tensor, other: Tensor) -> bool:
+    """Bitwise equality, which also holds for NaN."""
+    return torch.equal(tensor.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
 
 
 def _names(block: Block) -> tuple[str, ...]:
@@ -182,7 +195,7 @@ def _names(block: Block) -> tuple[str, ...]:
 
 
 def _trainable(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) -> dict[str, nn.Parameter]:
-    """Parameters that train in any phase, by name: those of trained blocks, as far as the plan's parts and rule say."""
+    """Parameters that train in any phase, by name: those of trained blocks that its parts and rate rule select."""
     parameters = dict(model.named_parameters())
     modules = dict(model.named_modules())
     chosen = {}
@@ -194,26 +207,25 @@ def _trainable(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) ->
             kernel = parameters[name].ndim > 1
             if block.is_head or not (
                 (kernel and (plan.parts == "norms_and_biases" or plan.adapter is not None))
-                # As in the authors' code: norm layers have no relative gradient and keep their weights.
+                # As in the authors' code: norm layers have no relative gradient, and their weights stay frozen.
                 or (of_norm and plan.rate_rule == "relative_gradient")
             ):
                 chosen[name] = parameters[name]
     return chosen
 
 
-def _build_optimizer(groups: list[dict[str, Any]], name: Optimizer) -> torch.optim.Optimizer:
-    kind, options = _OPTIMIZERS[name]
+def _build_optimizer(groups: list[_Group], name: Optimizer) -> torch.optim.Optimizer:
     device = groups[0]["params"][0].device.type
-    # One kernel per group instead of several per tensor; RMSprop has no fused form.
-    fast: dict[str, Any] = {"fused": True} if name != "rmsprop" and device in _FUSED_DEVICES else {}
-    return kind(groups, **options, **fast)
+    # Fused: one kernel per group instead of several per tensor; RMSprop has no fused implementation.
+    fast = {"fused": True} if name != "rmsprop" and device in _FUSED_DEVICES else {}
+    return _OPTIMIZERS[name](groups, **fast)
 
 
 def set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: NormMode) -> None:
     """Train mode for modules of trained blocks, eval mode (running statistics, no dropout) for frozen ones.
 
-    A module with children is in train mode if anything below it is: some read `self.training` in their own forward.
-    Some of them own tensors too, such as norms that contain their activation, so frozen ones are settled last.
+    A module with children is in train mode if any of them is, because some modules read `self.training` in their
+    forward. Some of these own tensors too, such as norms that contain their activation, so frozen modules are set last.
     """
     model.eval()
     modules = dict(model.named_modules())
@@ -229,12 +241,12 @@ def set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: Nor
 
 
 def has_statistics(model: nn.Module) -> bool:
-    """Whether any layer keeps running statistics, so that it matters what norm layers do."""
+    """Whether any layer has running statistics, so that the mode of norm layers matters."""
     return any(isinstance(module, _NormBase) and module.track_running_stats for module in model.modules())
 
 
 def _path_to(name: str) -> Iterator[str]:
-    """The module itself and every module that contains it, by name; the model is ''."""
+    """Names of the module and of every module that contains it; the model is ''."""
     yield name
     while name:
         name = name.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""The pieces that blocks are made of: the tensors that one module owns directly."""
+"""Atoms, the smallest parts of blocks: the tensors that a module owns directly."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from thawline.model.execution import Execution, is_layer, leaf_modules, owns_ten
 
 @dataclass(frozen=True)
 class Atom:
-    """The tensors that one module owns directly: blocks are sets of atoms."""
+    """The tensors that a module owns directly; blocks are sets of atoms."""
 
     module: str
     parameters: tuple[str, ...]
     buffers: tuple[str, ...]
     first: float
-    """Position of the module's first call; for one that never ran, just after the atom defined before it."""
+    """Position of the module's first call; if it never ran, just after the atom defined before it."""
     last: float
-    """Position of its last call."""
+    """Position of the module's last call."""
     is_layer: bool
-    """A convolution or linear layer that ran."""
+    """Whether it is a convolution or linear layer that ran."""
     is_container: bool
-    """Modules below it own tensors too, so its position says only where it starts (a transformer's class token)."""
+    """Whether submodules own tensors too, so that its position only says where it starts (a ViT's class token)."""
     group: float = 0.0
-    """timm's ordinal, set by `timm_groups`."""
+    """Ordinal of its timm group, set by `timm_groups`."""
 
 
 def join(path: str, name: str) -> str:
-    """The dotted name of something inside the module `path`; the root's path is ''."""
+    """Dotted name of a member of the module `path`; the root's path is ''."""
     return f"{path}.{name}" if path else name
 
 
 def atoms_of(model: nn.Module, execution: Execution) -> list[Atom]:
-    """Every parameter and buffer exactly once, in order of definition. A tied parameter goes to its earliest user."""
+    """All atoms in order of definition, with every tensor exactly once; tied parameters belong to their first user."""
     owners = {name: module for name, module in leaf_modules(model).items() if owns_tensors(module)}
     registered = _registered_names(model)
     claimed: set[int] = set()

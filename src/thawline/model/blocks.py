@@ -1,4 +1,4 @@
-"""Divide a network into blocks: in order of execution, every parameter, buffer and leaf module in exactly one."""
+"""Partition of a network into blocks, in order of execution; every tensor and leaf module is in exactly one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from thawline.plan import Block, Granularity
 def partition(model: nn.Module, granularity: Granularity, image_size: int) -> tuple[Block, ...]:
     """The model's blocks in order of execution, the head last.
 
-    Runs one blank image `[1, 3, image_size, image_size]`; works on the meta device too, and leaves the model as it was.
-    Raises `ModelError` for a model that has no head or cannot run at this size.
+    Runs one blank image `[1, 3, image_size, image_size]`, also on the meta device; the model is left unchanged. Raises
+    `ModelError` if the model has no head or cannot run at this size.
     """
     execution = record_execution(model, image_size)
     heads = head_modules(model)
@@ -41,7 +41,7 @@ def _build_blocks(
     owner = {name: i for i, group in enumerate(groups) for atom in group for name in (*atom.parameters, *atom.buffers)}
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     buffers = [name for name, _ in model.named_buffers()]
-    # The prefix that holds the first layer names the block; class tokens and norms come after it.
+    # The block is named after the prefix with its first layer; class tokens and norms come after it.
     ranks = [{name: (not atom.is_layer, atom.first) for atom in group for name in atom.parameters} for group in groups]
     prefixes = [
         tuple(sorted(own, key=lambda prefix: min(rank[name] for name in rank if _is_below(name, [prefix]))))
@@ -87,7 +87,7 @@ def _modules_of_blocks(
 
 
 def _owner_that_runs_next(execution: Execution, block: dict[str, int], last: int) -> dict[str, int]:
-    """Executed module -> block of the next one that owns tensors: dropout before the head belongs to the head."""
+    """For each executed module, the block of the next module with tensors: dropout before the head is in the head."""
     following: dict[str, int] = {}
     upcoming = last
     for name in reversed(execution.order):
@@ -97,7 +97,7 @@ def _owner_that_runs_next(execution: Execution, block: dict[str, int], last: int
 
 
 def _assert_partition(model: nn.Module, blocks: Sequence[Block]) -> None:
-    """Every parameter, buffer and leaf module in exactly one block; a violation is a bug of ours."""
+    """Assert that every parameter, buffer and leaf module is in exactly one block."""
     expected = {
         "parameters": [name for name, _ in model.named_parameters()],
         "buffers": [name for name, _ in model.named_buffers()],

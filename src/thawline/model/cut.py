@@ -1,11 +1,10 @@
-"""Find out what must be kept to cut a network at a boundary, and prove that the cut changes nothing."""
+"""Finds out what must be kept to cut a network at a boundary, and verifies that the cut changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,22 +15,22 @@ from thawline.model.boundary import Boundary, bits_of
 from thawline.model.trace import Autocast, Trace
 
 TOLERANCE = 1e-5
-"""Largest difference, absolute and relative, where rounding depends on the place in the batch."""
+"""Largest difference, absolute and relative, if rounding depends on the position in the batch."""
 
 _ROUGHLY = 1e-2
-"""The same where only the structure is in question: few images, any precision."""
+"""The same for a check of the structure only: few images, any precision."""
 
 _FAULTS = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, AssertionError)
-"""What a network may raise when its glue meets a placeholder; the boundary is then not used."""
+"""What a network may raise when its functional code gets a placeholder; the boundary is then not used."""
 
 
 def cut(trace: Trace, name: str, images: Tensor, autocast: Autocast, *, gradients: bool) -> Boundary | None:
-    """Cut a network in eval mode before the module `name`; None where that cannot be done.
+    """Cut a network in eval mode before the module `name`; None if that is not possible.
 
-    First the last output before the boundary is kept alone, then the one before it too, and so on, until the network
-    computes the same of `images` [B, 3, S, S] as ever: nearly so for a few of them, which is quick, then exactly for
-    all; `gradients` too, where they can be expected to repeat. Where rounding depends on an image's place in the batch
-    no cut can be exact; nearly so must do then.
+    Keeps the last output before the boundary, then the last two, and so on, until the network computes the same from
+    `images` [B, 3, S, S] as without the cut: approximately for a few of them, which is quick, then exactly for all,
+    with `gradients` if these are expected to be reproducible. If rounding depends on an image's position in the batch,
+    no cut can be exact, and approximate equality is accepted.
     """
     start = trace.calls[name].start
     stubs = {stub: trace.calls[stub] for stub in trace.stubs(name)}
@@ -53,41 +52,40 @@ def cut(trace: Trace, name: str, images: Tensor, autocast: Autocast, *, gradient
 
 @dataclass(frozen=True)
 class _Proof:
-    """What the whole network in eval mode makes of some images in reversed order: a cut must not change it."""
+    """Results of the uncut network in eval mode on some images in reversed order, which a cut must reproduce."""
 
     images: Tensor
-    """[B, 3, S, S], in their own order."""
+    """[B, 3, S, S], in the original order."""
     exact: bool
-    """Whether the marks speak for every bit."""
+    """Whether the marks are checksums over all bits."""
     marks: tuple[Tensor, ...]
-    """[B] each: of all that goes into and comes out of every module behind the boundary, and of the logits.
+    """[B] each: marks of the inputs and outputs of every module after the boundary, and of the logits.
 
-    Equal logits are not enough: what a norm of weight zero makes of a wrong input cannot be told from what it makes of
-    the right one, but its gradient can.
+    Equal logits are not enough: a norm of weight zero hides a wrong input, but its gradient does not.
     """
 
     @classmethod
     @torch.no_grad()
     def of(cls, boundary: Boundary, images: Tensor, *, exact: bool) -> _Proof:
-        """Run the whole network once."""
+        """Run the uncut network once."""
         reversed_images = images.flip(0)
         return cls(images, exact, _marked(boundary, lambda: boundary.network(reversed_images), len(images), exact))
 
     @torch.no_grad()
     def holds(self, boundary: Boundary, tolerance: float = 0.0) -> bool:
-        """Whether the cut network leaves the same marks, given reversed prefix outputs."""
+        """Whether the cut network gives the same marks from reversed prefix outputs."""
         try:
             kept = [tensor.flip(0) for tensor in boundary.prefix(self.images)]
             marks = _marked(boundary, lambda: boundary.suffix(kept, _blank(self.images)), len(self.images), self.exact)
         except _FAULTS:
             return False
         return len(marks) == len(self.marks) and all(
-            _close(one, other, tolerance) for one, other in zip(marks, self.marks, strict=True)
+            _close(mark, expected, tolerance) for mark, expected in zip(marks, self.marks, strict=True)
         )
 
 
 def _least(boundary: Boundary, few: _Proof) -> Boundary:
-    """Without the kept outputs that the suffix does not need after all."""
+    """Drop the kept outputs that the suffix does not need."""
     for name in boundary.kept[1:]:
         less = replace(boundary, kept=tuple(other for other in boundary.kept if other != name))
         if few.holds(less, _ROUGHLY):
@@ -96,26 +94,27 @@ def _least(boundary: Boundary, few: _Proof) -> Boundary:
 
 
 def _repeats(boundary: Boundary, proof: _Proof) -> bool:
-    """Whether the network makes the same of the images, bit for bit, in their own order."""
+    """Whether the network gives bit-identical results for the images in their original order."""
     turned = _Proof.of(boundary, proof.images.flip(0), exact=True).marks
-    return all(torch.equal(one.flip(0), other) for one, other in zip(turned, proof.marks, strict=True))
+    return all(torch.equal(mark.flip(0), other) for mark, other in zip(turned, proof.marks, strict=True))
 
 
 def _gradients_differ(boundary: Boundary, images: Tensor) -> bool:
-    """Whether any parameter behind the boundary gets another gradient than in the whole network.
+    """Whether the gradient of any parameter after the boundary differs from that of the uncut network.
 
-    Kernels may round by the layout of what they are given, which forward passes do not show.
+    Kernels may round differently for another memory layout, which forward passes do not show.
     """
     network, turned = boundary.network, images.flip(0)
     kept = [tensor.flip(0) for tensor in boundary.prefix(images)]
-    trained = {id(one) for name in boundary.behind for one in network.get_submodule(name).parameters(recurse=False)}
+    modules = [network.get_submodule(name) for name in boundary.behind]
+    trained = {id(parameter) for module in modules for parameter in module.parameters(recurse=False)}
     with requiring_gradients(network, trained) as parameters:
         pairs = zip(
             _gradients(lambda: network(turned), parameters, boundary.autocast),
             _gradients(lambda: boundary.suffix(kept, _blank(images)), parameters, boundary.autocast),
             strict=True,
         )
-        return any(_other(one, other) for one, other in pairs)
+        return any(_differ(gradient, other) for gradient, other in pairs)
 
 
 def _gradients(
@@ -128,10 +127,10 @@ def _gradients(
 
 
 def _marked(boundary: Boundary, run: Callable[[], Tensor], images: int, exact: bool) -> tuple[Tensor, ...]:
-    """Marks of all that goes into and comes out of the modules behind the boundary in a run, and of its logits."""
+    """Marks of the inputs and outputs of all modules after the boundary in a run, and of its logits."""
     found: list[Tensor] = []
 
-    def note(module: nn.Module, args: Any, kwargs: Any, output: object) -> None:
+    def note(module: nn.Module, args: object, kwargs: object, output: object) -> None:
         found.extend(_marks((args, kwargs, output), images, exact))
 
     with ExitStack() as hooks:
@@ -144,29 +143,29 @@ def _marked(boundary: Boundary, run: Callable[[], Tensor], images: int, exact: b
 
 
 def _marks(values: object, images: int, exact: bool) -> list[Tensor]:
-    """For each tensor of `images` images, a number per image: the sum of its bits, or else the mean of its sizes."""
+    """For each batched tensor a number per image: a checksum of its bits if `exact`, else its mean absolute value."""
     found = []
-    for one in pytree.tree_leaves(values):
-        if isinstance(one, Tensor) and one.ndim and len(one) % images == 0 and one.numel():
+    for value in pytree.tree_leaves(values):
+        if isinstance(value, Tensor) and value.ndim and len(value) % images == 0 and value.numel():
             if exact:
-                found.append(bits_of(one, images))
+                found.append(bits_of(value, images))
             else:
-                found.append(one.detach().reshape(images, -1).float().abs().mean(dim=1))
+                found.append(value.detach().reshape(images, -1).float().abs().mean(dim=1))
     return found
 
 
-def _other(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is not other
-    return not torch.equal(one, other)
+def _differ(gradient: Tensor | None, other: Tensor | None) -> bool:
+    if gradient is None or other is None:
+        return gradient is not other
+    return not torch.equal(gradient, other)
 
 
-def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
+def _close(mark: Tensor, other: Tensor, tolerance: float) -> bool:
+    if mark.shape != other.shape or mark.dtype != other.dtype:
         return False
-    return torch.equal(one, other) if tolerance == 0 else torch.allclose(one, other, rtol=tolerance, atol=tolerance)
+    return torch.equal(mark, other) if tolerance == 0 else torch.allclose(mark, other, rtol=tolerance, atol=tolerance)
 
 
 def _blank(images: Tensor) -> Tensor:
-    """As many images of that shape, without content or memory."""
+    """A batch of zeros of the same shape that takes no memory."""
     return torch.zeros((), dtype=images.dtype, device=images.device).expand_as(images)

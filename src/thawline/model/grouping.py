@@ -1,6 +1,6 @@
-"""From atoms to ordered groups that run one after the other: what becomes one block.
+"""Arranges atoms in groups that run one after the other, each of which becomes a block.
 
-timm's `group_matcher` says which parameters belong together (METHODS 5.1); what it leaves open is settled here.
+timm's `group_matcher` says which parameters belong together (METHODS 5.1); this module decides the rest.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Group = list[Atom]
 def ordered_groups(
     model: nn.Module, body: Group, head: Group, granularity: Granularity, execution: Execution
 ) -> tuple[list[Group], bool]:
-    """Groups of atoms in order of execution, without the head; and whether the last of them is a neck.
+    """Groups of atoms in order of execution, without the head, and whether the last group is a neck.
 
-    A neck holds the layers that timm leaves in one group with the classifier: VGG's fc1 and fc2, MobileNetV3's
-    conv_head. Norms alone join the block before.
+    A neck holds the layers that timm puts in the same group as the classifier: VGG's fc1 and fc2, MobileNetV3's
+    conv_head. Norms without layers join the block before.
     """
     if granularity == "layer":
         return _layers(body, execution), False
@@ -46,7 +46,7 @@ def ordered_groups(
 
 
 def _divide(atom: Atom, ordinals: Mapping[str, float]) -> Group:
-    """A module's tensors split by group (a root may own both a class token and a last norm's scale)."""
+    """Split a module's tensors by group (a root may own both a class token and the scale of the last norm)."""
     names = [*atom.parameters, *atom.buffers]
     parts = []
     for ordinal in sorted({ordinals[name] for name in names}):
@@ -57,13 +57,13 @@ def _divide(atom: Atom, ordinals: Mapping[str, float]) -> Group:
 
 
 def _span(group: Group) -> tuple[float, float]:
-    """First and last position at which the group runs; a container's own start counts only if there is nothing else."""
+    """First and last position at which the group runs; containers count only if the group has nothing else."""
     inner = [atom for atom in group if not atom.is_container] or group
     return min(atom.first for atom in inner), max(atom.last for atom in inner)
 
 
 def _runs(leftover: Group, regular: list[Group]) -> list[Group]:
-    """Divide what timm left unmatched wherever a matched group starts in between."""
+    """Divide the atoms that timm left unmatched wherever a matched group starts in between."""
     starts = [_span(group)[0] for group in regular]
     runs: dict[int, Group] = {}
     for atom in leftover:
@@ -72,7 +72,7 @@ def _runs(leftover: Group, regular: list[Group]) -> list[Group]:
 
 
 def _merge_interleaved(groups: list[Group]) -> list[Group]:
-    """Sort by execution and merge groups whose spans overlap, so that blocks can be cut apart."""
+    """Sort by execution and merge groups whose spans overlap, so that the network can be cut between blocks."""
     merged: list[Group] = []
     for group in sorted(groups, key=_span):
         if merged and _span(group)[0] <= _span(merged[-1])[1]:
@@ -83,7 +83,7 @@ def _merge_interleaved(groups: list[Group]) -> list[Group]:
 
 
 def _merge_without_layers(groups: list[Group]) -> list[Group]:
-    """A group that only normalises, scales or embeds joins the one before; the first joins the one after."""
+    """Merge groups without layers (norms, scales, embeddings) into the group before; the first into the group after."""
     merged: list[Group] = []
     for group in groups:
         if merged and not (_layer_count(group) and _layer_count(merged[-1])):
@@ -98,7 +98,7 @@ def _layer_count(group: Group) -> int:
 
 
 def _merge_single_layers(groups: list[Group], pools: Sequence[int]) -> list[Group]:
-    """Neighbouring groups of one layer each become one stage unless a pooling runs between them (VGG)."""
+    """Merge neighbouring groups of one layer each into a stage, unless a pooling layer runs between them (VGG)."""
     merged: list[Group] = []
     previous_single = False
     for group in groups:
@@ -117,7 +117,7 @@ def _pool_positions(model: nn.Module, execution: Execution) -> list[int]:
 
 
 def _layers(body: Group, execution: Execution) -> list[Group]:
-    """One group for each convolution or linear layer, with the norms and scales that belong to it."""
+    """One group per convolution or linear layer, with the norms and scales that belong to it."""
     ordered = sorted(body, key=lambda atom: atom.first)
     layers = [[atom] for atom in ordered if atom.is_layer]
     if not layers:
@@ -129,10 +129,10 @@ def _layers(body: Group, execution: Execution) -> list[Group]:
 
 
 def _layer_of(atom: Atom, layers: list[Group], execution: Execution) -> int:
-    """Which of the two neighbouring layers a norm or scale belongs to.
+    """Index of the layer that a norm or scale belongs to: of the two neighbours, the one with the longer common path.
 
-    The one it shares the longer path with; if equal, the one before if that layer's very output goes in (conv, norm),
-    else the one after (norm, linear: a transformer).
+    If equal, the layer before if its output is the norm's input (conv, norm), else the layer after (norm, linear: a
+    transformer).
     """
     after = sum(group[0].first <= atom.first for group in layers)
     if after == 0 or after == len(layers):
@@ -145,7 +145,7 @@ def _layer_of(atom: Atom, layers: list[Group], execution: Execution) -> int:
     return before if shared_before > shared_after else after
 
 
-def _common(one: str, other: str) -> int:
+def _common(name: str, other: str) -> int:
     """Number of leading path components that two names share."""
-    pairs = list(zip(one.split("."), other.split("."), strict=False))
+    pairs = list(zip(name.split("."), other.split("."), strict=False))
     return next((i for i, (left, right) in enumerate(pairs) if left != right), len(pairs))

@@ -1,11 +1,11 @@
-"""The classifier: where it is, and how a fresh one is drawn from a seed."""
+"""The classifier (head): finding it, and initialising it from a seed."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,28 +14,40 @@ from thawline.errors import ModelError
 from thawline.model.execution import is_layer
 
 
-def head_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """The classifier's modules by name: one, or several for distilled networks and those with auxiliary classifiers.
+class _TimmNetwork(Protocol):
+    """What is used of timm's networks."""
 
-    A network that is not timm's has its last convolution or linear layer as its head. Raises `ModelError` if there is
-    no classifier.
+    def get_classifier(self) -> object: ...
+
+    def reset_classifier(self, num_classes: int) -> None: ...
+
+
+def head_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The classifier's modules by name; several for distilled networks and networks with auxiliary classifiers.
+
+    The head of a network that is not from timm is its last convolution or linear layer. Raises `ModelError` if there
+    is no classifier.
     """
-    network: Any = model
-    if not hasattr(network, "pretrained_cfg"):
-        return _last_layer(network)
-    classifier = network.get_classifier() if hasattr(network, "get_classifier") else None
+    if not hasattr(model, "pretrained_cfg"):
+        return _last_layer(model)
+    classifier = cast("_TimmNetwork", model).get_classifier() if hasattr(model, "get_classifier") else None
     heads = tuple(classifier) if isinstance(classifier, list | tuple | nn.ModuleList) else (classifier,)
-    declared = network.pretrained_cfg.get("classifier") or ()
-    names = (declared,) if isinstance(declared, str) else tuple(declared)
+    settings = cast("Mapping[str, str | Sequence[str] | None]", model.pretrained_cfg)
+    names = declared_names(settings.get("classifier") or ())
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         is_head = name in names or any(module is head for head in heads)
         if is_head and not name.startswith(tuple(f"{outer}." for outer in found)):
             found[name] = module
     if not any(True for module in found.values() for _ in module.parameters()):
-        kind = network.pretrained_cfg.get("architecture") or type(network).__name__
-        raise ModelError(f"{kind} has no classifier to train: it is an encoder only; choose a model with a classifier.")
+        kind = settings.get("architecture") or type(model).__name__
+        raise ModelError(f"{kind} has no classifier to train; choose a model with a classifier.")
     return found
+
+
+def declared_names(classifier: str | Sequence[str]) -> tuple[str, ...]:
+    """Dotted names of the heads, from the entry `classifier` of a `pretrained_cfg`: one name or several."""
+    return (classifier,) if isinstance(classifier, str) else tuple(classifier)
 
 
 def _last_layer(model: nn.Module) -> dict[str, nn.Module]:
@@ -52,30 +64,30 @@ def head_tensors(model: nn.Module) -> frozenset[str]:
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters, then buffers (also those that a state dict leaves out), each once, by name."""
+    """All parameters, then all buffers (including non-persistent ones), each once, with their names."""
     yield from model.named_parameters()
     yield from model.named_buffers()
 
 
 class HeadFactory:
-    """Draws new classifiers as timm's `reset_classifier` initialises them, without touching the model.
+    """Draws new classifiers, initialised as timm's `reset_classifier` does, without changing the model.
 
-    It works on a copy of the model whose tensors take no memory, since resetting replaces modules and the model's own
-    must stay the same objects. `create` builds the whole model anew, for the few whose `reset_classifier` makes another
-    kind of classifier than they were created with (distilled RepViT).
+    It works on a copy of the model whose tensors take no memory, because resetting replaces modules, and the model's
+    modules must stay the same objects. `create` rebuilds the whole model, for the few models whose `reset_classifier`
+    makes another kind of classifier than they were created with (distilled RepViT).
     """
 
     def __init__(self, model: nn.Module, create: Callable[[], nn.Module]) -> None:
         memo = {id(tensor): _placeholder(tensor) for _, tensor in named_tensors(model)}
-        self._skeleton: Any = copy.deepcopy(model, memo)
+        self._skeleton = copy.deepcopy(model, memo)
         self._create = create
         self._num_classes = int(model.num_classes)  # type: ignore[arg-type]
         self._shapes = _shapes(_head_state(model))
 
     def draw(self, seed: int) -> dict[str, Tensor]:
-        """Tensors of a new classifier by name; the same for the same seed. The global generator is not touched."""
+        """Tensors of a new classifier by name, determined by the seed. The global generator is left unchanged."""
         with seeded(seed):
-            self._skeleton.reset_classifier(self._num_classes)
+            cast("_TimmNetwork", self._skeleton).reset_classifier(self._num_classes)
         state = _head_state(self._skeleton)
         if _shapes(state) == self._shapes:
             return state
@@ -84,30 +96,31 @@ class HeadFactory:
 
 
 class ResettingHead:
-    """Draws new classifiers of networks that are not timm's: `reset_parameters` of every module in the head.
+    """Draws new classifiers for networks that are not from timm, with `reset_parameters` of every module in the head.
 
-    It works on copies of the head's modules. Raises `ModelError` if a weight matrix does not depend on the seed: that
-    of a layer without the method, or with a parametrisation (weight norm), which hides the weights from it.
+    It works on copies of the head's modules. Raises `ModelError` if a weight matrix does not depend on the seed: the
+    layer has no such method, or a parametrisation (weight norm) hides the weight from it.
     """
 
     def __init__(self, model: nn.Module, source: str) -> None:
         heads = head_modules(model)
         try:
-            self._heads: dict[str, Any] = {name: copy.deepcopy(module) for name, module in heads.items()}
-            one, other = self.draw(0), self.draw(1)
+            self._heads = {name: copy.deepcopy(module) for name, module in heads.items()}
+            first, second = self.draw(0), self.draw(1)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise _cannot_be_drawn(source, heads, str(error)) from error
-        constant = [name for name, tensor in one.items() if tensor.ndim >= 2 and torch.equal(tensor, other[name])]
+        constant = [name for name, tensor in first.items() if tensor.ndim >= 2 and torch.equal(tensor, second[name])]
         if constant:
-            raise _cannot_be_drawn(source, heads, f"{constant[0]!r} stays the same")
+            raise _cannot_be_drawn(source, heads, f"{constant[0]!r} is the same for every seed")
 
     def draw(self, seed: int) -> dict[str, Tensor]:
         """As `HeadFactory.draw`."""
         with seeded(seed):
             for head in self._heads.values():
                 for module in head.modules():
-                    if hasattr(module, "reset_parameters"):
-                        module.reset_parameters()
+                    reset: Callable[[], object] | None = getattr(module, "reset_parameters", None)
+                    if reset is not None:
+                        reset()
         return {
             f"{name}.{part}": tensor.detach().clone()
             for name, head in self._heads.items()
@@ -118,7 +131,7 @@ class ResettingHead:
 def _cannot_be_drawn(source: str, heads: Mapping[str, nn.Module], reason: str) -> ModelError:
     name, module = next(iter(heads.items()))
     return ModelError(
-        f"{source}: its head {name!r} ({type(module).__name__}) cannot be drawn anew from a seed "
+        f"{source}: its head {name!r} ({type(module).__name__}) cannot be reinitialised from a seed "
         f"({' '.join(reason.split())[:200]}); give it a reset_parameters() that initialises all its weights."
     )
 
@@ -134,14 +147,14 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw from `seed` inside, and leave the global CPU generator as it was."""
+    """Within the context, random numbers come from `seed`; the global CPU generator is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 def _placeholder(tensor: Tensor) -> Tensor:
-    """One scalar, expanded to the tensor's shape."""
+    """A scalar expanded to the tensor's shape."""
     empty = torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(empty, requires_grad=tensor.requires_grad)

@@ -1,10 +1,9 @@
-"""Files that a name asks for from the Hugging Face Hub or a URL: from the cache, downloaded, or one clear error."""
+"""Files from the Hugging Face Hub or a URL: from the cache or downloaded, with clear errors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -20,31 +19,36 @@ _WAY_OUT = "give `weights` (a file, a folder or 'random'), or local-dir:PATH as 
 
 
 def hub_folder(repository: str) -> Path:
-    """Local folder that holds `config.json` of a Hub repository (`organisation/name`, `@revision` may follow)."""
+    """Local folder with the `config.json` of a Hub repository (`organisation/name[@revision]`)."""
     return _hub_file(repository, ("config.json",), f"hf-hub:{repository}").parent
 
 
-def published_weights(pretrained_cfg: Mapping[str, Any], name: str) -> Path:
-    """The file with the weights that timm publishes under a name. Raises `ModelError` if it cannot be had."""
-    if repository := pretrained_cfg.get("hf_hub_id"):
-        chosen = pretrained_cfg.get("hf_hub_filename")
+def published_weights(pretrained_cfg: Mapping[str, object], name: str) -> Path:
+    """The file with timm's pretrained weights for a name. Raises `ModelError` if it cannot be downloaded."""
+    if repository := _text(pretrained_cfg, "hf_hub_id"):
+        chosen = _text(pretrained_cfg, "hf_hub_filename")
         return _hub_file(repository, (chosen,) if chosen else WEIGHT_FILES, name)
-    url = pretrained_cfg.get("url")
+    url = _text(pretrained_cfg, "url")
     if not url:
-        raise ModelError(f"timm publishes no pretrained weights for {name}; {_WAY_OUT}")
+        raise ModelError(f"timm has no pretrained weights for {name}; {_WAY_OUT}")
     try:
         return Path(download_cached_file(url))
     except (OSError, RuntimeError) as error:
         raise _cannot_download(name, _first_line(error)) from error
 
 
+def _text(pretrained_cfg: Mapping[str, object], key: str) -> str:
+    value = pretrained_cfg.get(key)
+    return value if isinstance(value, str) else ""
+
+
 def repository_weights(repository: str) -> Path:
-    """The file with the weights of a Hub repository."""
+    """The weights file of a Hub repository."""
     return _hub_file(repository, WEIGHT_FILES, f"hf-hub:{repository}")
 
 
 def _hub_file(repository: str, filenames: Sequence[str], name: str) -> Path:
-    """The first of `filenames` that the repository has; nothing is asked of the network if one is cached."""
+    """The first of `filenames` that the repository has; no network access if one is cached."""
     repository, _, revision = repository.partition("@")
     for filename in filenames:
         cached = huggingface_hub.try_to_load_from_cache(repository, filename, revision=revision or None)
@@ -54,17 +58,17 @@ def _hub_file(repository: str, filenames: Sequence[str], name: str) -> Path:
     for filename in filenames:
         try:
             return Path(huggingface_hub.hf_hub_download(repository, filename, revision=revision or None))
-        except LocalEntryNotFoundError as error:  # the network failed on the way
+        except LocalEntryNotFoundError as error:  # the connection failed
             raise _cannot_download(name, _first_line(error)) from error
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, OSError, ValueError) as error:
             raise _cannot_download(name, _first_line(error)) from error
-    raise _cannot_download(name, f"{repository} holds none of {', '.join(filenames)}")
+    raise _cannot_download(name, f"{repository} contains none of {', '.join(filenames)}")
 
 
 def _require_answer(name: str) -> None:
-    """Ask the Hub once: its own client repeats a failed request for half a minute and warns each time."""
+    """Send the Hub one request, because its client repeats a failed one for half a minute and warns each time."""
     endpoint = huggingface_hub.constants.ENDPOINT
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         raise _cannot_download(name, "HF_HUB_OFFLINE is set and they are not in the cache")
@@ -73,7 +77,7 @@ def _require_answer(name: str) -> None:
     except HTTPError:
         return  # it answered
     except (OSError, RuntimeError) as error:  # RuntimeError: a sandbox that forbids sockets
-        raise _cannot_download(name, f"{endpoint} does not answer, and they are not in the cache") from error
+        raise _cannot_download(name, f"{endpoint} does not respond, and they are not in the cache") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -1,14 +1,14 @@
-"""Build a pretrained network with a new classifier, and bring it back to that state as often as needed."""
+"""Loads a pretrained network with a new classifier, and restores that state as often as needed."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import timm
 import torch
@@ -25,22 +25,22 @@ from thawline.model.weights import fill, loading, read_weights
 
 @dataclass(frozen=True)
 class ModelStructure:
-    """A network without weights: its module is on the meta device."""
+    """A network without weights, on the meta device."""
 
     source: str
-    """What the user asked for."""
+    """The name that the user gave."""
     architecture: str
-    """timm's name without a tag; the source itself for the user's own network."""
+    """timm's name without a tag; for the user's own network, `source`."""
     module: nn.Module
     num_classes: int
     preprocessing: Preprocessing
-    model_args: dict[str, Any]
+    model_args: dict[str, object]
     """Keyword arguments that rebuild it with `timm.create_model(architecture, num_classes=..., **model_args)`."""
-    pretrained_cfg: dict[str, Any]
+    pretrained_cfg: dict[str, object]
 
 
 class LoadedModel:
-    """A network with pretrained weights and a new classifier, in fp32, on the CPU until its user moves it."""
+    """A network with pretrained weights and a new classifier, in fp32, initially on the CPU."""
 
     def __init__(
         self,
@@ -52,31 +52,31 @@ class LoadedModel:
         num_classes: int,
         code: str = "",
     ) -> None:
-        """`load_model` is the way in; `code` is what else but the weights says what the network computes."""
+        """Use `load_model` instead. `code`: what determines the network's function besides its weights."""
         self.source = origin.source
-        """What the user asked for."""
+        """The name that the user gave."""
         self.is_timm = origin.is_timm
-        """False for the user's own network: only the code that `source` names can build it again, not timm."""
+        """False for the user's own network, which only the code named by `source` can rebuild."""
         self.architecture = origin.architecture
-        """timm's name without a tag; the source itself for the user's own network."""
+        """timm's name without a tag; for the user's own network, `source`."""
         self.module = module
         self.num_classes = num_classes
         self.preprocessing = preprocessing
         self.model_args = dict(origin.model_args)
         """Keyword arguments that rebuild it with `timm.create_model(architecture, num_classes=..., **model_args)`."""
         self.pretrained_cfg = _settings(module)
-        """timm's settings of the weights as loaded, without where they came from."""
+        """timm's settings for the loaded weights, without their location."""
         head = head_tensors(module)
         self._pristine = {name: tensor.detach().clone() for name, tensor in named_tensors(module) if name not in head}
         self._heads = heads
         self.weights_fingerprint = _fingerprint(self._pristine, code)
-        """SHA-256 over names and values of the pretrained tensors, the classifier left out, and the user's own code."""
+        """SHA-256 over names and values of the pretrained tensors, without the classifier, and over the user's code."""
 
     def restore(self, seed: int) -> None:
-        """Put all weights and buffers back to the pretrained ones, and draw the classifier anew from `seed` alone.
+        """Restore all pretrained weights and buffers, and draw a new classifier from `seed`.
 
-        Modules and parameters stay the same objects on the same device, in the same memory format; the global random
-        generator is not touched, and neither is what is frozen or in which mode.
+        Modules and parameters remain the same objects, on the same device and in the same memory format. The global
+        random generator, modes and `requires_grad` are left unchanged.
         """
         state = {**self._pristine, **self._heads.draw(seed)}
         with torch.no_grad():
@@ -84,7 +84,7 @@ class LoadedModel:
                 tensor.copy_(state[name])
 
     def pristine(self) -> Mapping[str, Tensor]:
-        """Pretrained parameters and buffers by name, on the CPU, without the classifier. Not to be written to."""
+        """Pretrained parameters and buffers by name, on the CPU, without the classifier. Do not modify them."""
         return self._pristine
 
 
@@ -94,9 +94,9 @@ def load_model(
     """Load a network with a new classifier drawn from `seed`.
 
     `source`: a timm name, `local-dir:PATH`, `hf-hub:ORGANISATION/NAME`, or the user's own `module.py:factory` (see
-    `model/own.py`). `weights`: `random` (drawn from `seed`), a file of tensors, or a timm folder; None = those that the
-    name stands for. `image_size` in pixels; None = the size that the network was trained at. Raises `ModelError` if the
-    name is unknown, the weights cannot be had or read, or do not fit.
+    `model/own.py`). `weights`: `random` (drawn from `seed`), a file of tensors, or a timm folder; None = the weights
+    that belong to the name. `image_size` in pixels; None = the network's training resolution. Raises `ModelError` if
+    the name is unknown, or if the weights are unavailable, unreadable or do not fit.
     """
     _require_classes(num_classes)
     origin = resolve(source, weights, image_size)
@@ -133,9 +133,9 @@ def _build_own(origin: Origin, num_classes: int, image_size: int | None) -> tupl
 
 
 def build_on_meta(source: str, num_classes: int, image_size: int | None = None) -> ModelStructure:
-    """The structure of a model, for `inspect`: no weights are read and no memory is taken.
+    """The structure of a model, for `inspect`, without reading weights or allocating memory.
 
-    The user's own network is built as its code says, weights included, and then let go of.
+    The user's own network is built by its code, including weights, and then moved to the meta device.
     """
     _require_classes(num_classes)
     origin = resolve(source, None, image_size)
@@ -144,7 +144,7 @@ def build_on_meta(source: str, num_classes: int, image_size: int | None = None) 
             module = _create(origin, num_classes)
         preprocessing = _preprocessing(module, image_size, source)
     else:
-        with seeded(0):  # code of others may compute with its tensors, which meta ones do not allow
+        with seeded(0):  # user code may compute with its tensors, which is not possible on the meta device
             network, preprocessing = _build_own(origin, num_classes, image_size)
         module = network.module.to("meta")
     return ModelStructure(
@@ -164,8 +164,9 @@ def _require_classes(num_classes: int) -> None:
 
 
 def _create(origin: Origin, num_classes: int, pretrained: bool = False) -> nn.Module:
+    create: Callable[..., nn.Module] = timm.create_model
     try:
-        module: nn.Module = timm.create_model(
+        return create(
             origin.architecture,
             pretrained=pretrained,
             pretrained_cfg=dict(origin.pretrained_cfg),
@@ -179,13 +180,23 @@ def _create(origin: Origin, num_classes: int, pretrained: bool = False) -> nn.Mo
         size = origin.model_args.get("img_size")
         hint = f"try another `image_size` than {size}" if size else "check its model_args"
         raise ModelError(f"{origin.source} cannot be built ({reason}); {hint}.") from error
-    return module
+
+
+class _DataConfig(TypedDict):
+    """What is used of timm's data config."""
+
+    input_size: tuple[int, int, int]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    mean: Sequence[float]
+    std: Sequence[float]
 
 
 def _preprocessing(module: nn.Module, image_size: int | None, source: str) -> Preprocessing:
-    """The evaluation transform of timm at the size the network was trained at (not the larger `test_input_size`)."""
+    """The evaluation transform of timm at the training resolution (not the larger `test_input_size`)."""
     try:
-        settings: dict[str, Any] = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
+        settings: _DataConfig = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
         _, height, width = settings["input_size"]
         found = Preprocessing(
             image_size=image_size or height,
@@ -196,10 +207,10 @@ def _preprocessing(module: nn.Module, image_size: int | None, source: str) -> Pr
             std=tuple(map(float, settings["std"])),  # type: ignore[arg-type]
         )
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{source}: its settings for images cannot be used ({error}).") from error
+        raise ModelError(f"{source}: invalid preprocessing settings in its pretrained_cfg ({error}).") from error
     if image_size is None and height != width:
         raise ModelError(
-            f"{source} expects images of {height} x {width} pixels, which are not square; set `image_size`."
+            f"{source} expects images of {height} x {width} pixels, which is not square; set `image_size`."
         )
     _require_usable(found, source)
     return found
@@ -207,7 +218,7 @@ def _preprocessing(module: nn.Module, image_size: int | None, source: str) -> Pr
 
 def _require_usable(found: Preprocessing, source: str) -> None:
     if len(found.mean) != 3 or len(found.std) != 3 or min(found.std) <= 0:
-        raise ModelError(f"{source}: mean and std must have 3 values each, for RGB images, and std be above 0.")
+        raise ModelError(f"{source}: mean and std must have 3 values each (RGB), and std must be positive.")
     if found.interpolation not in _INTERPOLATIONS:
         raise ModelError(f"{source}: interpolation must be one of {_INTERPOLATIONS}, got {found.interpolation!r}.")
     if found.crop_mode not in _CROP_MODES:
@@ -221,9 +232,9 @@ _INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming"
 _CROP_MODES = ("center", "squash", "border")
 
 
-def _settings(module: nn.Module) -> dict[str, Any]:
-    """What timm knows of the weights, without paths of this machine."""
-    cfg: dict[str, Any] = module.pretrained_cfg  # type: ignore[assignment]
+def _settings(module: nn.Module) -> dict[str, object]:
+    """Settings that timm has for the weights, without local paths."""
+    cfg = cast("dict[str, object]", module.pretrained_cfg)
     return {name: value for name, value in cfg.items() if name not in _WHERE_FROM}
 
 

@@ -1,4 +1,4 @@
-"""Names of blocks: the dotted prefixes that cover a block's parameters, and one short name that people read."""
+"""Names of blocks: the dotted prefixes that cover a block's parameters, and a short display name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from thawline.plan import Granularity
 
 
 def covering_prefixes(owner: Mapping[str, int]) -> list[tuple[str, ...]]:
-    """For each block number, the fewest dotted names under which every parameter is the block's own.
+    """For each block, the fewest dotted prefixes that together match exactly its parameters.
 
-    `owner` maps tensor names, in order of definition, to block numbers 0, 1, ...; no prefix nests in another.
+    `owner` maps tensor names, in order of definition, to block numbers 0, 1, ...; prefixes are never nested.
     """
     tree: dict[str, object] = {}
     for name, block in owner.items():
@@ -43,10 +43,10 @@ def _blocks_below(node: object) -> set[int]:
 
 
 def block_names(prefixes: Sequence[Sequence[str]], has_neck: bool, granularity: Granularity) -> list[str]:
-    """One unique name for each block, the head last: stem, neck, head, or the first of its prefixes.
+    """A unique name for each block, the head last: stem, neck, head, or its first prefix.
 
-    Each block's prefixes start with that of its first layer. A neck that continues a numbered series keeps its path
-    (`blocks.31`), and so does every layer.
+    A block's first prefix is that of its first layer. A neck that continues a numbered series keeps its path
+    (`blocks.31`), and so do all blocks at granularity `layer`.
     """
     names = [own[0] for own in prefixes]
     roles = {len(names) - 1: "head"}
@@ -59,7 +59,7 @@ def block_names(prefixes: Sequence[Sequence[str]], has_neck: bool, granularity: 
 
 
 def _is_stem(prefixes: Sequence[str]) -> bool:
-    """A first block that is not the first of a numbered series (`features.0`, `stages.0`)."""
+    """Whether the first block is a stem rather than the first of a numbered series (`features.0`, `stages.0`)."""
     return prefixes[0].split(".")[0] == "stem" or not any(_is_numbered(prefix) for prefix in prefixes)
 
 

@@ -1,9 +1,9 @@
-"""The user's own network: `module.py:factory` or `package.module:factory`, run, examined and made to look like timm's.
+"""The user's own network, `module.py:factory` or `package.module:factory`: built, checked, adapted to timm's interface.
 
-`factory(num_classes: int) -> nn.Module` returns a network from images `[B, 3, S, S]` to logits `[B, num_classes]`. Any
-pretrained weights are its business. What timm would know of a network is read off optional attributes of the module:
-`pretrained_cfg` or `default_cfg`, a dict with any of `input_size`, `mean`, `std`, `interpolation`, `crop_pct`,
-`crop_mode` and `classifier` (dotted name of the head; without it the last layer to run).
+`factory(num_classes: int) -> nn.Module` returns a network from images `[B, 3, S, S]` to logits `[B, num_classes]` and
+loads any pretrained weights itself. The settings that timm has for its networks come from an optional attribute of the
+module, `pretrained_cfg` or `default_cfg`: a dict with any of `input_size`, `mean`, `std`, `interpolation`, `crop_pct`,
+`crop_mode` and `classifier` (dotted name of the head; default: the last layer to run).
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ import inspect
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from thawline.errors import ModelError
 from thawline.model.execution import is_layer, record_execution
-from thawline.model.head import named_tensors
+from thawline.model.head import declared_names, named_tensors
 
 FACTORY = "FACTORY(num_classes) returns the network"
 _PREFIXES = ("local-dir", "hf-hub", "hf_hub")
 _IMAGES = 2
-"""In a trial batch: enough to see that the first dimension of the output is the batch."""
+"""Images in the trial batch; two show that the first dimension of the output is the batch."""
 
 
 def is_own(source: str) -> bool:
-    """Whether `source` reads as `module.py:factory` or `package.module:factory`."""
+    """Whether `source` has the form `module.py:factory` or `package.module:factory`."""
     place, separator, name = source.rpartition(":")
     if not separator or place in _PREFIXES:
         return False
@@ -48,15 +48,15 @@ class OwnNetwork:
     """A network that a factory returned."""
 
     source: str
-    """What the user asked for."""
+    """The name that the user gave."""
     module: nn.Module
-    """In fp32 on the CPU, with a `pretrained_cfg` as timm's networks have one."""
+    """In fp32 on the CPU, with a `pretrained_cfg` like timm's networks."""
     code: str
-    """Text of the file with the factory, and the network's structure: weights alone do not say what it computes."""
+    """Source of the factory's file and the network's structure, because weights do not determine its function."""
 
 
 def build(source: str, num_classes: int) -> OwnNetwork:
-    """Run the user's factory; `ModelError` says what is wrong with the file, the factory or what it returned."""
+    """Run the user's factory. Raises `ModelError` if the file, the factory or its result is invalid."""
     place, _, name = source.rpartition(":")
     with _importable_beside(Path(place)), _users_code(source, "its import"):
         code = _import(source, place)
@@ -75,22 +75,23 @@ def build(source: str, num_classes: int) -> OwnNetwork:
 
 
 def examine(network: OwnNetwork, num_classes: int, image_size: int) -> None:
-    """Check the output in both modes and find the head; the network is left as it was.
+    """Check the output in both modes and find the head; the network is left unchanged.
 
     Raises `ModelError` if two images of `image_size` do not give `[2, num_classes]`, or if there is no head to train.
     """
-    module: Any = network.module
+    module = network.module
     with _users_code(network.source, f"a batch {[_IMAGES, 3, image_size, image_size]}"), _unchanged(module):
         outputs = {mode: _trial(module, image_size, training=mode == "training") for mode in ("evaluation", "training")}
     for mode, output in outputs.items():
         found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
         if found != [_IMAGES, num_classes]:
             raise ModelError(
-                f"{network.source}: in {mode} mode its output for {_IMAGES} images is {found}, not the logits "
-                f"{[_IMAGES, num_classes]}; mend its forward or its last layer."
+                f"{network.source}: in {mode} mode its output for {_IMAGES} images is {found} instead of logits "
+                f"{[_IMAGES, num_classes]}; fix its forward method or its last layer."
             )
-    if "classifier" not in module.pretrained_cfg:
-        module.pretrained_cfg["classifier"] = _last_layer(network, num_classes, image_size)
+    settings = cast("dict[str, object]", module.pretrained_cfg)
+    if "classifier" not in settings:
+        settings["classifier"] = _last_layer(network, num_classes, image_size)
     _require_head(network)
 
 
@@ -100,7 +101,7 @@ def _import(source: str, place: str) -> ModuleType:
             return importlib.import_module(place)
         except ModuleNotFoundError as error:
             if error.name and f"{place}.".startswith(f"{error.name}."):
-                raise ModelError(f"{source}: there is no module {place}; a file is named {place}.py:...") from error
+                raise ModelError(f"{source}: there is no module {place}; for a file write {place}.py:...") from error
             raise
     path = Path(place).expanduser()
     if not path.is_file():
@@ -109,14 +110,14 @@ def _import(source: str, place: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look a class's module up there
+    sys.modules[spec.name] = module  # where dataclasses and pickle look up the module of a class
     spec.loader.exec_module(module)
     return module
 
 
 @contextmanager
 def _importable_beside(place: Path) -> Iterator[None]:
-    """Files beside the module can be imported from it, as if it ran as a script; dotted names start here."""
+    """Make the module's folder importable, as for a script; for dotted names, the working directory."""
     folder = str(place.expanduser().resolve().parent if place.suffix == ".py" else Path.cwd())
     sys.path.insert(0, folder)
     importlib.invalidate_caches()
@@ -128,7 +129,7 @@ def _importable_beside(place: Path) -> Iterator[None]:
 
 @contextmanager
 def _users_code(source: str, doing: str) -> Iterator[None]:
-    """Whatever the user's code raises becomes one line that names the place in it."""
+    """Turn any error of the user's code into a one-line `ModelError` that names the file and line."""
     try:
         yield
     except ModelError:
@@ -142,30 +143,30 @@ def _users_code(source: str, doing: str) -> Iterator[None]:
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line outside Python, installed packages and thawline: most likely the user's own."""
+    """The innermost line outside Python, installed packages and thawline, most likely in the user's code."""
     others = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]), "<")
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(others)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(others)]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _call(factory: Callable[..., object], num_classes: int) -> object:
-    """By keyword where it takes that, as torchvision's functions insist on; else as the first argument."""
+    """Pass the number of classes by keyword if possible, which torchvision's functions require, else by position."""
     try:
         inspect.signature(factory).bind(num_classes=num_classes)
-    except (TypeError, ValueError):  # another name; or a builtin, which has no signature
+    except (TypeError, ValueError):  # the parameter has another name, or a builtin has no signature
         return factory(num_classes)
     return factory(num_classes=num_classes)
 
 
 def _own_memory(module: nn.Module) -> None:
-    """Buffers made by `expand` get memory of their own: nothing can be written into one element of many places."""
+    """Give buffers made by `expand` their own memory, because expanded tensors cannot be written to."""
     for part in module.modules():
         for name, buffer in part._buffers.items():
             if buffer is not None and 0 in buffer.stride():
                 part._buffers[name] = buffer.contiguous()
 
 
-def _settings(module: nn.Module) -> dict[str, Any]:
+def _settings(module: nn.Module) -> dict[str, object]:
     found = (getattr(module, name, None) for name in ("pretrained_cfg", "default_cfg"))
     return dict(next((settings for settings in found if isinstance(settings, Mapping)), {}))
 
@@ -177,7 +178,7 @@ def _text(code: ModuleType) -> str:
 
 @contextmanager
 def _unchanged(module: nn.Module) -> Iterator[None]:
-    """Modes and buffers are put back: a batch in training mode moves running statistics."""
+    """Restore modes and buffers afterwards: a batch in training mode updates running statistics."""
     modes = {part: part.training for part in module.modules()}
     buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
     try:
@@ -197,25 +198,24 @@ def _trial(module: nn.Module, image_size: int, *, training: bool) -> object:
 
 
 def _last_layer(network: OwnNetwork, num_classes: int, image_size: int) -> str:
-    """The layer that runs last, which is not always the one that is registered last."""
+    """The layer that runs last, which is not always the one registered last."""
     layers = {name: part for name, part in network.module.named_modules() if is_layer(part)}
     ran = [name for name in record_execution(network.module, image_size).order if name in layers]
     found = f"its last layer is {ran[-1]!r} with {len(layers[ran[-1]].weight)} outputs" if ran else "no layer ran"
     if not ran or len(layers[ran[-1]].weight) != num_classes:
         raise ModelError(
-            f"{network.source}: its head cannot be told ({found}, not {num_classes}); "
+            f"{network.source}: its head cannot be identified ({found}, not {num_classes}); "
             "name it in default_cfg = {'classifier': 'dotted.name'} on the network."
         )
     return ran[-1]
 
 
 def _require_head(network: OwnNetwork) -> None:
-    """The head must be there and share nothing with the rest, or it could not be drawn anew by itself."""
-    declared = network.module.pretrained_cfg["classifier"]  # type: ignore[index]
-    names = (declared,) if isinstance(declared, str) else tuple(declared)
+    """Check that the head exists and shares no weights with other layers, so that it can be reinitialised."""
+    names = declared_names(cast("dict[str, str | Sequence[str]]", network.module.pretrained_cfg)["classifier"])
     modules = dict(network.module.named_modules())
     if unknown := [name for name in names if name not in modules]:
-        raise ModelError(f"{network.source}: its 'classifier' {unknown[0]!r} is no module of the network.")
+        raise ModelError(f"{network.source}: its 'classifier' {unknown[0]!r} is not a module of the network.")
     heads = {id(tensor) for name in names for _, tensor in named_tensors(modules[name])}
     inside = {id(part) for name in names for part in modules[name].modules()}
     others = {
@@ -227,4 +227,4 @@ def _require_head(network: OwnNetwork) -> None:
     }
     if not heads or heads & others:
         problem = "shares weights with other layers" if heads else "has no weights"
-        raise ModelError(f"{network.source}: its head {names[0]!r} {problem}, so it cannot be drawn anew.")
+        raise ModelError(f"{network.source}: its head {names[0]!r} {problem}, so it cannot be reinitialised.")

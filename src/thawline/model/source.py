@@ -1,4 +1,4 @@
-"""What a model's name means: its architecture, its settings, and where its weights are. Nothing is built here."""
+"""Resolves a model's name to its architecture, its settings and the location of its weights, without building it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import timm
 from timm.models import resolve_model_input_args
@@ -24,34 +23,34 @@ _EXTENSIONS = (".safetensors", ".pth", ".pt", ".pth.tar", ".bin")
 
 @dataclass(frozen=True)
 class Origin:
-    """A model before it is built."""
+    """A model's name, resolved."""
 
     source: str
-    """What the user asked for."""
+    """The name that the user gave."""
     architecture: str
     """timm's name without a tag."""
-    pretrained_cfg: dict[str, Any]
-    model_args: dict[str, Any]
-    """Keyword arguments of the architecture, JSON types only."""
+    pretrained_cfg: dict[str, object]
+    model_args: dict[str, object]
+    """Keyword arguments of the architecture; JSON types only."""
     locate_weights: Callable[[], Path | None]
-    """Finds the file with the weights, downloads it if the name asks for that; None = random weights."""
+    """Returns the weights file, downloading it if necessary; None = random weights."""
     from_user: bool
-    """The weights are the user's file or folder, not published ones."""
+    """Whether the weights are the user's file or folder rather than published ones."""
     is_timm: bool = True
-    """timm can build it by name; False for the user's own network."""
+    """Whether timm can build it by name; False for the user's own network."""
 
 
 def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
-    """Find out what `source` and `weights` name; `ModelError` says what is wrong and what to do.
+    """Resolve `source` and `weights`. Raises `ModelError` with what is wrong and what to do.
 
-    Only `hf-hub:` reads from the network here, and only a `config.json`.
+    Only `hf-hub:` accesses the network here, for a `config.json`.
     """
     origin = _resolve_source(source, image_size)
     if weights is None:
         return origin
     if not origin.is_timm and (weights == RANDOM or Path(weights).expanduser().is_dir()):
         raise ModelError(
-            f"`weights` {weights} cannot be used with {source}: its own code decides; leave it out, or give a file."
+            f"`weights` {weights} cannot be used with {source}, whose code loads its weights; omit it or pass a file."
         )
     if weights == RANDOM:
         return _with_weights(origin, lambda: None)
@@ -59,7 +58,7 @@ def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
     if path.is_dir():
         return _resolve_weights_folder(origin, path, image_size)
     if not path.is_file():
-        raise ModelError(f"`weights` {weights} is neither a file nor a folder, nor the word {RANDOM}.")
+        raise ModelError(f"`weights` {weights} is neither a file, nor a folder, nor {RANDOM}.")
     if not path.name.endswith(_EXTENSIONS):
         raise ModelError(f"`weights` {weights}: the file must end in one of {', '.join(_EXTENSIONS)}.")
     return _with_weights(origin, lambda: path)
@@ -70,10 +69,10 @@ def _with_weights(origin: Origin, locate: Callable[[], Path | None]) -> Origin:
 
 
 def _resolve_weights_folder(origin: Origin, folder: Path, image_size: int | None) -> Origin:
-    """The folder's own settings (padding, sizes, mean) come with its weights."""
+    """Use the folder's settings (padding, sizes, mean) together with its weights."""
     saved = _resolve_folder(str(folder), folder, image_size)
     if saved.architecture != origin.architecture:
-        raise ModelError(f"`weights` {folder} holds a {saved.architecture}, but the model is {origin.architecture}.")
+        raise ModelError(f"`weights` {folder} contains a {saved.architecture}, but the model is {origin.architecture}.")
     return replace(saved, source=origin.source)
 
 
@@ -110,15 +109,15 @@ def _resolve(
     try:
         arguments = resolve_model_input_args(timm_source, args=size)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"{source}: its settings cannot be used ({type(error).__name__}: {error}).") from error
+        raise ModelError(f"{source}: invalid model settings ({type(error).__name__}: {error}).") from error
     architecture, pretrained_cfg = arguments.pop("model_name"), arguments.pop("pretrained_cfg")
     arguments.pop("pretrained_model_args", None)
     arguments.pop("num_classes", None)
     if image_size is not None and "img_size" in arguments:
-        arguments["img_size"] = image_size  # timm makes a tuple of it, JSON would make a list of that
+        arguments["img_size"] = image_size  # timm makes a tuple of it, which JSON turns into a list
     channels = arguments.get("in_chans") or (pretrained_cfg.get("input_size") or (3,))[0]
     if channels != 3:
-        raise ModelError(f"{source} reads images of {channels} channels; thawline works with RGB images only.")
+        raise ModelError(f"{source} expects images with {channels} channels; thawline supports RGB images only.")
     return Origin(
         source=source,
         architecture=architecture,
@@ -131,7 +130,7 @@ def _resolve(
 
 def _require_registered(name: str) -> None:
     if name.endswith(".py"):
-        raise ModelError(f"{name!r} is Python code; write {name}:FACTORY, where {FACTORY}.")
+        raise ModelError(f"{name!r} is a Python file; write {name}:FACTORY, where {FACTORY}.")
     if any(character in name for character in "/\\:") or (Path(name).exists() and not timm.is_model(name)):
         raise ModelError(
             f"{name!r} looks like a path or a Hub repository; write local-dir:{name} for a folder "
@@ -140,7 +139,7 @@ def _require_registered(name: str) -> None:
     architecture, tag = split_model_name_tag(name)
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "`timm.list_models()` lists the names."
+        hint = f"did you mean {', '.join(close)}?" if close else "see `timm.list_models()` for the names."
         raise ModelError(f"timm has no model {architecture!r}; {hint}")
     tagged = timm.list_models(f"{architecture}.*", pretrained=True, include_tags=True)
     if tag and name not in tagged:
@@ -149,10 +148,10 @@ def _require_registered(name: str) -> None:
 
 
 def _weights_in(folder: Path) -> Path:
-    """The file that timm would load from a model folder."""
+    """The weights file that timm would load from a model folder."""
     preferred = [folder / name for name in _PREFERRED_FILES]
     others = [path for extension in _EXTENSIONS for path in sorted(folder.glob(f"*{extension}"))]
     found = next((path for path in [*preferred, *others] if path.is_file()), None)
     if found is None:
-        raise ModelError(f"{folder} has no weights: there is no {_PREFERRED_FILES[0]} in it.")
+        raise ModelError(f"{folder} contains no weights, such as {_PREFERRED_FILES[0]}.")
     return found

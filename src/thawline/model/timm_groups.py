@@ -1,10 +1,10 @@
-"""Which tensors belong together by name: timm's groups, or ours where timm has none."""
+"""Groups of tensors by name: timm's, or thawline's own where timm has none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
 
 from timm.models import group_parameters
 from torch import nn
@@ -14,26 +14,31 @@ from thawline.model.execution import is_layer
 from thawline.plan import Granularity
 
 _FEWEST_STAGES = 4
-"""Children with layers (the head's among them) that make a sensible division."""
+"""Fewest children with layers (including the head's) that make a sensible partition."""
 
 
 def group_ordinals(model: nn.Module, atoms: Iterable[Atom], granularity: Granularity) -> dict[str, float]:
-    """Tensor name -> ordinal of its group; the unmatched ones (classifier, often a neck) have the highest ordinal.
+    """Ordinal of each tensor's group; unmatched tensors (classifier, often a neck) have the highest ordinal.
 
-    timm's `group_matcher`, else the modules in `feature_info`, else the model's children.
+    Groups come from timm's `group_matcher`, else from the modules in `feature_info`, else from the model's children.
     """
     names = [name for atom in atoms for name in (*atom.parameters, *atom.buffers)]
     matcher = _timm_matcher(model, coarse=granularity == "stage")
     if matcher is not None:
-        return dict(group_parameters(_named(names), matcher, reverse=True))
+        return dict(group_parameters(cast("nn.Module", _Named(names)), matcher, reverse=True))
     prefixes = _own_prefixes(model, fine=granularity != "stage")
     unmatched = len(prefixes)
     return {name: next((i for i, p in enumerate(prefixes) if name.startswith(f"{p}.")), unmatched) for name in names}
 
 
-def _named(names: Iterable[str]) -> Any:
-    """What `group_parameters` asks of a model. Buffers are grouped by the same patterns as parameters."""
-    return SimpleNamespace(named_parameters=lambda: ((name, None) for name in names))
+@dataclass(frozen=True)
+class _Named:
+    """What `group_parameters` uses of a model. Buffers are grouped by the same patterns as parameters."""
+
+    names: list[str]
+
+    def named_parameters(self) -> Iterator[tuple[str, None]]:
+        return ((name, None) for name in self.names)
 
 
 def _timm_matcher(model: nn.Module, *, coarse: bool) -> object | None:
@@ -55,9 +60,9 @@ def _own_prefixes(model: nn.Module, *, fine: bool) -> list[str]:
 
 
 def _stages(model: nn.Module) -> list[str]:
-    """The model's children; while too few of them hold layers, the largest is replaced by its own children.
+    """The model's children; while too few of them contain layers, the largest is replaced by its own children.
 
-    So `features` (torchvision) or `backbone` (a network in a network) do not become one block.
+    This keeps `features` (torchvision) or `backbone` (a wrapped network) from becoming a single block.
     """
     prefixes = [name for name, _ in model.named_children()]
     opened: list[str] = []
@@ -69,7 +74,7 @@ def _stages(model: nn.Module) -> list[str]:
         at = prefixes.index(largest)
         prefixes[at : at + 1] = inner
         opened.append(largest)
-    return [*prefixes, *reversed(opened)]  # an opened module stays for tensors of its own
+    return [*prefixes, *reversed(opened)]  # an opened module stays, for the tensors that it owns directly
 
 
 def _layer_count(model: nn.Module, prefix: str) -> int:
@@ -77,7 +82,7 @@ def _layer_count(model: nn.Module, prefix: str) -> int:
 
 
 def _sequence(model: nn.Module, prefix: str) -> list[str]:
-    """The parts of a stage that is a sequence; one within a sequence that was opened is a part already."""
+    """The parts of a sequential stage; members of an opened sequence are parts already."""
     stage = model.get_submodule(prefix)
     if isinstance(stage, nn.Sequential):
         return [*(join(prefix, name) for name, _ in stage.named_children()), prefix]

@@ -1,4 +1,4 @@
-"""When each module of a network starts and ends, and what it returns: what it takes to cut the network anywhere."""
+"""Records when each module of a network starts and ends and what it returns, so that the network can be cut."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from torch.utils import _pytree as pytree
 from thawline.model.execution import owns_tensors
 
 Autocast = Callable[[], AbstractContextManager[object]]
-"""Makes the context in which a network computes: its precision."""
+"""Returns the autocast context in which the network runs."""
 
 _ALIKE = (
     "torch.nn.modules.activation",
@@ -25,23 +24,23 @@ _ALIKE = (
     "timm.layers.activations",
     "timm.layers.adaptive_avgmax_pool",
 )
-"""Where modules live that do the same in train mode as in eval mode, but for their parameters if they have any."""
+"""Packages of modules that behave the same in train and eval mode, apart from their parameters."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """One part of a module's output, for any number of images."""
+    """A part of a module's output, for any number of images."""
 
     shape: tuple[int, ...] = ()
-    """Of a tensor for one image: its first dimension grows with the number of images."""
+    """Shape for one image; the first dimension is proportional to the number of images."""
     dtype: torch.dtype = torch.float32
     fixed: bool = False
-    """Whether it is always the same, such as position tables."""
+    """Whether it is constant, such as position tables."""
     constant: object = None
-    """What it always is, if it is."""
+    """Its value, if it is constant."""
 
     def empty(self, images: Tensor) -> object:
-        """All zeros in the memory of one number, for as many images as `images` [B, 3, S, S]; or what it always is."""
+        """Zeros that take no memory, for as many images as `images` [B, 3, S, S]; or the constant."""
         if self.fixed:
             return self.constant
         zero = torch.zeros((), dtype=self.dtype, device=images.device)
@@ -50,24 +49,24 @@ class Value:
 
 @dataclass
 class Call:
-    """What a forward pass showed about a module."""
+    """Record of a module in a forward pass."""
 
     start: int
     end: int = -1
     times: int = 1
     values: tuple[Value | None, ...] = ()
-    """None for a tensor that does not grow with the number of images as it should."""
-    structure: Any = None
+    """None for a tensor whose size is not proportional to the number of images."""
+    structure: pytree.TreeSpec = field(default_factory=lambda: pytree.tree_structure(None))
 
     @property
     def replaceable(self) -> bool:
-        """Whether a stub can return something like its output."""
+        """Whether a stub can imitate its output."""
         return self.end >= 0 and self.times == 1 and None not in self.values
 
 
 @dataclass
 class Trace:
-    """When each module of a network starts and ends, and what it returns: enough to cut it anywhere."""
+    """When each module of a network starts and ends, and what it returns."""
 
     network: nn.Module
     calls: dict[str, Call] = field(default_factory=dict)
@@ -75,7 +74,7 @@ class Trace:
     @classmethod
     @torch.no_grad()
     def record(cls, network: nn.Module, images: Tensor, autocast: Autocast) -> Trace:
-        """Watch a network in eval mode on the first two, then on the first three of `images` [B >= 3, 3, S, S]."""
+        """Run a network in eval mode on the first two, then the first three of `images` [B >= 3, 3, S, S]."""
         shapes: dict[str, list[tuple[int, ...]]] = {}
 
         def note_shapes(name: str, output: object) -> None:
@@ -100,9 +99,9 @@ class Trace:
         return trace
 
     def first(self, modules: Collection[str]) -> str | None:
-        """The module of `modules` that starts first, of those that training makes different.
+        """The first of `modules` to start, among those that training changes.
 
-        None if none runs, or if one has parameters and never does: nobody can say when those are used.
+        None if none of them runs, or if one with parameters never runs, since its parameters may be used at any time.
         """
         if any(name not in self.calls and owns_tensors(self.network.get_submodule(name)) for name in modules):
             return None
@@ -110,7 +109,7 @@ class Trace:
         return min(running, key=lambda name: self.calls[name].start, default=None)
 
     def stubs(self, boundary: str) -> list[str]:
-        """The largest modules that are over, for good, when `boundary` starts; by their end."""
+        """The outermost modules that have finished when `boundary` starts, sorted by their end."""
         start = self.calls[boundary].start
         over = {name for name, call in self.calls.items() if call.replaceable and call.end < start}
         largest = (name for name in over if not any(parent in over for parent in parents_of(name)))
@@ -119,7 +118,7 @@ class Trace:
 
 @contextmanager
 def watched(network: nn.Module, enter: Callable[[str], None], leave: Callable[[str, object], None]) -> Iterator[None]:
-    """Call `enter` and `leave` whenever a module below the root does."""
+    """Call `enter` and `leave` at the start and end of every module but the root."""
     with ExitStack() as hooks:
         for name, module in network.named_modules():
             if name:
@@ -129,7 +128,7 @@ def watched(network: nn.Module, enter: Callable[[str], None], leave: Callable[[s
 
 
 def _trains(module: nn.Module) -> bool:
-    """Whether training makes a difference to a module: it has parameters or buffers, or train mode changes it."""
+    """Whether training changes a module: it has parameters or buffers, or depends on the mode."""
     alike = type(module).__module__.startswith(_ALIKE) and not isinstance(module, nn.RReLU)
     return not alike or next(module.parameters(), None) is not None
 
@@ -140,7 +139,7 @@ def _again(call: Call) -> Call:
 
 
 def parents_of(name: str) -> Iterator[str]:
-    """Names of the modules around a module, the root left out."""
+    """Names of the modules that contain a module, without the root."""
     while "." in name:
         name = name.rpartition(".")[0]
         yield name
@@ -151,7 +150,7 @@ def _shapes(output: object) -> list[tuple[int, ...]]:
 
 
 def _value(part: object, with_two: tuple[int, ...]) -> Value | None:
-    """What part of an output is for any number of images, from the part for three and its shape for two."""
+    """Describe a part of an output for any number of images, from its value for three and its shape for two."""
     if not isinstance(part, Tensor):
         return Value(fixed=True, constant=part)
     shape = tuple(part.shape)

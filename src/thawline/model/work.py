@@ -1,32 +1,32 @@
-"""How much work a plan costs, from a table of FLOPs: the same on every machine.
+"""Work (training cost) of a plan, computed from FLOPs and thus the same on every machine.
 
-One unit of work = a full fine-tuning at the nominal number of epochs, validation after every epoch included.
-A forward pass through a convolution or linear layer costs its FLOPs, the gradient of its input the same again, and the
-gradient of its weights the same once more. Products without weights (attention) are counted like layers.
+One unit of work is a full fine-tuning for the nominal number of epochs, including validation after every epoch. The
+forward pass of a convolution or linear layer costs its FLOPs, the gradient of its input the same, and the gradient of
+its weights the same again. Products without weights (attention) are counted like layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
 
 from thawline.model.execution import Execution, forward_blank_image, is_layer, leaf_modules, record_execution
 from thawline.plan import Block, FineTunePlan
 
 SMALLEST_STEP = 0.02
-"""Share of a full step that every training step costs at least: optimiser, loss and Python are never free."""
+"""Smallest cost of a training step, as a fraction of a full step, for the optimiser, the loss and overhead."""
 _BYTES_PER_VALUE = 4
 
 
 @dataclass(frozen=True)
 class BlockWork:
-    """What one block weighs, for one image in fp32."""
+    """Work of a block, for one image in fp32."""
 
     name: str
     parameters: int
@@ -34,22 +34,22 @@ class BlockWork:
     layers: int
     """Convolutions and linear layers."""
     flops: int
-    """Forward pass of one image; a multiplication and an addition are two."""
+    """FLOPs of the forward pass of one image; a multiply-add counts as two."""
     entry_flops: int
-    """The part of `flops` in the block's first layer: its input needs no gradient if nothing before it trains."""
+    """FLOPs of the block's first layer, whose input needs no gradient if nothing before it trains."""
     boundary_bytes: int
-    """Output boundary: bytes that enter the next block's first module with parameters; the logits, for the head."""
+    """Size of the output: bytes that enter the next block's first module with parameters; for the head, the logits."""
 
 
 @dataclass(frozen=True)
 class WorkTable:
-    """The blocks' work in order of execution, and what plans cost with it."""
+    """The work of each block, in order of execution, and the work of plans."""
 
     blocks: tuple[BlockWork, ...]
 
     @classmethod
     def measure(cls, model: nn.Module, blocks: Sequence[Block], image_size: int) -> WorkTable:
-        """Count one blank image `[1, 3, image_size, image_size]`, on real weights or on the meta device alike."""
+        """Count the FLOPs of one blank image `[1, 3, image_size, image_size]`, also on the meta device."""
         execution = record_execution(model, image_size)
         flops = _count_flops(model, image_size)
         leaves = leaf_modules(model)
@@ -73,18 +73,18 @@ class WorkTable:
 
     @property
     def flops(self) -> int:
-        """Forward pass of one image through the whole network."""
+        """FLOPs of the forward pass of one image through the whole network."""
         return sum(block.flops for block in self.blocks)
 
     def first_trained(self, plan: FineTunePlan) -> str:
-        """The first block that trains in any phase: everything before it is the plan's frozen prefix."""
+        """The first block that trains in any phase; everything before it is the frozen prefix."""
         return next(block.name for block in self.blocks if block.name in plan.trained)
 
     def step_share(self, trained: Collection[str], *, behind: str | None = None) -> float:
         """Cost of one training step relative to a step of full fine-tuning, at least `SMALLEST_STEP`.
 
-        Forward from block `behind` (None = the first trained one; what lies before is counted by `prefix`), gradients
-        of activations down to the first trained block, gradients of weights for the trained blocks.
+        Counts the forward pass from block `behind` (None = the first trained block; `prefix` counts those before),
+        activation gradients down to the first trained block, and weight gradients of the trained blocks.
         """
         first = min(self._index(name) for name in trained)
         start = first if behind is None else self._index(behind)
@@ -104,11 +104,11 @@ class WorkTable:
         share: float = 1.0,
         further_passes: int = 0,
     ) -> float:
-        """Units of work of a training that ran `epochs_run` epochs behind the plan's frozen prefix.
+        """Units of work of a training of `epochs_run` epochs, without the plan's frozen prefix.
 
-        The prefix itself is not in it: `prefix` counts that once for all trainings that share it. `share` of the
-        training split was trained on; the unit stays that of the whole split. `further_passes` images went through
-        the network without gradients, besides those of training and validation.
+        `prefix` counts the frozen prefix, once for all trainings that share it. `share` is the fraction of the training
+        split that was used; the unit remains that of the whole split. `further_passes` is the number of images that
+        were forwarded without gradients, besides training and validation.
         """
         start = self.first_trained(plan)
         steps = sum(self.step_share(plan.phase_at(epoch).trained, behind=start) for epoch in range(epochs_run))
@@ -119,9 +119,9 @@ class WorkTable:
     def prefix(
         self, plan: FineTunePlan, views: int, train_images: int, validation_images: int, nominal_epochs: int
     ) -> float:
-        """Units of work to run the plan's frozen prefix once over every training view and the validation images.
+        """Units of work to run the frozen prefix once over all training views and the validation images.
 
-        `views` per training image; 0 = a new draw in every epoch, so as many as there are nominal epochs.
+        `views` per training image; 0 = a new view in every epoch, that is, as many as nominal epochs.
         """
         passes = min(views or nominal_epochs, nominal_epochs) * train_images + validation_images
         flops = self.flops - self._flops_from(self._index(self.first_trained(plan)))
@@ -129,7 +129,7 @@ class WorkTable:
 
     @property
     def _full_step(self) -> int:
-        """Forward, activation and weight gradients of one image; the image itself needs no gradient."""
+        """FLOPs of forward pass, activation and weight gradients of one image, which itself needs no gradient."""
         return 3 * self.flops - self.blocks[0].entry_flops
 
     def _unit(self, nominal_epochs: int, train_images: int, validation_images: int) -> float:
@@ -143,9 +143,9 @@ class WorkTable:
 
 
 def _entering_values(block: Block, execution: Execution) -> int:
-    """Scalars that enter the block's first module with parameters of its own: what a cache there would hold.
+    """Input scalars of the block's first module that owns parameters: the size of a cache there.
 
-    The root ('') is entered by the image and does not count.
+    The root ('') does not count, because its input is the image.
     """
     owners = {name.rpartition(".")[0] for name in block.parameters} - {""}
     ran = (name for name in block.modules if name in owners and name in execution.input_values)
@@ -158,7 +158,7 @@ def _leaving_values(block: Block, execution: Execution) -> int:
 
 
 class _ModuleFlops:
-    """FLOPs by childless module: its own, and those of plain functions (attention's products) just before it ran."""
+    """FLOPs of each childless module, and of the functions (attention's products) that ran just before it."""
 
     def __init__(self, counter: FlopCounterMode) -> None:
         self.own: dict[str, int] = {}
@@ -167,19 +167,19 @@ class _ModuleFlops:
         self._counter = counter
         self._seen = 0
 
-    def watch(self, name: str, module: nn.Module) -> tuple[Any, Any]:
-        """Book under `name` from now on; returns the handles that end it."""
+    def watch(self, name: str, module: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
+        """Count FLOPs under `name` until the returned handles are removed."""
         return (
             module.register_forward_pre_hook(lambda *_: self._book(self.before, name)),
             module.register_forward_hook(lambda *_: self._book(self.own, name)),
         )
 
     def of(self, name: str) -> int:
-        """What a module costs with the functions that lead to it."""
+        """FLOPs of a module, including the functions just before it."""
         return self.own.get(name, 0) + self.before.get(name, 0)
 
     def finish(self) -> None:
-        """Book what ran after the last module."""
+        """Count what ran after the last module."""
         self.after = self._counter.get_total_flops() - self._seen
 
     def _book(self, account: dict[str, int], name: str) -> None:
@@ -195,7 +195,7 @@ def _count_flops(model: nn.Module, image_size: int) -> _ModuleFlops:
     childless = {name: module for name, module in leaf_modules(model).items() if not list(module.children())}
     handles = [handle for name, module in childless.items() for handle in flops.watch(name, module)]
     try:
-        # The plain attention kernel is made of matrix products, which the counter knows on every device.
+        # The math attention kernel consists of matrix products, which the counter supports on every device.
         with sdpa_kernel(SDPBackend.MATH), counter:
             forward_blank_image(model, image_size)
     finally:

@@ -77,6 +77,7 @@ def _is_code(source: str) -> bool:
 
 
 def _card(model: LoadedModel, results: FitResults) -> ModelCard:
+    license_name = model.pretrained_cfg.get("license")
     named: str = results.request["data"]
     blocks = [CardBlock(block.name, block.parameters, block.learning_rate) for block in results.blocks]
     return ModelCard(
@@ -92,7 +93,7 @@ def _card(model: LoadedModel, results: FitResults) -> ModelCard:
         decoding=DECODING_RULE,
         snippet=timm_snippet(),
         versions=results.environment.packages,
-        license=model.pretrained_cfg.get("license"),
+        license=license_name if isinstance(license_name, str) else None,
         test_metrics=_metrics(results.test) if results.test else (),
     )
 
