@@ -63,15 +63,15 @@ def last(blocks: tuple[Block, ...], number: int) -> FineTunePlan:
     return FineTunePlan.constant(blocks, {block.name: 1e-2 for block in blocks[-number:]})
 
 
-def assert_equal(one: TrainedModel, other: TrainedModel) -> None:
-    assert one.epochs == other.epochs
-    assert all(torch.equal(tensor, other.state[name]) for name, tensor in one.state.items())
+def assert_equal(trained: TrainedModel, other: TrainedModel) -> None:
+    assert trained.epochs == other.epochs
+    assert all(torch.equal(tensor, other.state[name]) for name, tensor in trained.state.items())
 
 
-def assert_alike(one: TrainedModel, other: TrainedModel) -> None:
+def assert_alike(trained: TrainedModel, other: TrainedModel) -> None:
     """Equal but for rounding."""
-    assert len(one.epochs) == len(other.epochs)
-    for mine, theirs in zip(one.epochs, other.epochs, strict=True):
+    assert len(trained.epochs) == len(other.epochs)
+    for mine, theirs in zip(trained.epochs, other.epochs, strict=True):
         assert mine.train_loss == pytest.approx(theirs.train_loss, rel=1e-4)
         assert mine.val_loss == pytest.approx(theirs.val_loss, rel=1e-4)
 
@@ -285,7 +285,7 @@ def test_a_full_disk_is_said_and_costs_time_only(tiny: LoadedModel, monkeypatch:
     found = Trainer(tiny, data(), STEADY, DISK, notes.append).train(last(blocks, 1), blocks, seed=0)
     assert found.cache_hits == 0
     assert "No space left on device" in notes[0]
-    assert "--cache-disk" in notes[0]
+    assert "`cache_disk`" in notes[0]
     assert_alike(found, Trainer(tiny, data(), STEADY, OFF).train(last(blocks, 1), blocks, seed=0))
 
 

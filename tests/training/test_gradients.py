@@ -77,8 +77,8 @@ def test_the_head_alone_trains_first(epochs: int, alone: int) -> None:
 
 def test_norm_layers_are_not_optimised() -> None:
     applied = AppliedPlan(chain(), BLOCKS, auto_rgn())
-    optimised = {id(one) for group in applied.optimizer.param_groups for one in group["params"]}
-    names = {name for name, one in applied.model.named_parameters() if id(one) in optimised}
+    optimised = {id(parameter) for group in applied.optimizer.param_groups for parameter in group["params"]}
+    names = {name for name, parameter in applied.model.named_parameters() if id(parameter) in optimised}
     assert names == {"0.weight", "0.bias", "2.weight", "2.bias", "3.weight", "3.bias"}
 
 

@@ -201,8 +201,8 @@ def test_out_of_memory_halves_what_is_in_memory_and_keeps_the_batch(
     trainer.on_smaller_batch = told.append
     parts = trainer.train(plan, blocks, seed=0)
     assert told == [4, 2]
-    for one, other in zip(whole.epochs, parts.epochs, strict=True):
-        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-4)
+    for epoch, other in zip(whole.epochs, parts.epochs, strict=True):
+        assert epoch.train_loss == pytest.approx(other.train_loss, rel=1e-4)
 
 
 def test_out_of_memory_with_two_images_is_the_end(

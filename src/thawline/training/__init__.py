@@ -1,1 +1,1 @@
-"""Training that obeys a plan, and scoring."""
+"""Training according to a plan, and scoring."""

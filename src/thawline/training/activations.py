@@ -1,13 +1,13 @@
-"""Outputs of frozen prefixes, computed once and read ever after, within a budget of memory and disk.
+"""Cache of the outputs of frozen prefixes, computed once and reused, within a budget of memory and disk.
 
-Everything here belongs to one network, one data set and one precision, so a store is identified by its boundary, its
-view and its images. A store is always filled in the same padded batches of the same rows, and whether there is one
-depends only on its size and the budgets. What a training reads therefore depends on the settings of the run alone: not
-on which training came first, on what had to be dropped in between, or on timing. A resumed run reads the same bits.
+The cache belongs to one network, one dataset and one precision, so a store is identified by its boundary, its view and
+its images. A store is always filled in the same padded batches of the same rows, and whether it exists depends only on
+its size and the budgets. What a training reads therefore depends only on the settings of the run: not on which training
+came first, on what was evicted in between, or on timing. A resumed run reads the same bits.
 
 A training that reads its prefix and one that computes it differ by rounding, because a kernel may round an image's
-output differently at another place in the batch. Making them equal would mean running the prefix on fixed batches
-even where nothing is kept: image by image, 1.0 to 3.2 times the time of its forward pass (`benchmarks/README.md`).
+output differently at another position in the batch. Making them equal would mean running the prefix on fixed batches
+even where nothing is cached: image by image, 1.0 to 3.2 times the time of its forward pass (`benchmarks/README.md`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Key(NamedTuple):
 
 @dataclass
 class _Store:
-    """Prefix outputs of one group of images: one tensor [n, ...] per output that is kept."""
+    """Prefix outputs of a group of images: one tensor [n, ...] per kept output."""
 
     tensors: list[Tensor]
     on_disk: bool
@@ -56,20 +56,20 @@ class _Store:
 
 @dataclass
 class Activations:
-    """Prefix outputs of the images, computed once and kept where the budgets have room."""
+    """Prefix outputs of the images, computed once and kept within the budgets."""
 
     images: Images
     device: torch.device
     config: CacheConfig
     batch: int
-    """Images per forward pass while a store is filled; the last pass is padded."""
+    """Images per forward pass when filling a store; the last batch is padded."""
     note: Callable[[str], None]
-    """Called with what the user should know: a full disk."""
+    """Called with messages for the user, such as a full disk."""
     hits: int = 0
-    """Images whose prefix was read instead of computed, so far."""
+    """Number of images whose prefix outputs were read from the cache so far."""
     _groups: list[np.ndarray] = field(default_factory=list)
     _stores: OrderedDict[_Key, _Store | None] = field(default_factory=OrderedDict)
-    """By last use; None where there is no room."""
+    """Sorted by last use; None = does not fit."""
     _disk_works: bool = True
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Activations:
         self._slot_of = np.zeros(self.images.count, np.int64)
 
     def add_group(self, rows: np.ndarray) -> None:
-        """Make `rows` a group, a split for instance; a store holds a group. Rows that are in one stay there."""
+        """Make `rows` a group, such as a split. Each store holds a group; rows already in a group stay there."""
         fresh = rows[self._group_of[rows] < 0]
         if len(fresh):
             self._group_of[fresh] = len(self._groups)
@@ -85,7 +85,7 @@ class Activations:
             self._groups.append(fresh)
 
     def read(self, boundary: Boundary, rows: np.ndarray, view: int | None) -> tuple[Tensor, ...] | None:
-        """Prefix outputs `[B, ...]` of images of one group; None where the caller has to run the whole network."""
+        """Prefix outputs `[B, ...]` of images of one group; None if the caller must run the whole network."""
         group = int(self._group_of[rows].min())
         endless = view is not None and self.images.views is None
         if endless or group < 0 or group != self._group_of[rows].max():
@@ -93,7 +93,7 @@ class Activations:
         store = self._store(boundary, _Key(boundary.name, view, group))
         if store is None:
             return None
-        self.hits += len(np.unique(rows))  # a last batch is filled up with images that were there before
+        self.hits += len(np.unique(rows))  # the last batch is padded with repeated images
         return store.read(torch.from_numpy(self._slot_of[rows]), self.device)
 
     def _store(self, boundary: Boundary, key: _Key) -> _Store | None:
@@ -103,7 +103,7 @@ class Activations:
         return self._stores[key]
 
     def _filled(self, boundary: Boundary, key: _Key) -> _Store | None:
-        """A store with all images of a group; None where there is no room."""
+        """A store with all images of a group; None if it does not fit."""
         rows = self._groups[key.group]
         starts = range(0, len(rows), self.batch)
         outputs = (boundary.prefix(self._padded(rows[start : start + self.batch], key.view)) for start in starts)
@@ -118,28 +118,28 @@ class Activations:
         return self.images.batch(np.resize(rows, self.batch), view)
 
     def _allocated(self, like: Sequence[Tensor], count: int) -> _Store | None:
-        """Room for `count` images in memory, else on disk, else nowhere; older stores make way."""
+        """Allocate a store for `count` images in memory, else on disk, evicting old stores; None if it does not fit."""
         nbytes = count * sum(tensor[0].nbytes for tensor in like)
         on_disk = self._tier(nbytes)
         if on_disk is None:
             return None
         if not on_disk:
-            return _Store([one.new_empty((count, *one.shape[1:])) for one in like], False, nbytes)
+            return _Store([output.new_empty((count, *output.shape[1:])) for output in like], False, nbytes)
         try:
-            return _Store([mapped((count, *one.shape[1:]), one.dtype) for one in like], True, nbytes)
-        except (OSError, RuntimeError) as error:  # the latter where a file cannot be mapped
+            return _Store([mapped((count, *output.shape[1:]), output.dtype) for output in like], True, nbytes)
+        except (OSError, RuntimeError) as error:  # RuntimeError: the file cannot be mapped
             self._disk_works = False
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:100]
             self.note(
-                f"No room on disk to keep the outputs of frozen blocks ({reason}): they are recomputed, which takes "
-                "longer and may change the last digits. `cache_disk` limits them, THAWLINE_CACHE moves them."
+                f"Not enough disk space to cache the outputs of frozen blocks ({reason}): they are recomputed, which "
+                "takes longer and may change the last digits. `cache_disk` limits the cache, THAWLINE_CACHE moves it."
             )
             return None
 
     def _tier(self, nbytes: int) -> bool | None:
-        """Where `nbytes` more can go: memory (False) or disk (True), where there is room, else where room can be made.
+        """Whether `nbytes` more go to disk (True) or memory (False), evicting older stores if neither has room.
 
-        None if nowhere.
+        None if the store exceeds both budgets.
         """
         budgets = {False: self.config.memory_bytes, True: self.config.disk_bytes if self._disk_works else 0}
         for on_disk, budget in budgets.items():
@@ -155,7 +155,7 @@ class Activations:
         return sum(store.nbytes for store in self._stores.values() if store and store.on_disk is on_disk)
 
     def _drop_oldest(self, on_disk: bool, budget: int) -> None:
-        """Drop the stores that have not been used for longest until the others fit into the budget."""
+        """Evict the least recently used stores until the others fit into the budget."""
         for key in [key for key, store in self._stores.items() if store and store.on_disk is on_disk]:
             if self._used(on_disk) <= budget:
                 return
@@ -163,9 +163,10 @@ class Activations:
 
 
 def mapped(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """A tensor in a file of its own that vanishes with it, even in a kill; `OSError` if the disk is full.
+    """A tensor in a memory-mapped file that is deleted with it, even if the process is killed.
 
-    The room is reserved first: writing to a mapped file that cannot grow would end the process.
+    The space is reserved first, because writing to a mapped file on a full disk would crash the process. Raises
+    `OSError` if the disk is full.
     """
     folder = user_cache() / "activations"
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,5 +190,5 @@ def _reserve(handle: int, nbytes: int) -> None:
 def _unlink(path: Path) -> None:
     try:
         path.unlink()
-    except PermissionError:  # Windows keeps the name of a file that is in use
+    except PermissionError:  # Windows does not delete files that are in use
         return

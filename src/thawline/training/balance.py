@@ -1,4 +1,4 @@
-"""Classes of unequal size: weights for the loss, or an order that draws every class equally often."""
+"""Class imbalance: class weights for the loss, or a sampler that draws every class equally often."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 from thawline.config import Balance
 
 BETA = 0.999
-"""Of the effective number of images; 0 = no weighting, towards 1 = by inverse frequency."""
+"""Beta of the effective number of images; 0 = no weighting, towards 1 = inverse frequency."""
 
 
 def class_weights(labels: Tensor, num_classes: int, balance: Balance) -> Tensor | None:
     """Weights [C] for the loss, 1 on average over the images; None unless `balance` is "loss".
 
-    Inverse effective number of images, (1 - beta) / (1 - beta^n) (Cui et al. 2019, Eq. 6). Classes without images get
-    weight 0.
+    They are inverse effective numbers of images, (1 - beta) / (1 - beta^n) (Cui et al. 2019, Eq. 6); 0 for classes
+    without images.
     """
     if balance != "loss":
         return None
@@ -28,7 +28,7 @@ def class_weights(labels: Tensor, num_classes: int, balance: Balance) -> Tensor 
 def draw_order(labels: Tensor, balance: Balance, seed: int, epoch: int) -> np.ndarray:
     """Positions of the training images in the order of one epoch, drawn from (seed, epoch).
 
-    Each image once, or, for "sampler", as many draws with replacement in which every class is equally likely.
+    Each image occurs once; for "sampler", images are drawn with replacement, every class being equally likely.
     """
     generator = np.random.default_rng([seed, epoch])
     if balance != "sampler":

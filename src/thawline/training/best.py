@@ -1,4 +1,4 @@
-"""The best of a training so far: which epoch, and its weights."""
+"""The best epoch of a training so far, and its weights."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ class Best:
     """Parameters and buffers of the trained blocks at the best epoch."""
     epochs: list[EpochRecord] = field(default_factory=list)
     epoch: int = -1
-    """The best one; -1 = none yet."""
+    """The best epoch; -1 = none yet."""
     last_phase: int = 0
-    """Its first epoch: patience does not count what came before, when less was trained."""
+    """First epoch of the last phase; patience does not count earlier epochs, when fewer blocks were trained."""
     right: Tensor | None = None
-    """[n] bool, which validation images the best epoch got right; None = there is none yet."""
+    """Which validation images the best epoch classified correctly, [n] bool; None = no epoch yet."""
     start: dict[str, Tensor] = field(default_factory=dict)
-    """The same tensors at the start of the last phase, if the plan interpolates from there."""
+    """The same tensors at the start of the last phase, if the plan interpolates weights."""
 
     def start_last_phase(self, epoch: int, applied: AppliedPlan) -> None:
-        """Interpolation goes from here to the best epoch from here on, so it forgets what was best before."""
+        """If the plan interpolates, forget earlier epochs: it does so between here and the best epoch from here on."""
         self.last_phase = epoch
         if applied.plan.interpolation:
             self.start, self.epoch = applied.trained_state(), -1
 
     def improves(self, record: EpochRecord) -> bool:
-        """Whether `record` is better than what is kept."""
+        """Whether `record` is better than the best epoch."""
         return self.epoch < 0 or record.score > self.epochs[self.epoch].score
 
     def keep(self, record: EpochRecord, state: dict[str, Tensor], right: Tensor) -> None:
@@ -42,5 +42,5 @@ class Best:
         self.epochs.append(record)
 
     def out_of_patience(self, epoch: int, patience: int) -> bool:
-        """Whether `patience` epochs of the last phase went by without a better one; 0 = never."""
+        """Whether the last phase had `patience` epochs without improvement; 0 = never stop."""
         return 0 < patience <= epoch - max(self.epoch, self.last_phase - 1)

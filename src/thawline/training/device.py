@@ -1,11 +1,10 @@
-"""Where and how precisely to compute: `auto` becomes a fact that is recorded with the run."""
+"""Device, precision and threads: resolves `auto` to values that are recorded with the run."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,16 +13,16 @@ from thawline.config import Device, Precision, TrainConfig
 from thawline.errors import OptionError
 
 _PHYSICAL_CORES = torch.get_num_threads()
-"""What torch chose at import, before anybody changed it: physical cores, or OMP_NUM_THREADS."""
+"""torch's default number of threads: physical cores, or OMP_NUM_THREADS."""
 
 
 def resolve(config: TrainConfig, network: nn.Module) -> TrainConfig:
-    """The same configuration with device, precision and threads settled, and threads and kernels set."""
+    """Resolve device, precision and threads, and apply the threads and deterministic kernels to torch."""
     device = _device(config.device)
     precision = config.precision if config.precision != "auto" else _precision(device, network)
     resolved = replace(config, device=device, precision=precision, threads=config.threads or _PHYSICAL_CORES)
     torch.set_num_threads(resolved.threads)
-    # The same seed must give the same answer; searching for the fastest kernel may end with another one each time.
+    # The same seed must give the same result; benchmarking kernels may choose another one each time.
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     return resolved
@@ -44,10 +43,10 @@ def _device(wanted: Device) -> Device:
 
 
 def _precision(device: Device, network: nn.Module) -> Precision:
-    """Choose bf16 where the device computes it natively and it pays, by rule, so that the same seed decides the same.
+    """bf16 if the device supports it natively and it is faster, by a fixed rule, so that results are reproducible.
 
-    On a CPU it pays for dense convolutions and attention (1.6 to 2.3 times faster) and not for depthwise ones (half as
-    fast): benchmarks/README.md, "precision".
+    On CPUs it is faster for dense convolutions and attention (1.6 to 2.3 times), but half as fast for depthwise
+    convolutions: benchmarks/README.md, "precision".
     """
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
@@ -57,7 +56,7 @@ def _precision(device: Device, network: nn.Module) -> Precision:
 
 
 def _cpu_has_bf16() -> bool:
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
@@ -68,7 +67,7 @@ def _has_depthwise_convolutions(network: nn.Module) -> bool:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: allocated on a GPU, resident in the process otherwise; 0 where the system does not say."""
+    """Peak memory in bytes: allocated on the GPU, else resident in the process; 0 where unavailable (Windows)."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""Scores of class probabilities: accuracy, macro figures, likelihood, calibration, with their uncertainty."""
+"""Metrics of predicted probabilities (accuracy, macro averages, likelihood, calibration) and their uncertainty."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Labels = NDArray[np.int64]
 
 
 def score(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
-    """All `METRICS` of one set of predictions: probabilities [n, C], labels [n].
+    """All `METRICS` for probabilities [n, C] and labels [n].
 
-    Macro figures average over the classes that occur in `labels`; a class that is never predicted has precision 0.
+    Macro averages are over the classes that occur in `labels`; a class that is never predicted has precision 0.
     """
     predicted = probabilities.argmax(axis=1)
     present = np.unique(labels)
@@ -79,14 +79,14 @@ def per_class(probabilities: Probabilities, labels: Labels, classes: Sequence[st
 
 
 def confusion(probabilities: Probabilities, labels: Labels) -> list[list[int]]:
-    """Counts [true][predicted]."""
+    """Confusion matrix: counts by [true class][predicted class]."""
     every_class = np.arange(probabilities.shape[1])
     counts: list[list[int]] = confusion_matrix(labels, probabilities.argmax(axis=1), labels=every_class).tolist()
     return counts
 
 
 def over_seeds(values: Sequence[float]) -> Figure:
-    """Mean and spread of one figure over seeds; the standard error needs two."""
+    """Mean and standard error of a metric over seeds; the latter is None for a single seed."""
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
     return Figure(mean=statistics.fmean(values), standard_error=error, n=len(values), per_seed=list(values))
 
@@ -97,8 +97,8 @@ def summarise(scores: Sequence[Mapping[str, float]]) -> SplitScores:
 
 
 def correctness(probabilities: Sequence[Probabilities], labels: Labels) -> NDArray[np.float64]:
-    """Share of seeds that got each image right, [n]."""
-    right = np.array([one.argmax(axis=1) == labels for one in probabilities], np.float64)
+    """Fraction of seeds that classified each image correctly, [n]."""
+    right = np.array([seed.argmax(axis=1) == labels for seed in probabilities], np.float64)
     return np.asarray(right.mean(axis=0))
 
 
@@ -111,6 +111,6 @@ def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _normalised(probabilities: Probabilities) -> Probabilities:
-    """Rows that sum to one in double precision, as scikit-learn asks of float32 softmax outputs."""
+    """Rows renormalised in double precision, because scikit-learn rejects the rounding of float32 softmax outputs."""
     wide = probabilities.astype(np.float64)
     return np.asarray(wide / wide.sum(axis=1, keepdims=True))

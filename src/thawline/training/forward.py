@@ -1,4 +1,4 @@
-"""Logits of images: from their pixels through the whole network, or from kept activations through its suffix."""
+"""Forward passes: from pixels through the whole network, or from cached activations through its suffix."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from thawline.training.activations import Activations
 from thawline.training.images import Images
 
 _FEWEST = 3
-"""Images that it takes to see how a network's outputs grow with their number."""
+"""Images needed to find the batch dimension of a network's outputs."""
 
 
 class Forward:
-    """Runs one network on images of one data set; skips its frozen prefix where `behind` was given one."""
+    """Runs a network on images of a dataset, skipping its frozen prefix if `boundary` is set."""
 
     def __init__(
         self, network: nn.Module, images: Images, device: torch.device, precision: Precision, kept: Activations | None
     ) -> None:
-        """Without `kept` every call runs the whole network."""
+        """Without a cache (`kept`), every call runs the whole network."""
         self.network = network
         self.images = images
         self.boundary: Boundary | None = None
@@ -38,7 +38,7 @@ class Forward:
         self._steady: dict[tuple[str, ...], bool] = {}
 
     def logits(self, rows: np.ndarray, view: int | None) -> Tensor:
-        """[B, classes] of pixel rows [B] in a view (None = the images as they are), in the modes the network is in."""
+        """Logits [B, classes] of pixel rows [B] in a view (None = unaugmented), in the network's current modes."""
         if self.boundary is not None and self._kept is not None:
             outputs = self._kept.read(self.boundary, rows, view)
             if outputs is not None:
@@ -49,18 +49,18 @@ class Forward:
 
     @property
     def hits(self) -> int:
-        """Images whose prefix was read instead of computed, so far."""
+        """Number of images whose prefix outputs were read from the cache so far."""
         return 0 if self._kept is None else self._kept.hits
 
     def keep_group(self, rows: np.ndarray) -> None:
-        """Keep activations of these images together, as those of a split."""
+        """Cache the activations of these images together, as a group."""
         if self._kept is not None:
             self._kept.add_group(rows)
 
     def boundary_before(self, modules: Collection[str], probe: np.ndarray) -> Boundary | None:
-        """Where to cut the network so that none of `modules` is in the prefix; None where that is of no use.
+        """Where to cut the network so that none of `modules` is in the prefix; None if there is no useful cut.
 
-        `probe` are rows of images that prove the cut. The network must be as it was loaded, without adapters.
+        `probe` are rows of images to verify the cut with. The network must have its initial weights, without adapters.
         """
         if self._kept is None or len(probe) < _FEWEST or "" in modules:
             return None
@@ -72,16 +72,16 @@ class Forward:
             return None
         if first not in self._boundaries:
             images = self.images.batch(probe, None)
-            # Elsewhere kernels may add up gradients in another order every time.
+            # On other devices kernels may sum gradients in a different order each time.
             repeatable = self._device.type == "cpu" and self._precision == "fp32"
             self._boundaries[first] = cut(self._trace, first, images, self.autocast, gradients=repeatable)
         return self._boundaries[first]
 
     def is_steady(self, boundary: Boundary | None, trained: Sequence[str]) -> bool:
-        """Whether the prefix computes in the modes that the network is in what it does in eval mode.
+        """Whether the prefix computes the same in the current modes as in eval mode.
 
-        It need not: a module that contains trained ones is in train mode, and may drop out by itself. `trained` are the
-        blocks that the modes are for.
+        It may not, because modules that contain trained modules are in train mode and may apply dropout themselves.
+        `trained` are the blocks that the modes are set for.
         """
         if boundary is None:
             return False
@@ -91,11 +91,11 @@ class Forward:
             in_training = boundary.prefix(images)
             self.network.eval()
             pairs = zip(boundary.prefix(images), in_training, strict=True)
-            self._steady[key] = all(torch.equal(one, other) for one, other in pairs)
+            self._steady[key] = all(torch.equal(output, other) for output, other in pairs)
         return self._steady[key]
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The precision in which the network computes."""
+        """Autocast context for the configured precision."""
         if self._precision == "bf16":
             return torch.autocast(self._device.type, dtype=torch.bfloat16)
         return nullcontext()

@@ -1,4 +1,4 @@
-"""How much each tensor wants to move: relative gradient norms (Auto-RGN, Lee et al. 2023)."""
+"""Relative gradient norms of tensors (Auto-RGN, Lee et al. 2023)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 def relative_gradient_norms(parameters: Mapping[str, nn.Parameter], losses: Iterable[Tensor]) -> dict[str, float]:
-    """Mean over `losses` (one per minibatch) of each tensor's gradient norm over its own norm, the largest scaled to 1.
+    """Ratio of gradient norm to weight norm per tensor, averaged over `losses` (one per minibatch), largest = 1.
 
-    A tensor that gets no gradient has 0. One that is all zeros but gets a gradient has 1 and does not set the scale,
-    since its ratio is infinite and would stop all others. Norms are taken in fp32; `.grad` is not touched.
+    Tensors without gradient have 0. Tensors of zeros with a gradient have 1 and are ignored in the scaling, because
+    their ratio is infinite. Norms are computed in fp32; `.grad` is left unchanged.
     """
     named = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
     totals = dict.fromkeys(parameters, 0.0)

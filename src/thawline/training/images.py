@@ -1,4 +1,4 @@
-"""Network input from decoded pixels: what a training may see, and as the network wants it."""
+"""Network input from decoded pixels, and the data that a training may access."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from thawline.data.augment import Augmenter
 from thawline.data.pixels import normalise
 
 DEVICE_SHARE = 0.25
-"""Part of a GPU's free memory that decoded pixels may take to stay there."""
+"""Largest fraction of the GPU's free memory for keeping decoded pixels there."""
 
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Rows of the pixel array with their labels: one split, as far as whoever holds it may see."""
+    """Rows of the pixel array with their labels: a split, or part of it."""
 
     rows: np.ndarray
-    """[n], row numbers in the pixel array."""
+    """Row numbers in the pixel array, [n]."""
     labels: Tensor
-    """[n], int64 class indices."""
+    """Class indices, [n] int64."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -31,18 +31,18 @@ class LabelledRows:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training may see: all pixels, but the labels of train and val only."""
+    """The data that a training may access: all pixels, but only the labels of train and val."""
 
     pixels: np.ndarray
     """[N, S, S, 3] uint8, usually a read-only memory map."""
     train: LabelledRows
     val: LabelledRows
     augmenter: Augmenter | None = None
-    """Changes training images only; None = no augmentation."""
+    """Applied to training images only; None = no augmentation."""
 
 
 class Images:
-    """Turns rows of the pixel array into batches on the device; the pixels themselves live there if they fit well."""
+    """Makes batches on the device from rows of the pixel array, which is kept on the GPU if it is small enough."""
 
     def __init__(self, data: TrainingData, preprocessing: Preprocessing, device: torch.device) -> None:
         self._pixels = data.pixels
@@ -57,23 +57,23 @@ class Images:
         return len(self._pixels)
 
     def view(self, epoch: int) -> int | None:
-        """The view that training sees in `epoch` (from 0): None = the images as they are."""
+        """The view of the training images in `epoch` (from 0); None = unaugmented."""
         return None if self._augmenter is None else self._augmenter.view_at(epoch)
 
     @property
     def views(self) -> int | None:
-        """Number of different views that training sees; None if every epoch draws anew."""
+        """Number of different views in training; None if every epoch draws a new one."""
         return 1 if self._augmenter is None else self._augmenter.views or None
 
     def batch(self, rows: np.ndarray, view: int | None) -> Tensor:
-        """[B, 3, S, S] float32 on the device, channels last."""
+        """A batch [B, 3, S, S] float32 on the device, channels last."""
         images = normalise(self._raw(rows), self._preprocessing)
         if view is None or self._augmenter is None:
             return images
         return self._augmenter.apply(images, rows, view)
 
     def blank(self, number: int) -> Tensor:
-        """[number, 3, S, S] float32 on the device, without content or memory."""
+        """Zeros [number, 3, S, S] float32 on the device that take no memory."""
         height, width = self._pixels.shape[1:3]
         return torch.zeros((), device=self._device).expand(number, 3, height, width)
 

@@ -1,4 +1,4 @@
-"""What a step of a plan takes on this machine, from a few real ones."""
+"""Time and memory of a plan's training steps on this machine, measured on a few real ones."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from thawline.plan import Block, FineTunePlan
 from thawline.training.trainer import Trainer
 
 VALIDATION_SHARE = 1 / 3
-"""Of a full training step: what a forward pass costs."""
+"""Cost of a forward pass as a fraction of a full training step."""
 
 
 def seconds_per_image(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block], steps: int = 3) -> float:
-    """Median over a few steps, after one to warm up."""
+    """Median seconds per image over a few training steps, after a warm-up step."""
     times = [time.perf_counter()]
     for _ in trainer.try_steps(plan, blocks, steps + 1):
         times.append(time.perf_counter())
@@ -25,7 +25,7 @@ def seconds_per_image(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Blo
 
 
 def bytes_of_a_step(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> int:
-    """Weights, gradients and optimiser state, and the activations kept for the backward pass; caches apart."""
+    """Bytes of weights, gradients, optimiser state and the activations saved for the backward pass, without caches."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Weights between two trainings of one network (WiSE-FT, Wortsman et al. 2022)."""
+"""Weight interpolation (WiSE-FT, Wortsman et al. 2022)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thawline.model.apply import AppliedPlan
 
 
 def mixed(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """(1 - share) x start + share x end; counters, which are no floating-point numbers, are those of the end."""
+    """(1 - share) x start + share x end; integer tensors (counters) are taken from `end`."""
     return {
         name: start[name].lerp(tensor, share) if tensor.is_floating_point() else tensor.clone()
         for name, tensor in end.items()
@@ -21,7 +21,7 @@ def mixed(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) 
 
 @contextmanager
 def fresh_statistics(applied: AppliedPlan, epoch: int) -> Iterator[None]:
-    """Within, batch norms that train in `epoch` average their statistics anew; everything else is in eval mode."""
+    """Within the context, batch norms that train in `epoch` recompute their statistics; all else is in eval mode."""
     applied.start_epoch(epoch)
     norms = [module for module in applied.model.modules() if isinstance(module, _BatchNorm) and module.training]
     applied.model.eval()

@@ -1,11 +1,11 @@
-"""A training that stops in the middle, and goes on later as if it had not."""
+"""Pausing a training and resuming it with identical results."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypedDict, cast
 
 from torch import Tensor
 
@@ -13,40 +13,49 @@ from thawline.model.apply import AppliedPlan, load_trained_state
 from thawline.training.best import Best
 
 
+class OptimizerState(TypedDict):
+    """An optimiser's `state_dict()`."""
+
+    state: dict[int, dict[str, object]]
+    """Per parameter: moments and step counters."""
+    param_groups: list[dict[str, object]]
+
+
 @dataclass(frozen=True)
 class Paused:
-    """All it takes to go on; what is drawn at random follows from the seed and the epoch."""
+    """State needed to resume; random numbers are determined by the seed and the epoch."""
 
     epoch: int
-    """The next one, from 0."""
+    """The next epoch, from 0."""
     network: Mapping[str, Tensor] = field(repr=False)
-    """Parameters and buffers of the trained blocks as they were left, those of adapters included."""
-    optimizer: Mapping[str, Any] = field(repr=False)
+    """Current parameters and buffers of the trained blocks, including adapters."""
+    optimizer: OptimizerState = field(repr=False)
     best: Best = field(repr=False)
 
     @property
     def bytes(self) -> int:
-        """Memory that the tensors take."""
+        """Memory taken by the tensors."""
         states = (value for state in self.optimizer["state"].values() for value in state.values())
         tensors = (*self.network.values(), *self.best.state.values(), *states)
-        return sum(one.nbytes for one in tensors if isinstance(one, Tensor))
+        return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, Tensor))
 
     @classmethod
     def at(cls, epoch: int, applied: AppliedPlan, best: Best) -> Paused:
-        """Keep copies of what moves."""
+        """Copy everything that training changes."""
         trained = {name for block in applied.blocks if block.name in applied.plan.trained for name in block.modules}
         tensors = (*applied.model.named_parameters(), *applied.model.named_buffers())
         network = {name: tensor.detach().clone() for name, tensor in tensors if _owner(name) in trained}
-        return cls(epoch, network, copy.deepcopy(applied.optimizer.state_dict()), best)
+        state = cast("OptimizerState", copy.deepcopy(applied.optimizer.state_dict()))
+        return cls(epoch, network, state, best)
 
     def restore(self, applied: AppliedPlan) -> tuple[Best, int]:
-        """Put everything back where it was; the best so far and the next epoch. What is kept here does not change."""
+        """Restore the state; returns the best so far and the next epoch. `self` is not modified by the training."""
         load_trained_state(applied.model, self.network)
         applied.optimizer.load_state_dict(copy.deepcopy(dict(self.optimizer)))
         return replace(self.best, epochs=list(self.best.epochs)), self.epoch
 
 
 def _owner(tensor: str) -> str:
-    """The module that a parameter or buffer belongs to; for a factor of an adapter, the module that it adapts."""
+    """The module that a parameter or buffer belongs to; for adapters, the adapted module."""
     adapted, _, factor = tensor.partition(".parametrizations.")
     return adapted if factor else tensor.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""Pulling weights back to where they were pretrained: L2-SP and L1-SP (Li et al. 2018)."""
+"""Penalties on the distance to the pretrained weights: L2-SP and L1-SP (Li et al. 2018)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from thawline.plan import Penalty
 
 
 class StartingPoint:
-    """Remembers where training started and pulls towards it.
+    """Remembers the initial weights and pulls towards them.
 
-    As in the authors' code, kernels and matrices are pulled, norm layers and biases are not; the head goes to zero.
+    As in the authors' code, only weights of convolutions and linear layers are penalised, not norm layers and biases;
+    the head is pulled towards zero.
     """
 
     def __init__(self, penalty: Penalty, applied: AppliedPlan) -> None:
-        """Call it before the first step."""
+        """Create it before the first step."""
         self.penalty = penalty
         head = set(applied.blocks[-1].parameters)
         pulled = {name: parameter for name, parameter in applied.parameters.items() if parameter.ndim > 1}
@@ -27,9 +28,9 @@ class StartingPoint:
         self.start = {name: parameter.detach().clone() for name, parameter in self.body.items()}
 
     def loss(self) -> Tensor:
-        """What is added to the loss of a step: both pulls for L2-SP; for L1-SP the head's alone.
+        """Penalty added to the loss of a step: for L2-SP of body and head, for L1-SP of the head only.
 
-        The absolute distance is left to `after_step`: an adaptive optimiser would scale its gradient away.
+        `after_step` handles the absolute distance, because an adaptive optimiser would normalise its gradient.
         """
         loss = self.penalty.head_strength / 2 * _sum_of_squares(self.head)
         if self.penalty.kind == "l2_sp":
@@ -39,9 +40,9 @@ class StartingPoint:
 
     @torch.no_grad()
     def after_step(self, rates: Mapping[str, float]) -> None:
-        """L1-SP as a decoupled proximal step: shrink each distance by rate x strength, not past zero.
+        """L1-SP as a decoupled proximal step: shrink each distance by rate x strength, at most to zero.
 
-        `rates` are the learning rates of this step by parameter name; parameters without one are frozen just now.
+        `rates` are the learning rates of this step by parameter name; other parameters are currently frozen.
         """
         if self.penalty.kind == "l1_sp":
             for name, rate in rates.items():

@@ -1,4 +1,4 @@
-"""An epoch's batches, and how the learning rate goes over all of them."""
+"""Batches of an epoch, and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def batches(order: np.ndarray, size: int) -> list[np.ndarray]:
-    """An epoch in batches of `size`; all a little smaller where the last one would have less than half of it.
+    """Split an epoch into batches of `size`; slightly smaller ones if the last would have less than half of it.
 
-    Norms take their statistics from a batch, and fast kernels round by its size: none should be tiny. Of an odd number
-    of images in pairs one batch has three: some norms cannot do with a single image.
+    Batch norms take statistics from a batch, and rounding may depend on its size, so none should be tiny. At size 2, an
+    odd number of images gives one batch of three, because some norms need more than one image.
     """
     if size == 2 and len(order) % 2 and len(order) > 1:
         return np.array_split(order, len(order) // 2)
@@ -21,7 +21,7 @@ def batches(order: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def rate_factor(step: int, total: int, warmup_share: float) -> float:
-    """Linear warm-up to 1, then a cosine to 0: one factor for all blocks, never 0 at a step that is taken."""
+    """Learning-rate factor for all blocks: linear warm-up to 1, then cosine to 0, never 0 for an actual step."""
     warmup = round(total * warmup_share)
     if step < warmup:
         return (step + 1) / (warmup + 1)

@@ -1,4 +1,4 @@
-"""Is the difference between two ways of fine-tuning real? Paired over the test images."""
+"""Significance of the difference between two strategies, paired over the test images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better a row is than the reference, on the same images."""
+    """Difference between a row and the reference on the same images."""
 
     difference: float
     """Accuracy of the row minus that of the reference, -1 to 1."""
     interval95: tuple[float, float]
-    """Of the difference, over test images."""
+    """95 % bootstrap interval of the difference, over test images."""
     p: float
-    """Two-sided; the chance of such a difference if the two were alike."""
+    """Two-sided p-value of the permutation test."""
 
 
 def compare(row: NDArray[np.float64], reference: NDArray[np.float64]) -> Comparison:
@@ -46,7 +46,7 @@ def compare(row: NDArray[np.float64], reference: NDArray[np.float64]) -> Compari
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's step-down adjustment (1979) for looking at several rows at once, in the order given."""
+    """p-values after Holm's step-down correction (1979) for multiple comparisons, in the given order."""
     adjusted = [0.0] * len(p_values)
     highest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -56,7 +56,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def in_words(difference: float, p_holm: float, reference: str) -> str:
-    """The verdict: `3.2 points better than full (p = 0.012)`, or `no significant difference to full (p = 0.41)`."""
+    """The result: `3.2 points better than full (p = 0.012)`, or `no significant difference to full (p = 0.41)`."""
     chance = f"p = {p_holm:.2g}" if p_holm >= 0.001 else "p < 0.001"
     if p_holm >= SIGNIFICANT:
         return f"no significant difference to {reference} ({chance})"

@@ -1,4 +1,4 @@
-"""The optimiser's steps of one training: batches, losses, gradients."""
+"""Training steps: batches, losses, gradients."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from thawline.training.penalties import StartingPoint
 from thawline.training.schedule import batches, rate_factor
 
 GRADIENT_BATCHES = 5
-"""Minibatches behind relative gradient norms, as in the authors' code."""
+"""Minibatches for relative gradient norms, as in the authors' code."""
 
 
 class Steps:
-    """Trains a plan that is laid upon the network, on one set of images."""
+    """Trains an applied plan on a set of images."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Steps:
         class_weights: Tensor | None = None,
         micro_batch: int | None = None,
     ) -> None:
-        """`micro_batch` images are in memory at a time, the whole batch if None."""
+        """`micro_batch` images are processed at a time; None = the whole batch."""
         self.applied = applied
         self._forward = forward
         self._images = images
@@ -50,9 +50,9 @@ class Steps:
         self._pull = StartingPoint(applied.plan.penalty, applied) if applied.plan.penalty else None
 
     def epoch(self, seed: int, epoch: int) -> float:
-        """Train one epoch (from 0) whose order and dropout follow from the seed; the mean loss.
+        """Train one epoch (from 0), with order and dropout determined by the seed; returns the mean loss.
 
-        `NonFiniteLossError` if it diverges.
+        Raises `NonFiniteLossError` if it diverges.
         """
         self.applied.start_epoch(epoch)
         if self.applied.plan.rate_rule == "relative_gradient" and self.applied.plan.in_last_phase(epoch):
@@ -72,15 +72,15 @@ class Steps:
         return loss
 
     def step(self, rows: np.ndarray, epoch: int) -> Tensor:
-        """One optimiser step on images [B] of the set; returns the loss, still on the device.
+        """One optimiser step on images [B] of the set; returns the loss, on the device.
 
-        Where the batch does not fit into memory, gradients are accumulated over parts of it. Norm layers then see the
-        parts, everything else the whole batch.
+        If the batch does not fit into memory, gradients are accumulated over parts of it; only batch norms then see
+        smaller batches.
         """
         optimizer = self.applied.optimizer
         optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self._device)
-        # Never one image alone: norms need two.
+        # Never a single image: batch norms need two.
         parts = max(1, min(math.ceil(len(rows) / self._micro_batch), len(rows) // 2))
         for part in np.array_split(rows, parts):
             loss = self._loss(part, epoch, of=rows)
@@ -97,7 +97,7 @@ class Steps:
         return total
 
     def _relative_rates(self, seed: int, epoch: int) -> dict[str, float]:
-        """Shares of the rate by tensor, from the first few minibatches of the epoch; nothing moves."""
+        """Learning-rate factors by tensor, from the first minibatches of the epoch; weights are left unchanged."""
         parts = batches(self._order(seed, epoch), self._micro_batch)[:GRADIENT_BATCHES]
         self._forward.network.eval()
         shares = relative_gradient_norms(self.applied.parameters, (self._loss(rows, epoch) for rows in parts))
@@ -105,7 +105,7 @@ class Steps:
         return shares
 
     def _loss(self, rows: np.ndarray, epoch: int, *, of: np.ndarray | None = None) -> Tensor:
-        """Cross-entropy of images [B] of the set; of a part of a batch, its share in the batch's mean."""
+        """Mean cross-entropy of images [B] of the set; for a part of the batch `of`, its contribution to the mean."""
         labels = self._labels[torch.from_numpy(rows)]
         logits = self._forward.logits(self._images.rows[rows], self._forward.images.view(epoch))
         summed = F.cross_entropy(
@@ -120,7 +120,7 @@ class Steps:
 
     @property
     def _horizon(self) -> int:
-        """Epochs over which the cosine falls to zero."""
+        """Epochs until the cosine reaches zero."""
         return self._config.schedule_epochs or self._config.epochs
 
     def _order(self, seed: int, epoch: int) -> np.ndarray:
@@ -129,7 +129,7 @@ class Steps:
 
 @contextmanager
 def _seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
-    """Dropout drawn from (seed, epoch); the global generators are put back afterwards."""
+    """Within the context, dropout is drawn from (seed, epoch); the global generators are restored afterwards."""
     state = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(state)

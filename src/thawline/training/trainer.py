@@ -1,4 +1,4 @@
-"""Trainings that obey a plan, one after another, on a network that stays resident between them."""
+"""Trains plans one after another on a network that stays on its device."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ from thawline.training.steps import Steps
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What a training leaves behind."""
+    """Result of a training."""
 
     epochs: tuple[EpochRecord, ...]
     best_epoch: int
     state: dict[str, Tensor] = field(repr=False)
     """Parameters and buffers of the trained blocks at the best epoch, on the CPU."""
     right: Tensor | None = field(repr=False)
-    """[n] bool, which validation images the best epoch got right."""
+    """Which validation images the best epoch classified correctly, [n] bool."""
     epochs_run: int
-    """Epochs of training; `epochs` may end with a mixture of weights, which is none."""
+    """Number of training epochs; `epochs` may also contain interpolated weights."""
     mixing_passes: int
-    """Images seen without gradients to judge mixtures of weights and to settle their norms."""
+    """Images forwarded to evaluate interpolated weights and to recompute their batch-norm statistics."""
     image_passes: int
-    """Images seen in all, those whose prefix was kept included."""
+    """Images forwarded in total, including those with cached prefix outputs."""
     cache_hits: int
-    """Those of them whose prefix was kept."""
+    """Those of them with cached prefix outputs."""
     seconds: float
     peak_memory_bytes: int
     paused: Paused | None = None
-    """Set where the training was told to stop before its end."""
+    """Set if the training was paused before its end."""
 
 
 class Trainer:
-    """Trains one network on one data set, any number of times.
+    """Trains one network on one dataset, any number of times.
 
-    The network is moved to its device once and restored before each training, so that a training costs no set-up, and
-    what frozen blocks make of the images is computed once for all trainings that freeze them. The same plan,
-    configuration and seed give the same weights, bit for bit, on the same device and number of threads.
+    The network is moved to its device once and restored before each training, and the outputs of frozen blocks are
+    computed once for all trainings that freeze them. The same plan, configuration and seed give bit-identical weights
+    on the same device and number of threads.
     """
 
     def __init__(
@@ -73,22 +73,24 @@ class Trainer:
         note: Callable[[str], None] | None = None,
         micro_batch: int | None = None,
     ) -> None:
-        """`config.device` and `config.precision` must be resolved (not "auto"); `note` gets what users should know."""
+        """`config.device` and `config.precision` must be resolved (not "auto"); `note` gets messages for the user."""
         self.model = model
         self.data = data
         self.config = config
         self.device = torch.device(config.device)
         self.micro_batch = micro_batch or config.batch_size
-        """Images in memory at a time; below the batch size, gradients are accumulated."""
+        """Images processed at a time; if less than the batch size, gradients are accumulated."""
         self.on_smaller_batch: Callable[[int], None] = _ignore
-        """Told when `micro_batch` had to shrink."""
+        """Called with the new `micro_batch` after it was reduced."""
         self.images = Images(data, model.preprocessing, self.device)
         self._note = note or _ignore
         self._cache = cache or CacheConfig()
         weights = class_weights(data.train.labels, model.num_classes, config.balance)
         self._class_weights = None if weights is None else weights.to(self.device)
         self.network = model.module.to(self.device)
-        if all(parameter.ndim <= 4 for parameter in self.network.parameters()):  # it knows no other layout for 5
+        if all(
+            parameter.ndim <= 4 for parameter in self.network.parameters()
+        ):  # channels_last supports 4 dimensions only
             self.network = self.network.to(memory_format=torch.channels_last)
         self._start_afresh()
 
@@ -103,12 +105,11 @@ class Trainer:
         start: Paused | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> TrainedModel:
-        """Train from the pretrained weights and a head drawn from `seed`; the best epoch's weights are in the network.
+        """Train from the pretrained weights and a head drawn from `seed`; loads the best epoch's weights.
 
-        `images` are a part of the training split to train on; None = all of it. The training pauses before epoch
-        `until` and goes on from `start`: in parts it gives the same as in one go, bit for bit. Figures of cost are
-        those of the part. Best means the highest validation
-        score, then the lowest validation loss. Raises `NonFiniteLossError` if the loss diverges and
+        `images` is the part of the training split to use; None = all of it. The training pauses before epoch `until`
+        and resumes from `start`, with bit-identical results; costs are those of this part only. The best epoch has the
+        highest validation score, then the lowest validation loss. Raises `NonFiniteLossError` if the loss diverges and
         `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
         """
         while True:
@@ -118,7 +119,7 @@ class Trainer:
                 self._halve_micro_batch(error)
 
     def load(self, state: dict[str, Tensor], *, seed: int) -> None:
-        """Put a stored training back into the network."""
+        """Load the weights of an earlier training into the network."""
         self.model.restore(seed)
         self.forward.boundary = self._boundary_before({name.rpartition(".")[0] for name in state})
         load_trained_state(self.network, state)
@@ -127,8 +128,8 @@ class Trainer:
         """Raise `FrozenBlockMovedError` unless frozen blocks are bit-identical to the pretrained network."""
         if moved := moved_tensors(self.network, blocks, plan, self.model.pristine()):
             raise FrozenBlockMovedError(
-                f"{len(moved)} tensors of frozen blocks changed during training, first {moved[0]!r}; "
-                "this is a bug in thawline, please report it with the model's name."
+                f"{len(moved)} tensors of frozen blocks changed during training, e.g. {moved[0]!r}; "
+                "this is a bug in thawline, please report it with the name of the model."
             )
 
     def probabilities(self, rows: np.ndarray) -> Tensor:
@@ -137,9 +138,9 @@ class Trainer:
         return torch.softmax(self._logits(rows), dim=1).cpu()
 
     def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Iterator[AppliedPlan]:
-        """Take real steps of `plan` through the whole network, one per item, for whoever times or watches them.
+        """Take real training steps of `plan` through the whole network, one per item, for measurements.
 
-        Leaves no trace.
+        The network is restored afterwards.
         """
         self.model.restore(0)
         self.forward.boundary = None
@@ -169,7 +170,7 @@ class Trainer:
         boundaries = self._boundaries(plan, blocks)
         applied = self._apply(plan, blocks, seed)
         try:
-            # Before the weights move: a penalty pulls back to where they are now.
+            # Before any step: a penalty pulls towards the current weights.
             steps = self._steps(applied, images)
             best, first = (Best(applied.trained_state()), 0) if start is None else start.restore(applied)
             paused = self._run_epochs(
@@ -216,7 +217,7 @@ class Trainer:
         )
 
     def _boundaries(self, plan: FineTunePlan, blocks: Sequence[Block]) -> list[Boundary | None]:
-        """For each phase, where the network can be cut: before all that has trained by its end."""
+        """For each phase, where the network can be cut: before everything trained by the end of the phase."""
         thawed: set[str] = set()
         boundaries = []
         for phase in plan.phases:
@@ -239,7 +240,7 @@ class Trainer:
         seed: int,
         on_epoch: Callable[[EpochRecord], None],
     ) -> Paused | None:
-        """Train until the epochs or the patience are used up, or until a pause."""
+        """Train until the last epoch, until patience runs out, or until a pause."""
         applied, plan = steps.applied, steps.applied.plan
         for epoch in epochs:
             self.forward.boundary = boundaries[_position(plan, epoch)]
@@ -256,9 +257,9 @@ class Trainer:
         return None if epochs.stop >= self.config.epochs else Paused.at(epochs.stop, applied, best)
 
     def _interpolate(self, best: Best, applied: AppliedPlan, seed: int) -> int:
-        """Try weights between the start of the last phase and the best epoch on validation; keep the best of all.
+        """Validate interpolations between the start of the last phase and the best epoch; keep the best.
 
-        Returns the number of images that passed the network.
+        Returns the number of images forwarded.
         """
         trained, passes = best.state, 0
         for share in applied.plan.interpolation:
@@ -274,8 +275,8 @@ class Trainer:
         return passes
 
     def _settle_norms(self, applied: AppliedPlan, seed: int) -> None:
-        """Recompute the statistics of trained batch norms for the weights as they are, from the training images."""
-        # Shuffled: rows usually come class by class, and the spread within a batch would be that of one class.
+        """Recompute the batch-norm statistics of trained blocks for the current weights, from the training images."""
+        # Shuffled, because rows are usually sorted by class, and a batch would have the variance of a single class.
         order = draw_order(self.data.train.labels, "none", seed, 0)
         with torch.no_grad(), fresh_statistics(applied, self.config.epochs - 1):
             for rows in batches(order, self.micro_batch):
@@ -294,11 +295,11 @@ class Trainer:
                 self._halve_micro_batch(error)
 
     def _halve_micro_batch(self, error: torch.OutOfMemoryError) -> None:
-        """Go on with half the images at a time; `TooLittleMemoryError` if two at a time are too many already."""
+        """Halve the micro-batch; raises `TooLittleMemoryError` if it would fall below two images."""
         if self.micro_batch < 4:
             raise TooLittleMemoryError(
                 f"out of memory on {self.device} with {self.micro_batch} images at a time; "
-                "take a smaller model or `image_size`."
+                "use a smaller model or `image_size`."
             ) from error
         self.micro_batch //= 2
         self.on_smaller_batch(self.micro_batch)
@@ -307,7 +308,7 @@ class Trainer:
             torch.cuda.empty_cache()
 
     def _start_afresh(self) -> None:
-        """Keep no activations of other batch sizes: kernels may round by it."""
+        """Start an empty cache: rounding may depend on the batch size."""
         kept = None
         if not self._cache.off:
             kept = Activations(self.images, self.device, self._cache, self.micro_batch, self._note)
@@ -316,13 +317,13 @@ class Trainer:
         self.forward.keep_group(self.data.val.rows)
 
     def _validate(self, epoch: int, train_loss: float) -> tuple[EpochRecord, Tensor]:
-        """The record of an epoch, and which validation images are right, [n] bool on the CPU."""
+        """Validate: the record of an epoch, and which validation images are correct, [n] bool on the CPU."""
         logits = self._logits(self.data.val.rows)
         labels = self.data.val.labels.to(self.device)
         loss = F.cross_entropy(logits, labels).item()
         predicted = logits.argmax(dim=1)
         right = predicted == labels
-        accuracy = right.sum().item() / len(right)  # not as doubles: Apple's GPUs have none
+        accuracy = right.sum().item() / len(right)  # not in double precision, which Apple's GPUs lack
         if not math.isfinite(loss):
             raise NonFiniteLossError(
                 f"the validation loss became {loss} in epoch {epoch + 1}; lower the learning rate."
@@ -333,7 +334,7 @@ class Trainer:
     @torch.no_grad()
     def _logits(self, rows: np.ndarray) -> Tensor:
         self.network.eval()
-        # Every batch is filled up: another size may round otherwise, and activations are kept for this one.
+        # Every batch is padded: rounding may depend on the batch size, and activations are cached for this one.
         size = self.micro_batch
         starts = range(0, len(rows), size)
         parts = [self.forward.logits(np.resize(rows[start : start + size], size), None).float() for start in starts]
@@ -341,10 +342,10 @@ class Trainer:
 
 
 def _position(plan: FineTunePlan, epoch: int) -> int:
-    """Number of the phase at `epoch`; two phases may be equal, so they are told apart by identity."""
+    """Index of the phase at `epoch`; compared by identity, because phases may be equal."""
     phase = plan.phase_at(epoch)
-    return next(number for number, one in enumerate(plan.phases) if one is phase)
+    return next(number for number, candidate in enumerate(plan.phases) if candidate is phase)
 
 
 def _ignore(_: object) -> None:
-    """Nobody wants to know."""
+    """Default callback: do nothing."""
