@@ -18,14 +18,16 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.biotune_tables import page
 from thawline import api
 from thawline.callback import Callback
 from thawline.config import DataConfig, Request, TrainConfig, TuningConfig
-from thawline.recipes.runs import kept
+from thawline.recipes.runs import figures_of
 from thawline.records import FORMAT_VERSION, TrainingRecord, fingerprint, read_json, write_json, write_text
+from thawline.results import Comparison
+from thawline.runs.files import PREDICTIONS
 from thawline.strategies.biotune import EvolutionConfig
 
 RESULTS = Path(__file__).parent / "results" / "biotune"
@@ -144,7 +146,7 @@ def _run(cell: Cell, options: argparse.Namespace, results: Path) -> None:
     busy, started = os.getloadavg()[0], time.monotonic()
     begun = (folder / "run.json").exists()
     comparison = api.resume(folder, Plain(), add=cell.rows) if begun else api.run(request, folder, Plain())
-    stored = kept(comparison, folder / "predictions.csv")
+    stored = figures_of(cast(Comparison, comparison), folder / PREDICTIONS)
     record = {
         "format_version": FORMAT_VERSION,
         "cell": cell.name,
@@ -156,8 +158,8 @@ def _run(cell: Cell, options: argparse.Namespace, results: Path) -> None:
         # What else ran: this machine's load before and after, 1 = one core busy.
         "load_average": {"before": busy, "after": os.getloadavg()[0]},
         "minutes": round((time.monotonic() - started) / 60, 2),
-        **stored,
-        "rows": [row for row in stored["rows"] if row["strategy"] in cell.rows],
+        **stored.to_dict(),
+        "rows": [row for row in stored.rows if row.strategy in cell.rows],
     }
     write_json(results / f"{cell.name}.json", record)
 

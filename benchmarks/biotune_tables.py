@@ -11,6 +11,8 @@ from benchmarks.table import HEADER, RULE, line
 from thawline.recipes.recipe import Table
 from thawline.recipes.runs import decode_right
 from thawline.recipes.search_tables import trained_table, weights_table
+from thawline.results import SearchRecord
+from thawline.runs.files import decode
 from thawline.training import significance
 
 Cell = Mapping[str, Any]
@@ -23,10 +25,10 @@ def page(cells: Sequence[Cell]) -> str:
     parts = ["# BioTune, reduced protocol\n", *(_protocol(cell) for cell in protocol)]
     found = {cell["setting"]["data"]: row for cell in protocol if (row := _searched(cell))}
     if found:
-        plans = {name: row["search"]["blocks"] for name, row in found.items()}
+        searches = {name: decode(row["search"], SearchRecord) for name, row in found.items()}
         parts += [
-            trained_table("Parameters that train, % (Table II of the paper)", found).to_markdown(),
-            weights_table("Plans (Figure 2 of the paper)", plans).to_markdown(),
+            trained_table("Parameters that train, % (Table II of the paper)", searches).to_markdown(),
+            weights_table("Plans (Figure 2 of the paper)", searches).to_markdown(),
             *(_course(name, row).to_markdown() for name, row in found.items()),
         ]
     data = protocol[0]["setting"]["data"] if protocol else ""

@@ -15,7 +15,7 @@ import argparse
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from thawline import api
 from thawline.callback import Callback
@@ -25,6 +25,7 @@ from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import read_cells, run_cells
 from thawline.recipes.tables import markdown
 from thawline.records import TrainingRecord, write_text
+from thawline.results import Comparison
 
 RESULTS = Path(__file__).parent / "results" / "recipes"
 MODEL = "mobilenetv2_050"
@@ -77,11 +78,11 @@ class Plain(Callback):
             print(f"  {record.strategy} at {record.learning_rate:g}: {found}{record.seconds:.0f} s", flush=True)
 
 
-def _execute(request: Request, folder: Path) -> Mapping[str, Any]:
+def _execute(request: Request, folder: Path) -> Comparison:
     print(f"{folder.parent.name}/{folder.name}", flush=True)
     if (folder / "run.json").exists():
-        return api.resume(folder, Plain())
-    return api.run(request, folder, Plain())
+        return cast(Comparison, api.resume(folder, Plain()))
+    return cast(Comparison, api.run(request, folder, Plain()))
 
 
 def _overrides(size: Mapping[str, Any], options: argparse.Namespace) -> Overrides:

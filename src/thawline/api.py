@@ -36,7 +36,7 @@ from thawline.recipes.runs import run_cells
 from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.report.html import write_report
-from thawline.results import CheckResult, Comparison, Evaluation, Explanation, FitResults, Predictions
+from thawline.results import CheckResult, Comparison, Evaluation, Explanation, FitResults, Predictions, StudyResult
 from thawline.runs import classifier as serving
 from thawline.runs.files import REQUEST
 from thawline.runs.folder import RunFolder
@@ -184,11 +184,10 @@ def check(data: str | Path, *, group_pattern: str | None = None, callback: Callb
 
 def repeat_study(
     recipe: str, out: str | Path, overrides: Mapping[str, Any] | None = None, callback: Callback | None = None
-) -> Mapping[str, Any]:
+) -> StudyResult:
     """Run a published study, cell by cell, and gather its tables; call it again to continue an interrupted one.
 
-    `overrides` are fields of `studies.recipe_cells.Overrides`. Returns `cells` (one JSON object each) and `tables`
-    (markdown, also in `out`/tables.md).
+    `overrides` are fields of `recipes.cells.Overrides`. The tables are also written to `out`/tables.md.
     """
     callback, folder = callback or Callback(), Path(out)
     study = load_recipe(recipe)
@@ -196,14 +195,15 @@ def repeat_study(
     for note in expansion.notes:
         callback.note(note)
 
-    def execute(request: Request, run_folder: Path) -> Mapping[str, Any]:
+    def execute(request: Request, run_folder: Path) -> Comparison:
         started = (run_folder / REQUEST).exists()
-        return (resume(run_folder, callback) if started else run(request, run_folder, callback)).to_dict()
+        found = resume(run_folder, callback) if started else run(request, run_folder, callback)
+        return cast(Comparison, found)
 
     cells = run_cells(study, expansion.cells, folder, execute)
     tables = markdown(study, cells)
     write_text(folder / "tables.md", tables)
-    return {"cells": cells, "tables": tables}
+    return StudyResult(cells=cells, tables=tables)
 
 
 def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> Mapping[str, Any]:

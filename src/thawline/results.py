@@ -776,6 +776,38 @@ class FailedCellRow(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CellFigures(Result):
+    """What a recipe's cell keeps of its comparison, without paths."""
+
+    environment: Environment
+    model: ModelFacts
+    data: CellData
+    request: JsonObject
+    """The part of `Request.to_dict()` that decides the figures."""
+    rows: Sequence[Row]
+    """`ScoredCellRow` and `FailedCellRow`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSetting(Result):
+    """What tells the cells of a recipe apart."""
+
+    model: str
+    """The network as the tables call it."""
+    data: str
+    """The dataset as the tables call it."""
+    strategy: str | None = field(default=None, metadata=_OPTIONAL)
+    """In a grid, as are all further fields; with arguments: last_blocks:k=2."""
+    learning_rate: float | None = field(default=None, metadata=_OPTIONAL)
+    """Base rate, per step."""
+    batch_size: int | None = field(default=None, metadata=_OPTIONAL)
+    """Images per optimiser step."""
+    optimizer: str | None = field(default=None, metadata=_OPTIONAL)
+    epochs: int | None = field(default=None, metadata=_OPTIONAL)
+    """Most epochs of a training."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecipeCell(Result):
     """One comparison of a recipe, as its folder stores it; it means the same on any machine."""
 
@@ -783,8 +815,7 @@ class RecipeCell(Result):
     recipe: str
     cell: str
     """The name of its file."""
-    setting: JsonObject
-    """model and data as the tables call them, and the values of a grid's axes."""
+    setting: CellSetting
     varied: Sequence[str]
     """Axes of a grid that are not at its centre."""
     key: str

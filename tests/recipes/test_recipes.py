@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,9 +19,12 @@ from thawline.callback import Callback
 from thawline.config import Request
 from thawline.errors import OptionError, RunFolderError
 from thawline.recipes.cells import Overrides, expand
+from thawline.recipes.reading import on_test, scored
 from thawline.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_names
 from thawline.recipes.runs import decode_right, encode_right, read_cells, run_cells
 from thawline.recipes.tables import gather, markdown
+from thawline.results import Comparison, RecipeCell
+from thawline.runs.files import decode
 from thawline.studies.depth_curve import depth_curve
 
 ALL = ("biotune-data-share", "biotune-table1", "depth", "mobilenetv2-grid", "partial-vs-full")
@@ -203,34 +206,71 @@ def test_unknown_recipes_strategies_and_missing_images_are_errors() -> None:
 # tables from stored cells
 
 
+FIGURES = (
+    *("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"),
+    *("negative_log_likelihood", "calibration_error"),
+)
+
+
 def score(*per_seed: float) -> dict[str, Any]:
     error = float(np.std(per_seed, ddof=1) / len(per_seed) ** 0.5) if len(per_seed) > 1 else None
     return {"mean": float(np.mean(per_seed)), "standard_error": error, "n": len(per_seed), "per_seed": list(per_seed)}
 
 
-def made_cell(rows: Sequence[Mapping[str, Any]], *, images: int = 100, **setting: Any) -> dict[str, Any]:
-    return {
-        "recipe": "made",
-        "setting": {"model": "net", "data": "noise", **setting},
-        "varied": [],
-        "data": {"classes": ["a", "b"], "images": {"train": 10, "val": 10, "test": images}},
-        "request": {"train": {"epochs": 2}, "search": {"seeds": 1}, "images": {"image_size": 32}},
-        "rows": rows,
-    }
+def scores(*per_seed: float) -> dict[str, Any]:
+    return {name: score(*per_seed) for name in FIGURES}
+
+
+def made_cell(rows: Sequence[Mapping[str, Any]], *, images: int = 100, **setting: Any) -> RecipeCell:
+    return decode(
+        {
+            "format_version": 1,
+            "recipe": "made",
+            "cell": "made",
+            "setting": {"model": "net", "data": "noise", **setting},
+            "varied": [],
+            "key": "",
+            "rates_tuned": {},
+            "environment": {
+                "python": "3.11",
+                "platform": "",
+                "processor": "",
+                "packages": {},
+                "device": "cpu",
+                "threads": 1,
+            },
+            "model": {"architecture": "net", "weights_fingerprint": ""},
+            "data": {"classes": ["a", "b"], "images": {"train": 10, "val": 10, "test": images}, "fingerprint": ""},
+            "request": {"train": {"epochs": 2}, "search": {"seeds": 1}, "images": {"image_size": 32}},
+            "rows": list(rows),
+        },
+        RecipeCell,
+    )
 
 
 def made_row(strategy: str, train: Sequence[float], right: Sequence[Sequence[bool]], **others: Any) -> dict[str, Any]:
-    test = score(*(float(np.mean(one)) for one in right))
+    test = scores(*(float(np.mean(seed)) for seed in right))
     return {
         "strategy": strategy,
+        "chosen": strategy,
         "learning_rate": 1e-3,
         "trainable_percent": 50.0,
-        "train": {"accuracy": score(*train)},
-        "test": {"accuracy": test},
-        "test_right": [encode_right(one) for one in right],
+        "cost": {
+            **dict.fromkeys(("work", "proof", "seconds"), 1.0),
+            **dict.fromkeys(("trainings", "image_passes", "cache_hits", "peak_memory_bytes"), 1),
+        },
+        "best_epochs": [0] * len(train),
         "versus_full": None,
+        "train": scores(*train),
+        "val": scores(*train),
+        "test": {**test, "interval95": [0.4, 0.6], "confusion_matrix": [[1, 0], [0, 1]]},
+        "test_right": [encode_right(seed) for seed in right],
         **others,
     }
+
+
+def versus(p_holm: float) -> dict[str, Any]:
+    return {"difference": 0.1, "interval95": [0.0, 0.2], "p_holm": p_holm, "words": ""}
 
 
 def hits(count: int, images: int = 100) -> list[bool]:
@@ -280,14 +320,21 @@ def test_depth_table_says_the_sweet_spot_and_where_over_fitting_begins() -> None
     (table,) = gather(tiny("depth", 'strategies = ["depth:share=0"]'), [made_cell(rows)])
     assert [line[0] for line in table.rows] == ["0", "20 (best)", "100"]
     assert table.rows[2][1:4] == ["100.0", "50.0", "50.0"]
-    assert "Sweet spot (highest on test): 20 %" in table.notes[0]
+    assert "Sweet spot (highest test accuracy): 20 % of the layers; all other shares are worse" in table.notes[0]
     assert "from 100 % on" in table.notes[1]
+
+
+def test_depth_table_names_the_shares_that_the_test_images_cannot_separate() -> None:
+    counts = {0: 60, 20: 80, 25: 79, 100: 50}
+    rows = [made_row(f"depth:share={share}", [0.9], [hits(count)]) for share, count in counts.items()]
+    (table,) = gather(tiny("depth", 'strategies = ["depth:share=0"]'), [made_cell(rows)])
+    assert "20 % of the layers; 100 test images cannot separate any of these: 20, 25 % (95 %" in table.notes[0]
 
 
 def test_accuracy_table_has_the_spread_and_the_gain_over_full() -> None:
     rows = [
         made_row("full", [1, 1], [hits(50), hits(50)]),
-        made_row("linear_probe", [1, 1], [hits(58), hits(62)], versus_full={"p_holm": 0.01, "words": ""}),
+        made_row("linear_probe", [1, 1], [hits(58), hits(62)], versus_full=versus(0.01)),
         {"strategy": "lora", "error": "seed 0: the loss became nan"},
     ]
     other = made_cell([made_row("full", [1], [hits(40)])], data="other")
@@ -312,16 +359,16 @@ class Runner:
         self.callback = callback or Callback()
         self.folders: list[str] = []
 
-    def __call__(self, request: Request, folder: Path) -> Mapping[str, Any]:
+    def __call__(self, request: Request, folder: Path) -> Comparison:
         self.folders.append(folder.name)
         if (folder / "run.json").exists():
-            return api.resume(folder, self.callback)
-        return api.run(request, folder, self.callback)
+            return cast(Comparison, api.resume(folder, self.callback))
+        return cast(Comparison, api.run(request, folder, self.callback))
 
 
-def figures(cells: Sequence[Mapping[str, Any]]) -> list[Any]:
+def figures(cells: Sequence[RecipeCell]) -> list[Any]:
     """All that the seed decides."""
-    return [[{**row, "cost": row["cost"]["work"]} for row in cell["rows"]] for cell in cells]
+    return [[{**row.to_dict(), "cost": row.cost.work} for row in scored(cell)] for cell in cells]
 
 
 def test_a_study_killed_and_gone_on_with_is_the_unbroken_study(images: Path, tmp_path: Path) -> None:
@@ -339,12 +386,13 @@ def test_a_study_killed_and_gone_on_with_is_the_unbroken_study(images: Path, tmp
     broken = run_cells(recipe, cells, tmp_path / "broken", Runner())
     assert figures(broken) == figures(whole)
     (cell,) = broken
-    (rate,) = cell["rates_tuned"].values()
-    assert {row["learning_rate"] for row in cell["rows"]} == {rate}
-    for row in cell["rows"]:
-        shares = [decode_right(seed, 16).mean() for seed in row["test_right"]]
-        assert shares == pytest.approx(row["test"]["accuracy"]["per_seed"])
-    assert str(images) not in (tmp_path / "broken" / f"{cell['cell']}.json").read_text()
+    (rate,) = cell.rates_tuned.values()
+    assert {row.learning_rate for row in scored(cell)} == {rate}
+    assert len(scored(cell)) == 3
+    for row in scored(cell):
+        right = [decode_right(seed, 16).mean() for seed in row.test_right]
+        assert right == pytest.approx(on_test(row).accuracy.per_seed)
+    assert str(images) not in (tmp_path / "broken" / f"{cell.cell}.json").read_text()
     assert "Sweet spot" in markdown(recipe, broken)
     again = Runner()
     assert run_cells(recipe, cells, tmp_path / "broken", again) == broken

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.recipes.test_recipes import Runner, hits, made_cell, made_row, small, tiny
+from tests.recipes.test_recipes import Runner, hits, made_cell, made_row, small, tiny, versus
 from thawline.config import preset
 from thawline.errors import OptionError
 from thawline.recipes.cells import Overrides, expand
+from thawline.recipes.reading import scored
 from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import read_cells, run_cells
 from thawline.recipes.tables import gather, markdown
@@ -23,11 +24,23 @@ SMALL = "population=2,elites=1,generations=1,seeds=1,top=1"
 
 def found(strategy: str, weights: Mapping[str, float | None], *, share: float = 0.5, **others: Any) -> dict[str, Any]:
     """A row with what a search found."""
-    blocks = [{"name": name, "weight": weight} for name, weight in weights.items()]
-    search = {"blocks": blocks, "trainable_percent": 30.0, "data_share": share}
+    search = {
+        "settings": {},
+        "base_rate": 1e-3,
+        "genes": list(weights),
+        "blocks": [{"name": name, "weight": weight} for name, weight in weights.items()],
+        "trainable_percent": 30.0,
+        "data_share": share,
+        "generations": [],
+        "importance": {},
+        "winner": [0, 0],
+        "trainings": 40,
+        "work": 12.0,
+        "digest": "",
+    }
     row = made_row(strategy, [1.0, 1.0], [hits(50), hits(60)], search=search, **others)
     row["test"]["interval95"] = [0.45, 0.65]
-    row["cost"] = {"work": 12.34, "seconds": 56.7, "trainings": 40}
+    row["cost"] |= {"work": 12.34, "seconds": 56.7, "trainings": 40}
     return row
 
 
@@ -93,10 +106,9 @@ def test_shares_stand_in_order_with_accuracy_and_cost() -> None:
 
 def test_table_1_brings_table_2_and_figure_2() -> None:
     full = made_row("full", [1, 1], [hits(50), hits(50)])
-    versus = {"p_holm": 0.2, "words": ""}
     cells = [
-        made_cell([full, found("biotune", {"stem": None, "head": 1.0}, versus_full=versus)]),
-        made_cell([full, found("biotune", {"stem": 10.0, "head": 0.1}, versus_full=versus)], data="other"),
+        made_cell([full, found("biotune", {"stem": None, "head": 1.0}, versus_full=versus(0.2))]),
+        made_cell([full, found("biotune", {"stem": 10.0, "head": 0.1}, versus_full=versus(0.2))], data="other"),
         made_cell([full], data="unsearched"),
     ]
     accuracy, trained, plans = gather(tiny("accuracy", 'strategies = ["full"]'), cells)
@@ -106,17 +118,19 @@ def test_table_1_brings_table_2_and_figure_2() -> None:
 
 
 def test_a_study_of_shares_runs_to_its_tables(images: Path, tmp_path: Path) -> None:
-    rows = [f"biotune:folds={folds},{SMALL}" for folds in (4, 1)]
-    recipe = tiny("data_share", f"strategies = {rows}")
+    specs = [f"biotune:folds={folds},{SMALL}" for folds in (4, 1)]
+    recipe = tiny("data_share", f"strategies = {specs}")
     run_cells(recipe, expand(recipe, small(images, epochs=1)).cells, tmp_path, Runner())
     cells = read_cells(recipe, tmp_path)
     cost, plans = gather(recipe, cells)
     assert [line[0] for line in cost.rows] == ["25", "100"]
     assert plans.rows[-1][0] == "head"
     assert "❄" not in plans.rows[-1]
-    for row in cells[0]["rows"]:
-        assert row["search"]["generations"]
-        assert "candidates" not in row["search"]
-        rates = row["search"]["blocks"]
-        assert len(rates) == len(plans.rows)
+    rows = scored(cells[0])
+    assert len(rows) == 2
+    for row in rows:
+        assert row.search is not None
+        assert row.search.generations
+        assert row.search.candidates is None
+        assert len(row.search.blocks) == len(plans.rows)
     assert "| 25 |" in markdown(recipe, cells)

@@ -120,9 +120,9 @@ def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json:
     with _interruptible("the same command"), _callback(as_json) as callback:
         study = api.repeat_study(recipe, out, overrides, callback)
     if as_json:
-        _print_json(study["cells"])
+        _print_json(study.cells)
     else:
-        sys.stdout.write(f"{study['tables']}\n")
+        sys.stdout.write(f"{study.tables}\n")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import TypeVar
 from thawline.config import BASE_RATE, DataConfig, Device, Optimizer, Request, TrainConfig, TuningConfig
 from thawline.errors import OptionError
 from thawline.recipes.recipe import Column, Recipe
+from thawline.results import CellSetting
 
 TEST_SHARE = 0.2
 """Fraction of train held out as test where the data has no test split: the tables of a study show test figures."""
@@ -60,29 +61,13 @@ AXES = tuple(field.name for field in fields(GridPoint))
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What tells the cells of a study apart."""
-
-    model: str
-    """As the tables call it."""
-    data: str
-    """As the tables call it."""
-    point: GridPoint | None = None
-    """None where the study is not a grid."""
-
-    def to_dict(self) -> dict[str, str | float]:
-        """Flat, as a cell's file has it; the order is that of the parts of the cell's name."""
-        return {"model": self.model, "data": self.data, **(asdict(self.point) if self.point else {})}
-
-
-@dataclass(frozen=True)
 class Cell:
     """One comparison of a study."""
 
     name: str
     """File name without ending."""
     request: Request
-    setting: Setting
+    setting: CellSetting
     varied: Sequence[str] = ()
     """Axes of a grid that are not at its centre."""
     rate_from: Sequence[str] = ()
@@ -197,8 +182,8 @@ def _cell(recipe: Recipe, changes: Overrides, column: Column, model: str, point:
             learning_rate=point.learning_rate if point else recipe.run.learning_rate,
         ),
     )
-    setting = Setting(label(model), column.name, point)
-    name = "--".join(re.sub(r"[^\w.=-]+", "-", f"{value}") for value in setting.to_dict().values())
+    setting = CellSetting(model=label(model), data=column.name, **(asdict(point) if point else {}))
+    name = "--".join(re.sub(r"[^\w.=-]+", "-", f"{value}") for _, value in setting.items())
     varied = _varied(point, _centre(recipe, changes)) if point else ()
     return Cell(name, request, setting, varied, recipe.run.rate_from)
 

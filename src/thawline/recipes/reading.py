@@ -1,58 +1,71 @@
-"""What the tables of a study read off its stored cells."""
+"""What the tables of a study read from its stored cells."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-Cell = Mapping[str, Any]
-Row = Mapping[str, Any]
+from thawline.errors import RunFolderError
+from thawline.results import RecipeCell, ScoredCellRow, TestScores
 
 
-def by(cells: Sequence[Cell], *names: str) -> dict[str, list[Cell]]:
-    """Cells that agree in these settings, by them."""
-    groups: dict[str, list[Cell]] = {}
+def by(cells: Sequence[RecipeCell], *names: str) -> dict[str, list[RecipeCell]]:
+    """Cells grouped by these fields of their settings."""
+    groups: dict[str, list[RecipeCell]] = {}
     for cell in cells:
-        groups.setdefault(", ".join(cell["setting"][name] for name in names), []).append(cell)
+        groups.setdefault(", ".join(getattr(cell.setting, name) for name in names), []).append(cell)
     return groups
 
 
-def rows_of(cell: Cell) -> dict[str, Row]:
-    """Rows by strategy, those that failed included."""
-    return {row["strategy"]: row for row in cell["rows"]}
+def scored(cell: RecipeCell) -> list[ScoredCellRow]:
+    """Rows that could be trained."""
+    return [row for row in cell.rows if isinstance(row, ScoredCellRow)]
 
 
-def title(cell: Cell) -> str:
-    """Network and data."""
-    return f"{cell['setting']['model']} on {cell['setting']['data']}"
+def failures(cell: RecipeCell) -> dict[str, str]:
+    """Strategy -> why it could not be trained."""
+    return {row.strategy: row["error"] for row in cell.rows if not isinstance(row, ScoredCellRow)}
 
 
-def sizes(cells: Sequence[Cell]) -> list[str]:
-    """How small the study was run: a note for every data set."""
+def title(cell: RecipeCell) -> str:
+    """Network and dataset."""
+    return f"{cell.setting.model} on {cell.setting.data}"
+
+
+def sizes(cells: Sequence[RecipeCell]) -> list[str]:
+    """How small the study was run: a note for every dataset."""
     return list(dict.fromkeys(size(cell) for cell in cells))
 
 
-def size(cell: Cell) -> str:
+def size(cell: RecipeCell) -> str:
     """Images, pixels, epochs, seeds."""
-    request, images = cell["request"], cell["data"]["images"]
+    request = cell.request
     epochs, seeds, side = request["train"]["epochs"], request["search"]["seeds"], request["images"]["image_size"]
-    counts = ", ".join(f"{count:,} {split}" for split, count in images.items())
+    counts = ", ".join(f"{count:,} {split}" for split, count in cell.data.images.items())
     pixels = f" at {side} px" if side else ""
     plural = "s" if seeds > 1 else ""
-    return f"{cell['setting']['data']}: {counts} images{pixels}; up to {epochs} epochs, {seeds} seed{plural}."
+    return f"{cell.setting.data}: {counts} images{pixels}; up to {epochs} epochs, {seeds} seed{plural}."
 
 
-def mean(row: Row, split: str) -> float:
-    """Accuracy over seeds, 0 to 1."""
-    return float(row[split]["accuracy"]["mean"])
+def on_test(row: ScoredCellRow) -> TestScores:
+    """The scores on test, which every cell of a study has."""
+    if row.test is None:
+        raise RunFolderError(f"the row {row.strategy} of a cell has no test scores; run the cell again.")
+    return row.test
 
 
 def percent(value: float) -> str:
-    """Of a share, with one decimal."""
+    """A share in percent, with one decimal and no sign."""
     return f"{100 * value:.1f}"
 
 
-def spread(row: Row, split: str) -> str:
-    """Accuracy in %: mean, and its standard error where there are several seeds."""
-    error = row[split]["accuracy"]["standard_error"]
-    return f"{100 * mean(row, split):.2f}" + (f" ± {100 * error:.2f}" if error is not None else "")
+def spread(row: ScoredCellRow) -> str:
+    """Test accuracy in percent: the mean, and its standard error if there are several seeds."""
+    accuracy = on_test(row).accuracy
+    error = accuracy.standard_error
+    return f"{100 * accuracy.mean:.2f}" + (f" ± {100 * error:.2f}" if error is not None else "")
+
+
+def interval(row: ScoredCellRow) -> str:
+    """The 95 % interval of the test accuracy in percent."""
+    low, high = on_test(row).interval95
+    return f"{percent(low)} to {percent(high)}"

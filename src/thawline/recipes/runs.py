@@ -1,12 +1,10 @@
-"""Run the cells of a study one after the other, and keep what its tables need as one small JSON per cell."""
+"""Run the cells of a study one after the other; each leaves one small JSON file with what the tables need."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,20 +13,30 @@ from thawline.errors import RunError, RunFolderError
 from thawline.recipes.cells import Cell, label
 from thawline.recipes.recipe import Recipe
 from thawline.records import FORMAT_VERSION, fingerprint, read_json, write_json
+from thawline.results import (
+    CellData,
+    CellFigures,
+    Comparison,
+    FailedCellRow,
+    ModelFacts,
+    RecipeCell,
+    Row,
+    ScoredCellRow,
+    ScoredRow,
+)
+from thawline.runs.files import PREDICTIONS, read, read_predictions
 
-Execute = Callable[[Request, Path], Mapping[str, Any]]
-"""Does what a request asks in a folder, or goes on with it there, and returns what comparison.json holds."""
-
-_SCORES = ("train", "val", "test")
+Execute = Callable[[Request, Path], Comparison]
+"""Runs a comparison in a folder, or resumes the one that is there."""
 
 
 def run_cells(
     recipe: Recipe, cells: Sequence[Cell], out: Path, execute: Execute, *, runs: Path | None = None
-) -> list[Mapping[str, Any]]:
-    """`out`/CELL.json for every cell that has none yet; the comparisons behind them are in `runs` (`out`/runs).
+) -> list[RecipeCell]:
+    """Write `out`/CELL.json for every cell that has none yet; the comparisons behind them are in `runs` (`out`/runs).
 
-    Interrupted at any moment, the same call goes on where it stopped. Raises `RunFolderError` if `out` holds a cell
-    that was run with other settings.
+    After an interruption, the same call continues where it stopped. Raises `RunFolderError` if `out` has a cell that
+    was run with other settings.
     """
     results = []
     for cell in cells:
@@ -36,17 +44,16 @@ def run_cells(
         if not path.exists():
             _refuse_other(recipe, out)
             write_json(path, _run(recipe, cell, (runs or out / "runs") / cell.name, execute))
-        stored = read_json(path)
-        if stored.get("key") != _key(recipe, cell):
+        stored = read(path, RecipeCell)
+        if stored.key != _key(recipe, cell):
             raise RunFolderError(f"{path} was run with other settings; remove it, or choose another `out`.")
         results.append(stored)
     return results
 
 
-def read_cells(recipe: Recipe, out: Path) -> list[Mapping[str, Any]]:
-    """All cells of a study that are finished in `out`, by name."""
-    stored = [read_json(path) for path in sorted(out.glob("*.json"))]
-    return [one for one in stored if one.get("recipe") == recipe.name]
+def read_cells(recipe: Recipe, out: Path) -> list[RecipeCell]:
+    """All finished cells of a study in `out`, by name."""
+    return [read(path, RecipeCell) for path in sorted(out.glob("*.json")) if _recipe_of(path) == recipe.name]
 
 
 def decode_right(text: str, images: int) -> np.ndarray:
@@ -56,47 +63,62 @@ def decode_right(text: str, images: int) -> np.ndarray:
 
 
 def encode_right(right: Sequence[bool]) -> str:
-    """The inverse of `decode_right`: four images a digit."""
+    """The inverse of `decode_right`: four images per digit."""
     return np.packbits(np.asarray(right, bool)).tobytes().hex()
 
 
-def kept(comparison: Mapping[str, Any], predictions: Path) -> dict[str, Any]:
-    """What tables need of a comparison, without paths: a cell means the same on any machine."""
-    request, data = comparison["request"], comparison["data"]
+def figures_of(comparison: Comparison, predictions: Path) -> CellFigures:
+    """What the tables need of a comparison, without paths: a cell means the same on any machine."""
     right = _test_right(predictions)
-    return {
-        "environment": {name: value for name, value in comparison["environment"].items() if name != "command"},
-        "model": {name: comparison["model"][name] for name in ("architecture", "weights_fingerprint")},
-        "data": {name: data[name] for name in ("classes", "images", "fingerprint")},
-        "request": {name: request[name] for name in ("granularity", "strategies", "train", "images", "search")},
-        "rows": [_row(row, right.get(row["strategy"], [])) for row in comparison["rows"]],
-    }
+    data, model = comparison.data, comparison.model
+    decisive = ("granularity", "strategies", "train", "images", "search")
+    return CellFigures(
+        environment=replace(comparison.environment, command=None),
+        model=ModelFacts(architecture=model.architecture, weights_fingerprint=model.weights_fingerprint),
+        data=CellData(classes=data.classes, images=data.images, fingerprint=data.fingerprint),
+        request={name: comparison.request[name] for name in decisive},
+        rows=[_row(row, right.get(row.strategy, [])) for row in comparison.rows],
+    )
 
 
-def _run(recipe: Recipe, cell: Cell, folder: Path, execute: Execute) -> dict[str, Any]:
+def _run(recipe: Recipe, cell: Cell, folder: Path, execute: Execute) -> RecipeCell:
     _begin(folder, _key(recipe, cell))
-    request, tuned = cell.request, {}
+    request, tuned = cell.request, dict[str, float]()
     if cell.rate_from:
-        search = replace(request.search, seeds=1, learning_rate=None)
-        first = replace(request, strategies=tuple(cell.rate_from), search=search)
-        tuned = {row["strategy"]: row["learning_rate"] for row in _sound(execute(first, folder / "rate"))}
+        tuned = _tuned_rates(cell, folder, execute)
         rates = sorted(tuned.values())
         request = replace(request, search=replace(request.search, learning_rate=rates[(len(rates) - 1) // 2]))
-    comparison = execute(request, folder / "run")
-    return {
-        "format_version": FORMAT_VERSION,
-        "recipe": recipe.name,
-        "cell": cell.name,
-        "setting": cell.setting.to_dict(),
-        "varied": list(cell.varied),
-        "key": _key(recipe, cell),
-        "rates_tuned": tuned,
-        **kept(comparison, folder / "run" / "predictions.csv"),
-    }
+    figures = figures_of(execute(request, folder / "run"), folder / "run" / PREDICTIONS)
+    return RecipeCell(
+        format_version=FORMAT_VERSION,
+        recipe=recipe.name,
+        cell=cell.name,
+        setting=cell.setting,
+        varied=list(cell.varied),
+        key=_key(recipe, cell),
+        rates_tuned=tuned,
+        environment=figures.environment,
+        model=figures.model,
+        data=figures.data,
+        request=figures.request,
+        rows=figures.rows,
+    )
+
+
+def _tuned_rates(cell: Cell, folder: Path, execute: Execute) -> dict[str, float]:
+    """The rate that tuning finds for each strategy of `rate_from`; `RunError` if one of them failed."""
+    search = replace(cell.request.search, seeds=1, learning_rate=None)
+    request = replace(cell.request, strategies=tuple(cell.rate_from), search=search)
+    rates = {}
+    for row in execute(request, folder / "rate").rows:
+        if not isinstance(row, ScoredRow):
+            raise RunError(f"no rate found for all rows: {row.strategy}: {row['error']}")
+        rates[row.strategy] = row.learning_rate
+    return rates
 
 
 def _begin(folder: Path, key: str) -> None:
-    """Mark the cell's folder, so that comparisons begun with other settings are never gone on with."""
+    """Mark the cell's folder, so that comparisons begun with other settings are never continued."""
     mark = folder / "cell.json"
     if not mark.exists():
         write_json(mark, {"format_version": FORMAT_VERSION, "key": key})
@@ -104,36 +126,31 @@ def _begin(folder: Path, key: str) -> None:
         raise RunFolderError(f"{folder} was begun with other settings; remove it, or choose another `out`.")
 
 
-def _sound(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    rows: list[Mapping[str, Any]] = comparison["rows"]
-    if failed := [row for row in rows if row.get("error")]:
-        raise RunError(f"no rate found for all rows: {failed[0]['strategy']}: {failed[0]['error']}")
-    return rows
-
-
-def _row(row: Mapping[str, Any], right: Sequence[str]) -> dict[str, Any]:
-    if row.get("error"):
-        return {"strategy": row["strategy"], "error": row["error"]}
-    kept = ("strategy", "chosen", "learning_rate", "trainable_percent", "cost", "best_epochs", "versus_full")
-    scores = {split: _without(row[split], "per_class") for split in _SCORES}
-    search = {"search": _without(row["search"], "candidates")} if row.get("search") else {}
-    return {**{name: row[name] for name in kept}, **scores, **search, "test_right": list(right)}
-
-
-def _without(scores: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:
-    return None if scores is None else {key: value for key, value in scores.items() if key != name}
+def _row(row: Row, right: Sequence[str]) -> Row:
+    if not isinstance(row, ScoredRow):
+        return FailedCellRow(strategy=row.strategy, error=row["error"])
+    return ScoredCellRow(
+        strategy=row.strategy,
+        chosen=row.chosen,
+        learning_rate=row.learning_rate,
+        trainable_percent=row.trainable_percent,
+        cost=row.cost,
+        best_epochs=row.best_epochs,
+        versus_full=row.versus_full,
+        train=row.train,
+        val=row.val,
+        test=replace(row.test, per_class=None) if row.test else None,
+        search=replace(row.search, candidates=None) if row.search else None,
+        test_right=list(right),
+    )
 
 
 def _test_right(path: Path) -> dict[str, list[str]]:
     """Row -> for every seed in order, which test images were right."""
-    right: dict[tuple[str, str], list[bool]] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        lines = csv.reader(stream)
-        classes = next(lines)[5:]
-        for row, seed, split, _, true, *probabilities in lines:
-            if split == "test":
-                predicted = classes[int(np.argmax([float(value) for value in probabilities]))]
-                right.setdefault((row, seed), []).append(predicted == true)
+    right: dict[tuple[str, int], list[bool]] = {}
+    for line in read_predictions(path):
+        if line.split == "test":
+            right.setdefault((line.row, line.seed), []).append(line.predicted == line.true)
     found: dict[str, list[str]] = {}
     for (row, _), images in right.items():
         found.setdefault(row, []).append(encode_right(images))
@@ -144,13 +161,18 @@ def _key(recipe: Recipe, cell: Cell) -> str:
     """Changes with every setting but the place of the files."""
     request = cell.request
     weights = request.weights and label(request.weights)
-    moved = replace(request, data=label(request.data), model=label(request.model), weights=weights)
-    return fingerprint(recipe.name, asdict(moved), list(cell.rate_from))
+    placeless = replace(request, data=label(request.data), model=label(request.model), weights=weights)
+    return fingerprint(recipe.name, asdict(placeless), list(cell.rate_from))
 
 
 def _refuse_other(recipe: Recipe, out: Path) -> None:
     """A folder holds one study: the figures of two would be mixed up."""
     for path in out.glob("*.json"):
-        other = read_json(path).get("recipe")
+        other = _recipe_of(path)
         if other != recipe.name:
             raise RunFolderError(f"{out} holds {path.name} of {other or 'something else'}; choose another `out`.")
+
+
+def _recipe_of(path: Path) -> object:
+    stored = read_json(path)
+    return stored.get("recipe") if isinstance(stored, dict) else None

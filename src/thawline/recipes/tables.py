@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from thawline.recipes.cells import AXES, label
-from thawline.recipes.reading import Cell, by, mean, percent, rows_of, size, sizes, spread, title
+from thawline.recipes.reading import by, failures, interval, on_test, percent, scored, size, sizes, spread, title
 from thawline.recipes.recipe import Recipe, Table
 from thawline.recipes.runs import decode_right
 from thawline.recipes.search_tables import data_share_tables, plan_tables
-from thawline.results import DepthCurve
+from thawline.results import DepthCurve, RecipeCell, Row, ScoredCellRow
 from thawline.studies.depth_curve import depth_curve
 from thawline.studies.results import REFERENCE
 from thawline.training.significance import SIGNIFICANT
 
 LARGEST_CONFUSION = 20
-"""Classes of a confusion matrix that is still shown; larger ones are in the cells."""
+"""Classes of the largest confusion matrix that is shown; larger ones are in the cells only."""
 
 
-def gather(recipe: Recipe, cells: Sequence[Cell]) -> tuple[Table, ...]:
+def gather(recipe: Recipe, cells: Sequence[RecipeCell]) -> tuple[Table, ...]:
     """The study's tables for the cells there are."""
-    kinds: Mapping[str, Callable[[Sequence[Cell]], Iterable[Table]]] = {
+    kinds: Mapping[str, Callable[[Sequence[RecipeCell]], Iterable[Table]]] = {
         "accuracy": _accuracy_tables,
         "data_share": data_share_tables,
         "depth": _depth_tables,
@@ -33,35 +32,35 @@ def gather(recipe: Recipe, cells: Sequence[Cell]) -> tuple[Table, ...]:
     return tuple(kinds[recipe.kind](_in_order(recipe, cells)))
 
 
-def markdown(recipe: Recipe, cells: Sequence[Cell]) -> str:
-    """The study as a page: the paper and its settings, our tables, the published ones, what to know."""
+def markdown(recipe: Recipe, cells: Sequence[RecipeCell]) -> str:
+    """The study as a page: the paper, the measured and the published tables, and notes."""
     paper = recipe.paper
     year = f" ({paper.year})" if paper.year else ""
     parts = [f"# {recipe.name}\n\n{paper.authors}{year}: {paper.title}. {paper.reference}.\n"]
     parts += ["## Measured\n", *(table.to_markdown() for table in gather(recipe, cells))]
     parts += ["## Published\n", _bullets(paper.settings), *(table.to_markdown() for table in recipe.expected)]
-    parts += ["## To know\n", _bullets(paper.notes)]
+    parts += ["## Notes\n", _bullets(paper.notes)]
     return "\n".join(parts)
 
 
-def curve_of(cell: Cell) -> DepthCurve:
+def curve_of(cell: RecipeCell) -> DepthCurve:
     """The depth curve of a cell's rows that could be trained."""
-    rows = [row for row in cell["rows"] if not row.get("error")]
-    images = cell["data"]["images"]["test"]
+    rows = scored(cell)
+    images = cell.data.images["test"]
     return depth_curve(
-        np.array([_share(row) for row in rows]),
-        np.array([row["train"]["accuracy"]["per_seed"] for row in rows]),
-        np.array([[decode_right(seed, images) for seed in row["test_right"]] for row in rows]),
+        np.array([float(row.strategy.partition("share=")[2]) for row in rows]),
+        np.array([row.train.accuracy.per_seed for row in rows]),
+        np.array([[decode_right(seed, images) for seed in row.test_right] for row in rows]),
     )
 
 
-def _in_order(recipe: Recipe, cells: Sequence[Cell]) -> list[Cell]:
-    """As the recipe lists networks and data sets; others come last."""
+def _in_order(recipe: Recipe, cells: Sequence[RecipeCell]) -> list[RecipeCell]:
+    """Sorted as the recipe lists networks and datasets; others come last."""
     models = [label(model) for model in recipe.run.models]
     columns = [column.name for column in recipe.columns]
 
-    def place(cell: Cell) -> tuple[int, int]:
-        model, data = cell["setting"]["model"], cell["setting"]["data"]
+    def place(cell: RecipeCell) -> tuple[int, int]:
+        model, data = cell.setting.model, cell.setting.data
         return (
             models.index(model) if model in models else len(models),
             columns.index(data) if data in columns else len(columns),
@@ -70,35 +69,34 @@ def _in_order(recipe: Recipe, cells: Sequence[Cell]) -> list[Cell]:
     return sorted(cells, key=place)
 
 
-def _accuracy_tables(cells: Sequence[Cell]) -> Iterable[Table]:
+def _accuracy_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
     """Strategy x data for each network: test accuracy, its gain relative to full fine-tuning; what searches found."""
     notes = [
         "Test accuracy in %, mean ± standard error over seeds; in brackets the gain relative to full; bold = best.",
         f"\\* = differs from full: paired permutation test over the test images, Holm, p < {SIGNIFICANT}.",
     ]
     for model, group in by(cells, "model").items():
-        columns = {cell["setting"]["data"]: rows_of(cell) for cell in group}
-        strategies = dict.fromkeys(name for rows in columns.values() for name in rows)
-        lines = [[name, *(_accuracy_cell(name, rows) for rows in columns.values())] for name in strategies]
-        yield Table(model, ["strategy", *columns], lines, [*notes, *sizes(group)])
+        strategies = dict.fromkeys(row.strategy for cell in group for row in cell.rows)
+        lines = [[name, *(_accuracy_cell(name, cell) for cell in group)] for name in strategies]
+        yield Table(model, ["strategy", *(cell.setting.data for cell in group)], lines, [*notes, *sizes(group)])
     yield from plan_tables(cells)
 
 
-def _accuracy_cell(strategy: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
-    row = rows.get(strategy)
-    if row is None or row.get("error"):
-        return "failed" if row else "not run"
-    means = {name: mean(one, "test") for name, one in rows.items() if not one.get("error")}
-    text = spread(row, "test")
+def _accuracy_cell(strategy: str, cell: RecipeCell) -> str:
+    rows = {row.strategy: row for row in scored(cell)}
+    if strategy not in rows:
+        return "failed" if strategy in failures(cell) else "not run"
+    row, means = rows[strategy], {name: on_test(row).accuracy.mean for name, row in rows.items()}
+    text = spread(row)
     if means[strategy] == max(means.values()):
         text = f"**{text}**"
     if strategy == REFERENCE or not means.get(REFERENCE):
         return text
-    mark = "\\*" if (row["versus_full"] or {}).get("p_holm", 1) < SIGNIFICANT else ""
+    mark = "\\*" if row.versus_full and row.versus_full.p_holm < SIGNIFICANT else ""
     return f"{text} ({100 * (means[strategy] / means[REFERENCE] - 1):+.1f} %{mark})"
 
 
-def _depth_tables(cells: Sequence[Cell]) -> Iterable[Table]:
+def _depth_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
     """Train and test accuracy against the share of unfrozen layers, and what the curve says."""
     for cell in cells:
         curve = curve_of(cell)
@@ -118,98 +116,90 @@ def _depth_tables(cells: Sequence[Cell]) -> Iterable[Table]:
         yield Table(title(cell), header, lines, _depth_notes(cell, curve))
 
 
-def _depth_notes(cell: Cell, curve: DepthCurve) -> list[str]:
+def _depth_notes(cell: RecipeCell, curve: DepthCurve) -> list[str]:
     alike = ", ".join(f"{share:g}" for share in curve.alike)
+    images = cell.data.images["test"]
     begins = curve.over_fitting_from
-    rate = next(row["learning_rate"] for row in cell["rows"] if not row.get("error"))
     grows = "does not grow significantly" if begins is None else f"grows significantly from {begins:g} % on"
+    separable = len(curve.alike) == 1
+    tied = (
+        "all other shares are worse" if separable else f"{images:,} test images cannot separate any of these: {alike} %"
+    )
     return [
-        f"Sweet spot (highest on test): {curve.best:g} % of the layers; not to be told apart from it (95 %, paired "
-        f"over test images and seeds): {alike} %. One rate for all: {rate:g}.",
-        f"Over-fitting: the gap between train and test {grows}, compared with the smallest share.",
+        f"Sweet spot (highest test accuracy): {curve.best:g} % of the layers; {tied} (95 %, paired over test images "
+        f"and seeds). One rate for all: {scored(cell)[0].learning_rate:g}.",
+        f"Overfitting: the gap between train and test accuracy {grows}, compared with the smallest share.",
         size(cell),
     ]
 
 
-def _class_tables(cells: Sequence[Cell]) -> Iterable[Table]:
+def _class_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
     """Accuracy and macro figures of every row, then the confusion matrices."""
-    figures = ("accuracy", "macro_precision", "macro_recall", "macro_f1")
-    header = [
-        "data",
-        "model",
-        "strategy",
-        "rate",
-        "trains, %",
-        *(name.replace("_", " ") for name in figures),
-        "verdict",
-    ]
-    lines = []
-    for cell in cells:
-        for name, row in rows_of(cell).items():
-            start = [cell["setting"]["data"], cell["setting"]["model"], name]
-            if row.get("error"):
-                lines.append([*start, *[""] * (len(header) - 4), row["error"]])
-                continue
-            verdict = (row["versus_full"] or {}).get("words", "")
-            scores = [percent(row["test"][figure]["mean"]) for figure in figures]
-            lines.append([*start, f"{row['learning_rate']:g}", f"{row['trainable_percent']:.1f}", *scores, verdict])
+    names = ["accuracy", "macro precision", "macro recall", "macro f1"]
+    header = ["data", "model", "strategy", "rate", "trains, %", *names, "verdict"]
+    lines = [_class_line(cell, row) for cell in cells for row in cell.rows]
     yield Table("Test figures in %", header, lines, sizes(cells))
     for cell in cells:
         yield from _confusions(cell)
 
 
-def _confusions(cell: Cell) -> Iterable[Table]:
-    classes = cell["data"]["classes"]
+def _class_line(cell: RecipeCell, row: Row) -> list[str]:
+    start = [cell.setting.data, cell.setting.model, row.strategy]
+    if not isinstance(row, ScoredCellRow):
+        return [*start, *[""] * 6, row["error"]]
+    test = on_test(row)
+    figures = (test.accuracy, test.macro_precision, test.macro_recall, test.macro_f1)
+    verdict = row.versus_full.words if row.versus_full else ""
+    rates = [f"{row.learning_rate:g}", f"{row.trainable_percent:.1f}"]
+    return [*start, *rates, *(percent(figure.mean) for figure in figures), verdict]
+
+
+def _confusions(cell: RecipeCell) -> Iterable[Table]:
+    classes = cell.data.classes
     if len(classes) > LARGEST_CONFUSION:
         return
-    for name, row in rows_of(cell).items():
-        if row.get("error"):
-            continue
-        counts = row["test"]["confusion_matrix"]
+    for row in scored(cell):
+        counts = on_test(row).confusion_matrix
         lines = [[true, *map(str, line)] for true, line in zip(classes, counts, strict=True)]
-        yield Table(f"{title(cell)}, {name}: true x predicted, lowest seed", ["", *classes], lines)
+        yield Table(f"{title(cell)}, {row.strategy}: true x predicted, lowest seed", ["", *classes], lines)
 
 
-def _grid_tables(cells: Sequence[Cell]) -> Iterable[Table]:
-    """One table per axis through the centre; and all cells where there are more."""
+def _grid_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
+    """A table for each axis through the centre; and all cells if there are more."""
     for group in by(cells, "model", "data").values():
         for axis in AXES:
-            line = [cell for cell in group if set(cell["varied"]) <= {axis}]
+            line = [cell for cell in group if set(cell.varied) <= {axis}]
             if len(line) > 1:
                 ordered = sorted(line, key=lambda cell: _position(cell, axis))
                 yield _grid_table(f"{title(group[0])}: {axis.replace('_', ' ')}", (axis,), ordered)
-        if any(len(cell["varied"]) > 1 for cell in group):
+        if any(len(cell.varied) > 1 for cell in group):
             yield _grid_table(f"{title(group[0])}: all cells", AXES, group)
 
 
-def _grid_table(title: str, axes: Sequence[str], cells: Sequence[Cell]) -> Table:
+def _grid_table(heading: str, axes: Sequence[str], cells: Sequence[RecipeCell]) -> Table:
     header = [*axes, "train accuracy, %", "test accuracy, %", "95 % interval", "train loss", "test loss"]
-    centre: Mapping[str, Any] = next((cell["setting"] for cell in cells if not cell["varied"]), {})
-    others = ", ".join(f"{axis} {centre[axis]}" for axis in AXES if axis in centre and axis not in axes)
-    notes = [f"The others stand at: {others}."] if others else []
-    return Table(title, header, [_grid_line(cell, axes) for cell in cells], [*notes, *sizes(cells[-1:])])
+    centre = next((cell.setting for cell in cells if not cell.varied), None)
+    fixed = ", ".join(f"{axis} {getattr(centre, axis)}" for axis in AXES if centre and axis not in axes)
+    notes = [f"All other axes: {fixed}."] if fixed else []
+    return Table(heading, header, [_grid_line(cell, axes) for cell in cells], [*notes, *sizes(cells[-1:])])
 
 
-def _grid_line(cell: Cell, axes: Sequence[str]) -> list[str]:
-    start = [f"{cell['setting'][axis]}" for axis in axes]
-    row = cell["rows"][0]
-    if row.get("error"):
+def _grid_line(cell: RecipeCell, axes: Sequence[str]) -> list[str]:
+    start = [f"{getattr(cell.setting, axis)}" for axis in axes]
+    (row,) = cell.rows
+    if not isinstance(row, ScoredCellRow):
         return [*start, row["error"], "", "", "", ""]
-    low, high = row["test"]["interval95"]
-    losses = [f"{row[split]['negative_log_likelihood']['mean']:.3f}" for split in ("train", "test")]
-    scores = [percent(mean(row, split)) for split in ("train", "test")]
-    return [*start, *scores, f"{percent(low)} to {percent(high)}", *losses]
+    test = on_test(row)
+    losses = [f"{split.negative_log_likelihood.mean:.3f}" for split in (row.train, test)]
+    return [*start, percent(row.train.accuracy.mean), percent(test.accuracy.mean), interval(row), *losses]
 
 
-def _position(cell: Cell, axis: str) -> tuple[float, str]:
-    """Numbers by size, freezing levels by what they train, optimisers by name."""
-    value, row = cell["setting"][axis], cell["rows"][0]
-    number = row.get("trainable_percent", 0.0) if axis == "strategy" else value
-    return (float(number), "") if isinstance(number, int | float) else (0.0, str(value))
-
-
-def _share(row: Mapping[str, Any]) -> float:
-    return float(row["strategy"].partition("share=")[2])
+def _position(cell: RecipeCell, axis: str) -> tuple[float, str]:
+    """Sort key: numbers by size, freezing levels by how much they train, optimisers by name."""
+    value = getattr(cell.setting, axis)
+    if axis == "strategy":
+        value = next((row.trainable_percent for row in scored(cell)), 0.0)
+    return (float(value), "") if isinstance(value, int | float) else (0.0, str(value))
 
 
 def _bullets(sentences: Sequence[str]) -> str:
