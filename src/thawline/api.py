@@ -13,6 +13,7 @@ from thawline.config import (
     CompareOptions,
     DataConfig,
     FitOptions,
+    OnBad,
     Request,
     TrainConfig,
     TuningConfig,
@@ -171,15 +172,27 @@ def demo(out: str | Path, callback: Callback | None = None) -> FitResults:
 
 
 @takes_listener
-def check(data: str | Path, *, group_pattern: str | None = None, callback: Callback | None = None) -> CheckResult:
-    """Audit a dataset: every file is decoded in full; the results are cached by file size and time."""
-    images = read_named(str(data), user_cache() / "data")
+def check(
+    data: str | Path,
+    *,
+    group_pattern: str | None = None,
+    image_size: int = 224,
+    on_bad: OnBad = "error",
+    callback: Callback | None = None,
+) -> CheckResult:
+    """Audit a dataset: every file is decoded in full; the results are cached by file size and time.
+
+    `image_size`: the side of the network's input in pixels, to find images that cannot be resized to it.
+    `on_bad`: as in `fit`, whether a class folder without usable images is an error ("error") or listed ("skip").
+    """
+    DataConfig(image_size=image_size, on_bad=on_bad)  # checks both
+    images = read_named(str(data), user_cache() / "data", on_bad=on_bad)
     if group_pattern is not None:
         images = with_groups(images, group_pattern)
     callback = callback or Callback()
     cache = user_cache() / "facts"
     facts = survey_again(images.paths, root=images.root, cache=cache, progress=callback.decoding, note=callback.note)
-    return check_images(images, facts=facts).result()
+    return check_images(images, facts=facts, image_size=image_size).result()
 
 
 def repeat_study(

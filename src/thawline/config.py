@@ -116,7 +116,8 @@ class DataConfig:
     """Regular expression for image paths: images with the same first capture group (patient, camera, video) stay in
     one split."""
     on_bad: OnBad = "error"
-    """Unreadable images: error = stop before training, skip = list them and leave them out."""
+    """Unreadable images, and class folders that have no others: error = stop before training, skip = list them and
+    leave them out."""
     seed: int = 0
     """Random seed of splits, subset, augmentation, head initialization, batch order and dropout."""
 

@@ -543,7 +543,9 @@ class CheckResult(Result):
     """Images by Pillow mode."""
     sizes: ImageSizes
     ignored: Sequence[SkippedFile]
-    """Files below the folder that are not images."""
+    """Files and folders that were not used, with the reason; what is in such a folder is not listed."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Number of `ignored` files and folders by reason; with `images`, the account of everything that was found."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from thawline.cli import tables as console
-from thawline.results import CheckResult
+from thawline.results import CheckResult, FileGroup
 from thawline.runs.files import decode
 
 RUN = Path("runs/textures")
@@ -100,6 +100,15 @@ def test_of_many_blocks_neighbours_that_are_treated_alike_are_one() -> None:
     assert "l0 ❄   l1 ❄" in console.block_band(blocks[:10]).plain
 
 
+def test_a_large_group_is_listed_by_its_first_files() -> None:
+    stream = io.StringIO()
+    group = FileGroup(paths=[f"{number}.png" for number in range(115)], labels=["a", "b"], splits=[])
+    console._print_groups(Console(file=stream, width=100), "Copies", [group])
+    assert stream.getvalue() == (
+        "\nCopies (1 in 115 files)\n  0.png  =  1.png  =  2.png  =  3.png  =  4.png  =  5.png  and 109 more\n"
+    )
+
+
 def test_check_lists_each_kind_of_copy_once() -> None:
     def alike(paths: str, labels: str, splits: str) -> dict[str, list[str]]:
         return {"paths": paths.split(), "labels": labels.split(), "splits": splits.split()}
@@ -132,8 +141,8 @@ def test_check_lists_each_kind_of_copy_once() -> None:
     assert heading.splitlines()[-2:] == ["All 4 x 3 pixels", "  No problems found."]
     sections = dict(part.split("\n", 1) for part in parts)
     assert {title: text.strip() for title, text in sections.items()} == {
-        "The same file under different labels (1)": "a/2.png  =  b/2.png",
-        "The same file twice (1)": "a/0.png  =  a/1.png",
-        "Near-duplicates under different labels (1)": "a/5.png  =  b/5.png",
-        "Near-duplicates across splits (1)": "a/3.png  =  a/4.png",
+        "The same file under different labels (1 in 2 files)": "a/2.png  =  b/2.png",
+        "The same file twice (1 in 2 files)": "a/0.png  =  a/1.png",
+        "Near-duplicates under different labels (1 in 2 files)": "a/5.png  =  b/5.png",
+        "Near-duplicates across splits (1 in 2 files)": "a/3.png  =  a/4.png",
     }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ def test_near_duplicates_across_splits_are_named(make_folder: MakeFolder) -> Non
     assert found.result().to_dict()["lookalikes"] == [
         {"paths": ["test/a/larger.png", "train/a/000.png"], "labels": ["a"], "splits": ["train", "test"]}
     ]
-    assert found.warnings == ("1 group of near-duplicates across splits: scores may be too high.",)
+    assert found.warnings == ("1 group of near-duplicates (2 images) across splits: scores may be too high.",)
 
 
 def test_near_duplicates_that_drawn_splits_separate_are_counted(make_folder: MakeFolder) -> None:
@@ -101,7 +102,53 @@ def test_near_duplicates_that_drawn_splits_separate_are_counted(make_folder: Mak
     assert found.near_duplicates_across(["train"] * len(names)) == ()
     assert found.near_duplicates_across([None if name == "a/larger.png" else "train" for name in names]) == ()
     (line,) = found.near_duplicates_across(["test" if name == "a/larger.png" else "train" for name in names])
-    assert line.startswith("1 group of near-duplicates across splits: scores may be too high (`group_pattern` keeps")
+    assert line.startswith(
+        "1 group of near-duplicates (2 images) across splits: scores may be too high (`group_pattern` keeps"
+    )
+
+
+def test_groups_and_images_are_both_counted(make_folder: MakeFolder) -> None:
+    root = make_folder({"train/a": 12, "train/b": 12, "test/a": 10, "test/b": 10})
+    for number in range(20):
+        Image.open(root / "train/a/000.png").resize((60 + number, 50)).save(root / "test/a" / f"larger {number}.png")
+        shutil.copy(root / "train/b/000.png", root / "train/b" / f"copy {number}.png")
+    found = check(read_images(root))
+    assert found.warnings[:2] == (
+        "1 group of near-duplicates (21 images) across splits: scores may be too high.",
+        "1 image (21 files) stored more than once with identical bytes.",
+    )
+    drawn = ["test" if "larger" in found.images.name(item) else "train" for item in found.images.items]
+    assert found.near_duplicates_across(drawn) == ()  # the data gives these splits, nobody drew them
+
+
+def test_everything_found_is_accounted_for(make_folder: MakeFolder) -> None:
+    root = make_folder({"a": 3, "b": 3})
+    for name in ("1.heic", "2.heic", ".hidden"):
+        (root / "a" / name).write_bytes(b"x")
+    (root / "b" / "000.png").write_bytes(b"x")
+    result = check(read_images(root)).result()
+    assert (result.images, len(result.unreadable)) == (6, 1)
+    assert result.skipped == {
+        "not a supported image format (by its extension)": 2,
+        "hidden (its name starts with a dot)": 1,
+    }
+    assert sum(result.skipped.values()) == len(result.ignored)
+
+
+@pytest.mark.parametrize(("image_size", "count"), [(8, 0), (64, 0), (224, 1), (4096, 3), (None, 0)])
+def test_images_that_a_network_cannot_take_are_found_by_looking(
+    make_folder: MakeFolder, preprocessing: Preprocessing, tmp_path: Path, image_size: int | None, count: int
+) -> None:
+    root = make_folder({"a": 1, "b": 1})
+    for number, size in enumerate([(9000, 2), (600, 50), (60, 4)]):
+        Image.new("L", size).save(root / "a" / f"strip {number}.png")
+    found = check(read_images(root), image_size=image_size)
+    assert len(found.narrow) == count
+    assert any("too narrow to be resized to" in line for line in found.warnings) is bool(count)
+    if image_size == 224:
+        paths = [found.images.paths[index] for index in found.narrow]
+        with pytest.raises(DataError, match="too narrow"):
+            build_pixels(paths, replace(preprocessing, image_size=224), cache=tmp_path / "cache")
 
 
 def test_formats_modes_sizes_and_oddities_are_counted(make_folder: MakeFolder) -> None:

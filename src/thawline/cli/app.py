@@ -16,7 +16,7 @@ from typer import Argument, Option
 from thawline.cli import progress as live
 from thawline.cli import tables as console
 from thawline.cli.options import Given, GroupedCommand, as_flags, help_of, takes_options
-from thawline.config import CompareOptions, FitOptions, Request
+from thawline.config import CompareOptions, FitOptions, OnBad, Request
 from thawline.data.named import named_forms
 from thawline.errors import OptionError, ThawlineError
 from thawline.plan import Granularity
@@ -157,6 +157,8 @@ def check(
     data: Data,
     out: Annotated[Path | None, Option(help="Also write everything found to this JSON file.")] = None,
     group_pattern: Annotated[str | None, Option(help=help_of("group_pattern"))] = None,
+    image_size: Annotated[int, Option(help="Side of the network's input in pixels.", min=8, max=4096)] = 224,
+    on_bad: Annotated[str, Option(help=help_of("on_bad"))] = "error",
     as_json: Json = False,
 ) -> None:
     """Find problems in a dataset.
@@ -167,7 +169,13 @@ def check(
     from thawline.records import write_json
 
     with _callback(as_json) as callback:
-        found = api.check(data, group_pattern=group_pattern, callback=callback)
+        found = api.check(
+            data,
+            group_pattern=group_pattern,
+            image_size=image_size,
+            on_bad=cast(OnBad, on_bad),
+            callback=callback,
+        )
     if out is not None:
         write_json(out, found)
     if as_json:

@@ -52,6 +52,8 @@ DRAWN_SINGLY = 16
 """Blocks of which each is drawn, at most."""
 SHOWN = 20
 """Groups of files listed on screen at most."""
+NAMED = 6
+"""Files of a group listed on screen at most."""
 _USES = {"train": "of these images were trained on", "val": "were used for validation"}
 _SCALE = ("#5b8fc7", "#7aa6a1", "#c9b458", "#e8953a", "#d9480f")
 """Learning rates from 1e-5 to 1e-1, a colour per decade."""
@@ -241,9 +243,12 @@ def _print_groups(console: Console, title: str, groups: Iterable[FileGroup]) -> 
     chosen = list(groups)
     if not chosen:
         return
-    console.print(f"\n{title} ({len(chosen)})", style="bold", highlight=False)
+    files = sum(len(group.paths) for group in chosen)
+    console.print(f"\n{title} ({len(chosen):,} in {files:,} files)", style="bold", highlight=False)
     for group in chosen[:SHOWN]:
-        console.print(f"  {'  =  '.join(group.paths)}", highlight=False, markup=False, soft_wrap=True)
+        paths = group.paths[:NAMED]
+        more = f"  and {len(group.paths) - NAMED:,} more" if len(group.paths) > NAMED else ""
+        console.print(f"  {'  =  '.join(paths)}{more}", highlight=False, markup=False, soft_wrap=True)
     if len(chosen) > SHOWN:
         console.print(f"  and {len(chosen) - SHOWN} more: --out FILE or --json lists them all", highlight=False)
 

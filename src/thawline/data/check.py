@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from thawline.data.groups import copies_of_one_image
 from thawline.data.layout import SPLITS, Split
 from thawline.data.near_duplicates import near_duplicates
-from thawline.data.pixels import require_readable
+from thawline.data.pixels import require_readable, too_narrow
 from thawline.data.sources import ImageSet
 from thawline.data.survey import Facts, Progress, survey
 from thawline.formatting import counted
@@ -18,6 +18,9 @@ from thawline.results import CheckResult, FileGroup, ImageSizes, SkippedFile
 
 IMBALANCE = 10.0
 """Ratio of the largest to the smallest class from which a warning is given."""
+
+USUAL_CROP = 0.875
+"""Side of the crop over the shorter side of the resized image, of most networks."""
 
 SMALL_CLASS = 10
 """Classes with fewer images than this get a warning: their scores are too noisy."""
@@ -53,6 +56,8 @@ class Check:
     """The same bytes."""
     near_duplicates: tuple[Copies, ...]
     """Images that look alike although their bytes differ; exact copies of them are included."""
+    image_size: int | None = None
+    """Side of the network's input in pixels, for images that were not resized to it yet."""
 
     @property
     def hashes(self) -> tuple[str, ...]:
@@ -104,7 +109,7 @@ class Check:
         ]
         if not drawn:
             return ()
-        return (f"{_across_splits(len(drawn))} (`group_pattern` keeps images that belong together in one split).",)
+        return (f"{_across_splits(drawn)} (`group_pattern` keeps images that belong together in one split).",)
 
     @property
     def leaking_groups(self) -> tuple[str, ...]:
@@ -131,29 +136,47 @@ class Check:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Problems that the user should look at, one line each, worst first."""
-        found = [
-            (self.unreadable, "image cannot", "images cannot", "be read."),
-            (self.contradictions, "image", "images", "with two or more labels; all copies go to train."),
+        small = [name for name, count in self.class_counts.items() if count < SMALL_CLASS]
+        lines = [
+            (self.unreadable, f"{counted(len(self.unreadable), 'image cannot', 'images cannot')} be read."),
+            (self.narrow, self._narrow_line()),
+            (self.contradictions, f"{_copied(self.contradictions)} with two or more labels; all copies go to train."),
             (
                 self.leaks,
-                "image",
-                "images",
-                "with exact copies in two splits; the copies nearer to train are left out.",
+                f"{_copied(self.leaks)} with exact copies in two splits; the copies nearer to train are left out.",
             ),
-            (self.leaking_groups, "group", "groups", "with images in two splits: scores will be optimistic."),
+            (
+                self.leaking_groups,
+                f"{counted(len(self.leaking_groups), 'group')} with images in two splits: scores will be optimistic.",
+            ),
+            (self.leaking_near_duplicates, f"{_across_splits(self.leaking_near_duplicates)}."),
+            (self.duplicates, f"{_copied(self.duplicates)} stored more than once with identical bytes."),
+            (
+                small,
+                f"{counted(len(small), 'class', 'classes')} with fewer than {SMALL_CLASS} images: "
+                f"{', '.join(map(repr, small[:5]))}.",
+            ),
+            (
+                self.imbalance >= IMBALANCE,
+                f"The largest class has {self.imbalance:.0f} times as many images as the smallest.",
+            ),
         ]
-        small = [name for name, count in self.class_counts.items() if count < SMALL_CLASS]
-        lines = [f"{counted(len(some), noun, plural)} {rest}" for some, noun, plural, rest in found if some]
-        if leaking := self.leaking_near_duplicates:
-            lines.append(f"{_across_splits(len(leaking))}.")
-        if self.duplicates:
-            lines.append(f"{counted(len(self.duplicates), 'image')} stored more than once with identical bytes.")
-        if small:
-            names = ", ".join(map(repr, small[:5]))
-            lines.append(f"{counted(len(small), 'class', 'classes')} with fewer than {SMALL_CLASS} images: {names}.")
-        if self.imbalance >= IMBALANCE:
-            lines.append(f"The largest class has {self.imbalance:.0f} times as many images as the smallest.")
-        return (*lines, *self.images.notes)
+        return (*(line for found, line in lines if found), *self.images.notes)
+
+    @property
+    def narrow(self) -> tuple[int, ...]:
+        """Positions of readable images that pass the limit of pixels once their shorter side is that of the network."""
+        if self.image_size is None:
+            return ()
+        shorter = self.image_size / USUAL_CROP
+        return tuple(index for index, file in enumerate(self.facts) if too_narrow(file.width, file.height, shorter))
+
+    def _narrow_line(self) -> str:
+        first = self.images.name(self.images.items[self.narrow[0]]) if self.narrow else ""
+        return (
+            f"{counted(len(self.narrow), 'image is', 'images are')} too narrow to be resized to "
+            f"{self.image_size} pixels (`image_size`), so training would refuse them; first: {first!r}."
+        )
 
     def result(self) -> CheckResult:
         """The findings as check.json holds them."""
@@ -176,6 +199,7 @@ class Check:
             modes=_counts(file.mode for file in self._readable),
             sizes=_sizes(self._readable),
             ignored=[file.result() for file in self.images.ignored],
+            skipped=_counts(file.reason for file in self.images.ignored),
         )
 
 
@@ -185,8 +209,12 @@ def check(
     threads: int = 0,
     progress: Progress | None = None,
     facts: Sequence[Facts] | None = None,
+    image_size: int | None = None,
 ) -> Check:
-    """Decode every file in full and compare all of them; `facts`, if known (`PixelStore.facts`), spare the decoding."""
+    """Decode every file in full and compare all of them; `facts`, if known (`PixelStore.facts`), spare the decoding.
+
+    `image_size`: the side of the network's input in pixels, if the images are yet to be resized to it.
+    """
     if facts is None:
         facts = [image.facts for image in survey(images.paths, threads=threads, progress=progress)]
     hashes = [file.sha256 for file in facts]
@@ -196,11 +224,21 @@ def check(
         tuple(facts),
         tuple(_copies(images, same) for same in copies_of_one_image(hashes)),
         tuple(_copies(images, same) for same in similar if len({hashes[index] for index in same}) > 1),
+        image_size,
     )
 
 
-def _across_splits(groups: int) -> str:
-    return f"{counted(groups, 'group')} of near-duplicates across splits: scores may be too high"
+def _copied(groups: Sequence[Copies]) -> str:
+    return f"{counted(len(groups), 'image')} ({_files(groups)} files)"
+
+
+def _across_splits(groups: Sequence[Copies]) -> str:
+    count = counted(len(groups), "group")
+    return f"{count} of near-duplicates ({_files(groups)} images) across splits: scores may be too high"
+
+
+def _files(groups: Sequence[Copies]) -> str:
+    return f"{sum(len(group.positions) for group in groups):,}"
 
 
 def _copies(images: ImageSet, positions: Sequence[int]) -> Copies:

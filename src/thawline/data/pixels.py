@@ -195,10 +195,17 @@ def _write_rows(
     return facts
 
 
+def too_narrow(width: int, height: int, shorter: float) -> bool:
+    """Whether an image passes the limit of pixels once its shorter side is resized to `shorter` pixels."""
+    if not (width and height):
+        return False
+    scale = shorter / min(width, height)
+    return width * height * scale * scale > LARGEST
+
+
 def _check_shape(image: Image.Image, shorter: float) -> None:
-    """Refuse very narrow images, which become huge when their shorter side is resized to the network's."""
-    scale = shorter / min(image.size)
-    if image.width * image.height * scale * scale > LARGEST:
+    """A very narrow image becomes huge when its shorter side is resized to the network's input size."""
+    if too_narrow(image.width, image.height, shorter):
         raise UnreadableError(
             f"is too narrow ({image.width} x {image.height}): it would exceed {LARGEST} pixels after resizing"
         )
