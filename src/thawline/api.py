@@ -286,8 +286,8 @@ def explain(
 
 def _with_rate(request: Request) -> Request:
     """Check the strategies; `fit` of a named one trains at `BASE_RATE` unless told otherwise."""
-    choosing = [variants(spec)[0].compares or variants(spec)[0].searches for spec in request.strategies]
-    if request.verb == "compare" or all(choosing) or request.search.learning_rate is not None:
+    searching = [variants(spec)[0].searches for spec in request.strategies]
+    if request.verb == "compare" or all(searching) or request.search.learning_rate is not None:
         return request
     return replace(request, search=replace(request.search, learning_rate=BASE_RATE))
 
@@ -317,16 +317,11 @@ def _absolute(request: Request) -> Request:
 def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
     """Whatever a run folder asks for; a full disk ends it with a line and leaves what is done for `resume`."""
     try:
-        return _study(folder, callback)
+        opened = open_experiment(folder, callback)
+        expected = forecast(opened.experiment, opened.experiment.request.strategies)
+        callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
+        if opened.experiment.request.verb == "fit":
+            return fit_study.fit(opened.experiment, opened.facts, opened.paths)
+        return compare_study.compare(opened.experiment, opened.facts, opened.paths)
     except OSError as error:
         raise RunError(f"{folder.path}: {error}; free some space, then `thawline resume {folder.path}`.") from error
-
-
-def _study(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
-    opened = open_experiment(folder, callback)
-    experiment = opened.experiment
-    expected = forecast(experiment, experiment.request.strategies)
-    callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
-    if experiment.request.verb == "fit":
-        return fit_study.fit(experiment, opened.facts, opened.paths)
-    return compare_study.compare(experiment, opened.facts, opened.paths)

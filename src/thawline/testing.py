@@ -16,19 +16,12 @@ from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.strategies.auto import AutoConfig
 from thawline.strategies.base import variants
 from thawline.strategies.biotune import EvolutionConfig
+from thawline.strategies.context import Score, Tuned
 
 TINY_MODELS = ("test_resnet", "test_efficientnet", "test_vit", "test_convnext")
 """Small timm models of both kinds of norm, with random weights."""
 IMAGE_SIZE = 96
 CLASSES = 3
-
-
-@dataclass(frozen=True)
-class PlainTuned:
-    """Stands in for a tuned plan where nothing can be trained."""
-
-    plan: FineTunePlan
-    score: tuple[float, float] = (0.5, -1.0)
 
 
 @dataclass(frozen=True)
@@ -39,16 +32,21 @@ class PlainContext:
     granularity: Granularity = "stage"
     learning_rate: float = 1e-2
     epochs: int = 4
+    seed: int = 0
 
-    def score(self, plan: FineTunePlan) -> tuple[float, float]:
+    def score(self, plan: FineTunePlan) -> Score:
         """The same for every plan: nothing is trained."""
         return (0.5, -1.0)
 
-    def tune(self, strategy: str) -> PlainTuned:
+    def tune(self, strategy: str) -> Tuned:
         """The strategy's plan at this context's rate."""
-        return PlainTuned(variants(strategy)[0].propose(self))
+        return Tuned(strategy, self.learning_rate, variants(strategy)[0].propose(self), (0.5, -1.0))
 
-    def search(self, settings: EvolutionConfig | AutoConfig) -> PlainTuned:
+    def evolve(self, settings: EvolutionConfig) -> Tuned:
+        """Full fine-tuning at this context's rate: nothing is trained."""
+        return self.tune("full")
+
+    def halve(self, settings: AutoConfig) -> Tuned:
         """Full fine-tuning at this context's rate: nothing is trained."""
         return self.tune("full")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -59,14 +59,6 @@ class PriceList:
         """Never asked."""
         raise NotImplementedError
 
-    def find(self, task: Task) -> TrainingRecord | None:
-        """Never asked."""
-        raise NotImplementedError
-
-    def train(self, task: Task) -> TrainingRecord:
-        """Never asked."""
-        raise NotImplementedError
-
-    def keep(self, record: TrainingRecord) -> None:
+    def train_all(self, tasks: Iterable[Task]) -> dict[str, TrainingRecord]:
         """Never asked."""
         raise NotImplementedError

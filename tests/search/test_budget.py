@@ -8,7 +8,7 @@ import pytest
 
 from tests.search.fakes import PriceList, scored
 from thawline.plan import Block
-from thawline.search.budget import CandidateMeter, Meter, Purse, Standing, TimeMeter, WorkMeter
+from thawline.search.budget import CandidateLimit, Limit, ScoredSoFar, SearchBudget, TimeLimit, WorkLimit
 from thawline.search.candidates import Candidate
 from thawline.search.encoding import FreeEncoding, Space
 
@@ -19,17 +19,17 @@ LAST = ENCODING.genes_of((None, None, 0, 0), "train")
 FULL = ENCODING.genes_of((0, 0, 0, 0), "train")
 
 
-def purse(budget: Meter, passing: dict[str, float] | None = None) -> Purse:
-    return Purse(Space(ENCODING, BLOCKS, "stage", 1e-3), PriceList(passing), budget)
+def budget(limit: Limit, passing: dict[str, float] | None = None) -> SearchBudget:
+    return SearchBudget(Space(ENCODING, BLOCKS, "stage", 1e-3), PriceList(passing), limit)
 
 
 def batch(*genes: tuple[float, ...], rung: int = 0) -> list[Candidate]:
     return [replace(scored(slot, 0.5, genes=own).candidate, rung=rung) for slot, own in enumerate(genes)]
 
 
-def standing(*ones: tuple[tuple[float, ...], float]) -> Standing:
-    found = (scored(slot, 0.5, genes=genes, work=work) for slot, (genes, work) in enumerate(ones))
-    return {one.candidate.address: one for one in found}
+def tried(*candidates: tuple[tuple[float, ...], float]) -> ScoredSoFar:
+    found = (scored(slot, 0.5, genes=genes, work=work) for slot, (genes, work) in enumerate(candidates))
+    return {scored.candidate.address: scored for scored in found}
 
 
 def slots(candidates: list[Candidate]) -> list[int]:
@@ -37,67 +37,67 @@ def slots(candidates: list[Candidate]) -> list[int]:
 
 
 def test_a_prefix_is_paid_once() -> None:
-    own = purse(WorkMeter(5), {"c": 0.1, "head": 0.2})
-    assert own.spent(standing((LAST, 0.3), (LAST, 0.4), (HEAD, 0.05))) == pytest.approx(0.75 + 0.3)
+    own = budget(WorkLimit(5), {"c": 0.1, "head": 0.2})
+    assert own.spent(tried((LAST, 0.3), (LAST, 0.4), (HEAD, 0.05))) == pytest.approx(0.75 + 0.3)
 
 
 def test_what_is_taken_leaves_enough_for_the_final_training() -> None:
     """A head takes 0.25 to its end, of which a quarter is the first rung; everything takes 1."""
-    assert slots(purse(WorkMeter(1.31)).affordable(batch(HEAD, FULL), {}, None, kept=0)) == [0]
-    assert slots(purse(WorkMeter(1.32)).affordable(batch(HEAD, FULL), {}, None, kept=0)) == [0, 1]
+    assert slots(budget(WorkLimit(1.31)).affordable(batch(HEAD, FULL), {}, None, kept=0)) == [0]
+    assert slots(budget(WorkLimit(1.32)).affordable(batch(HEAD, FULL), {}, None, kept=0)) == [0, 1]
 
 
-def test_what_is_too_dear_is_left_out_and_what_comes_after_it_is_not() -> None:
-    assert slots(purse(WorkMeter(1.2)).affordable(batch(HEAD, FULL, LAST), {}, None, kept=0)) == [0, 2]
+def test_what_is_too_expensive_is_left_out_and_what_comes_after_it_is_not() -> None:
+    assert slots(budget(WorkLimit(1.2)).affordable(batch(HEAD, FULL, LAST), {}, None, kept=0)) == [0, 2]
 
 
 def test_the_best_so_far_must_stay_payable() -> None:
-    room = WorkMeter(1.05)
-    assert slots(purse(room).affordable(batch(HEAD, rung=0), standing((LAST, 0.0)), batch(FULL)[0], kept=0)) == []
+    room = WorkLimit(1.05)
+    assert slots(budget(room).affordable(batch(HEAD, rung=0), tried((LAST, 0.0)), batch(FULL)[0], kept=0)) == []
 
 
 def test_a_share_can_be_kept_back() -> None:
-    known = standing((LAST, 0.0))
-    one = [replace(candidate, slot=7) for candidate in batch(HEAD)]
-    assert slots(purse(WorkMeter(1.0)).affordable(one, known, None, kept=0.6)) == [7]
-    assert slots(purse(WorkMeter(1.0)).affordable(one, known, None, kept=0.7)) == []
+    known = tried((LAST, 0.0))
+    single = [replace(candidate, slot=7) for candidate in batch(HEAD)]
+    assert slots(budget(WorkLimit(1.0)).affordable(single, known, None, kept=0.6)) == [7]
+    assert slots(budget(WorkLimit(1.0)).affordable(single, known, None, kept=0.7)) == []
 
 
 def test_a_share_is_of_the_whole_budget_whatever_was_spent() -> None:
-    known = standing((LAST, 2.0))
-    assert purse(WorkMeter(5.0)).share(0.1, {}) == pytest.approx(0.5)
-    assert purse(WorkMeter(5.0)).share(0.1, known) == pytest.approx(0.5)
-    assert purse(CandidateMeter(40)).share(0.1, known) == 0
-    slow = TimeMeter(100.0, 10.0, [], clock=iter((0.0, 60.0)).__next__)  # two units in 60 s: three more make five
-    assert purse(slow).share(0.1, known) == pytest.approx(0.1 * (2 + 40 / (70 / 3)))
+    known = tried((LAST, 2.0))
+    assert budget(WorkLimit(5.0)).share(0.1, {}) == pytest.approx(0.5)
+    assert budget(WorkLimit(5.0)).share(0.1, known) == pytest.approx(0.5)
+    assert budget(CandidateLimit(40)).share(0.1, known) == 0
+    slow = TimeLimit(100.0, 10.0, [], clock=iter((0.0, 60.0)).__next__)  # two units in 60 s: three more make five
+    assert budget(slow).share(0.1, known) == pytest.approx(0.1 * (2 + 40 / (70 / 3)))
 
 
 def test_going_on_costs_what_is_missing() -> None:
     """Half of a head's training is done; the rest and the final one take 0.375."""
-    known = standing((HEAD, 0.125))
+    known = tried((HEAD, 0.125))
     going_on = batch(HEAD, rung=2)
-    assert slots(purse(WorkMeter(0.51)).affordable(going_on, known, None, kept=0)) == [0]
-    assert slots(purse(WorkMeter(0.49)).affordable(going_on, known, None, kept=0)) == []
+    assert slots(budget(WorkLimit(0.51)).affordable(going_on, known, None, kept=0)) == [0]
+    assert slots(budget(WorkLimit(0.49)).affordable(going_on, known, None, kept=0)) == []
 
 
 def test_there_is_always_an_answer() -> None:
     """The cheapest that there is."""
-    assert slots(purse(WorkMeter(0.1)).affordable(batch(FULL, HEAD, LAST), {}, None, kept=0)) == [1]
-    dear_prefix = purse(WorkMeter(0.1), {"head": 1.0})
-    assert slots(dear_prefix.affordable(batch(FULL, HEAD, LAST), {}, None, kept=0)) == [2]
-    assert slots(purse(WorkMeter(0.1)).affordable([], {}, None, kept=0)) == []
+    assert slots(budget(WorkLimit(0.1)).affordable(batch(FULL, HEAD, LAST), {}, None, kept=0)) == [1]
+    expensive_prefix = budget(WorkLimit(0.1), {"head": 1.0})
+    assert slots(expensive_prefix.affordable(batch(FULL, HEAD, LAST), {}, None, kept=0)) == [2]
+    assert slots(budget(WorkLimit(0.1)).affordable([], {}, None, kept=0)) == []
 
 
 def test_a_number_of_candidates_counts_new_ones_only() -> None:
-    own = purse(CandidateMeter(2))
+    own = budget(CandidateLimit(2))
     assert slots(own.affordable(batch(HEAD, LAST, FULL), {}, None, kept=0.15)) == [0, 1]
-    known = standing((HEAD, 0.1), (LAST, 0.1))
+    known = tried((HEAD, 0.1), (LAST, 0.1))
     assert slots(own.affordable(batch(HEAD, LAST, rung=1), known, None, kept=0.15)) == [0, 1]
 
 
 def test_another_seed_must_leave_the_final_training_of_whoever_may_win() -> None:
-    own, (head, full) = purse(WorkMeter(2.0)), batch(HEAD, FULL)
-    assert own.allows_another_seed(head, [head], standing((HEAD, 1.5)))
-    assert not own.allows_another_seed(head, [head], standing((HEAD, 1.51)))
-    assert own.allows_another_seed(head, [head, full], standing((HEAD, 0.75)))
-    assert not own.allows_another_seed(head, [head, full], standing((HEAD, 0.76)))
+    own, (head, full) = budget(WorkLimit(2.0)), batch(HEAD, FULL)
+    assert own.allows_another_seed(head, [head], tried((HEAD, 1.5)))
+    assert not own.allows_another_seed(head, [head], tried((HEAD, 1.51)))
+    assert own.allows_another_seed(head, [head, full], tried((HEAD, 0.75)))
+    assert not own.allows_another_seed(head, [head, full], tried((HEAD, 0.76)))

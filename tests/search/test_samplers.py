@@ -1,4 +1,4 @@
-"""Whoever proposes sees the same candidates, repeats itself with the same seed, and stays in reach."""
+"""Samplers see the same candidates, repeat themselves with the same seed, and stay in reach."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.search.fakes import scored
 from thawline.errors import OptionError
 from thawline.search.candidates import Scored
 from thawline.search.encoding import FreeEncoding
-from thawline.search.samplers import Proposal, make_sampler
-from thawline.strategies.auto import SamplerName
+from thawline.search.samplers import SAMPLERS, Proposal
+from thawline.strategies.auto import AutoConfig, SamplerName
 
 ENCODING = FreeEncoding(4)
 RANKED = [scored(slot, 0.9 - 0.1 * slot, genes=(0.2, 0.5 + 0.05 * slot, 0.9, 0.5, 0.7)) for slot in range(6)]
@@ -23,7 +23,12 @@ NEEDS = {"cma": "cmaes"}
 def drawn(name: SamplerName, ranked: Sequence[Scored] = RANKED, seed: int = 0, generation: int = 1) -> list[Proposal]:
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
-    return list(islice(make_sampler(name, ENCODING, seed).draws(ranked, generation), 8))
+    return list(islice(SAMPLERS[name](ENCODING, seed).draws(ranked, generation), 8))
+
+
+def test_every_sampler_that_auto_accepts_can_be_made_and_no_other() -> None:
+    assert set(SAMPLERS) == set(get_args(SamplerName))
+    assert [AutoConfig(sampler=name).sampler for name in SAMPLERS] == list(SAMPLERS)
 
 
 @pytest.mark.parametrize("name", get_args(SamplerName))
@@ -55,7 +60,7 @@ def test_evolution_probes_the_best_then_breeds() -> None:
 def test_tpe_learns_from_the_ranks() -> None:
     """Where only candidates with a fast head are good, most proposals have one."""
     ranked = [scored(slot, 0.5, genes=(0.2, 0.2, 0.2, 0.95 - 0.03 * slot, 0.2)) for slot in range(30)]
-    heads = [one.genes[3] for one in islice(make_sampler("tpe", ENCODING, 0).draws(ranked, 1), 40)]
+    heads = [one.genes[3] for one in islice(SAMPLERS["tpe"](ENCODING, 0).draws(ranked, 1), 40)]
     assert sum(heads) / len(heads) > 0.6
 
 
@@ -69,7 +74,7 @@ def test_cma_goes_where_the_ranks_point() -> None:
             for slot in range(6)
         ]
         ranked.sort(key=lambda one: one.candidate.slot)
-        found = islice(make_sampler("cma", ENCODING, 0).draws(ranked, 4), 40)
+        found = islice(SAMPLERS["cma"](ENCODING, 0).draws(ranked, 4), 40)
         heads[sign] = sum(one.genes[3] for one in found) / 40
     assert heads[1] > 0.6 > 0.4 > heads[-1]
 
@@ -77,7 +82,7 @@ def test_cma_goes_where_the_ranks_point() -> None:
 def test_cma_without_its_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thawline.search.samplers.cmaes", None)
     with pytest.raises(OptionError, match="pip install 'thawline"):
-        make_sampler("cma", ENCODING, 0)
+        SAMPLERS["cma"](ENCODING, 0)
 
 
 def test_the_grid_is_every_number_of_last_blocks_at_one_rate_after_the_other() -> None:

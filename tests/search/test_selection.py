@@ -1,4 +1,4 @@
-"""The best is told from others by what each got right on the same images; thrift stays within chance."""
+"""Plans are compared image by image; parsimony stays within one standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.search.fakes import scored, training
 from thawline.search.candidates import Scored
-from thawline.search.selection import contenders, standard_error, thriftiest
+from thawline.search.selection import contenders, most_parsimonious, standard_error
 
 RNG = np.random.default_rng(0)
 EASY = RNG.random(400) < 0.7
@@ -47,13 +47,18 @@ def test_of_plans_as_good_the_cheapest_wins() -> None:
     as_good, too_far = with_right(1, flipped(1, down=True)), with_right(2, flipped(40, down=True))
     prices = {0: 1.0, 1: 0.2, 2: 0.1}
     ranked = [best, as_good, too_far]
-    assert thriftiest(ranked, lambda one: prices[one.candidate.slot], 400, at_least=0.0).candidate.slot == 1
-    assert thriftiest(ranked, lambda one: prices[one.candidate.slot], 400, at_least=best.score[0]) is best
+    assert (
+        most_parsimonious(ranked, lambda one: (False, prices[one.candidate.slot]), 400, at_least=0.0).candidate.slot
+        == 1
+    )
+    assert (
+        most_parsimonious(ranked, lambda one: (False, prices[one.candidate.slot]), 400, at_least=best.score[0]) is best
+    )
 
 
-def test_one_lucky_seed_does_not_stand_for_thrift() -> None:
+def test_one_lucky_seed_cannot_replace_the_best() -> None:
     best, lucky = with_right(0, EASY, seeds=2), with_right(1, flipped(1, down=True))
-    assert thriftiest([best, lucky], lambda one: -one.candidate.slot, 400, at_least=0.0) is best
+    assert most_parsimonious([best, lucky], lambda one: (False, -one.candidate.slot), 400, at_least=0.0) is best
 
 
 @pytest.mark.parametrize("images", [8, 9, 12, 100, 237])
@@ -63,4 +68,4 @@ def test_plans_that_differ_by_one_image_are_as_good_however_many_there_are(image
     one_less[0] = False
     best, other = with_right(0, every), with_right(1, one_less)
     assert standard_error(best, other, images) == pytest.approx(1 / images)
-    assert thriftiest([best, other], lambda one: -one.candidate.slot, images, at_least=0.0) is other
+    assert most_parsimonious([best, other], lambda one: (False, -one.candidate.slot), images, at_least=0.0) is other

@@ -10,8 +10,9 @@ import pytest
 from thawline.errors import OptionError, PlanError
 from thawline.plan import Adapter, Block, FineTunePlan, Granularity, Penalty
 from thawline.strategies.base import variants
+from thawline.strategies.context import Tuned
 from thawline.strategies.lp_ft import HEAD_RATE
-from thawline.testing import PlainContext, PlainTuned
+from thawline.testing import PlainContext
 
 
 def chain(below: int) -> tuple[Block, ...]:
@@ -128,7 +129,7 @@ class Scripted:
         self.asked.append((trained, set(plan.phases[0].learning_rates.values()) - {None}))
         return self.script(trained), -1.0
 
-    def tune(self, strategy: str) -> PlainTuned:
+    def tune(self, strategy: str) -> Tuned:
         raise AssertionError("subtune tunes nothing")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from thawline.errors import OptionError, PlanError
@@ -9,10 +11,10 @@ from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
 from thawline.plan import Block, FineTunePlan
 from thawline.strategies import STRATEGIES
-from thawline.strategies.auto import AutoConfig
+from thawline.strategies.auto import OLD_NAMES, AutoConfig, Component
 from thawline.strategies.base import split_specs, strategy_class, variants
-from thawline.strategies.biotune import EvolutionConfig
-from thawline.testing import PlainContext, PlainTuned
+from thawline.strategies.context import Tuned
+from thawline.testing import PlainContext
 
 
 def block(name: str, *, is_head: bool = False) -> Block:
@@ -82,15 +84,32 @@ def test_auto_is_the_plan_that_its_search_ends_with() -> None:
     asked = []
 
     class Context(PlainContext):
-        def search(self, settings: EvolutionConfig | AutoConfig) -> PlainTuned:
+        def halve(self, settings: AutoConfig) -> Tuned:
             asked.append(settings)
-            return super().search(settings)
+            return super().halve(settings)
 
     (auto,) = variants("auto:budget=3x,sampler=tpe")
     assert auto.propose(Context(BLOCKS)) == variants("full")[0].propose(PlainContext(BLOCKS))
     assert asked == [auto]
     assert auto.spec == "auto:budget=3x,sampler=tpe"
     assert variants("auto")[0].spec == "auto"
+
+
+def test_a_strategy_that_only_proposes_does_not_search() -> None:
+    (full,) = variants("full")
+    assert not full.searches
+    with pytest.raises(NotImplementedError, match="'full' proposes a plan and does not search"):
+        full.search(PlainContext(BLOCKS))
+
+
+@pytest.mark.parametrize(("old", "new"), list(OLD_NAMES.items()))
+def test_old_names_of_components_still_leave_them_out_and_stay_in_the_spec(old: str, new: Component) -> None:
+    (auto,) = variants(f"auto:without={old}+rungs")
+    assert isinstance(auto, AutoConfig)
+    assert [component for component in get_args(Component) if not auto.has(component)] == sorted(
+        (new, "rungs"), key=get_args(Component).index
+    )
+    assert auto.spec == f"auto:without={old}+rungs"
 
 
 def test_every_strategy_of_the_table_says_its_own_name() -> None:

@@ -126,7 +126,7 @@ def test_a_good_one_works(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "theirs:Other",
             STRATEGY.replace("def propose", "def purpose"),
-            "cannot be used: theirs:Other has no method `propose`",
+            "cannot be used: theirs:Other has neither a method `propose` nor `search`",
         ),
         (
             "theirs:Other",

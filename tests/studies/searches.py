@@ -1,45 +1,32 @@
-"""What tests of whole searches share: an executor without order, and how a run is looked at."""
+"""What tests of whole searches share: trainings in any order, and how a run is looked at."""
 
 from __future__ import annotations
 
-import queue
 import random
-import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from thawline.records import read_json
+from thawline.records import TrainingRecord, read_json
+from thawline.search.candidates import Task
+from thawline.studies.tuning import CandidateTrainings
 
 
-class ShuffledExecutor(Executor):
-    """Runs what was submitted in any other order, one at a time, once nothing more comes."""
+def train_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every batch of candidates is trained in another order than the one in which the search asks for it."""
+    plain, order = CandidateTrainings.train_all, random.Random(0)
 
-    def __init__(self) -> None:
-        self.tasks: queue.Queue[Callable[[], None]] = queue.Queue()
-        self.order = random.Random(0)
-        threading.Thread(target=self._work, daemon=True).start()
+    def shuffled(self: CandidateTrainings, tasks: Iterable[Task]) -> dict[str, TrainingRecord]:
+        batch = list(tasks)
+        order.shuffle(batch)
+        return plain(self, batch)
 
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        self.tasks.put(lambda: future.set_result(fn(*args, **kwargs)))
-        return future
-
-    def _work(self) -> None:
-        while True:
-            waiting = [self.tasks.get()]
-            try:
-                while True:
-                    waiting.append(self.tasks.get(timeout=0.02))
-            except queue.Empty:
-                self.order.shuffle(waiting)
-            for task in waiting:
-                task()
+    monkeypatch.setattr(CandidateTrainings, "train_all", shuffled)
 
 
 def answer(run: Path) -> tuple[Any, ...]:
@@ -50,5 +37,5 @@ def answer(run: Path) -> tuple[Any, ...]:
 
 def study_of(run: Path) -> optuna.Study:
     storage = JournalStorage(JournalFileBackend(str(run / "ledger.journal")))
-    (name,) = (one for one in optuna.get_all_study_names(storage) if one.startswith("thawline-search:"))
+    (name,) = (name for name in optuna.get_all_study_names(storage) if name.startswith("thawline-search:"))
     return optuna.load_study(study_name=name, storage=storage)

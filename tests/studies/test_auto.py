@@ -13,26 +13,27 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.small_runs import Stop, small_request
-from tests.studies.searches import ShuffledExecutor, answer, study_of
+from tests.studies.searches import answer, study_of, train_in_any_order
 from thawline import api
 from thawline.cli import app as cli
 from thawline.config import CacheConfig, Request
 from thawline.errors import NonFiniteLossError, OptionError
 from thawline.plan import FineTunePlan
-from thawline.records import read_json
+from thawline.records import environment, read_json
 from thawline.runs.experiment import TUNING_SEED_OFFSET
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.runs.setup import open_experiment
-from thawline.search.budget import TimeMeter
-from thawline.strategies.auto import Lever
+from thawline.search.budget import TimeLimit
+from thawline.strategies.auto import Component
 from thawline.strategies.base import variants
 from thawline.studies import auto as auto_search
+from thawline.studies import tuning
 from thawline.training.trainer import TrainedModel, Trainer
 
 EPOCHS = 7
 SLOW = pytest.mark.slow
-QUICK = ("decoupling", "starts", "thrift")
+QUICK = ("decoupling", "baselines", "parsimony")
 
 
 def request_for(images: Path, strategy: str = "auto", verb: str = "fit", **others: Any) -> Request:
@@ -71,7 +72,7 @@ def test_candidates_train_by_rungs_and_most_end_early(finished: Path) -> None:
 def test_a_training_in_rungs_is_the_training_in_one_go(images: Path, finished: Path, tmp_path: Path) -> None:
     records = Ledger(finished / "ledger.journal").records
     in_rungs = next(one for one in records if one.purpose == "search" and one.until is None)
-    with RunFolder.create(tmp_path / "run", request_for(images), {}) as folder:
+    with RunFolder.create(tmp_path / "run", request_for(images), environment(device="cpu", threads=1)) as folder:
         experiment = open_experiment(folder, Stop(-1)).experiment
         plan = FineTunePlan.from_dict(in_rungs.plan)
         whole = experiment.train(plan, strategy="x", learning_rate=1e-3, seed=in_rungs.seed, purpose="tuning")
@@ -80,7 +81,7 @@ def test_a_training_in_rungs_is_the_training_in_one_go(images: Path, finished: P
     assert (whole.key, whole.right, whole.best_epoch) == (in_rungs.key, in_rungs.right, in_rungs.best_epoch)
 
 
-def test_the_answer_is_never_worse_on_validation_than_the_usual_ways(finished: Path) -> None:
+def test_the_answer_is_never_worse_on_validation_than_the_baselines(finished: Path) -> None:
     results = read_json(finished / "results.json")
     candidates = {(one["generation"], one["slot"]): one for one in results["search"]["candidates"]}
     winner = candidates[tuple(results["search"]["winner"])]
@@ -91,7 +92,7 @@ def test_the_answer_is_never_worse_on_validation_than_the_usual_ways(finished: P
     assert winner["score"] >= max(one["score"] for one in constant)
 
 
-def test_a_usual_way_costs_what_all_its_variants_took(finished: Path) -> None:
+def test_a_baseline_costs_what_all_its_variants_took(finished: Path) -> None:
     results = read_json(finished / "results.json")
     variants = [
         one
@@ -136,10 +137,10 @@ def test_interrupted_and_resumed_is_the_uninterrupted_search(
     assert passes[0] == passes[1]
 
 
-def test_the_order_in_which_trainings_finish_never_matters(
+def test_the_order_of_trainings_never_matters(
     images: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auto_search, "InlineExecutor", ShuffledExecutor)
+    train_in_any_order(monkeypatch)
     api.run(request_for(images), tmp_path / "run")
     assert answer(tmp_path / "run") == answer(finished)
 
@@ -147,7 +148,7 @@ def test_the_order_in_which_trainings_finish_never_matters(
 def test_no_cache_and_no_memory_for_what_paused_change_nothing(
     images: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auto_search, "PAUSED_BYTES", 0)
+    monkeypatch.setattr(tuning, "PAUSED_BYTES", 0)
     api.run(request_for(images, cache=CacheConfig(0, 0)), tmp_path / "run")
     assert answer(tmp_path / "run") == answer(finished)
 
@@ -166,19 +167,21 @@ def test_only_the_proposals_of_samplers_differ(images: Path, finished: Path, tmp
     assert results["cost"]["work"] <= 5
 
 
-@pytest.mark.parametrize("lever", [pytest.param(one, marks=() if one in QUICK else SLOW) for one in get_args(Lever)])
-def test_every_lever_can_be_left_out(images: Path, tmp_path: Path, lever: str) -> None:
-    spec = f"auto:budget=2x,without={lever}"
+@pytest.mark.parametrize(
+    "component", [pytest.param(name, marks=() if name in QUICK else SLOW) for name in get_args(Component)]
+)
+def test_every_component_can_be_left_out(images: Path, tmp_path: Path, component: str) -> None:
+    spec = f"auto:budget=2x,without={component}"
     results = api.run(request_for(images, spec, verb="compare"), tmp_path / "run")["rows"][0]
     search = results["search"]
     operators = {one["operator"] for one in search["candidates"]}
-    assert ("start" in operators) == (lever != "starts")
-    assert (len(search["rungs"]) > 1) == (lever != "rungs")
-    assert ("threshold" in search["genes"]) == (lever == "decoupling")
-    assert ("norm_statistics" in search["genes"]) == (lever not in ("norms", "decoupling"))
-    if lever == "race":
+    assert ("start" in operators) == (component != "baselines")
+    assert (len(search["rungs"]) > 1) == (component != "rungs")
+    assert ("threshold" in search["genes"]) == (component == "decoupling")
+    assert ("norm_statistics" in search["genes"]) == (component not in ("norms", "decoupling"))
+    if component == "extra_seeds":
         assert {len(one["per_seed"]) for one in search["candidates"]} == {1}
-    if lever == "thrift":
+    if component == "parsimony":
         whole = [one for one in search["candidates"] if one["epochs"] == EPOCHS]
         winner = next(one for one in whole if [one["generation"], one["slot"]] == search["winner"])
         assert winner["score"] == max(one["score"] for one in whole)
@@ -196,15 +199,15 @@ def test_wall_time_is_journalled_so_that_a_resumed_search_decides_the_same(
     ticks: Iterator[float] = itertools.count(0.0, 0.25)
     estimates = iter((10.0, 3.0))  # the machine is another one when the run is resumed
     monkeypatch.setattr(auto_search, "seconds_per_unit", lambda experiment: next(estimates))
-    monkeypatch.setattr(auto_search, "TimeMeter", partial(TimeMeter, clock=lambda: next(ticks)))
+    monkeypatch.setattr(auto_search, "TimeLimit", partial(TimeLimit, clock=lambda: next(ticks)))
     spec, run = "auto:budget=12s", tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         api.run(request_for(images, spec, verb="compare"), run, Stop(25))
-    heard = {name: value for name, value in study_of(run).user_attrs.items() if name.startswith("clocking:")}
-    assert heard
+    answers = {name: value for name, value in study_of(run).user_attrs.items() if name.startswith("clocking:")}
+    assert answers
     api.resume(run)
     after = study_of(run).user_attrs
-    assert {name: after[name] for name in heard} == heard
+    assert {name: after[name] for name in answers} == answers
     assert read_json(run / "comparison.json")["rows"][0]["search"]["candidates"]
 
 
@@ -217,7 +220,7 @@ def test_time_is_looked_at_before_every_training(images: Path, tmp_path: Path, m
 
     monkeypatch.setattr(Trainer, "train", slow)
     monkeypatch.setattr(auto_search, "seconds_per_unit", lambda experiment: 1.0)  # wrong: one training takes 20 s
-    monkeypatch.setattr(auto_search, "TimeMeter", partial(TimeMeter, clock=lambda: seconds[0]))
+    monkeypatch.setattr(auto_search, "TimeLimit", partial(TimeLimit, clock=lambda: seconds[0]))
     api.run(request_for(images, "auto:budget=100s", verb="compare"), tmp_path / "run")
     records = Ledger(tmp_path / "run" / "ledger.journal").records
     assert 1 <= sum(one.purpose == "search" for one in records) <= 5

@@ -18,7 +18,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from tests.small_runs import Stop, small_request
-from tests.studies.searches import ShuffledExecutor, answer, study_of
+from tests.studies.searches import answer, study_of, train_in_any_order
 from thawline import api
 from thawline.config import Request
 from thawline.errors import NonFiniteLossError
@@ -30,8 +30,9 @@ from thawline.search.encoding import Space
 from thawline.search.evolution import make_encoding
 from thawline.strategies.base import variants
 from thawline.strategies.biotune import EvolutionConfig
+from thawline.strategies.context import Tuned
 from thawline.studies import biotune as searching
-from thawline.testing import PlainContext, PlainTuned, check_strategy, tiny_model
+from thawline.testing import PlainContext, check_strategy, tiny_model
 from thawline.training.images import LabelledRows
 from thawline.training.trainer import TrainedModel, Trainer
 
@@ -150,10 +151,10 @@ def test_kill_9_and_resume_is_the_uninterrupted_search(images: Path, finished: P
     assert answer(run) == answer(finished)
 
 
-def test_the_order_in_which_trainings_finish_never_matters(
+def test_the_order_of_trainings_never_matters(
     images: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "InlineExecutor", ShuffledExecutor)
+    train_in_any_order(monkeypatch)
     api.run(request_for(images), tmp_path / "run")
     assert answer(tmp_path / "run") == answer(finished)
     order = [record.key for record in Ledger(tmp_path / "run" / "ledger.journal").records]
@@ -233,13 +234,13 @@ def test_a_search_stands_beside_tuned_strategies(images: Path, tmp_path: Path) -
 def test_the_rates_of_a_genotype_reach_the_optimiser_and_frozen_blocks_never_move(
     model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def some_genes(context: PlainContext, settings: EvolutionConfig) -> PlainTuned:
+    def some_genes(context: PlainContext, settings: EvolutionConfig) -> Tuned:
         encoding = make_encoding(settings, len(context.blocks))
         genes = tuple((0.9, 0.1, 0.6)[number % 3] for number in range(encoding.size - 1))
         space = Space(encoding, context.blocks, context.granularity, context.learning_rate)
-        return PlainTuned(space.plan((*genes, 0.5)))
+        return Tuned("biotune", context.learning_rate, space.plan((*genes, 0.5)), (0.5, -1.0))
 
-    monkeypatch.setattr(PlainContext, "search", some_genes)
+    monkeypatch.setattr(PlainContext, "evolve", some_genes)
     plan = check_strategy("biotune", tiny_model(model))
     rates = list(plan.phases[0].learning_rates.values())
     assert rates[:3] == [pytest.approx(1e-2 * 10**0.8, rel=1e-5), None, pytest.approx(1e-2 * 10**0.2, rel=1e-5)]

@@ -1,4 +1,7 @@
-"""Where `auto` starts: the usual ways at the usual rates, and what they become with kept statistics and a fast head."""
+"""The initial candidates of `auto`: the baselines at their usual rates, and gentler variants of them.
+
+Gentle variants keep batch-norm statistics and train the head faster than the blocks below it.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,26 @@ GENTLE_DEEP = (-2 * BINS_PER_DECADE,)
 
 
 @dataclass(frozen=True)
-class Start:
-    """A plan that nobody has to find."""
+class InitialCandidate:
+    """A plan of generation 0: a baseline, or a gentle variant of one."""
 
     strategy: str
-    """Of the table of strategies, with arguments; empty = none of them makes this plan."""
+    """The fixed strategy that makes this plan, with arguments; empty = none does."""
     phenotype: Phenotype
     norm: NormMode = "train"
 
     @property
-    def way(self) -> str:
-        """The strategy without its arguments."""
+    def baseline(self) -> str:
+        """The strategy without its arguments; empty for a gentle variant."""
         return self.strategy.partition(":")[0]
 
 
-WAYS = ("linear_probe", "last_blocks", "full")
-"""The fixed strategies that `auto` holds within its own budget, the one that trains least first."""
+BASELINES = ("linear_probe", "last_blocks", "full")
+"""The fixed strategies that `auto` tries within its own budget, in ascending order of what they train."""
 
 
-def starts(blocks: int, *, norms: bool) -> tuple[Start, ...]:
-    """For a network of so many blocks, the head included; those that train least come first.
+def initial_candidates(blocks: int, *, norms: bool) -> tuple[InitialCandidate, ...]:
+    """All initial candidates for a network of so many blocks, the head included; those that train least come first.
 
     Rates are bins above the base rate (1e-3): half a decade is five of them.
     """
@@ -49,26 +52,26 @@ def starts(blocks: int, *, norms: bool) -> tuple[Start, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def usual_ways(blocks: int) -> dict[str, Start]:
-    """The fixed strategies that a network of so many blocks has, each as it is tried first."""
-    found: dict[str, Start] = {}
-    for start in starts(blocks, norms=False):
-        if start.way:
-            found.setdefault(start.way, start)
+def baselines(blocks: int) -> dict[str, InitialCandidate]:
+    """The baselines of a network of so many blocks by name, each with the rate that is tried first."""
+    found: dict[str, InitialCandidate] = {}
+    for initial in initial_candidates(blocks, norms=False):
+        if initial.baseline:
+            found.setdefault(initial.baseline, initial)
     return found
 
 
-def _last(blocks: int, depth: int, rate: int) -> Start:
+def _last(blocks: int, depth: int, rate: int) -> InitialCandidate:
     """A fixed strategy: everything that trains at one rate."""
     names = {0: "linear_probe", blocks - 1: "full"}
     phenotype = _phenotype(blocks, depth, rate, 0)
-    return Start(names.get(depth, f"last_blocks:k={depth}"), phenotype)
+    return InitialCandidate(names.get(depth, f"last_blocks:k={depth}"), phenotype)
 
 
-def _gentle(blocks: int, depth: int, below: Sequence[int], *, norms: bool) -> Iterator[Start]:
+def _gentle(blocks: int, depth: int, below: Sequence[int], *, norms: bool) -> Iterator[InitialCandidate]:
     """The head at 3e-3, the blocks behind it so many bins below that, norm layers as pretrained."""
     for bins in below:
-        yield Start("", _phenotype(blocks, depth, HALF_DECADE, bins), "eval" if norms else "train")
+        yield InitialCandidate("", _phenotype(blocks, depth, HALF_DECADE, bins), "eval" if norms else "train")
 
 
 def _phenotype(blocks: int, depth: int, head: int, below: int) -> Phenotype:

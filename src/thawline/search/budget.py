@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from thawline.plan import FineTunePlan
-from thawline.search.candidates import Address, Candidate, Scored
-from thawline.search.dispatch import Trainings
+from thawline.search.candidates import Address, Candidate, Scored, Trainings
 from thawline.search.encoding import Space
 
 
-class Meter(Protocol):
-    """Tells a search what it may still spend."""
+class Limit(Protocol):
+    """How much of a budget is left, by the measure that the user chose."""
 
     @property
     def at_once(self) -> int:
@@ -45,15 +44,15 @@ class Journal(Protocol):
 
 
 @dataclass(frozen=True)
-class WorkMeter:
-    """So many units of work: the same decisions on every machine."""
+class WorkLimit:
+    """A limit in units of work: the same decisions on every machine."""
 
     amount: float
     at_once: int = sys.maxsize
     """Prices are known beforehand."""
 
     def left(self, spent: float) -> float:
-        """What is not spent."""
+        """The units of work that are not spent."""
         return self.amount - spent
 
     def candidates_left(self, tried: int) -> float:
@@ -62,38 +61,38 @@ class WorkMeter:
 
 
 @dataclass(frozen=True)
-class CandidateMeter:
-    """So many plans, whatever they cost."""
+class CandidateLimit:
+    """A limit on the number of candidates, whatever they cost."""
 
     most: int
     at_once: int = sys.maxsize
 
     def left(self, spent: float) -> float:
-        """Without end."""
+        """Infinite: work is not counted."""
         return math.inf
 
     def candidates_left(self, tried: int) -> float:
-        """What is not tried."""
+        """The number of candidates that were not tried yet."""
         return self.most - tried
 
 
 @dataclass
-class TimeMeter:
-    """So much wall time, told in units of work by how long they took so far.
+class TimeLimit:
+    """A wall-clock limit, converted to units of work at the pace measured so far.
 
-    What it tells is journalled before anybody acts on it, so that a resumed search decides what this one did.
+    Every answer is journalled before it is used, so that a resumed search makes the same decisions.
     """
 
     seconds: float
     seconds_per_unit: float
     """Before anything is trained."""
     journal: Journal
-    """Units left and seconds gone, of every time it was asked."""
+    """Units left and seconds elapsed, one entry per question."""
     known_seconds: float = 0.0
-    """What the trainings of an interrupted search took, as far as they are stored."""
+    """Seconds of the stored trainings of an interrupted search."""
     clock: Callable[[], float] = time.monotonic
     at_once: int = 1
-    """What a training takes is known when it has ended."""
+    """The time that a training takes is known only when it has ended."""
     asked: int = 0
     _began: float = field(init=False)
 
@@ -102,7 +101,7 @@ class TimeMeter:
         self._began = self.clock() - max(gone, self.known_seconds)
 
     def left(self, spent: float) -> float:
-        """What the time allows at the pace so far."""
+        """Units of work that the remaining time allows at the pace so far."""
         self.asked += 1
         if self.asked <= len(self.journal):
             return self.journal[self.asked - 1][0]
@@ -118,8 +117,8 @@ class TimeMeter:
         return math.inf
 
 
-Standing = Mapping[Address, Scored]
-"""Every candidate as far as it went."""
+ScoredSoFar = Mapping[Address, Scored]
+"""Every candidate with its trainings so far."""
 
 
 class Priced(Trainings, Protocol):
@@ -127,12 +126,12 @@ class Priced(Trainings, Protocol):
 
     @property
     def rungs(self) -> Sequence[int]:
-        """Numbers of epochs after which it is decided who goes on; the last is the nominal one."""
+        """Numbers of epochs after which candidates are promoted; the last is the nominal one."""
         ...
 
     @property
     def validation_images(self) -> int:
-        """How many there are: what a score's standard error depends on."""
+        """Size of the validation split, which sets the standard error of a score."""
         ...
 
     def price(self, plan: FineTunePlan, rung: int) -> float:
@@ -145,75 +144,75 @@ class Priced(Trainings, Protocol):
 
 
 @dataclass(frozen=True)
-class Purse:
-    """Counts in units of work, so that the same seed buys the same on every machine."""
+class SearchBudget:
+    """Decides what a search can still afford, in units of work: the same seed affords the same on every machine."""
 
     space: Space
     trainings: Priced
-    meter: Meter
+    limit: Limit
 
-    def spent(self, standing: Standing) -> float:
-        """Units of work so far: every training as far as it went, every prefix once."""
-        trained = {record.key: record.work for scored in standing.values() for record in scored.trainings}
-        passes = dict(self.trainings.prefix(self._plan(scored.candidate)) for scored in standing.values())
+    def spent(self, scored: ScoredSoFar) -> float:
+        """Units of work so far: all trainings, and every frozen prefix once."""
+        trained = {record.key: record.work for each in scored.values() for record in each.trainings}
+        passes = dict(self.trainings.prefix(self._plan(each.candidate)) for each in scored.values())
         return sum(trained.values()) + sum(passes.values())
 
-    def room(self, standing: Standing) -> float:
+    def room(self, scored: ScoredSoFar) -> float:
         """Units of work that are left."""
-        return self.meter.left(self.spent(standing))
+        return self.limit.left(self.spent(scored))
 
-    def share(self, part: float, standing: Standing) -> float:
+    def share(self, part: float, scored: ScoredSoFar) -> float:
         """Units of work that a part of the whole budget is; 0 where work is not counted."""
-        spent = self.spent(standing)
-        return _share(part, spent + self.meter.left(spent))
+        spent = self.spent(scored)
+        return _share(part, spent + self.limit.left(spent))
 
     def final_price(self, candidate: Candidate) -> float:
-        """Of training the plan to its end with the seed of the saved model; its prefix has been passed."""
+        """Units of work of the final training of a candidate's plan, without its frozen prefix, which was computed."""
         return self.price_to_the_end(candidate, paid=0.0)
 
     def price_to_the_end(self, candidate: Candidate, paid: float) -> float:
-        """What is missing for a whole training."""
+        """Units of work of a whole training, less what was `paid` for already."""
         return self.trainings.price(self._plan(candidate), len(self.trainings.rungs) - 1) - paid
 
     def affordable(
-        self, batch: Sequence[Candidate], standing: Standing, best: Candidate | None, *, kept: float
+        self, batch: Sequence[Candidate], scored: ScoredSoFar, best: Candidate | None, *, kept: float
     ) -> list[Candidate]:
         """Those of a batch that can be trained up to their rung, in their order.
 
         What remains must pay for the final training of the `best` so far or of any of them, and a share `kept` of the
-        whole budget. Where nothing could ever be trained the cheapest is allowed: there must be an answer.
+        whole budget. If the budget allows no candidate at all, the cheapest is allowed: a search must end with a plan.
         """
-        spent = self.spent(standing)
-        left = self.meter.left(spent)
+        spent = self.spent(scored)
+        left = self.limit.left(spent)
         room = left - _share(kept, spent + left)
         reserve = self.final_price(best) if best else 0.0
-        allowed = self.meter.candidates_left(len(standing))
-        passed = {self.trainings.prefix(self._plan(scored.candidate))[0] for scored in standing.values()}
+        allowed = self.limit.candidates_left(len(scored))
+        passed = {self.trainings.prefix(self._plan(each.candidate))[0] for each in scored.values()}
         taken: list[Candidate] = []
         for candidate in batch:
-            price, boundary = self._price(candidate, standing, passed)
-            reserve_then, is_new = max(reserve, self.final_price(candidate)), candidate.address not in standing
+            price, boundary = self._price(candidate, scored, passed)
+            reserve_then, is_new = max(reserve, self.final_price(candidate)), candidate.address not in scored
             if price + reserve_then <= room and (allowed > 0 or not is_new):
                 taken.append(candidate)
                 room, reserve, allowed = room - price, reserve_then, allowed - is_new
                 passed.add(boundary)
-        return taken if taken or standing else sorted(batch, key=self._price_alone)[:1]
+        return taken if taken or scored else sorted(batch, key=self._price_alone)[:1]
 
-    def allows_another_seed(self, candidate: Candidate, rivals: Sequence[Candidate], standing: Standing) -> bool:
+    def allows_another_seed(self, candidate: Candidate, rivals: Sequence[Candidate], scored: ScoredSoFar) -> bool:
         """Whether a whole further training can be paid for, and the final one of any rival."""
         final = max(map(self.final_price, rivals))
-        return self.final_price(candidate) + final <= self.room(standing)
+        return self.final_price(candidate) + final <= self.room(scored)
 
-    def _price(self, candidate: Candidate, standing: Standing, passed: Collection[str]) -> tuple[float, str]:
-        """What training up to the candidate's rung adds, and where its prefix ends."""
+    def _price(self, candidate: Candidate, scored: ScoredSoFar, passed: Collection[str]) -> tuple[float, str]:
+        """Units of work to train up to the candidate's rung, and the boundary of its frozen prefix."""
         plan = self._plan(candidate)
         boundary, passing = self.trainings.prefix(plan)
-        before = standing.get(candidate.address)
+        before = scored.get(candidate.address)
         paid = before.trainings[0].work if before else 0.0
         return self.trainings.price(plan, candidate.rung) - paid + (0 if boundary in passed else passing), boundary
 
     def _price_alone(self, candidate: Candidate) -> float:
-        """Of the first candidate of all, the final training included."""
+        """Units of work of the very first candidate, its final training included."""
         return self._price(candidate, {}, ())[0] + self.final_price(candidate)
 
     def _plan(self, candidate: Candidate) -> FineTunePlan:

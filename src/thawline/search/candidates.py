@@ -1,14 +1,15 @@
-"""What a search proposes and what came of it: plain data."""
+"""What a search proposes, how it was scored, and who trains it. Candidates and tasks are plain data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
+from thawline.errors import NonFiniteLossError
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord
 
@@ -17,7 +18,7 @@ Genes = tuple[float, ...]
 
 Operator = Literal["initial", "elite", "probe", "child", "retrained", "start", "drawn"]
 """elite = one of the best, scored again on the new fold; retrained = one of the top, on the full training split;
-start = one of the usual ways; drawn = by a sampler that has no parents."""
+start = an initial candidate; drawn = proposed by a sampler without parents."""
 
 Address = tuple[int, int]
 """Generation and slot of a candidate."""
@@ -37,11 +38,11 @@ class Candidate:
     fold: int | None
     """Part of the training split that it trains on; None = all of it."""
     rung: int = 0
-    """How far it is trained: the number of a rung, where a search has them."""
+    """Number of the rung up to which it is trained, in a search that has rungs."""
 
     @property
     def address(self) -> Address:
-        """Where it stands in the search."""
+        """Generation and slot."""
         return self.generation, self.slot
 
 
@@ -79,15 +80,42 @@ class Scored:
     def score(self) -> tuple[float, float]:
         """Higher is better: mean validation score over seeds, then (ties) mean negative validation loss.
 
-        A diverged training has the worst loss of all, so that it never comes before one that learnt nothing.
+        A diverged training has an infinite loss, so that it ranks below one that learned nothing.
         """
         losses = [-math.inf if record.best is None else record.score[1] for record in self.trainings]
         return float(np.mean(self.per_seed)), float(np.mean(losses))
 
     @property
     def error(self) -> float:
-        """Fitness of the paper, to be made small: 1 - the mean validation score."""
+        """The fitness that the paper minimises: 1 - the mean validation score."""
         return 1.0 - self.score[0]
+
+
+class Trainings(Protocol):
+    """Trains the tasks of a search."""
+
+    def key(self, task: Task) -> str:
+        """Fingerprint of everything that the outcome depends on."""
+        ...
+
+    def train_all(self, tasks: Iterable[Task]) -> dict[str, TrainingRecord]:
+        """Records by key. Tasks with the same key are trained once; a stored training is not repeated.
+
+        A diverged training is a record with an error.
+        """
+        ...
+
+
+def distinct_trainings(candidates: Iterable[Scored]) -> tuple[TrainingRecord, ...]:
+    """The trainings of some candidates, each once."""
+    records = (record for scored in candidates for record in scored.trainings)
+    return tuple({record.key: record for record in records}.values())
+
+
+def require_trained(winner: Scored) -> None:
+    """Raise `NonFiniteLossError` if every training of the best candidate failed."""
+    if all(record.error for record in winner.trainings):
+        raise NonFiniteLossError(f"every top candidate failed, the last with: {winner.trainings[-1].error}")
 
 
 def in_generation(history: Sequence[Scored], generation: int) -> tuple[Scored, ...]:

@@ -1,4 +1,4 @@
-"""What a search found, as plain records for the report: its course, its candidates, its blocks."""
+"""What a search found, for the report: its course, its candidates, its blocks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 import optuna
@@ -15,12 +14,17 @@ from optuna.distributions import FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
+from thawline import results
+from thawline.results import BaselineTrial, BlockWeight, Generation, SearchRecord
+from thawline.search.baselines import baselines
 from thawline.search.candidates import Scored, in_generation
-from thawline.search.driver import Search
+from thawline.search.driver import Driver
 from thawline.search.encoding import BINS_PER_DECADE, Space, diversity, weight
-from thawline.search.evolution import Evolution
+from thawline.search.halving import Halving
+from thawline.search.promotion import at_rung
 from thawline.search.ranking import fold_centred
 from thawline.search.trials import result_of
+from thawline.strategies.auto import AutoConfig
 from thawline.strategies.biotune import EvolutionConfig
 
 CANONICAL = FloatDistribution(-4.0, 2.0)
@@ -29,35 +33,70 @@ SMALLEST_DIFFERENCE = 1e-9
 """Between scores: less is rounding."""
 
 
-def findings(search: Search, space: Space, evolution: Evolution) -> dict[str, Any]:
-    """`search` of results.json; JSON types only."""
-    return {
-        "settings": _settings(evolution.settings),
-        "base_rate": space.base_rate,
-        "genes": list(space.gene_names),
-        "blocks": block_weights(search.winner, space),
-        "trainable_percent": trainable_percent(search.winner, space),
-        "data_share": 1 / evolution.settings.folds,
-        "generations": [
-            _generation(search.history, number, space, evolution) for number in range(evolution.generations)
+def evolution_findings(driver: Driver, winner: Scored) -> SearchRecord:
+    """`search` of results.json after an evolutionary search."""
+    space, history, evolution = driver.space, driver.history, driver.evolution
+    populations = [evolution.population(history, number) for number in range(evolution.generations)]
+    return SearchRecord(
+        settings=_settings(evolution.settings, EvolutionConfig),
+        base_rate=space.base_rate,
+        genes=list(space.gene_names),
+        blocks=block_weights(winner, space),
+        trainable_percent=trainable_percent(winner, space),
+        data_share=1 / evolution.settings.folds,
+        generations=[
+            _generation(history, number, space, population, max(scored.score[0] for scored in population))
+            for number, population in enumerate(populations)
         ],
-        "importance": block_importance(search.history, space),
-        "candidates": [
-            {**candidate_record(scored), "weights": [one["weight"] for one in block_weights(scored, space)]}
-            for scored in (*search.history, *search.retrained)
-        ],
-        "winner": list(search.winner.candidate.address),
-        "trainings": len(search.trainings),
-        "work": sum(record.work for record in search.trainings),
-        "digest": records_digest((*search.history, *search.retrained)),
-    }
+        importance=block_importance(history, space),
+        candidates=[_candidate(scored, space) for scored in driver.candidates],
+        winner=list(winner.candidate.address),
+        trainings=len(driver.records),
+        work=sum(record.work for record in driver.records),
+        digest=records_digest(driver.candidates),
+    )
 
 
-def block_weights(scored: Scored, space: Space) -> list[dict[str, Any]]:
+def halving_findings(halving: Halving, settings: AutoConfig, winner: Scored) -> SearchRecord:
+    """`search` of results.json after successive halving."""
+    space, history, rungs = halving.space, tuple(halving.scored.values()), halving.trainings.rungs
+    # All candidates reached the first rung: only there do all scores compare.
+    first = at_rung(history, 0, rungs[0])
+    early = {scored.candidate.address: scored.score[0] for scored in first}
+    return SearchRecord(
+        settings=_settings(settings, AutoConfig),
+        rungs=list(rungs),
+        base_rate=space.base_rate,
+        genes=list(space.gene_names),
+        blocks=block_weights(winner, space),
+        norm=space.encoding.norm(winner.candidate.genes),
+        trainable_percent=trainable_percent(winner, space),
+        data_share=1.0,
+        generations=_halving_generations(history, space),
+        importance=block_importance(first, space),
+        candidates=[
+            _candidate(
+                scored,
+                space,
+                epochs=rungs[scored.candidate.rung],
+                early_score=early[scored.candidate.address],
+            )
+            for scored in history
+        ],
+        winner=list(winner.candidate.address),
+        best=list(halving.best.candidate.address),
+        ways=_baselines(halving) if settings.has("baselines") else {},
+        trainings=len(halving.records),
+        work=halving.work,
+        digest=records_digest(history),
+    )
+
+
+def block_weights(scored: Scored, space: Space) -> list[BlockWeight]:
     """Figure 2 of the paper: every block with its weight on the base rate, None = frozen."""
     phenotype = space.encoding.phenotype(scored.candidate.genes)
     return [
-        {"name": block.name, "weight": None if bins is None else weight(bins)}
+        BlockWeight(name=block.name, weight=None if bins is None else weight(bins))
         for block, bins in zip(space.network, phenotype, strict=True)
     ]
 
@@ -77,7 +116,10 @@ def block_importance(history: Sequence[Scored], space: Space) -> dict[str, float
     """
     phenotypes = [space.encoding.phenotype(scored.candidate.genes) for scored in history]
     merits = fold_centred(
-        [(one, scored.candidate.fold, scored.score[0]) for one, scored in zip(phenotypes, history, strict=True)]
+        [
+            (phenotype, scored.candidate.fold, scored.score[0])
+            for phenotype, scored in zip(phenotypes, history, strict=True)
+        ]
     )
     if np.ptp(list(merits.values())) < SMALLEST_DIFFERENCE:
         return {}
@@ -101,46 +143,83 @@ def block_importance(history: Sequence[Scored], space: Space) -> dict[str, float
 
 def records_digest(candidates: Sequence[Scored]) -> str:
     """SHA-256 over what the seed decides of every candidate: two searches are equal when these are."""
-    rows = [[candidate_record(one), result_of(one)["per_epoch"]] for one in candidates]
-    return hashlib.sha256(json.dumps(sorted(rows, key=_address), sort_keys=True).encode()).hexdigest()
+    ordered = sorted(candidates, key=lambda scored: scored.candidate.address)
+    rows = [[candidate_record(scored).to_dict(), result_of(scored)["per_epoch"]] for scored in ordered]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def _address(row: list[Any]) -> tuple[int, int]:
-    return row[0]["generation"], row[0]["slot"]
-
-
-def _settings(settings: EvolutionConfig) -> dict[str, Any]:
-    return {field.name: getattr(settings, field.name) for field in fields(EvolutionConfig)}
-
-
-def _generation(history: Sequence[Scored], number: int, space: Space, evolution: Evolution) -> dict[str, Any]:
-    """Convergence and diversity of the population that a generation leaves."""
-    batch, population = in_generation(history, number), evolution.population(history, number)
-    scores = [scored.score[0] for scored in population]
-    phenotypes = [space.encoding.phenotype(scored.candidate.genes) for scored in population]
-    return {
-        "generation": number,
-        "fold": batch[0].candidate.fold,
-        "best": max(scores),
-        "mean": float(np.mean(scores)),
-        "quartiles": np.quantile(scores, (0.25, 0.5, 0.75)).tolist(),
-        "diversity": diversity(phenotypes),
-        "evaluations": len(batch),
-    }
-
-
-def candidate_record(scored: Scored) -> dict[str, Any]:
-    """A candidate and how it did, as JSON types."""
+def candidate_record(
+    scored: Scored,
+    weights: Sequence[float | None] | None = None,
+    epochs: int | None = None,
+    early_score: float | None = None,
+) -> results.Candidate:
+    """A candidate and its score; the optional fields are left out where they are None."""
     candidate = scored.candidate
-    return {
-        "generation": candidate.generation,
-        "slot": candidate.slot,
-        "operator": candidate.operator,
-        "parents": [list(address) for address in candidate.parents],
-        "genes": list(candidate.genes),
-        "fold": candidate.fold,
-        "rung": candidate.rung,
-        "score": scored.score[0],
-        "per_seed": list(scored.per_seed),
-        "work": sum(record.work for record in scored.trainings),
+    return results.Candidate(
+        generation=candidate.generation,
+        slot=candidate.slot,
+        operator=candidate.operator,
+        parents=[list(address) for address in candidate.parents],
+        genes=list(candidate.genes),
+        fold=candidate.fold,
+        rung=candidate.rung,
+        score=scored.score[0],
+        per_seed=list(scored.per_seed),
+        work=sum(record.work for record in scored.trainings),
+        weights=weights,
+        epochs=epochs,
+        early_score=early_score,
+    )
+
+
+def _candidate(
+    scored: Scored, space: Space, *, epochs: int | None = None, early_score: float | None = None
+) -> results.Candidate:
+    weights = [block.weight for block in block_weights(scored, space)]
+    return candidate_record(scored, weights, epochs, early_score)
+
+
+def _settings(settings: AutoConfig | EvolutionConfig, kind: type[AutoConfig | EvolutionConfig]) -> dict[str, object]:
+    """The fields of the settings alone: a strategy may be its own settings."""
+    return {field.name: getattr(settings, field.name) for field in fields(kind)}
+
+
+def _baselines(halving: Halving) -> dict[str, BaselineTrial | None]:
+    """The best trial of each baseline; None where the budget allowed none."""
+    rungs = halving.trainings.rungs
+    tried: dict[str, BaselineTrial | None] = {
+        initial.baseline: BaselineTrial(
+            strategy=initial.strategy, score=scored.score[0], epochs=rungs[scored.candidate.rung]
+        )
+        for initial, scored in halving.baselines()
     }
+    return dict.fromkeys(baselines(len(halving.space.network))) | tried
+
+
+def _halving_generations(history: Sequence[Scored], space: Space) -> list[Generation]:
+    """How each generation did; its best is that of everything trained to the end so far."""
+    found = []
+    for number in sorted({scored.candidate.generation for scored in history}):
+        so_far = [scored for scored in history if scored.candidate.generation <= number]
+        furthest = max(scored.candidate.rung for scored in so_far)
+        best = max(scored.score[0] for scored in so_far if scored.candidate.rung == furthest)
+        found.append(_generation(history, number, space, in_generation(history, number), best))
+    return found
+
+
+def _generation(
+    history: Sequence[Scored], number: int, space: Space, population: Sequence[Scored], best: float
+) -> Generation:
+    """Scores and diversity of the `population` that a generation leaves."""
+    batch = in_generation(history, number)
+    scores = [scored.score[0] for scored in population]
+    return Generation(
+        generation=number,
+        fold=batch[0].candidate.fold,
+        best=best,
+        mean=float(np.mean(scores)),
+        quartiles=np.quantile(scores, (0.25, 0.5, 0.75)).tolist(),
+        diversity=diversity([space.encoding.phenotype(scored.candidate.genes) for scored in population]),
+        evaluations=len(batch),
+    )

@@ -1,130 +1,122 @@
-"""The search of `auto`: successive halving over the usual ways and over proposals, within a budget of work.
+"""The search of `auto`: successive halving over baselines and proposals, within a budget of work.
 
-Generation 0 is the usual ways at the usual rates; later ones come from a sampler. All train for a few epochs; those
-that stand out among everything trained as long go on, from where they paused, and the best of them to the end. Seeds
-race where the best are too close to tell. Every decision follows from the seed, the scores and the work alone.
+Generation 0 holds the initial candidates: the baselines at their usual rates and gentle variants of them. Later
+generations come from a sampler. All candidates train for a few epochs; the best of everything trained as long are
+promoted, from where they paused, and the best of these to the end. Where the best cannot be told apart they get extra
+seeds. Every decision follows from the seed, the scores and the work alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
 from thawline.records import TrainingRecord
-from thawline.search.baselines import Start
-from thawline.search.budget import Priced, Purse
-from thawline.search.candidates import Address, Candidate, Scored, Task
-from thawline.search.dispatch import train_all
+from thawline.search.baselines import InitialCandidate
+from thawline.search.budget import Priced, SearchBudget
+from thawline.search.candidates import Address, Candidate, Scored, Task, distinct_trainings
 from thawline.search.encoding import Invertible, Phenotype, Space
 from thawline.search.promotion import at_rung, promoted
 from thawline.search.samplers import Sampler
-from thawline.search.selection import contenders, thriftiest
+from thawline.search.selection import contenders, most_parsimonious
 from thawline.search.trials import CandidateLedger
 
 PROPOSALS = 6
-"""Of a generation."""
+"""Candidates of a generation."""
 CHEAP = 0.1
-"""Share of the budget that finishing a candidate may cost, if it goes on without being among the best."""
-RACE_SHARE = 0.1
-"""Of the budget, kept for further seeds of the best."""
+"""Share of the budget that finishing a candidate may cost, if it is promoted without being among the best."""
+EXTRA_SEED_SHARE = 0.1
+"""Share of the budget that is kept for extra seeds of the best."""
 REPEATS = 100
-"""Proposals that were tried before, after which a sampler is given up."""
-IDLE_GENERATIONS = 4
-"""Without a better plan, after which the search ends below its budget."""
-
-
-@dataclass(frozen=True)
-class Halved:
-    """What the search ends with."""
-
-    history: tuple[Scored, ...]
-    """All candidates, each with its trainings as far as they went."""
-    winner: Scored
-    best: Scored
-    """Of the highest score among those the winner was chosen from."""
-    started: Mapping[Address, Start]
-    """The candidates that nobody had to propose."""
-    ways: tuple[tuple[Start, Scored], ...]
-    """The best of each fixed strategy."""
-    work: float
-    """Units of work, prefixes included."""
-
-    @property
-    def start(self) -> Start | None:
-        """What the winner is, if nobody had to propose it."""
-        return self.started.get(self.winner.candidate.address)
-
-    @property
-    def trainings(self) -> tuple[TrainingRecord, ...]:
-        """Every training once, as far as it went."""
-        return _trainings(self.history)
-
-    def trainings_of(self, way: str) -> tuple[TrainingRecord, ...]:
-        """Those that a fixed strategy was tuned by: of all its variants."""
-        return _trainings(
-            scored
-            for scored in self.history
-            if (start := self.started.get(scored.candidate.address)) is not None and start.way == way
-        )
+"""Proposals that were tried before, after which a sampler counts as exhausted."""
+PATIENCE = 4
+"""Generations without a better candidate after which the search ends below its budget."""
 
 
 @dataclass
 class Halving:
-    """Runs the search."""
+    """Runs the search; afterwards it holds all candidates and their scores."""
 
     space: Space
     encoding: Invertible
-    """That of `space`."""
+    """The encoding of `space`."""
     sampler: Sampler
-    starts: Sequence[Start]
+    initial: Sequence[InitialCandidate]
     trainings: Priced
-    purse: Purse
+    budget: SearchBudget
     ledger: CandidateLedger
-    executor: Executor
     seeds: Sequence[int]
-    """Of the trainings: the first for all, the others for the race."""
-    thrift: bool = True
-    """Whether, of plans that are as good, one of the starts wins, or the one that costs less to train."""
+    """Seeds of the trainings: the first for every candidate, the others where the best cannot be told apart."""
+    parsimony: bool = True
+    """Whether the one-standard-error rule selects the winner; else the highest score does."""
     on_best: Callable[[Scored], None] = lambda scored: None
-    """Told of every new best plan."""
-    standing: dict[Address, Scored] = field(default_factory=dict)
-    """Every candidate as far as it went."""
-    started: dict[Address, Start] = field(default_factory=dict)
+    """Called with every new best candidate."""
+    scored: dict[Address, Scored] = field(default_factory=dict)
+    """Every candidate with its trainings so far."""
+    initial_at: dict[Address, InitialCandidate] = field(default_factory=dict)
+    """What the candidates of generation 0 are."""
+    selectable: Sequence[Scored] = ()
+    """The candidates from which `run` selected the winner."""
 
-    def run(self) -> Halved:
-        """Generations while the budget lasts, the race, the choice."""
+    def run(self) -> Scored:
+        """Train generations while the budget lasts, then extra seeds; returns the winner."""
         self._generation(self._first())
-        idle, generation = 0, 1
-        while idle < IDLE_GENERATIONS and (batch := self._proposals(generation)):
+        stale, generation = 0, 1
+        while stale < PATIENCE and (batch := self._proposals(generation)):
             before = self._best()
             self._generation(batch)
-            idle = idle + 1 if self._best() == before else 0
+            stale = stale + 1 if self._best() == before else 0
             generation += 1
-        self._race()
-        choice = self._choice()
-        best = max(choice, key=lambda scored: scored.score)
+        self._add_seeds()
+        self.selectable = self._selectable()
         self.ledger.tell(self._ranked())
-        spent = self.purse.spent(self.standing)
-        winner = self._thriftiest(choice) if self.thrift and len(choice) > 1 else best
-        return Halved(tuple(self.standing.values()), winner, best, self.started, self._ways(), spent)
+        return self._most_parsimonious() if self.parsimony and len(self.selectable) > 1 else self.best
+
+    @property
+    def best(self) -> Scored:
+        """The selectable candidate with the highest score."""
+        return max(self.selectable, key=lambda scored: scored.score)
+
+    @property
+    def work(self) -> float:
+        """Units of work spent, frozen prefixes included."""
+        return self.budget.spent(self.scored)
+
+    @property
+    def records(self) -> tuple[TrainingRecord, ...]:
+        """Every training once, as far as it went."""
+        return distinct_trainings(self.scored.values())
+
+    def records_of(self, baseline: str) -> tuple[TrainingRecord, ...]:
+        """The trainings of all variants of one baseline."""
+        addresses = {address for address, initial in self.initial_at.items() if initial.baseline == baseline}
+        return distinct_trainings(scored for address, scored in self.scored.items() if address in addresses)
+
+    def baselines(self) -> tuple[tuple[InitialCandidate, Scored], ...]:
+        """The best variant of each baseline: the one that went furthest, then the one with the highest score."""
+        found: dict[str, tuple[InitialCandidate, Scored]] = {}
+        for scored in self._ranked():
+            initial = self.initial_at.get(scored.candidate.address)
+            if initial is not None and initial.baseline:
+                found.setdefault(initial.baseline, (initial, scored))
+        return tuple(found.values())
 
     def _first(self) -> list[Candidate]:
-        """The usual ways, or proposals where they are left out."""
+        """The initial candidates, or proposals where these are left out."""
         batch: dict[tuple[Phenotype, str], Candidate] = {}
-        for start in self.starts:
-            genes = self.encoding.genes_of(start.phenotype, start.norm)
+        for initial in self.initial:
+            genes = self.encoding.genes_of(initial.phenotype, initial.norm)
             candidate = Candidate(0, len(batch), "start", genes, (0.0,) * len(genes), (), None)
             if self._key(candidate) not in batch:
                 batch[self._key(candidate)] = candidate
-                self.started[candidate.address] = start
+                self.initial_at[candidate.address] = initial
         return list(batch.values()) or self._proposals(0)
 
     def _proposals(self, generation: int) -> list[Candidate]:
-        """New plans of the sampler: none that was tried before."""
-        seen = {self._key(scored.candidate) for scored in self.standing.values()}
+        """New candidates of the sampler, without plans that were tried before."""
+        seen = {self._key(scored.candidate) for scored in self.scored.values()}
         batch: list[Candidate] = []
         draws = self.sampler.draws(self._ranked(), generation)
         for drawn in islice(draws, PROPOSALS + len(seen) + REPEATS):
@@ -138,76 +130,71 @@ class Halving:
         return batch
 
     def _generation(self, batch: Sequence[Candidate]) -> None:
-        """Train a generation as far as it deserves."""
+        """Train a generation rung by rung, as far as its candidates are promoted."""
         batch = self._train(batch)
-        ways = {address: start.way for address, start in self.started.items()}
+        baselines = {address: initial.baseline for address, initial in self.initial_at.items()}
         for rung, epochs in enumerate(self.trainings.rungs[:-1]):
-            level = at_rung(self.standing.values(), rung, epochs)
-            cheap = partial(self._is_cheap, most=self.purse.share(CHEAP, self.standing))
-            batch = promoted(batch, level, ways, self.trainings.validation_images, cheap) if level else []
+            level = at_rung(self.scored.values(), rung, epochs)
+            cheap = partial(self._is_cheap, most=self.budget.share(CHEAP, self.scored))
+            batch = promoted(batch, level, baselines, self.trainings.validation_images, cheap) if level else []
             batch = self._train(batch)
 
     def _train(self, batch: Sequence[Candidate]) -> list[Candidate]:
-        """Those of a batch that can be paid for, trained up to their rung."""
+        """Train the candidates that the budget allows up to their rung, and return these."""
         trained: list[Candidate] = []
         while batch:
-            some, batch = batch[: self.purse.meter.at_once], batch[self.purse.meter.at_once :]
-            paid = self._payable(some)
-            self._score(paid)
-            trained += paid
+            some, batch = batch[: self.budget.limit.at_once], batch[self.budget.limit.at_once :]
+            affordable = self._affordable(some)
+            self.ledger.ask(affordable)
+            tasks = {candidate: self._task(candidate, self.seeds[0]) for candidate in affordable}
+            self._score(tasks, self.trainings.train_all(tasks.values()))
+            trained += affordable
         return trained
 
-    def _score(self, batch: Sequence[Candidate]) -> None:
-        self.ledger.ask(batch)
+    def _score(self, tasks: dict[Candidate, Task], done: dict[str, TrainingRecord]) -> None:
+        """Enter what was trained; a new best candidate is reported."""
         before = self._best()
-        tasks = {candidate: self._task(candidate, self.seeds[0]) for candidate in batch}
-        done = train_all(tasks.values(), self.trainings, self.executor)
         for candidate, task in tasks.items():
-            self.standing[candidate.address] = Scored(candidate, (done[self.trainings.key(task)],))
-        self.ledger.report([self.standing[candidate.address] for candidate in batch], self.trainings.rungs)
+            self.scored[candidate.address] = Scored(candidate, (done[self.trainings.key(task)],))
+        self.ledger.report([self.scored[candidate.address] for candidate in tasks], self.trainings.rungs)
         if (best := self._best()) is not None and best != before:
             self.on_best(best)
 
-    def _race(self) -> None:
-        """Further seeds for the best, while they are too close to tell and the budget lasts."""
+    def _add_seeds(self) -> None:
+        """Train extra seeds of the best while they cannot be told apart and the budget lasts."""
         while True:
-            rivals = contenders(self._finished(), self.trainings.validation_images)
-            waiting = [scored for scored in rivals if len(scored.trainings) < len(self.seeds)]
-            runners = [scored.candidate for scored in rivals]
-            payable = [one for one in waiting if self.purse.allows_another_seed(one.candidate, runners, self.standing)]
-            if len(rivals) < 2 or not payable:
+            tied = contenders(self._finished(), self.trainings.validation_images)
+            rivals = [scored.candidate for scored in tied]
+            waiting = [
+                scored
+                for scored in tied
+                if len(scored.trainings) < len(self.seeds)
+                and self.budget.allows_another_seed(scored.candidate, rivals, self.scored)
+            ]
+            if len(tied) < 2 or not waiting:
                 return
-            following = min(payable, key=lambda scored: len(scored.trainings))
+            following = min(waiting, key=lambda scored: len(scored.trainings))
             task = self._task(following.candidate, self.seeds[len(following.trainings)])
-            record = train_all([task], self.trainings, self.executor)[self.trainings.key(task)]
-            self.standing[following.candidate.address] = replace(following, trainings=(*following.trainings, record))
+            record = self.trainings.train_all([task])[self.trainings.key(task)]
+            self.scored[following.candidate.address] = replace(following, trainings=(*following.trainings, record))
 
-    def _choice(self) -> Sequence[Scored]:
-        """What was trained to the end and whose final training can still be paid; never nothing."""
-        finished, room = self._finished(), self.purse.room(self.standing)
-        payable = [scored for scored in finished if self.purse.final_price(scored.candidate) <= room]
-        return payable or finished or [max(self._ranked(), key=lambda scored: scored.score)]
+    def _selectable(self) -> Sequence[Scored]:
+        """Candidates trained to the end whose final training the budget still allows; never empty."""
+        finished, room = self._finished(), self.budget.room(self.scored)
+        affordable = [scored for scored in finished if self.budget.final_price(scored.candidate) <= room]
+        return affordable or finished or [max(self._ranked(), key=lambda scored: scored.score)]
 
-    def _thriftiest(self, choice: Sequence[Scored]) -> Scored:
-        """The best plan; of those as good, one that nobody had to find, then the cheapest.
+    def _most_parsimonious(self) -> Scored:
+        """One-standard-error rule: among plans as good as the best, an initial candidate, then the cheapest.
 
-        The more plans are tried, the luckier the best of them: a plan that was there before the search was not picked.
+        The more plans are tried, the luckier the best of them; initial candidates were not picked for their scores.
         """
-        usual = [scored.score[0] for _, scored in self._ways() if scored in choice]
+        known = [scored.score[0] for _, scored in self.baselines() if scored in self.selectable]
         images = self.trainings.validation_images
-        return thriftiest(choice, self._outlay, images, at_least=max(usual, default=0.0))
+        return most_parsimonious(self.selectable, self._complexity, images, at_least=max(known, default=0.0))
 
-    def _outlay(self, scored: Scored) -> tuple[bool, float]:
-        return scored.candidate.operator != "start", self.purse.final_price(scored.candidate)
-
-    def _ways(self) -> tuple[tuple[Start, Scored], ...]:
-        """The best of each fixed strategy: how far it went, then its score."""
-        found: dict[str, tuple[Start, Scored]] = {}
-        for scored in self._ranked():
-            start = self.started.get(scored.candidate.address)
-            if start is not None and start.way:
-                found.setdefault(start.way, (start, scored))
-        return tuple(found.values())
+    def _complexity(self, scored: Scored) -> tuple[bool, float]:
+        return scored.candidate.operator != "start", self.budget.final_price(scored.candidate)
 
     def _best(self) -> Scored | None:
         ranked = self._ranked()
@@ -218,27 +205,22 @@ class Halving:
         return [scored for scored in self._ranked() if scored.candidate.rung == top and scored.score[0] > 0]
 
     def _ranked(self) -> list[Scored]:
-        """Those that went furthest first, of these the best; what failed comes last."""
-        return sorted(self.standing.values(), key=_rank, reverse=True)
+        """By rung, then by score, the best first; failed candidates come last."""
+        return sorted(self.scored.values(), key=_rank, reverse=True)
 
-    def _payable(self, batch: Sequence[Candidate]) -> list[Candidate]:
+    def _affordable(self, batch: Sequence[Candidate]) -> list[Candidate]:
         best = self._best()
-        kept = RACE_SHARE if len(self.seeds) > 1 else 0.0
-        return self.purse.affordable(batch, self.standing, best.candidate if best else None, kept=kept)
+        kept = EXTRA_SEED_SHARE if len(self.seeds) > 1 else 0.0
+        return self.budget.affordable(batch, self.scored, best.candidate if best else None, kept=kept)
 
     def _is_cheap(self, scored: Scored, most: float) -> bool:
-        return self.purse.price_to_the_end(scored.candidate, paid=scored.trainings[0].work) <= most
+        return self.budget.price_to_the_end(scored.candidate, paid=scored.trainings[0].work) <= most
 
     def _task(self, candidate: Candidate, seed: int) -> Task:
         return Task.of(candidate, self.space.plan(candidate.genes), seed)
 
     def _key(self, candidate: Candidate) -> tuple[Phenotype, str]:
         return self.encoding.phenotype(candidate.genes), self.encoding.norm(candidate.genes)
-
-
-def _trainings(some: Iterable[Scored]) -> tuple[TrainingRecord, ...]:
-    records = (record for scored in some for record in scored.trainings)
-    return tuple({record.key: record for record in records}.values())
 
 
 def _rank(scored: Scored) -> tuple[bool, int, tuple[float, float]]:

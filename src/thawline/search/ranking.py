@@ -27,7 +27,7 @@ def rank(history: Sequence[Scored], encoding: Encoding) -> tuple[Scored, ...]:
             for scored in _distinct(history, encoding)
         ]
     )
-    order = sorted(latest, key=lambda one: (round(merits[one], 12), latest[one].score[1]), reverse=True)
+    order = sorted(latest, key=lambda each: (round(merits[each], 12), latest[each].score[1]), reverse=True)
     return tuple(latest[phenotype] for phenotype in order)
 
 
@@ -50,5 +50,5 @@ def fold_centred(scores: Sequence[tuple[Phenotype, int | None, float]]) -> dict[
 
 def _distinct(history: Sequence[Scored], encoding: Encoding) -> tuple[Scored, ...]:
     """Without repetitions: a phenotype that comes back on the same fold was not trained again."""
-    found = {(encoding.phenotype(one.candidate.genes), one.candidate.fold): one for one in history}
+    found = {(encoding.phenotype(scored.candidate.genes), scored.candidate.fold): scored for scored in history}
     return tuple(found.values())

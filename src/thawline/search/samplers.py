@@ -1,13 +1,16 @@
-"""Who proposes plans. All of them see the same: the candidates so far, the best first, and nothing else.
+"""Samplers propose candidates from the scored history.
 
-What is proposed follows from the seed, the generation and those candidates, so that any search can be repeated.
+Every sampler sees the scored candidates, the best first, and nothing else; its proposals follow from them, the seed and
+the generation, so that any search can be repeated. A new sampler is a class here, a line of `SAMPLERS` and its name in
+`strategies.auto.SamplerName`.
 """
 
 from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +25,6 @@ from thawline.plan import NormMode
 from thawline.search import operators
 from thawline.search.candidates import Address, Candidate, Genes, Operator, Scored
 from thawline.search.encoding import Encoding, FreeEncoding, Invertible
-from thawline.strategies.auto import SamplerName
 
 try:
     import cmaes
@@ -36,13 +38,13 @@ REACH = 0.25
 CMA_SPREAD = 0.2
 """Standard deviation of the first proposals."""
 CMA_POPULATION = 6
-"""Told together: a whole generation."""
+"""Scores that one update takes: those of a whole generation."""
 GENE = FloatDistribution(0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """Genes, and where they come from."""
+    """Genes, and how they were made."""
 
     genes: Genes
     operator: Operator = "drawn"
@@ -50,26 +52,11 @@ class Proposal:
 
 
 class Sampler(Protocol):
-    """Draws genotypes without end; whoever asks takes those that are new."""
+    """Draws genotypes without end; the search skips those that were tried before."""
 
     def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
-        """Given the candidates of all generations before, the best first."""
+        """Proposals for a generation from the candidates of all generations before, the best first."""
         ...
-
-
-def make_sampler(name: SamplerName, encoding: Invertible, seed: int) -> Sampler:
-    """The sampler of that name."""
-    if name == "random":
-        return RandomSampler(encoding, seed)
-    if name == "biotune":
-        return MemeticSampler(encoding, seed)
-    if name == "grid":
-        return GridSampler(encoding)
-    if name == "cma":
-        if cmaes is None:
-            raise OptionError("sampler=cma needs the package cmaes: pip install 'thawline[cma]'.")
-        return CmaSampler(encoding, seed)
-    return OptunaSampler(name, encoding, seed)
 
 
 @dataclass(frozen=True)
@@ -80,7 +67,7 @@ class RandomSampler:
     seed: int
 
     def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
-        """What came before does not matter."""
+        """Independent of the history."""
         rng = np.random.default_rng([self.seed, generation])
         while True:
             yield Proposal(self.encoding.draw(rng))
@@ -111,27 +98,26 @@ class MemeticSampler:
     def _child(parents: Sequence[Scored], factors: np.ndarray, rng: np.random.Generator) -> Proposal:
         ranks = operators.select(len(parents), rng)
         chosen = [parents[rank].candidate for rank in ranks]
-        a, b, prototype = (np.array(one.genes) for one in chosen)
+        a, b, prototype = (np.array(parent.genes) for parent in chosen)
         genes = operators.crossover(a, b, rng)
         genes = operators.mutate(genes, float(factors[ranks[0]] + factors[ranks[1]]) / 2, rng)
         genes = operators.clip(operators.adopt(genes, a, b, prototype, rng))
-        return Proposal(tuple(genes.tolist()), "child", tuple(one.address for one in chosen))
+        return Proposal(tuple(genes.tolist()), "child", tuple(parent.address for parent in chosen))
 
 
 @dataclass(frozen=True)
-class OptunaSampler:
-    """One of Optuna's samplers, told the ranks of the candidates: scores of trainings of unequal length do not compare.
+class OptunaSampler(ABC):
+    """A sampler of Optuna, fed with the ranks of candidates: scores of trainings of unequal length do not compare.
 
-    Genes are canonical: what is frozen is always the same gene, so that the sampler sees no differences that are none.
+    Genes are canonical: a frozen block always has the same gene, so that the sampler sees no meaningless differences.
     """
 
-    name: SamplerName
     encoding: Invertible
     seed: int
 
     def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
-        """One after the other, each as if those before it were running."""
-        study = optuna.create_study(direction="maximize", sampler=self._sampler(generation))
+        """One proposal after another, each as if those before it were being trained."""
+        study = optuna.create_study(direction="maximize", sampler=self._sampler(self._seed(generation)))
         names = [f"gene{number:03}" for number in range(self.encoding.size)]
         genes: dict[str, BaseDistribution] = dict.fromkeys(names, GENE)
         for rank, scored in enumerate(reversed(ranked)):
@@ -148,10 +134,27 @@ class OptunaSampler:
     def _canonical(self, candidate: Candidate) -> Genes:
         return self.encoding.genes_of(self.encoding.phenotype(candidate.genes), self.encoding.norm(candidate.genes))
 
-    def _sampler(self, generation: int) -> BaseSampler:
-        seed = int(np.random.SeedSequence([self.seed, generation]).generate_state(1)[0])
-        if self.name == "tpe":
-            return TPESampler(seed=seed)
+    def _seed(self, generation: int) -> int:
+        return int(np.random.SeedSequence([self.seed, generation]).generate_state(1)[0])
+
+    @abstractmethod
+    def _sampler(self, seed: int) -> BaseSampler:
+        """Optuna's sampler with its own seed."""
+
+
+@dataclass(frozen=True)
+class TpeSampler(OptunaSampler):
+    """Tree-structured Parzen estimators."""
+
+    def _sampler(self, seed: int) -> BaseSampler:
+        return TPESampler(seed=seed)
+
+
+@dataclass(frozen=True)
+class GaussianProcessSampler(OptunaSampler):
+    """Bayesian optimisation with a Gaussian process."""
+
+    def _sampler(self, seed: int) -> BaseSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return GPSampler(seed=seed, deterministic_objective=False)
@@ -159,14 +162,18 @@ class OptunaSampler:
 
 @dataclass(frozen=True)
 class CmaSampler:
-    """CMA-ES around the best start, told the ranks of every whole generation since."""
+    """CMA-ES from the best initial candidate, updated with the ranks of every whole generation since."""
 
     encoding: Encoding
     seed: int
 
+    def __post_init__(self) -> None:
+        if cmaes is None:
+            raise OptionError("sampler=cma needs the package cmaes: pip install 'thawline[cma]'.")
+
     def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
-        """From the distribution that the generations before have shaped."""
-        first = [one.candidate.genes for one in ranked if one.candidate.generation == 0]
+        """Draws from the distribution that the earlier generations have shaped."""
+        first = [scored.candidate.genes for scored in ranked if scored.candidate.generation == 0]
         mean = np.array(first[0]) if first else np.full(self.encoding.size, 0.5)
         strategy = cmaes.CMA(
             mean,
@@ -176,13 +183,13 @@ class CmaSampler:
             population_size=CMA_POPULATION,
         )
         for number in range(1, generation):
-            told = [
-                (np.array(one.candidate.genes), float(place))
-                for place, one in enumerate(ranked)
-                if one.candidate.generation == number
+            ranks = [
+                (np.array(scored.candidate.genes), float(place))
+                for place, scored in enumerate(ranked)
+                if scored.candidate.generation == number
             ]
-            if len(told) == CMA_POPULATION:
-                strategy.tell(told)
+            if len(ranks) == CMA_POPULATION:
+                strategy.tell(ranks)
         while True:
             drawn = tuple(float(gene) for gene in strategy.ask())
             if self.encoding.is_alive(drawn):
@@ -191,12 +198,14 @@ class CmaSampler:
 
 @dataclass(frozen=True)
 class GridSampler:
-    """How many of the last blocks train, times their rate: coarse steps first, then finer ones."""
+    """The number of last blocks that train, times their rate: coarse steps first, then finer ones."""
 
     encoding: Invertible
+    seed: int = 0
+    """Unused: a grid has nothing to draw."""
 
     def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
-        """Always the same, in the same order."""
+        """The same proposals in the same order, whatever the history."""
         rates = (0, 5, -5, 10, -10, 2, -2, 7, -7, 12, -12)
         for head, norm in itertools.product(rates, self._norms()):
             for depth in range(self.encoding.blocks):
@@ -205,3 +214,14 @@ class GridSampler:
 
     def _norms(self) -> Sequence[NormMode]:
         return ("train", "eval") if isinstance(self.encoding, FreeEncoding) and self.encoding.norms else ("train",)
+
+
+SAMPLERS: Mapping[str, Callable[[Invertible, int], Sampler]] = {
+    "biotune": MemeticSampler,
+    "tpe": TpeSampler,
+    "gp": GaussianProcessSampler,
+    "cma": CmaSampler,
+    "random": RandomSampler,
+    "grid": GridSampler,
+}
+"""From the name of a sampler to what makes it of an encoding and a seed."""

@@ -1,19 +1,21 @@
-"""Measure the usual ways and search beyond them, within a budget; the default."""
+"""Measure the baselines and search beyond them, within a budget; the default."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from thawline.errors import OptionError
-from thawline.plan import FineTunePlan
 from thawline.strategies.base import Strategy, parts_rule
-from thawline.strategies.context import StrategyContext
+from thawline.strategies.context import StrategyContext, Tuned
 
 SamplerName = Literal["biotune", "tpe", "gp", "cma", "random", "grid"]
-Lever = Literal["decoupling", "norms", "starts", "rungs", "race", "thrift"]
+Component = Literal["decoupling", "norms", "baselines", "rungs", "extra_seeds", "parsimony"]
 
+OLD_NAMES: Mapping[str, Component] = {"starts": "baselines", "race": "extra_seeds", "thrift": "parsimony"}
+"""Names of components before 0.2. Still read, and kept as they were written: ledgers hold them."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -42,40 +44,40 @@ class Budget:
 
 @dataclass(frozen=True)
 class AutoConfig:
-    """The search of `auto`: what it may cost, who proposes, and which of its levers are off (for ablations)."""
+    """The search of `auto`: its budget, its sampler, and which of its components are off (for ablations)."""
 
     budget: str = "5x"
-    """5x = as much work as five full fine-tunings, 30m = wall time, 40candidates."""
+    """5x = as much work as five full fine-tunings, 30m = wall time, 40candidates = number of plans."""
     sampler: str = "biotune"
-    """Who proposes plans: biotune (its operators), tpe, gp, cma, random, grid."""
+    """Proposes candidates: biotune (its evolutionary operators), tpe, gp, cma, random or grid."""
     without: str = "none"
-    """Levers to leave out, joined by +: decoupling (rates apart from freezing; without it genes know no norms either),
-    norms (statistics of norm layers kept), starts (the usual ways as first candidates), rungs (short trainings first),
-    race (further seeds for the best), thrift (of plans as good, a usual one, then the cheapest)."""
+    """Components to leave out, joined by +: decoupling (rates independent of freezing; norms goes with it), norms
+    (pretrained batch-norm statistics), baselines (initial candidates), rungs (short trainings first), extra_seeds (for
+    the best, where they cannot be told apart), parsimony (one-standard-error rule)."""
 
     def __post_init__(self) -> None:
         Budget.parse(self.budget)
         names = get_args(SamplerName)
         if self.sampler not in names:
             raise OptionError(f"strategy 'auto': sampler must be one of {', '.join(names)}, got {self.sampler!r}.")
-        if rule := parts_rule(self.without, get_args(Lever)):
+        if parts_rule(self.without, (*get_args(Component), *OLD_NAMES)):
+            rule = parts_rule("", get_args(Component))
             raise OptionError(f"strategy 'auto': without must be {rule}, got {self.without!r}.")
 
-    def has(self, lever: Lever) -> bool:
-        """Whether a lever is in use."""
-        return lever not in self.without.split("+")
+    def has(self, component: Component) -> bool:
+        """Whether a component is in use."""
+        return component not in {OLD_NAMES.get(part, part) for part in self.without.split("+")}
 
 
 @dataclass(frozen=True)
 class Auto(AutoConfig, Strategy):
-    """The best plan on validation that the budget finds; the arguments are those of the search."""
+    """The best plan on validation within the budget; the arguments are those of the search."""
 
     name: ClassVar[str] = "auto"
-    searches: ClassVar[bool] = True
 
-    def propose(self, context: StrategyContext) -> FineTunePlan:
-        """The plan that the search ends with; nothing here sees the test split."""
-        return context.search(self).plan
+    def search(self, context: StrategyContext) -> Tuned:
+        """Successive halving; the test split is never used."""
+        return context.halve(self)
 
 
 def with_budget(strategy: str, budget: str | None) -> str:

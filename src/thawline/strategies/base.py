@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-import inspect
 import itertools
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from thawline.errors import OptionError
 from thawline.plan import FineTunePlan, Granularity
 from thawline.strategies import STRATEGIES
-from thawline.strategies.context import StrategyContext
+from thawline.strategies.context import StrategyContext, Tuned
 
 _FAULTS_OF_A_MODULE = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError)
 """What importing somebody's module raises where it is absent or wrong."""
@@ -25,7 +23,7 @@ MOST_COMBINATIONS = 4
 """Of the values in a grid: tuning has six trainings for arguments and rate together."""
 
 
-class Strategy(ABC):
+class Strategy:
     """Makes a plan. Subclasses are frozen dataclasses whose fields are the arguments, checked on creation."""
 
     name: ClassVar[str]
@@ -34,18 +32,26 @@ class Strategy(ABC):
     """The granularity it needs; None = whatever the run uses."""
     grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Values that tuning tries for an argument the user left open, at most `MOST_COMBINATIONS` of them all together."""
-    compares: ClassVar[tuple[str, ...]] = ()
-    """Strategies whose tuned plans it chooses from, through `context.tune`; then nobody tunes it from outside."""
-    searches: ClassVar[bool] = False
-    """Whether its plan comes from `context.search`, rates included; then nobody tunes it from outside."""
 
-    @abstractmethod
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """A plan that covers every block of `context.blocks` and trains the head.
 
         Called once per learning rate that is tried, before any training with the plan; must not depend on anything but
-        its arguments and the context.
+        its arguments and the context. A strategy that searches overrides `search` instead.
         """
+        return self.search(context).plan
+
+    def search(self, context: StrategyContext) -> Tuned:
+        """The plan that the strategy finds by training others through the context, rates included.
+
+        Overridden by strategies that search; they are called once, and their rates are not tuned afterwards.
+        """
+        raise NotImplementedError(f"strategy {self.name!r} proposes a plan and does not search.")
+
+    @property
+    def searches(self) -> bool:
+        """Whether it overrides `search`."""
+        return type(self).search is not Strategy.search
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -57,7 +63,7 @@ class Strategy(ABC):
     def spec(self) -> str:
         """Name and arguments, as the command line takes them: `last_blocks:k=3`.
 
-        A search has many arguments: only those that differ from its usual ones.
+        A search has many arguments, so only those that differ from their defaults are shown.
         """
         usual = {field.name: field.default for field in dataclasses.fields(self)} if self.searches else {}  # type: ignore[arg-type]
         shown = [f"{name}={value}" for name, value in self.arguments.items() if value != usual.get(name)]
@@ -148,8 +154,8 @@ def _fault_of(found: Any, name: str) -> str | None:
     """What keeps an imported object from being the strategy `name`; None if nothing does."""
     if not (isinstance(found, type) and issubclass(found, Strategy)):
         return "is no subclass of thawline.strategies.base.Strategy."
-    if inspect.isabstract(found):
-        return "has no method `propose`."
+    if found.propose is Strategy.propose and found.search is Strategy.search:
+        return "has neither a method `propose` nor `search`."
     if getattr(found, "name", None) != name:
         return f"must have the class attribute name = {name!r}, as in its entry point."
     if "__dataclass_fields__" not in vars(found):

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from thawline.errors import OptionError
-from thawline.plan import FineTunePlan
 from thawline.strategies.base import Strategy, parts_rule
-from thawline.strategies.context import StrategyContext
+from thawline.strategies.context import StrategyContext, Tuned
 
 Encoding = Literal["biotune", "split", "depth"]
 EvolutionPart = Literal["threshold", "exploitation", "momentum", "adoption", "rotation"]
@@ -70,8 +69,7 @@ class BioTune(EvolutionConfig, Strategy):
     """Evolutionary selective fine-tuning (Colan, Davila and Hasegawa 2025); the arguments are those of the search."""
 
     name: ClassVar[str] = "biotune"
-    searches: ClassVar[bool] = True
 
-    def propose(self, context: StrategyContext) -> FineTunePlan:
-        """The best on validation of the plans that the search ends with."""
-        return context.search(self).plan
+    def search(self, context: StrategyContext) -> Tuned:
+        """The best on validation among the top plans of the evolution, trained on the full training split."""
+        return context.evolve(self)

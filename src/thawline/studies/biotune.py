@@ -1,121 +1,61 @@
-"""A search on one experiment: its folds, its seeds, and how its candidates are trained."""
+"""How an evolutionary search is set up on one experiment: its folds, its seeds; and its result."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 from thawline.data.splits import stratified_folds
-from thawline.errors import NonFiniteLossError
-from thawline.plan import Block, FineTunePlan, Granularity
-from thawline.records import TrainingRecord, environment, fingerprint
+from thawline.records import environment, fingerprint
 from thawline.runs.experiment import Experiment, Part
-from thawline.search.candidates import Scored, Task
-from thawline.search.driver import Driver, Search
+from thawline.search.candidates import Scored, Trainings, require_trained
+from thawline.search.driver import Driver
 from thawline.search.encoding import Space
 from thawline.search.evolution import Evolution, make_encoding
-from thawline.search.findings import findings
+from thawline.search.findings import evolution_findings
 from thawline.search.trials import CandidateLedger
 from thawline.strategies.biotune import EvolutionConfig
-from thawline.training.executors import InlineExecutor
+from thawline.strategies.context import StrategyContext, Tuned
 from thawline.training.images import LabelledRows
 
 FRESH_SEED_OFFSET = 2_000_000
 """The top candidates are compared with seeds that neither the search nor the final figures use."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search ends with."""
+def make_driver(
+    experiment: Experiment, settings: EvolutionConfig, context: StrategyContext, trainings: Trainings, name: str
+) -> Driver:
+    """The search, ready to run or to be resumed.
 
-    plan: FineTunePlan
-    score: tuple[float, float]
-    """Of the full training split: mean validation score over seeds, then negative loss."""
-    records: tuple[TrainingRecord, ...]
-    summary: Mapping[str, Any] | None
-    """For the report."""
-    strategy: str
-    """The search, or the strategy of the table that makes this plan too."""
-    ways: Mapping[str, Found] = field(default_factory=dict)
-    """The best of each fixed strategy that the search holds, by name."""
-
-
-@dataclass(frozen=True)
-class CandidateTrainings:
-    """Trains tasks on an experiment; implements `search.driver.Trainings`."""
-
-    experiment: Experiment
-    parts: Sequence[Part | None]
-    """By fold; None = the whole training split."""
-    strategy: str
-    learning_rate: float
-
-    def key(self, task: Task) -> str:
-        """Of the plan, the seed, the images."""
-        return self.experiment.key(task.plan, task.seed, self._part(task))
-
-    def find(self, task: Task) -> TrainingRecord | None:
-        """From the run's ledger."""
-        return self.experiment.find(self._record(task))
-
-    def train(self, task: Task) -> TrainingRecord:
-        """On the experiment's resident network."""
-        return self.experiment.run(self._record(task), self._part(task))
-
-    def keep(self, record: TrainingRecord) -> None:
-        """In the run's ledger."""
-        self.experiment.keep(record)
-
-    def _part(self, task: Task) -> Part | None:
-        return None if task.fold is None else self.parts[task.fold]
-
-    def _record(self, task: Task) -> TrainingRecord:
-        return TrainingRecord(
-            self.key(task),
-            "search",
-            self.strategy,
-            self.learning_rate,
-            task.seed,
-            task.plan.to_dict(),
-            generation=task.generation,
-            slot=task.slot,
-            fold=None if self._part(task) is None else task.fold,
-        )
-
-
-def search(
-    experiment: Experiment,
-    settings: EvolutionConfig,
-    blocks: tuple[Block, ...],
-    granularity: Granularity,
-    base_rate: float,
-    spec: str,
-    *,
-    executor: Executor | None = None,
-) -> Found:
-    """Run a whole evolutionary search, or the rest of an interrupted one.
-
-    Candidates train on folds of the training split and are scored on the whole validation split. Raises
-    `NonFiniteLossError` if even the winner diverged.
+    Candidates train on folds of the training split and are scored on the whole validation split; `name` is that of its
+    ledger.
     """
-    space = Space(make_encoding(settings, len(blocks)), blocks, granularity, base_rate)
-    evolution = Evolution(settings, space.encoding, experiment.request.images.seed)
-    trainings = CandidateTrainings(experiment, training_parts(experiment, settings.folds), spec, base_rate)
-    ledger = CandidateLedger(experiment.ledger.storage, f"thawline-search:{spec}", space, facts_of(experiment))
-    driver = Driver(evolution, space, trainings, ledger, executor or InlineExecutor())
-    fresh = experiment.request.images.seed + FRESH_SEED_OFFSET
-    found = driver.run(
-        range(experiment.tuning_seed, experiment.tuning_seed + settings.seeds),
-        settings.top,
-        range(fresh, fresh + settings.seeds),
-    )
-    return _found(found, space, evolution, spec)
+    encoding = make_encoding(settings, len(context.blocks))
+    space = Space(encoding, context.blocks, context.granularity, context.learning_rate)
+    evolution = Evolution(settings, encoding, context.seed)
+    return Driver(evolution, space, trainings, candidate_ledger(experiment, name, space))
+
+
+def tuned_by_evolution(driver: Driver, winner: Scored, spec: str) -> Tuned:
+    """The winner in the name of `spec`. Raises `NonFiniteLossError` if even the winner diverged."""
+    require_trained(winner)
+    plan = driver.space.plan(winner.candidate.genes)
+    findings = evolution_findings(driver, winner)
+    return Tuned(spec, driver.space.base_rate, plan, winner.score, driver.records, findings)
+
+
+def search_seeds(experiment: Experiment, settings: EvolutionConfig) -> Sequence[int]:
+    """Seeds of the trainings of every candidate."""
+    return range(experiment.tuning_seed, experiment.tuning_seed + settings.seeds)
+
+
+def fresh_seeds(experiment: Experiment, settings: EvolutionConfig) -> Sequence[int]:
+    """Seeds of the top candidates on the full training split."""
+    first = experiment.request.images.seed + FRESH_SEED_OFFSET
+    return range(first, first + settings.seeds)
 
 
 def training_parts(experiment: Experiment, folds: int) -> tuple[Part | None, ...]:
-    """The training split in stratified folds; one fold is all of it.
+    """The training split in stratified folds; a single fold is all of it.
 
     Groups need no care here: nothing is scored on the other folds.
     """
@@ -123,25 +63,13 @@ def training_parts(experiment: Experiment, folds: int) -> tuple[Part | None, ...
         return (None,)
     train = experiment.data.train
     positions = stratified_folds(train.labels.numpy(), folds, experiment.request.images.seed)
-    pieces = [LabelledRows(train.rows[one], train.labels[one]) for one in positions]
+    pieces = [LabelledRows(train.rows[fold], train.labels[fold]) for fold in positions]
     return tuple(Part(piece, fingerprint(piece.rows.tolist())) for piece in pieces)
 
 
-def _found(found: Search, space: Space, evolution: Evolution, spec: str) -> Found:
-    winner = found.winner
-    require_trained(winner)
-    plan = space.plan(winner.candidate.genes)
-    return Found(plan, winner.score, found.trainings, findings(found, space, evolution), spec)
-
-
-def require_trained(winner: Scored) -> None:
-    """Raise `NonFiniteLossError` if every training of the best candidate failed."""
-    if all(record.error for record in winner.trainings):
-        raise NonFiniteLossError(f"every top candidate failed, the last with: {winner.trainings[-1].error}")
-
-
-def facts_of(experiment: Experiment) -> dict[str, Any]:
-    """What every candidate of the ledger carries: versions, and which data it was."""
+def candidate_ledger(experiment: Experiment, name: str, space: Space) -> CandidateLedger:
+    """The ledger of a search's candidates, each of them with versions and the fingerprint of the data."""
     train = experiment.request.train
     packages = environment(device=train.device, threads=train.threads)["packages"]
-    return {"packages": packages, "data_fingerprint": experiment.data_fingerprint}
+    facts = {"packages": packages, "data_fingerprint": experiment.data_fingerprint}
+    return CandidateLedger(experiment.ledger.storage, f"thawline-search:{name}", space, facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
-from thawline.errors import RunError
+from thawline.errors import NonFiniteLossError, RunError
 from thawline.records import write_json
 from thawline.results import FitResults, RunFacts, ScoredRow
 from thawline.runs.experiment import Experiment
@@ -13,7 +13,8 @@ from thawline.runs.files import RESULTS
 from thawline.runs.model_folder import MODEL_FOLDER, save_model
 from thawline.studies.finish import close, write_tables
 from thawline.studies.results import block_table, run_digest, summaries
-from thawline.studies.rows import TrainedRow, make_row, row_of
+from thawline.studies.rows import TrainedRow, row_of
+from thawline.studies.tuning import tune
 
 
 def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitResults:
@@ -23,10 +24,14 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     the strategy itself could not be trained.
     """
     spec = experiment.request.strategies[0]
-    row = make_row(experiment, spec)
+    try:
+        tuned = tune(experiment, spec)
+    except NonFiniteLossError as error:
+        raise RunError(f"{spec} could not be trained: {error}") from error
+    row = row_of(experiment, spec, tuned)
     if row.error is not None:
         raise RunError(f"{spec} could not be trained: {row.error}")
-    baselines = [row_of(experiment, name, tuned) for name, tuned in row.ways.items()]
+    baselines = [row_of(experiment, name, baseline) for name, baseline in tuned.baselines.items()]
     results = _results(experiment, facts, row, baselines)
     folder = experiment.folder
     save_model(folder.file(MODEL_FOLDER), experiment.network_of(row.finals[0]), results)

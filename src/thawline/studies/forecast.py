@@ -1,33 +1,35 @@
-"""How long a run will take on this machine, told before it starts."""
+"""Forecasts how long a run will take on this machine, before it starts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
 
 from thawline.config import BASE_RATE, TRAININGS_PER_ROW
 from thawline.plan import FineTunePlan
 from thawline.records import furthest
 from thawline.runs.experiment import Experiment
-from thawline.search.baselines import WAYS
-from thawline.strategies.auto import Auto, Budget
+from thawline.search.baselines import BASELINES
+from thawline.strategies.auto import AutoConfig, Budget
 from thawline.strategies.base import Strategy, variants
 from thawline.strategies.biotune import EvolutionConfig
+from thawline.strategies.context import Score, Tuned
 from thawline.strategies.full import Full
 from thawline.studies.tuning import RATE_LADDER, Unscored, candidates
 from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image
 
 UNITS_PER_TRAINING = 0.1
-"""What one of a search costs on average, up to its next rung: most end after a few epochs, many train few blocks."""
+"""Mean units of work of a training up to its next rung: most end after a few epochs, many train few blocks."""
 TRAININGS_PER_CANDIDATE = 3
-"""On average: some go on from rung to rung, and the best race with further seeds."""
+"""On average: some candidates are promoted from rung to rung, and the best get extra seeds."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """If no training stops early, without those that a strategy asks for to make its plan.
+    """An upper bound: no training stops early. Trainings with which a tuned strategy makes its plan are left out.
 
-    At most this much, but for a search of so many candidates: that is told by what they cost on average.
+    A search limited to a number of candidates is the exception: it is forecast from their mean cost.
     """
 
     seconds: float
@@ -35,7 +37,7 @@ class Forecast:
     """Units of work, without the passes through frozen prefixes."""
     trainings: int
     memory_bytes: int = 0
-    """Of the largest step, caches and the interpreter apart."""
+    """Memory of the largest step, without caches and the interpreter."""
 
     def plus(self, other: Forecast, *, times: int) -> Forecast:
         """This and `times` times the other."""
@@ -50,56 +52,86 @@ class Forecast:
 def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
     """Time a few real steps of every plan that will be trained and add them up. Costs a second or two."""
     forward = VALIDATION_SHARE * _seconds_per_image(experiment, _plan(experiment, Full()))
+    seeds = experiment.request.search.seeds
     total = Forecast(0.0, 0.0, 0)
-    rivals = {name for spec in specs for name in variants(spec)[0].compares}
-    for spec in compared(specs):
+    for spec in dict.fromkeys(specs):
         strategy = variants(spec)[0]
-        if isinstance(strategy, EvolutionConfig):
-            total = _with_search(experiment, total, strategy, strategy.spec, forward)
-            continue
-        if isinstance(strategy, Auto):
-            total = _with_auto(experiment, total, strategy, forward)
+        if strategy.searches:
+            rehearsal = Rehearsal(experiment, strategy, BASE_RATE, forward=forward)
+            strategy.search(rehearsal)
+            total = total.plus(rehearsal.total, times=1).plus(rehearsal.full, times=seeds)
             continue
         strategies = candidates(experiment, spec)
-        costs = [_one_training(experiment, strategy, forward) for strategy in strategies]
+        costs = [_single_training(experiment, strategy, forward) for strategy in strategies]
         dearest = max(costs, key=lambda cost: cost.seconds)
-        left = _tunings_left(experiment, strategies, scored=spec in rivals)
+        left = _tunings_left(experiment, strategies)
         # The arguments come first, one training each; which of them the rates are then tried with is not known yet.
         for cost in costs[:left]:
             total = total.plus(cost, times=1)
-        total = total.plus(dearest, times=max(0, left - len(costs)) + experiment.request.search.seeds)
+        total = total.plus(dearest, times=max(0, left - len(costs)) + seeds)
     return total
 
 
-def _with_search(
-    experiment: Experiment, total: Forecast, search: EvolutionConfig, spec: str, forward: float
-) -> Forecast:
-    """With a search whose every candidate trains everything on its fold, the top ones and the finals on all images."""
-    candidate = _one_training(experiment, Full(), forward, share=1 / search.folds)
-    whole = _one_training(experiment, Full(), forward)
-    done = sum(record.strategy == spec and record.purpose == "search" for record in experiment.ledger.records)
-    total = total.plus(candidate, times=max(0, search.evaluations * search.seeds - done))
-    return total.plus(whole, times=search.top * search.seeds + experiment.request.search.seeds)
+@dataclass(frozen=True)
+class Rehearsal(Unscored):
+    """Adds up what a search asks for, as if every plan trained everything, instead of training it."""
+
+    forward: float = 0.0
+    """Seconds per validation image."""
+    costs: list[Forecast] = field(default_factory=list)
+
+    @property
+    def total(self) -> Forecast:
+        """Everything that was asked for so far."""
+        return reduce(lambda total, cost: total.plus(cost, times=1), self.costs, Forecast(0.0, 0.0, 0))
+
+    @cached_property
+    def full(self) -> Forecast:
+        """A full fine-tuning."""
+        return _single_training(self.experiment, Full(), self.forward)
+
+    def score(self, plan: FineTunePlan) -> Score:
+        """A training, unless the ledger has it."""
+        if not self.experiment.is_tuned(plan):
+            self.costs.append(self.full)
+        return super().score(plan)
+
+    def tune(self, strategy: str) -> Tuned:
+        """The trainings that tune the strategy and are not in the ledger."""
+        left = _tunings_left(self.experiment, candidates(self.experiment, strategy), scored=True)
+        self.costs.append(Forecast(0.0, 0.0, 0).plus(self.full, times=left))
+        return super().tune(strategy)
+
+    def evolve(self, settings: EvolutionConfig) -> Tuned:
+        """All candidates on their folds and the top ones on the full training split."""
+        done = sum(record.purpose == "search" for record in self.experiment.ledger.of(self._name()))
+        part = _single_training(self.experiment, Full(), self.forward, share=1 / settings.folds)
+        folds = max(0, settings.evaluations * settings.seeds - done)
+        self.costs.append(Forecast(0.0, 0.0, 0).plus(part, times=folds))
+        self.costs.append(Forecast(0.0, 0.0, 0).plus(self.full, times=settings.top * settings.seeds))
+        return super().evolve(settings)
+
+    def halve(self, settings: AutoConfig) -> Tuned:
+        """What is left of the budget, and the final trainings of the baselines beside the result."""
+        budget, full = Budget.parse(settings.budget), self.full
+        units = {
+            "work": budget.amount,
+            "seconds": budget.amount / full.seconds,
+            "candidates": budget.amount * TRAININGS_PER_CANDIDATE * UNITS_PER_TRAINING,
+        }[budget.unit]
+        records = self.experiment.ledger.of(self._name())
+        done = furthest(record for record in records if record.purpose == "search")
+        units = max(0.0, units - sum(record.work for record in done))
+        self.costs.append(Forecast(units * full.seconds, units, round(units / UNITS_PER_TRAINING), full.memory_bytes))
+        request = self.experiment.request
+        finals = len(BASELINES) * request.search.seeds if request.verb == "fit" else 0
+        # The first final training of the result is within the budget.
+        self.costs.append(Forecast(0.0, 0.0, 0).plus(full, times=finals - 1))
+        return super().halve(settings)
 
 
-def _with_auto(experiment: Experiment, total: Forecast, search: Auto, forward: float) -> Forecast:
-    """With what the budget still allows, and the final trainings of the ways that prove its answer."""
-    budget = Budget.parse(search.budget)
-    full, seeds = _one_training(experiment, Full(), forward), experiment.request.search.seeds
-    units = {
-        "work": budget.amount,
-        "seconds": budget.amount / full.seconds,
-        "candidates": budget.amount * TRAININGS_PER_CANDIDATE * UNITS_PER_TRAINING,
-    }[budget.unit]
-    proof = (len(WAYS) if experiment.request.verb == "fit" else 0) * seeds + seeds - 1
-    done = furthest(record for record in experiment.ledger.of(search.spec) if record.purpose == "search")
-    units = max(0.0, units - sum(record.work for record in done))
-    searching = Forecast(units * full.seconds, units, round(units / UNITS_PER_TRAINING), full.memory_bytes)
-    return total.plus(searching, times=1).plus(full, times=proof)
-
-
-def _tunings_left(experiment: Experiment, strategies: Sequence[Strategy], *, scored: bool) -> int:
-    """Trainings that tune one row and are not in the ledger; `scored` = another strategy compares it."""
+def _tunings_left(experiment: Experiment, strategies: Sequence[Strategy], *, scored: bool = False) -> int:
+    """Trainings that tune a strategy and are not in the ledger; `scored` = its score is asked for."""
     given = experiment.request.search.learning_rate
     if given is not None and len(strategies) == 1 and not scored:
         return 0
@@ -108,16 +140,8 @@ def _tunings_left(experiment: Experiment, strategies: Sequence[Strategy], *, sco
     return max(0, (TRAININGS_PER_ROW if given is None else len(strategies)) - done)
 
 
-def compared(specs: Sequence[str]) -> tuple[str, ...]:
-    """The specs that will really be trained: a strategy that compares others stands for those."""
-    expanded: list[str] = []
-    for spec in specs:
-        expanded.extend(variants(spec)[0].compares or (spec,))
-    return tuple(dict.fromkeys(expanded))
-
-
-def _one_training(experiment: Experiment, strategy: Strategy, forward: float, *, share: float = 1.0) -> Forecast:
-    """One training of all nominal epochs on a share of the images; `forward` = seconds per validation image."""
+def _single_training(experiment: Experiment, strategy: Strategy, forward: float, *, share: float = 1.0) -> Forecast:
+    """A training of all nominal epochs on a share of the images; `forward` = seconds per validation image."""
     train, val = len(experiment.data.train), len(experiment.data.val)
     epochs = experiment.request.train.epochs
     plan = _plan(experiment, strategy)

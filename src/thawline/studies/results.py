@@ -10,9 +10,9 @@ import numpy as np
 
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord, digest
-from thawline.results import BlockRow, Cost, FailedRow, Row, ScoredRow, SearchRecord, SplitScores, TestScores, Versus
+from thawline.results import BlockRow, Cost, FailedRow, Row, ScoredRow, SplitScores, TestScores, Versus
 from thawline.runs.experiment import Experiment
-from thawline.runs.files import PredictionLine, decode
+from thawline.runs.files import PredictionLine
 from thawline.strategies.base import variants
 from thawline.studies.rows import TrainedRow
 from thawline.training import evaluation, significance
@@ -47,7 +47,7 @@ def row_summary(experiment: Experiment, row: TrainedRow, versus: Versus | None) 
         trainable_percent=100 * experiment.trainable_size(plan) / sum(block.size for block in blocks),
         cost=cost(experiment, row),
         best_epochs=[record.best_epoch for record in row.finals],
-        search=None if row.tuned.search is None else decode(row.tuned.search, SearchRecord),
+        search=row.tuned.search,
         versus_full=versus,
     )
 

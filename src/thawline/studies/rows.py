@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,8 @@ from thawline.errors import NonFiniteLossError, RunError
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord
 from thawline.runs.experiment import Evaluation, Experiment
-from thawline.studies.tuning import Tuned, tune
+from thawline.strategies.context import Tuned
+from thawline.studies.tuning import tune
 from thawline.training.evaluation import correctness
 
 
@@ -35,11 +36,6 @@ class TrainedRow:
         if self.tuned is None:
             raise RunError(f"{self.strategy} has no plan: {self.error}")
         return self.tuned.plan
-
-    @property
-    def ways(self) -> Mapping[str, Tuned]:
-        """Fixed strategies that were tuned on the way to the plan, by name."""
-        return {} if self.tuned is None else self.tuned.ways
 
     def probabilities(self, split: Literal["train", "val", "test"]) -> list[np.ndarray]:
         """Class probabilities [n, C] of one split, one array per seed; none where there is no such split."""

@@ -1,44 +1,129 @@
-"""Tuning of learning rates and arguments on validation: the same rule and the same number of trainings for all."""
+"""Settles a strategy on validation: tunes rates and arguments by one rule for all, or trains what a search asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from thawline.config import BASE_RATE, TRAININGS_PER_ROW
 from thawline.errors import NonFiniteLossError, PlanError
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord
-from thawline.runs.experiment import Experiment
+from thawline.runs.experiment import Experiment, Part
+from thawline.search.candidates import Task
 from thawline.strategies.auto import AutoConfig
 from thawline.strategies.base import Strategy, variants
 from thawline.strategies.biotune import EvolutionConfig
-from thawline.studies.auto import search_auto
-from thawline.studies.biotune import Found, search
+from thawline.strategies.context import Score, Tuned
+from thawline.strategies.full import Full
+from thawline.studies.auto import make_halving, rung_epochs, tuned_by_halving
+from thawline.studies.biotune import fresh_seeds, make_driver, search_seeds, training_parts, tuned_by_evolution
+from thawline.training.pause import Paused
 
 RATE_LADDER = tuple(round(step * 10.0**power, 12) for power in range(-7, 1) for step in (1, 3))
 """Half decades, 1e-7 to 3: more on both sides of `BASE_RATE` than the trainings of a row can walk to."""
 
-Score = tuple[float, float]
-"""Validation score, then (ties) negative validation loss; below 0 = the training failed."""
+PAUSED_BYTES = 1 << 30
+"""Memory that paused trainings may take, besides the caches; those beyond it begin anew when they are continued."""
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """The best of a strategy's trainings on validation."""
+@dataclass
+class CandidateTrainings:
+    """Trains the candidates of a search, each from where it paused; implements `search.budget.Priced`."""
 
+    experiment: Experiment
     strategy: str
-    """With arguments: last_blocks:k=3."""
-    learning_rate: float
-    plan: FineTunePlan
-    score: Score
-    records: tuple[TrainingRecord, ...]
-    """Every training that led to it."""
-    search: Mapping[str, Any] | None = None
-    """What a search found on its way, for the report; None if the plan comes from none."""
-    ways: Mapping[str, Tuned] = field(default_factory=dict)
-    """Fixed strategies that the search tuned on its way, by name."""
+    """Whose trainings they are in the ledger."""
+    rungs: tuple[int, ...]
+    """Numbers of epochs after which candidates are promoted, the nominal one last; it alone without rungs."""
+    parts: Sequence[Part | None] = ()
+    """Parts of the training split by fold; None = all of it."""
+    learning_rate: float | None = None
+    """Recorded with every training; None = the rate of its head."""
+    charge_failures: bool = True
+    """Whether a failed training counts as the work that it was allowed to take."""
+    paused: dict[str, Paused] = field(default_factory=dict)
+    """By the key of the training that paused; what is missing is trained anew, with the same result."""
+
+    @property
+    def validation_images(self) -> int:
+        """Size of the validation split."""
+        return len(self.experiment.data.val)
+
+    def key(self, task: Task) -> str:
+        """Fingerprint of the plan, the seed, the images and the epoch at which it pauses."""
+        return self.experiment.key(task.plan, task.seed, self._part(task), self._until(task))
+
+    def train_all(self, tasks: Iterable[Task]) -> dict[str, TrainingRecord]:
+        """Records by key, each stored as soon as its training ends: a killed run loses only what was running."""
+        done: dict[str, TrainingRecord] = {}
+        for task in tasks:
+            record = self._record(task)
+            if record.key not in done:
+                done[record.key] = self.experiment.find(record) or self.experiment.keep(self._train(task, record))
+        return done
+
+    def price(self, plan: FineTunePlan, rung: int) -> float:
+        """Units of work from the table of FLOPs."""
+        return self.experiment.training_work(plan, self.rungs[rung])
+
+    def prefix(self, plan: FineTunePlan) -> tuple[str, float]:
+        """The first trained block, and the work of one pass through everything before it."""
+        return self.experiment.boundary(plan)[1], self.experiment.prefix_work(plan)
+
+    def _train(self, task: Task, record: TrainingRecord) -> TrainingRecord:
+        """Continue from the rung below; a training that ended there stays as it is."""
+        before = self._before(task)
+        if before is not None and self._is_over(before, task):
+            return replace(before, key=record.key, until=record.until)
+        start = None if before is None else self.paused.pop(before.key, None)
+        trained, paused = self.experiment.go_on(record, before, start, self._part(task))
+        if paused is not None:
+            self._keep_paused(record.key, paused)
+        if trained.error and self.charge_failures:
+            # The epoch in which it failed is not known, and a failure must not count as free.
+            epochs = () if before is None else before.epochs
+            return replace(trained, work=self.price(task.plan, task.rung), epochs=epochs)
+        return trained
+
+    def _is_over(self, before: TrainingRecord, task: Task) -> bool:
+        """Whether the training up to the rung below ran out of patience there."""
+        patience, ran = self.experiment.request.train.patience, len(before.epochs)
+        out_of_patience = 0 < patience <= ran - 1 - (before.best_epoch or 0)
+        return ran < self.rungs[task.rung - 1] or out_of_patience
+
+    def _before(self, task: Task) -> TrainingRecord | None:
+        """The same training up to the rung below; None for extra seeds, which train in one go."""
+        if task.rung == 0:
+            return None
+        return self.experiment.ledger.find(self.key(replace(task, rung=task.rung - 1)))
+
+    def _record(self, task: Task) -> TrainingRecord:
+        head_rate = task.plan.highest_rate(task.plan.blocks[-1]) or 0.0
+        return TrainingRecord(
+            self.key(task),
+            "search",
+            self.strategy,
+            head_rate if self.learning_rate is None else self.learning_rate,
+            task.seed,
+            task.plan.to_dict(),
+            generation=task.generation,
+            slot=task.slot,
+            fold=None if self._part(task) is None else task.fold,
+            until=self._until(task),
+        )
+
+    def _part(self, task: Task) -> Part | None:
+        return None if task.fold is None else self.parts[task.fold]
+
+    def _until(self, task: Task) -> int | None:
+        return None if task.rung == len(self.rungs) - 1 else self.rungs[task.rung]
+
+    def _keep_paused(self, key: str, paused: Paused) -> None:
+        """Keep the latest paused trainings, as many as fit."""
+        self.paused[key] = paused
+        while self.paused and sum(kept.bytes for kept in self.paused.values()) > PAUSED_BYTES:
+            self.paused.pop(next(iter(self.paused)))
 
 
 @dataclass(frozen=True)
@@ -48,10 +133,10 @@ class Context:
     experiment: Experiment
     strategy: Strategy
     learning_rate: float
-    asked: list[Tuned] = field(default_factory=list)
-    """What `tune` answered so far."""
-    scored: list[TrainingRecord] = field(default_factory=list)
-    """The trainings behind `score`."""
+    records: list[TrainingRecord] = field(default_factory=list)
+    """All trainings that the strategy asked for, in the order in which they ended."""
+    searches: list[str] = field(default_factory=list)
+    """Names of the searches that it asked for."""
 
     @property
     def granularity(self) -> Granularity:
@@ -68,27 +153,55 @@ class Context:
         """Nominal number of epochs."""
         return self.experiment.request.train.epochs
 
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.experiment.request.images.seed
+
     def score(self, plan: FineTunePlan) -> Score:
         """Train `plan` with the tuning seed."""
         record = _train(self.experiment, plan, self.strategy.spec, self.learning_rate)
-        self.scored.append(record)
+        self.records.append(record)
         return record.score
 
     def tune(self, strategy: str) -> Tuned:
         """The best plan of another strategy."""
-        self.asked.append(tune(self.experiment, strategy, score=True))
-        return self.asked[-1]
+        return self._asked(tune(self.experiment, strategy, score=True))
 
-    def search(self, settings: EvolutionConfig | AutoConfig) -> Tuned:
-        """The plan that a search ends with."""
-        where = (self.blocks, self.granularity, self.learning_rate, self.strategy.spec)
-        if isinstance(settings, AutoConfig):
-            tuned = _tuned(search_auto(self.experiment, settings, *where))
-        else:
-            # Evolution takes its base rate as given; auto finds the head's.
-            tuned = replace(_tuned(search(self.experiment, settings, *where)), learning_rate=self.learning_rate)
-        self.asked.append(tuned)
+    def evolve(self, settings: EvolutionConfig) -> Tuned:
+        """Evolution, each candidate trained from its first to its last epoch."""
+        name, nominal = self._name(), (self.epochs,)
+        parts = training_parts(self.experiment, settings.folds)
+        trainings = CandidateTrainings(self.experiment, name, nominal, parts, self.learning_rate, charge_failures=False)
+        driver = make_driver(self.experiment, settings, self, trainings, name)
+        seeds, fresh = search_seeds(self.experiment, settings), fresh_seeds(self.experiment, settings)
+        winner = driver.run(seeds, settings.top, fresh)
+        return self._asked(tuned_by_evolution(driver, winner, self.strategy.spec))
+
+    def halve(self, settings: AutoConfig) -> Tuned:
+        """Successive halving, each candidate trained rung by rung."""
+        name = self._name()
+        trainings = CandidateTrainings(self.experiment, name, rung_epochs(self.epochs, settings))
+        halving = make_halving(self.experiment, settings, self, trainings, name)
+        winner = halving.run()
+        return self._asked(tuned_by_halving(halving, settings, winner, self.strategy.spec))
+
+    def settled(self, tuned: Tuned) -> Tuned:
+        """What a search returned, with every training that the strategy asked for."""
+        if tuned.score[0] < 0:
+            failed = self.records[-1].error if self.records else "nothing was trained"
+            raise NonFiniteLossError(f"{self.strategy.spec}: every training failed, the last with: {failed}")
+        return replace(tuned, records=tuple({record.key: record for record in self.records}.values()))
+
+    def _asked(self, tuned: Tuned) -> Tuned:
+        self.records.extend(tuned.records)
         return tuned
+
+    def _name(self) -> str:
+        """Name of the next search: the strategy's, and for a second one a number."""
+        spec, number = self.strategy.spec, len(self.searches) + 1
+        self.searches.append(spec if number == 1 else f"{spec}#{number}")
+        return self.searches[-1]
 
 
 @dataclass(frozen=True)
@@ -99,11 +212,21 @@ class Unscored(Context):
         """The same for every plan."""
         return (0.0, 0.0)
 
-    def search(self, settings: EvolutionConfig | AutoConfig) -> Tuned:
+    def tune(self, strategy: str) -> Tuned:
+        """The strategy's plan at the base rate."""
+        first = variants(strategy)[0]
+        return self._untrained(strategy, first.propose(Unscored(self.experiment, first, self.learning_rate)))
+
+    def evolve(self, settings: EvolutionConfig) -> Tuned:
         """Everything at the base rate."""
-        rates = {block.name: self.learning_rate for block in self.blocks}
-        plan = FineTunePlan.constant(self.blocks, rates, granularity=self.granularity)
-        return Tuned(self.strategy.spec, self.learning_rate, plan, (0.0, 0.0), ())
+        return self._untrained(self.strategy.spec, Full().propose(self))
+
+    def halve(self, settings: AutoConfig) -> Tuned:
+        """Everything at the base rate."""
+        return self._untrained(self.strategy.spec, Full().propose(self))
+
+    def _untrained(self, spec: str, plan: FineTunePlan) -> Tuned:
+        return Tuned(spec, self.learning_rate, plan, (0.0, 0.0))
 
 
 def tune(experiment: Experiment, spec: str, *, score: bool = False) -> Tuned:
@@ -113,14 +236,15 @@ def tune(experiment: Experiment, spec: str, *, score: bool = False) -> Tuned:
     come on top. A given base rate is the only one that is tried; with no open argument there is nothing to choose then,
     and nothing is trained unless `score` asks for it. Raises `NonFiniteLossError` if every training failed.
     """
-    if variants(spec)[0].compares or variants(spec)[0].searches:
-        return _choose(experiment, variants(spec)[0])
+    first, given = variants(spec)[0], experiment.request.search.learning_rate
+    if first.searches:
+        context = Context(experiment, first, given or BASE_RATE)
+        return context.settled(first.search(context))
     strategies = candidates(experiment, spec)
-    given = experiment.request.search.learning_rate
     if given is not None and len(strategies) == 1 and not score:
         context = Context(experiment, strategies[0], given)
         plan = strategies[0].propose(context)
-        return Tuned(strategies[0].spec, given, plan, (0.0, 0.0), tuple(context.scored))
+        return Tuned(strategies[0].spec, given, plan, (0.0, 0.0), tuple(context.records))
     asked: list[TrainingRecord] = []
     tried = [_try(experiment, strategy, given or BASE_RATE, asked) for strategy in strategies]
     if given is None:
@@ -174,7 +298,7 @@ def _try(experiment: Experiment, strategy: Strategy, rate: float, asked: list[Tr
     """Train the strategy's plan at `rate`; trainings that the strategy asked for to make it are added to `asked`."""
     context = Context(experiment, strategy, rate)
     plan = strategy.propose(context)
-    asked += context.scored
+    asked += context.records
     return _train(experiment, plan, strategy.spec, rate)
 
 
@@ -187,20 +311,5 @@ def _best(spec: str, tried: list[TrainingRecord], asked: list[TrainingRecord]) -
     if best.best is None:
         raise NonFiniteLossError(f"{spec}: every training failed, the last with: {tried[-1].error}")
     plan = FineTunePlan.from_dict(best.plan)
-    records = {one.key: one for one in (*asked, *tried)}
+    records = {record.key: record for record in (*asked, *tried)}
     return Tuned(best.strategy, best.learning_rate, plan, best.score, tuple(records.values()))
-
-
-def _tuned(found: Found) -> Tuned:
-    """As other tuning has it; the rate is the head's, which always trains."""
-    rate = found.plan.highest_rate(found.plan.blocks[-1]) or 0.0
-    ways = {name: _tuned(way) for name, way in found.ways.items()}
-    return Tuned(found.strategy, rate, found.plan, found.score, found.records, found.summary, ways)
-
-
-def _choose(experiment: Experiment, strategy: Strategy) -> Tuned:
-    """Let a strategy that compares others, or searches, do so; its answer is one it got, at the price of all."""
-    context = Context(experiment, strategy, experiment.request.search.learning_rate or BASE_RATE)
-    plan = strategy.propose(context)
-    chosen = next(tuned for tuned in context.asked if tuned.plan == plan)
-    return replace(chosen, records=tuple(record for tuned in context.asked for record in tuned.records))
