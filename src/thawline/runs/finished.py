@@ -83,11 +83,11 @@ class FinishedRun:
         return self.network
 
     def listed(self) -> list[Listed]:
-        """Every image that the run knew."""
+        """Every image of the run."""
         return listed(self.path, Path(self.results.data.root))
 
     def decode(self, paths: Sequence[Path]) -> DecodedImages:
-        """Decode images as the run did."""
+        """Decode and preprocess images as the run did."""
         store = build_pixels(paths, self.preprocessing, cache=user_cache() / "pixels", on_bad="skip")
         return DecodedImages(store.array, store.facts, self.preprocessing)
 

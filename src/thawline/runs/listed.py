@@ -1,4 +1,4 @@
-"""The images that a run knew: the rows of its splits.csv."""
+"""The images of a run: the rows of its splits.csv."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ class Listed:
     """A row of splits.csv."""
 
     name: str
-    """Relative to the data."""
+    """Path relative to the data."""
     path: Path
     label: str
     split: str
 
 
 def listed(run: Path, root: Path) -> list[Listed]:
-    """Every image that the run in that folder knew; `root` = where its data was."""
+    """Every image of the run in that folder; `root` is the folder of its data."""
     return [Listed(line.path, root / line.path, line.label, line.split) for line in read_splits(run / SPLITS)]
 
 
 def by_file(rows: Iterable[Listed]) -> dict[str, Listed]:
-    """The rows by where their images really are, links followed."""
+    """The rows by the real paths of their images, with symbolic links resolved."""
     return {os.path.realpath(row.path): row for row in rows}
 
 
 def seen(folder: Path, items: Sequence[Item]) -> dict[str, int]:
-    """How many of these images the `fit` in that folder trained on ("train") or chose by ("val"), by their paths.
+    """How many of these images the `fit` in that folder used for training ("train") or validation ("val"), by path.
 
-    Nothing is known of another folder.
+    Empty if the folder is not a `fit` run.
     """
     if not all((folder / name).is_file() for name in (RESULTS["fit"], SPLITS)):
         return {}

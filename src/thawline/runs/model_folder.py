@@ -1,9 +1,8 @@
-"""The trained model of a row as a folder: for timm with its model card, or for the user's own code."""
+"""Saves a trained model as a folder: for timm, with a model card, or for the user's own code."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from thawline.data.decode import DECODING_RULE
 from thawline.data.named import is_named
@@ -17,11 +16,11 @@ from thawline.training.evaluation import METRICS
 MODEL_FOLDER = "model"
 
 _ORIGIN = ("strategy", "chosen", "learning_rate", "plan", "blocks", "model", "seed", "saved_seed", "val", "test")
-"""Keys of results.json that travel with the model; paths and the command line stay at home."""
+"""Keys of results.json that are saved with the model; paths and the command line are left out."""
 
 
 def save_model(folder: Path, model: LoadedModel, results: FitResults) -> None:
-    """Write `folder` from the network as it stands and the run's results: a timm folder, if timm knows the network."""
+    """Write `folder` from the network with its current weights and the run's results: a timm folder if timm has it."""
     if not model.is_timm:
         about = OwnFolder(_absolute(model.source), tuple(results.data.classes), model.preprocessing)
         save_own_folder(folder, model.module, about, _origin(results))
@@ -52,7 +51,7 @@ def _absolute(source: str) -> str:
     return f"{Path(place).resolve()}:{factory}" if _is_code(source) else source
 
 
-def _origin(results: FitResults) -> dict[str, Any]:
+def _origin(results: FitResults) -> dict[str, object]:
     environment = {key: value for key, value in results.environment.items() if key != "command"}
     origin = {
         **{key: results[key] for key in _ORIGIN},
@@ -65,7 +64,7 @@ def _origin(results: FitResults) -> dict[str, Any]:
 
 
 def _without_folders(source: str) -> str:
-    """`local-dir:net`, `net.py:factory`: where somebody keeps files is nobody else's business."""
+    """`local-dir:net`, `net.py:factory`: the model's name without the folders it lies in, which are private."""
     kind, _, rest = source.partition(":")
     if kind == "local-dir":
         return f"{kind}:{Path(rest).name}"
