@@ -1,1 +1,1 @@
-"""Published studies as recipes: read, expand into cells, run, tabulate."""
+"""Published studies as recipes: read them, expand them into cells, run the cells and build their tables."""

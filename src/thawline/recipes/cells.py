@@ -22,27 +22,27 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Overrides:
-    """What is run instead of what the paper ran; empty or None = as the recipe says."""
+    """Changes to a recipe; empty or None = as the recipe says."""
 
     data: Sequence[str] = ()
-    """COLUMN=SOURCE says where a data set of the recipe is; a bare COLUMN or SOURCE leaves out all others."""
+    """COLUMN=SOURCE gives the source of one dataset; a bare COLUMN or SOURCE leaves out all others."""
     models: Sequence[str] = ()
     strategies: Sequence[str] = ()
-    """Rows, or the first axis of a grid."""
+    """The rows, or the first axis of a grid."""
     limit: int | None = None
-    """Images of each data set."""
+    """Number of images of each dataset."""
     image_size: int | None = None
     epochs: int | None = None
-    """Of every training; a grid's axis of epochs ends here, and a longer schedule shrinks in proportion."""
+    """Epochs of every training; a grid's axis of epochs ends here, and the schedule shrinks in proportion."""
     batch_size: int | None = None
-    """Of the centre, in a grid."""
+    """In a grid, the batch size of its centre."""
     seeds: int | None = None
     seed: int | None = None
     threads: int | None = None
     device: Device | None = None
     weights: str | None = None
     full_grid: bool = False
-    """Every combination of a grid's axes instead of one axis at a time."""
+    """Run every combination of a grid's axes instead of one axis at a time."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,18 @@ class Cell:
     request: Request
     setting: CellSetting
     varied: Sequence[str] = ()
-    """Axes of a grid that are not at its centre."""
+    """Axes of the grid that are not at its centre."""
     rate_from: Sequence[str] = ()
-    """As in `recipe.Rows`: settled before the request is run."""
+    """As in `recipe.Rows`: the rate is tuned before the request is run."""
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """All that is to be run."""
+    """The runs of a study."""
 
     cells: Sequence[Cell]
     notes: Sequence[str] = ()
-    """What is left out, and how to get it in."""
+    """What is left out, and how to include it."""
 
 
 def expand(recipe: Recipe, overrides: Overrides | None = None) -> Expansion:
@@ -105,7 +105,7 @@ def expand(recipe: Recipe, overrides: Overrides | None = None) -> Expansion:
 
 
 def label(source: str) -> str:
-    """What tables call a model or data set: the last part of a path or name, without the scheme before the colon."""
+    """Name of a model or dataset in tables: the last part of its path or name, without the scheme before the colon."""
     return PurePath(source.rpartition(":")[2]).name or source
 
 
@@ -148,7 +148,7 @@ def _points(recipe: Recipe, changes: Overrides) -> Iterator[GridPoint | None]:
 def _centre(recipe: Recipe, changes: Overrides) -> GridPoint:
     return GridPoint(
         strategy=recipe.run.strategies[0],
-        learning_rate=_given(recipe.run.learning_rate, BASE_RATE),  # `Recipe` asks every grid for one
+        learning_rate=_given(recipe.run.learning_rate, BASE_RATE),  # `Recipe` requires it of a grid
         batch_size=_given(changes.batch_size, recipe.train.batch_size),
         optimizer=recipe.train.optimizer,
         epochs=_given(changes.epochs, recipe.train.epochs),
@@ -203,7 +203,7 @@ def _train(recipe: Recipe, changes: Overrides, point: GridPoint | None) -> Train
     return replace(
         train,
         epochs=epochs,
-        # the rates fall as far as in the recipe
+        # shortened in proportion, so that the rates fall as far as in the recipe
         schedule_epochs=None if span is None else round(span * epochs / train.epochs),
         batch_size=point.batch_size if point else _given(changes.batch_size, train.batch_size),
         optimizer=point.optimizer if point else train.optimizer,

@@ -19,56 +19,56 @@ from thawline.plan import Granularity
 from thawline.strategies.base import variants
 
 Kind = Literal["accuracy", "data_share", "depth", "classes", "grid"]
-"""Which tables are made: strategy x data; against the share of data; against that of layers; per class; per setting."""
+"""Which tables are made: strategy x data; by share of the data; by share of the layers; by class; by setting."""
 
 ROWS_OF_KIND: Mapping[str, tuple[str, str]] = {
     "data_share": ("biotune:folds=", "NUMBER"),
     "depth": ("depth:share=", "PERCENT"),
 }
-"""How the rows must begin, and what follows; kinds that are not here take any."""
+"""What the rows must begin with, and what follows; kinds not listed here take any rows."""
 
 Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
 class Paper:
-    """What is repeated, and what must be known about it."""
+    """The study that is repeated, and what to know about it."""
 
     title: str
     authors: str
     reference: str
     year: int | None = None
     settings: Sequence[str] = ()
-    """The paper's, one sentence each."""
+    """The settings of the paper, one sentence each."""
     notes: Sequence[str] = ()
-    """Where the paper contradicts itself, and where the recipe departs from it."""
+    """Contradictions in the paper, and where the recipe departs from it, one sentence each."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What is compared, and with which networks."""
+    """The strategies compared, and the networks they are compared on."""
 
     strategies: Sequence[str]
     models: Sequence[str]
     seeds: int = 1
     granularity: Granularity = "stage"
     learning_rate: float | None = None
-    """One base rate for all rows; None = each row's is tuned on validation."""
+    """One base rate for all rows; None = tuned on validation for each row."""
     rate_from: Sequence[str] = ()
     """One base rate for all rows: the median of those that tuning finds for these strategies."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A data set of the study."""
+    """A dataset of the study."""
 
     name: str
     source: str = ""
-    """What `compare` takes as data; empty = it cannot be downloaded and must be given."""
+    """The `data` of `compare`; empty = it cannot be downloaded and must be given."""
     model: str | None = None
-    """The network for this data set; None = all of the study's."""
+    """The network for this dataset; None = every network of the study."""
     images: DataConfig | None = None
-    """Replaces the study's settings for this data set; in the file, only the fields that differ from them."""
+    """Settings for this dataset, None = the study's; the file lists only the fields that differ from the study's."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class Axes:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are shown."""
+    """A table of text."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
-    """What a reader must know to read it, one sentence each."""
+    """How to read it, one sentence each."""
 
     def to_markdown(self) -> str:
         """Heading, pipe table and notes."""
@@ -117,9 +117,9 @@ class Recipe:
     images: DataConfig
     columns: Sequence[Column]
     axes: Axes | None = None
-    """What a grid varies; None for all other kinds."""
+    """What a grid varies; None for other kinds."""
     expected: Sequence[Table] = ()
-    """As published."""
+    """The published tables."""
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name!r}"
@@ -147,7 +147,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def load_recipe(name: str) -> Recipe:
-    """A shipped study by its name, or one's own .toml file; `OptionError` if it is unknown or cannot be used."""
+    """Load a shipped study by name, or a .toml file; `OptionError` if it is unknown or cannot be used."""
     own = Path(name)
     if own.suffix == ".toml" and own.is_file():
         return parse_recipe(own.read_text(encoding="utf-8"), name)
@@ -157,7 +157,7 @@ def load_recipe(name: str) -> Recipe:
 
 
 def parse_recipe(text: str, where: str) -> Recipe:
-    """Read TOML; `OptionError` in one line for what is unknown, missing or out of range. `where` names the source."""
+    """Parse TOML from the source `where`; `OptionError` of one line for unknown, missing or invalid entries."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -177,7 +177,7 @@ def parse_recipe(text: str, where: str) -> Recipe:
 
 
 def _listed(sections: object) -> Sequence[object]:
-    """A single value where [[...]] belongs is kept, so that `_part` can say what is wrong with it."""
+    """A value that is not a list becomes a list of one, so that `_part` can report what is wrong with it."""
     return sections if isinstance(sections, list) else [sections]
 
 
@@ -190,7 +190,7 @@ def _column(section: object, images: Mapping[str, object], where: str) -> Column
 
 
 def _part(cls: type[Part], section: object, where: str) -> Part:
-    """A section of the file as the dataclass that describes it."""
+    """Convert a section of the file to its dataclass."""
     known = fields(cls)  # type: ignore[arg-type]  # only dataclasses are parts
     names = [field.name for field in known]
     if not isinstance(section, Mapping):
@@ -207,7 +207,7 @@ def _part(cls: type[Part], section: object, where: str) -> Part:
 
 
 def _refusal(cls: type, error: msgspec.ValidationError, where: str) -> OptionError:
-    """The rule of the class that was broken, or which field has a value of the wrong type."""
+    """The error of the dataclass itself, or one that names the field with a wrong type."""
     if isinstance(error.__cause__, OptionError):
         return error.__cause__
     message, _, place = str(error).partition(" - at `$.")
