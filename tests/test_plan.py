@@ -39,8 +39,8 @@ def test_phases_follow_each_other() -> None:
     [
         ({"format_version": 99}, "format_version"),
         ({"phases": []}, "at least one phase"),
-        ({"phases": [{"learning_rates": {"a": -1}}]}, "above 0"),
-        ({"phases": [{"learning_rates": {"a": "fast"}}]}, "above 0"),
+        ({"phases": [{"learning_rates": {"a": -1}}]}, "a number > 0"),
+        ({"phases": [{"learning_rates": {"a": "fast"}}]}, "a number > 0"),
         ({"phases": [{"rates": {}}]}, "learning_rates"),
         ({"phases": 3}, "learning_rates"),
         ({"granularity": "atom"}, "granularity"),

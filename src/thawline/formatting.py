@@ -1,4 +1,4 @@
-"""How messages count, and what they suggest."""
+"""Counts and suggestions in messages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: what was probably meant; empty if nothing is close."""
+    """Suggestion for an unknown name, to append to a message; empty if no known name is close."""
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,7 +1,7 @@
-"""The fine-tuning plan: which block trains in which epoch, at which rate.
+"""The fine-tuning plan: which blocks train in which epochs, at which learning rates.
 
-Pure data, standard library only. A strategy makes a plan, `model/apply.py` obeys it, and nothing else decides what is
-frozen. `None` as a rate means frozen.
+Pure data, standard library only. A strategy makes a plan, `model/apply.py` applies it, and nothing else decides what is
+frozen. A learning rate of `None` means frozen.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Literal, NotRequired, TypedDict, Unpack, cast, get_args
 
 from thawline.errors import PlanError
 from thawline.pytorch_lines import pytorch_lines
@@ -28,9 +28,9 @@ GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
 
 @dataclass(frozen=True)
 class Block:
-    """A part of the network that is frozen or given a learning rate as a whole.
+    """A part of the network that is frozen, or trained with one learning rate, as a whole.
 
-    Blocks are ordered by execution and partition the network: each parameter, buffer and leaf module is in one of them.
+    Blocks partition the network in order of execution: each parameter, buffer and leaf module is in exactly one.
     """
 
     name: str
@@ -45,19 +45,19 @@ class Block:
     layers: int
     """Convolutions and linear layers; the unit in which depth is counted."""
     prefixes: tuple[str, ...]
-    """Few dotted names that cover the block's parameters; where two blocks' prefixes nest, the longer one owns."""
+    """Dotted prefixes that cover the block's parameters; of nested prefixes of two blocks, the longer one applies."""
     is_head: bool = False
-    """The new classifier: the last block, always trained."""
+    """Whether it is the new classifier: the last block, always trained."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A span of epochs with one row of the plan."""
+    """A number of consecutive epochs with the same learning rates."""
 
     learning_rates: Mapping[str, float | None]
-    """Block name -> learning rate of the optimiser before warm-up and cosine; None = frozen."""
+    """Learning rate of each block, by name, before warm-up and cosine; None = frozen."""
     epochs: int | None = None
-    """Number of epochs; None = until the end (only in the last phase)."""
+    """Number of epochs; None = until the end (last phase only)."""
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -67,56 +67,100 @@ class Phase:
 
 @dataclass(frozen=True)
 class Penalty:
-    """Pulls trained weights back to where they were pretrained, and the head to zero; replaces weight decay."""
+    """Penalty on the distance to the pretrained weights, and on the head's norm; replaces weight decay."""
 
     kind: PenaltyKind
     """l2_sp: strength/2 x squared distance to the pretrained weights; l1_sp: strength x absolute distance."""
     strength: float
-    """Of the pull on pretrained weights."""
+    """Strength of the penalty on pretrained weights."""
     head_strength: float = 1e-2
-    """Of the pull on the head: half of it x its squared norm."""
+    """Strength of the penalty on the head: head_strength/2 x squared norm."""
 
     def __post_init__(self) -> None:
         for name, value in (("strength", self.strength), ("head_strength", self.head_strength)):
             if not (_is_number(value) and value >= 0):
-                raise PlanError(f"plan: the penalty's {name} must be a number of 0 or more, got {value!r}.")
+                raise PlanError(f"plan: the penalty's {name} must be a number >= 0, got {value!r}.")
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """Low-rank updates instead of the weights themselves; merged into them after training."""
+    """Low-rank updates, trained instead of the weights and merged into them afterwards (LoRA)."""
 
     rank: int
     scale: float
-    """Factor on the product of the two factors (alpha / rank in the papers)."""
+    """Factor on the low-rank product (alpha / rank in the papers)."""
 
     def __post_init__(self) -> None:
         if not (_is_count(self.rank) and self.rank >= 1):
-            raise PlanError(f"plan: the adapter's rank must be a whole number of at least 1, got {self.rank!r}.")
+            raise PlanError(f"plan: the adapter's rank must be an integer >= 1, got {self.rank!r}.")
         if not (_is_number(self.scale) and self.scale > 0):
-            raise PlanError(f"plan: the adapter's scale must be a number above 0, got {self.scale!r}.")
+            raise PlanError(f"plan: the adapter's scale must be a number > 0, got {self.scale!r}.")
+
+
+class PlanOptions(TypedDict, total=False):
+    """Fields of a plan besides its phases and granularity."""
+
+    norm: NormMode
+    parts: Parts
+    penalty: Penalty | None
+    adapter: Adapter | None
+    rate_rule: RateRule
+    interpolation: tuple[float, ...]
+
+
+class _StoredPhase(TypedDict):
+    epochs: int | None
+    learning_rates: dict[str, float | None]
+
+
+class _StoredPenalty(TypedDict):
+    kind: PenaltyKind
+    strength: float
+    head_strength: NotRequired[float]
+
+
+class _StoredAdapter(TypedDict):
+    rank: int
+    scale: float
+
+
+class _StoredPlan(TypedDict, total=False):
+    """The JSON of a plan, apart from the fields that are stored as they are."""
+
+    phases: list[_StoredPhase]
+    prefixes: dict[str, list[str]]
+    penalty: _StoredPenalty | None
+    adapter: _StoredAdapter | None
+    interpolation: list[float]
+
+
+class _StoredAsIs(TypedDict, total=False):
+    granularity: Granularity
+    norm: NormMode
+    parts: Parts
+    rate_rule: RateRule
 
 
 @dataclass(frozen=True)
 class FineTunePlan:
-    """Block -> learning rate for every phase. Compare with `==`, store with `to_json`, edit by hand."""
+    """Learning rates of all blocks in each phase. Compare with `==`, store with `to_json`, edit by hand."""
 
     phases: tuple[Phase, ...]
     granularity: Granularity = "stage"
     norm: NormMode = "train"
     """Norm layers of trained blocks: "train" uses and updates batch statistics, "eval" keeps the pretrained ones."""
     parts: Parts = "all"
-    """Which parameters of trained blocks train; the head always trains whole."""
+    """Which parameters of trained blocks train; the head is always trained in full."""
     penalty: Penalty | None = None
     adapter: Adapter | None = None
     rate_rule: RateRule = "constant"
-    """relative_gradient: at the start of every epoch each tensor's rate is scaled by its gradient's norm over its own,
-    the largest being 1 (Auto-RGN)."""
+    """relative_gradient: at the start of each epoch, each tensor's learning rate is scaled by the ratio of its gradient
+    norm to its weight norm, relative to the largest ratio (Auto-RGN)."""
     interpolation: tuple[float, ...] = ()
-    """Shares of the way from the weights at the start of the last phase to the trained ones; the best on validation is
-    kept. Empty = all the way."""
+    """Coefficients for interpolating from the weights at the start of the last phase (0) to the trained ones (1); the
+    best on validation is kept. Empty = no interpolation."""
     prefixes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
-    """Block name -> parameter name prefixes: what `to_pytorch` prints; for reading only."""
+    """Parameter name prefixes of each block, for `to_pytorch`; they do not affect training."""
 
     def __post_init__(self) -> None:
         _check_phases(self.phases)
@@ -130,9 +174,9 @@ class FineTunePlan:
             if value not in choices:
                 raise PlanError(f"plan: {name} must be one of {', '.join(filter(None, choices))}, got {value!r}.")
         if any(not (_is_number(share) and 0 <= share <= 1) for share in self.interpolation):
-            raise PlanError(f"plan: interpolation must be shares from 0 to 1, got {self.interpolation!r}.")
+            raise PlanError(f"plan: interpolation must be numbers from 0 to 1, got {self.interpolation!r}.")
         if self.adapter and self.rate_rule == "relative_gradient":
-            raise PlanError("plan: an adapter starts at zero and has no relative gradient; take rate_rule 'constant'.")
+            raise PlanError("plan: an adapter starts at zero and has no relative gradient; use rate_rule 'constant'.")
 
     @classmethod
     def constant(
@@ -141,9 +185,9 @@ class FineTunePlan:
         learning_rates: Mapping[str, float | None],
         *,
         granularity: Granularity = "stage",
-        **others: Any,
+        **others: Unpack[PlanOptions],
     ) -> FineTunePlan:
-        """One phase for the whole training. Blocks that `learning_rates` does not name are frozen.
+        """A plan with one phase. Blocks that are not in `learning_rates` are frozen.
 
         `others` are further fields of the plan: norm, parts, penalty, adapter, rate_rule, interpolation.
         """
@@ -156,9 +200,9 @@ class FineTunePlan:
         phases: Sequence[tuple[int | None, Mapping[str, float | None]]],
         *,
         granularity: Granularity = "stage",
-        **others: Any,
+        **others: Unpack[PlanOptions],
     ) -> FineTunePlan:
-        """One row of rates for each span of epochs; the last span is None, until the end."""
+        """A plan from pairs of (epochs, learning rates); the last number of epochs is None, until the end."""
         rows = tuple(Phase({block.name: rates.get(block.name) for block in blocks}, span) for span, rates in phases)
         plan = cls(rows, granularity, prefixes={block.name: block.prefixes for block in blocks}, **others)
         plan.check(blocks)
@@ -171,11 +215,11 @@ class FineTunePlan:
 
     @property
     def trained(self) -> frozenset[str]:
-        """Blocks that train in at least one phase; the others stay as they were pretrained."""
+        """Blocks that train in at least one phase; the others keep their pretrained weights."""
         return frozenset(name for phase in self.phases for name in phase.trained)
 
     def phase_at(self, epoch: int) -> Phase:
-        """The phase that `epoch` (from 0) falls into."""
+        """The phase of `epoch` (from 0)."""
         start = 0
         for phase in self.phases:
             if phase.epochs is None or epoch < start + phase.epochs:
@@ -184,7 +228,7 @@ class FineTunePlan:
         return self.phases[-1]
 
     def in_last_phase(self, epoch: int) -> bool:
-        """Whether `epoch` (from 0) falls into the last phase."""
+        """Whether `epoch` (from 0) is in the last phase."""
         return self.phase_at(epoch) is self.phases[-1]
 
     def starts_last_phase(self, epoch: int) -> bool:
@@ -192,33 +236,33 @@ class FineTunePlan:
         return epoch == sum(phase.epochs or 0 for phase in self.phases[:-1])
 
     def highest_rate(self, block: str) -> float | None:
-        """The highest rate that `block` gets in any phase; None if it is always frozen."""
+        """The highest learning rate of `block` in any phase; None if it is always frozen."""
         rates = [rate for phase in self.phases if (rate := phase.learning_rates[block]) is not None]
         return max(rates, default=None)
 
     def check(self, blocks: Sequence[Block]) -> None:
-        """Raise `PlanError` unless the plan covers every block of a model exactly once and trains its head."""
+        """Raise `PlanError` unless the plan has exactly the blocks of a model and trains its head."""
         expected = [block.name for block in blocks]
         if sorted(self.blocks) != sorted(expected):
             missing = [name for name in expected if name not in self.blocks]
             unknown = [name for name in self.blocks if name not in expected]
             raise PlanError(
-                f"plan: its blocks are not those of the model at granularity {self.granularity!r} "
+                f"plan: its blocks differ from those of the model at granularity {self.granularity!r} "
                 f"(missing: {missing or 'none'}, unknown: {unknown or 'none'}); `thawline inspect` lists them."
             )
         for number, phase in enumerate(self.phases, start=1):
             for block in blocks:
                 if block.is_head and phase.learning_rates[block.name] is None:
                     raise PlanError(
-                        f"plan: phase {number} freezes the head {block.name!r}, which is new and must always train; "
+                        f"plan: phase {number} freezes the head {block.name!r}, which is new and must be trained; "
                         "give it a learning rate."
                     )
 
     def to_json(self) -> str:
-        """JSON text that `from_json` reads back to an equal plan."""
+        """JSON text; `from_json` is the inverse."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The plan as plain JSON types."""
         return {
             "format_version": FORMAT_VERSION,
@@ -235,40 +279,41 @@ class FineTunePlan:
 
     @classmethod
     def from_json(cls, text: str) -> FineTunePlan:
-        """Read what `to_json` wrote, or a hand-edited copy; `PlanError` says what does not fit."""
+        """Read the JSON of `to_json`, or a hand-edited copy. Raises `PlanError` if it is invalid."""
         try:
             return cls.from_dict(json.loads(text))
         except json.JSONDecodeError as error:
             raise PlanError(f"plan: not JSON ({error}).") from error
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> FineTunePlan:
-        """The inverse of `to_dict`."""
+    def from_dict(cls, data: Mapping[str, object]) -> FineTunePlan:
+        """Inverse of `to_dict`. Raises `PlanError` if `data` is invalid."""
         if not isinstance(data, Mapping):
             raise PlanError(f"plan: must be a JSON object, got {type(data).__name__}.")
         version = data.get("format_version")
         if version != FORMAT_VERSION:
             raise PlanError(f"plan: format_version must be {FORMAT_VERSION}, got {version!r}.")
-        known = {"format_version", *(one.name for one in fields(cls))}
+        known = {"format_version", *(each.name for each in fields(cls))}
         if unknown := sorted(set(data) - known):
-            raise PlanError(f"plan: unknown keys {unknown}; known are {sorted(known)}.")
+            raise PlanError(f"plan: unknown keys {unknown}; the keys are {sorted(known)}.")
+        stored = cast("_StoredPlan", data)
         try:
-            phases = tuple(Phase(dict(phase["learning_rates"]), phase.get("epochs")) for phase in data["phases"])
-            prefixes = {name: tuple(names) for name, names in data.get("prefixes", {}).items()}
-            penalty = Penalty(**data["penalty"]) if data.get("penalty") else None
-            adapter = Adapter(**data["adapter"]) if data.get("adapter") else None
-            interpolation = tuple(data.get("interpolation", ()))
+            phases = tuple(Phase(dict(phase["learning_rates"]), phase.get("epochs")) for phase in stored["phases"])
+            prefixes = {name: tuple(names) for name, names in stored.get("prefixes", {}).items()}
+            penalty = Penalty(**given) if (given := stored.get("penalty")) else None
+            adapter = Adapter(**factors) if (factors := stored.get("adapter")) else None
+            interpolation = tuple(stored.get("interpolation", ()))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise PlanError(
-                "plan: every phase needs `learning_rates` (block name -> rate, or null = frozen), "
+                "plan: every phase needs `learning_rates` (block name -> rate, or null = frozen), and "
                 f"`prefixes` maps block names to lists; could not read {error}."
             ) from error
-        plain = {name: data[name] for name in ("granularity", "norm", "parts", "rate_rule") if name in data}
+        plain = cast("_StoredAsIs", {name: data[name] for name in _StoredAsIs.__annotations__ if name in data})
         return cls(phases, prefixes=prefixes, penalty=penalty, adapter=adapter, interpolation=interpolation, **plain)
 
     @property
     def sets_rates_only(self) -> bool:
-        """Whether the last phase is told by a rate for every block and what norm layers do."""
+        """Whether the learning rates and the norm mode describe the last phase completely."""
         return (
             self.parts == "all"
             and self.rate_rule == "constant"
@@ -276,9 +321,9 @@ class FineTunePlan:
         )
 
     def to_pytorch(self, optimizer: str = "adamw", weight_decay: float = 1e-4) -> str:
-        """Lines of plain PyTorch that rebuild the optimiser groups of the last phase, without thawline.
+        """Plain PyTorch code that rebuilds the optimiser groups of the last phase without thawline.
 
-        Nothing in them stands for what `sets_rates_only` rules out.
+        Penalties and everything else that `sets_rates_only` excludes are not included.
         """
         rates = {
             prefix: rate
@@ -292,19 +337,19 @@ class FineTunePlan:
 
 def _check_phases(phases: tuple[Phase, ...]) -> None:
     if not phases:
-        raise PlanError("plan: it needs at least one phase.")
+        raise PlanError("plan: at least one phase is required.")
     for number, phase in enumerate(phases, start=1):
         if set(phase.learning_rates) != set(phases[0].learning_rates):
-            raise PlanError(f"plan: phase {number} names other blocks than phase 1; every phase covers every block.")
+            raise PlanError(f"plan: phase {number} has other blocks than phase 1; every phase must have all blocks.")
         is_last = number == len(phases)
         if phase.epochs is None and not is_last:
-            raise PlanError(f"plan: phase {number} has no number of epochs; only the last phase may leave it open.")
+            raise PlanError(f"plan: phase {number} has no number of epochs; only the last phase may omit it.")
         if phase.epochs is not None and not (_is_count(phase.epochs) and phase.epochs > 0):
             raise PlanError(f"plan: phase {number} must last at least 1 epoch, got {phase.epochs!r}.")
         for name, rate in phase.learning_rates.items():
             if rate is not None and not (_is_number(rate) and rate > 0):
                 raise PlanError(
-                    f"plan: the rate of block {name!r} must be a number above 0, or null = frozen; got {rate!r}."
+                    f"plan: the learning rate of block {name!r} must be a number > 0, or null = frozen; got {rate!r}."
                 )
 
 

@@ -1,4 +1,4 @@
-"""Optimiser groups and modes as lines of plain PyTorch, for those who train without thawline."""
+"""Optimiser groups and modes as plain PyTorch code, for training without thawline."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _KEPT_STATISTICS = """\
 def pytorch_lines(
     rates: Mapping[str, float | None], *, keeps_statistics: bool, optimizer: str, weight_decay: float
 ) -> str:
-    """Code that expects a `model` and makes an `optimizer`.
+    """Code that takes `model` and defines `optimizer`.
 
-    `rates`: parameter name prefix -> learning rate, None = frozen; together they cover every parameter.
+    `rates`: learning rate by parameter name prefix, None = frozen; the prefixes cover all parameters.
     `keeps_statistics`: whether the batch-norm layers of trained blocks stay in eval mode, too.
     """
     table = "\n".join(f"    {prefix!r}: {rate!r}," for prefix, rate in rates.items())

@@ -1,6 +1,6 @@
-"""What a run folder holds: one record per training, the digest that says two runs are equal, the environment.
+"""Training records, the digest for comparing runs, the environment, and atomic file writing.
 
-Standard library only; every file is written whole or not at all.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RUN_FILES = ("run.json", "ledger.journal")
 """What was asked for and what was trained: a folder that holds both is a run."""
 
 Purpose = Literal["tuning", "search", "final"]
-"""search = of a candidate; what the others are for, their names say."""
+"""What a training is for: tuning a strategy, a candidate of a search, or the final scores."""
 
 RECORDED_PACKAGES = ("thawline", "torch", "torchvision", "timm", "scikit-learn", "optuna", "numpy", "pillow")
 
@@ -36,35 +36,35 @@ class EpochRecord:
     """One pass over the training split and the validation after it."""
 
     epoch: int
-    """From 0."""
+    """Counted from 0."""
     train_loss: float
-    """Mean over the training images, regularisation included."""
+    """Mean over the training images, including regularisation."""
     val_loss: float
     """Mean negative log-likelihood, in nats."""
     val_accuracy: float
     """0 to 1."""
     val_score: float
-    """The metric that selects, 0 to 1: the accuracy, unless the user asked for another."""
+    """The metric used for selection, 0 to 1: accuracy unless configured otherwise."""
 
     @property
     def score(self) -> tuple[float, float]:
-        """Higher is better: the metric that selects, then (ties) negative validation loss."""
+        """Higher is better: the selection metric, then (ties) negative validation loss."""
         return self.val_score, -self.val_loss
 
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """One training, finished or failed. Everything but hits, seconds and memory follows from the seed."""
+    """A training, finished or failed. All but cache hits, seconds and memory is determined by the seed."""
 
     key: str
-    """Fingerprint of all that the training depends on; a training is never repeated under the same key."""
+    """Fingerprint of everything that the training depends on; no key is trained twice."""
     purpose: Purpose
     strategy: str
-    """Name and arguments, for instance last_blocks:k=2."""
+    """Name and arguments, e.g. last_blocks:k=2."""
     learning_rate: float
-    """Base rate from which the strategy made its plan."""
+    """Base learning rate for which the strategy made its plan."""
     seed: int
-    plan: dict[str, Any]
+    plan: dict[str, object]
     """`FineTunePlan.to_dict()`."""
     epochs: tuple[EpochRecord, ...] = ()
     best_epoch: int | None = None
@@ -72,9 +72,9 @@ class TrainingRecord:
     work: float = 0.0
     """Units of work (DESIGN 7): 1 = a full fine-tuning at the nominal number of epochs."""
     image_passes: int = 0
-    """Images seen by the network, training and validation."""
+    """Images forwarded in training and validation."""
     cache_hits: int = 0
-    """Those of them whose frozen prefix was read, not computed; depends on the machine."""
+    """Those of them with cached outputs of the frozen prefix; depends on the machine."""
     seconds: float = 0.0
     peak_memory_bytes: int = 0
     error: str | None = None
@@ -82,35 +82,35 @@ class TrainingRecord:
     generation: int = 0
     slot: int = 0
     fold: int | None = None
-    """The part of the training split that it saw; None = all of it."""
+    """The fold of the training split that was used; None = all of it."""
     until: int | None = None
-    """The number of epochs after which it was paused, costs up to there included; None = it ran to its end."""
+    """Number of epochs after which it was paused, with the costs up to there; None = it ran to its end."""
     right: str = ""
-    """Which validation images the kept epoch got right: one bit each in the order of the split, in hexadecimal."""
+    """Which validation images the kept epoch classified correctly: one bit each, in the order of the split, as hex."""
 
     @property
     def best(self) -> EpochRecord | None:
-        """The epoch that was kept."""
+        """The epoch whose weights were kept."""
         return None if self.best_epoch is None else self.epochs[self.best_epoch]
 
     @property
     def score(self) -> tuple[float, float]:
-        """Higher is better: validation score, then (ties) negative validation loss; a failed training comes last."""
+        """Higher is better: validation score, then (ties) negative validation loss; failed trainings rank last."""
         return (-1.0, 0.0) if self.best is None else self.best.score
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON types."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainingRecord:
-        """The inverse of `to_dict`."""
+        """Inverse of `to_dict`."""
         epochs = tuple(EpochRecord(**epoch) for epoch in data["epochs"])
         return cls(**{**data, "epochs": epochs})
 
 
 def furthest(records: Iterable[TrainingRecord]) -> list[TrainingRecord]:
-    """Every training once, as far as it went: one that paused and went on has a record for each stop."""
+    """The last record of each training; a training that was paused has one for each pause."""
     found: dict[object, TrainingRecord] = {}
     for record in records:
         training = (record.purpose, record.strategy, record.generation, record.slot, record.seed, record.fold)
@@ -119,9 +119,9 @@ def furthest(records: Iterable[TrainingRecord]) -> list[TrainingRecord]:
 
 
 def digest(records: Iterable[TrainingRecord]) -> str:
-    """SHA-256 over what the seed decides: two runs are equal when their digests are.
+    """SHA-256 over everything determined by the seed: equal digests mean equal runs.
 
-    Times, memory and the order in which trainings finished are left out, and so are failed attempts at a training.
+    Excludes times, memory, the order in which trainings finished, and failed attempts.
     """
     rows = sorted(
         json.dumps(
@@ -145,12 +145,12 @@ def digest(records: Iterable[TrainingRecord]) -> str:
 
 
 def fingerprint(*parts: object) -> str:
-    """SHA-256 over JSON-able parts, for keys that must change with whatever they depend on."""
+    """SHA-256 over JSON-serialisable parts, for keys of what depends on them."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def environment(*, device: str, threads: int, command: str | None = None) -> Environment:
-    """Versions, hardware and command, as every JSON file of a run carries them."""
+    """Versions, hardware and command, for every JSON file of a run."""
     return Environment(
         python=platform.python_version(),
         platform=platform.platform(),
@@ -163,7 +163,7 @@ def environment(*, device: str, threads: int, command: str | None = None) -> Env
 
 
 def packages() -> dict[str, str | None]:
-    """Versions of what results depend on; None = not installed."""
+    """Versions of the packages that results depend on; None = not installed."""
     return {name: _version(name) for name in RECORDED_PACKAGES}
 
 
@@ -185,7 +185,7 @@ def _processor_name() -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `path` whole or not at all: a reader, or a crash, never sees half a file."""
+    """Write `path` atomically: neither readers nor crashes leave a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -200,12 +200,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8; line ends are kept as they are, and so are file names that are not valid UTF-8."""
+    """Write UTF-8 atomically; line ends and file names that are not valid UTF-8 are preserved."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: Path, data: object) -> None:
-    """`write_text` of indented JSON, results included; NaN is refused, since JSON has none."""
+    """Write indented JSON atomically; accepts results. Raises `ValueError` for NaN, which JSON lacks."""
     data = plain(data)
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     if any("\ud800" <= letter <= "\udfff" for letter in text):
@@ -214,7 +214,7 @@ def write_json(path: Path, data: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file of a run folder; `RunFolderError` says which file is missing or broken."""
+    """Parse a JSON file of a run folder. Raises `RunFolderError` if it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -83,5 +83,5 @@ def test_a_resumed_run_refuses_pixels_that_decode_otherwise(
     shutil.rmtree(cache)
     # As another build of the library below Pillow would: the same files and versions, other pixels.
     monkeypatch.setattr("thawline.data.survey._array", lambda image: np.full((32, 32, 3), 7, np.uint8))
-    with pytest.raises(RunFolderError, match="decode to other pixels than when this run began"):
+    with pytest.raises(RunFolderError, match="decode to different pixels than when this run began"):
         resume(tmp_path / "run")

@@ -39,7 +39,7 @@ def test_half_a_last_line_is_cut_off(tmp_path: Path, rest: bytes) -> None:
     with path.open("ab") as stream:
         stream.write(rest)
     Ledger(path).add(record("b"))
-    assert [one.key for one in Ledger(path).records] == ["a", "b"]
+    assert [record.key for record in Ledger(path).records] == ["a", "b"]
 
 
 def test_the_lock_of_a_killed_process_does_not_hold_us_up(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One data set and one model, opened once: trains plans on demand and remembers everything in the ledger."""
+"""An experiment: one dataset and one model; trains plans on demand and records everything in the ledger."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ TUNING_SEED_OFFSET = 1_000_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Class probabilities of one final training on every split, each [n, C] float32."""
+    """Class probabilities of a final training on every split, each [n, C] float32."""
 
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray | None
-    """None where there is no test split."""
+    """None if there is no test split."""
 
 
 @dataclass(frozen=True)
@@ -46,30 +46,30 @@ class Part:
 
     images: LabelledRows
     fingerprint: str
-    """Changes with any of its rows."""
+    """Depends on its rows."""
 
 
 @dataclass
 class Experiment:
-    """Trains any plan on one data set with one model, each training at most once."""
+    """Trains plans on one dataset with one model, each training at most once."""
 
     request: Request
-    """With device, precision and threads resolved."""
+    """The request, with device, precision and threads resolved."""
     folder: RunFolder
     model: LoadedModel
     data: TrainingData
     test: LabelledRows | None
-    """Scored by `evaluate` only; nothing that selects gets to see it."""
+    """Used by `evaluate` only, never for selection."""
     classes: tuple[str, ...]
     data_fingerprint: str
-    """Changes with any pixel, label or split."""
+    """Depends on every pixel, label and split."""
     ledger: Ledger
     callback: Callback
     _blocks: dict[Granularity, tuple[Block, ...]] = field(default_factory=dict)
     _work: dict[Granularity, WorkTable] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Blocks and FLOPs are read off the network before the trainer moves it to its device.
+        # Blocks and FLOPs are determined before the trainer moves the network to its device.
         self.work(self.request.granularity)
         self.trainer = Trainer(
             self.model,
@@ -89,18 +89,18 @@ class Experiment:
         return self._blocks[granularity]
 
     def work(self, granularity: Granularity) -> WorkTable:
-        """What trainings cost, from the FLOPs of every block."""
+        """The work table: costs of trainings from the FLOPs of every block."""
         if granularity not in self._work:
             blocks = self.blocks(granularity)
             self._work[granularity] = WorkTable.measure(self.model.module, blocks, self.model.preprocessing.image_size)
         return self._work[granularity]
 
     def boundary(self, plan: FineTunePlan) -> tuple[Granularity, str]:
-        """Where the plan's frozen prefix ends: the granularity and the first block that trains."""
+        """End of the plan's frozen prefix: the granularity and the first trained block."""
         return plan.granularity, self.work(plan.granularity).first_trained(plan)
 
     def prefix_work(self, plan: FineTunePlan) -> float:
-        """Units of work of one pass of every view through the plan's frozen prefix."""
+        """Units of work to run the plan's frozen prefix once over every view."""
         images, epochs = self.request.images, self.request.train.epochs
         views = 1 if images.augment == "none" else images.views or epochs
         return self.work(plan.granularity).prefix(
@@ -112,7 +112,7 @@ class Experiment:
         )
 
     def training_work(self, plan: FineTunePlan, epochs: int, share: float = 1.0, further_passes: int = 0) -> float:
-        """Units of work of so many epochs behind the plan's frozen prefix, on a share of the training split."""
+        """Units of work of `epochs` epochs on a `share` of the training split, without the plan's frozen prefix."""
         return self.work(plan.granularity).training(
             plan,
             epochs_run=epochs,
@@ -130,12 +130,12 @@ class Experiment:
     def train(
         self, plan: FineTunePlan, *, strategy: str, learning_rate: float, seed: int, purpose: Purpose
     ) -> TrainingRecord:
-        """Train, or return the stored record of the same training. A diverged training is a record with an error."""
+        """Train, or return the ledger's record of the same training. If training diverges, the record has an error."""
         record = TrainingRecord(self.key(plan, seed), purpose, strategy, learning_rate, seed, plan.to_dict())
         return self.find(record) or self.keep(self.run(record))
 
     def find(self, record: TrainingRecord) -> TrainingRecord | None:
-        """The stored training of the same key, in the name of `record`: another strategy may have made its plan."""
+        """The ledger's training of the same key, attributed to `record`'s strategy: strategies may share a plan."""
         stored = self.ledger.find(record.key)
         if stored is None:
             return None
@@ -145,7 +145,7 @@ class Experiment:
         return found
 
     def run(self, record: TrainingRecord, part: Part | None = None) -> TrainingRecord:
-        """Train what `record` says, on a part of the training split or all of it; the ledger is left alone."""
+        """Train as `record` specifies, on a part of the training split or all of it, without changing the ledger."""
         return self.go_on(record, part=part)[0]
 
     def go_on(
@@ -155,10 +155,10 @@ class Experiment:
         start: Paused | None = None,
         part: Part | None = None,
     ) -> tuple[TrainingRecord, Paused | None]:
-        """Train up to `record.until`, and all it takes to go on from there; None if the training is over.
+        """Train up to `record.until`; returns the record and the state to resume from, or None if training has ended.
 
-        `before` is the same training up to an earlier epoch, `start` what it paused with; without `start` it begins
-        anew, which gives the same at a higher price.
+        `before` is the record of the same training up to an earlier epoch, `start` its state. Without `start` the
+        training starts over, with the same result at a higher cost.
         """
         self.callback.training_started(record)
         self._in_network = None
@@ -176,7 +176,7 @@ class Experiment:
         except (NonFiniteLossError, TooLittleMemoryError) as error:
             return replace(record, error=str(error)), None
         if record.purpose == "final":
-            # Before the ledger entry: whatever the ledger knows can be scored after a crash.
+            # Before the ledger entry, so that every training in the ledger can be scored after a crash.
             write_bytes(self._checkpoint(record), save(_contiguous(trained.state)))
             self._in_network = record.key
         share = len(part.images) / len(self.data.train) if part else 1.0
@@ -186,7 +186,7 @@ class Experiment:
         return _plus(completed, before, anew=start is None), trained.paused
 
     def keep(self, record: TrainingRecord) -> TrainingRecord:
-        """Enter a training that is over in the ledger."""
+        """Add a finished training to the ledger."""
         self.ledger.add(record)
         self.callback.training_done(record, stored=False)
         return record
@@ -197,11 +197,11 @@ class Experiment:
 
     @property
     def tuning_seed(self) -> int:
-        """Tuning has a seed of its own, so that no final training repeats a lucky one."""
+        """Seed for tuning, different from those of final trainings, so that none of them repeats a lucky one."""
         return self.request.images.seed + TUNING_SEED_OFFSET
 
     def evaluate(self, record: TrainingRecord) -> Evaluation:
-        """Probabilities of a final training; the test split is scored once, and the intent is journalled first."""
+        """Probabilities of a final training. The test split is scored once, and the intent is recorded first."""
         path = self.folder.file("evaluations", f"{record.key}.safetensors")
         if path.exists() and (self.test is None or self.ledger.test_scores(record.key)):
             return _read_evaluation(path)
@@ -218,18 +218,18 @@ class Experiment:
         return _read_evaluation(path)
 
     def network_of(self, record: TrainingRecord) -> LoadedModel:
-        """The model with the weights of a final training in it."""
+        """The model with the weights of a final training."""
         self._load(record)
         return self.model
 
     def keep_plan(self, plan: FineTunePlan) -> None:
-        """Write the best plan so far to the run folder, where the final one will be."""
+        """Write the best plan so far to the run folder, in place of the final one."""
         write_text(self.folder.file(PLAN), plan.to_json() + "\n")
 
     def _smaller_batch(self, size: int) -> None:
         self.ledger.keep_micro_batch(size)
         self.callback.note(
-            f"Out of memory: going on with {size} images at a time, gradients accumulated to batches of "
+            f"Out of memory: continuing with {size} images at a time, accumulating gradients to batches of "
             f"{self.request.train.batch_size}."
         )
 
@@ -262,7 +262,7 @@ class Experiment:
         return self.folder.file("checkpoints", f"{record.key}.safetensors")
 
     def key(self, plan: FineTunePlan, seed: int, part: Part | None = None, until: int | None = None) -> str:
-        """Fingerprint of all that a training depends on."""
+        """Fingerprint of everything that a training depends on."""
         images = self.request.images
         return fingerprint(
             self.data_fingerprint,
@@ -279,7 +279,7 @@ class Experiment:
 
 
 def _plus(record: TrainingRecord, before: TrainingRecord | None, *, anew: bool) -> TrainingRecord:
-    """With the cost of the part before; its work is in the record already, and its images if it began anew."""
+    """Add the costs of the earlier part, except its work, and its images if the training started over."""
     if before is None:
         return record
     names = ("seconds", "cache_hits") if anew else ("seconds", "cache_hits", "image_passes")
@@ -295,5 +295,5 @@ def _read_evaluation(path: Path) -> Evaluation:
 
 
 def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that safetensors takes: it refuses channels_last tensors."""
+    """Contiguous tensors, because safetensors rejects channels_last."""
     return {name: tensor.contiguous() for name, tensor in state.items()}

@@ -1,7 +1,7 @@
-"""The ledger of a run: an Optuna study in a journal file, one trial per training, written by one process.
+"""The ledger of a run: an Optuna study in a journal file, with one trial per training, written by one process.
 
-`optuna-dashboard RUN/ledger.journal` opens it. A training enters it in one append, when it is over, so a killed run
-loses at most the training that was running.
+`optuna-dashboard RUN/ledger.journal` opens it. Each training is appended when it has finished, so a killed run loses at
+most the current training.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -25,15 +24,15 @@ RECORD = "record"
 
 
 class Ledger:
-    """What was trained and scored so far; reopening the file brings it all back."""
+    """All trainings and test scores so far; persistent."""
 
     def __init__(self, path: Path) -> None:
-        """The caller holds the run folder's lock: nobody else writes."""
+        """The caller must hold the run folder's lock, so that no other process writes."""
         _mend(path)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self.storage = JournalStorage(JournalFileBackend(str(path)))
-            """For further studies in the same journal."""
+            """For other studies in the same journal."""
             self._study = optuna.create_study(
                 study_name=STUDY_NAME, storage=self.storage, direction="maximize", load_if_exists=True
             )
@@ -44,24 +43,24 @@ class Ledger:
 
     @property
     def records(self) -> tuple[TrainingRecord, ...]:
-        """All trainings, in the order in which they ended."""
+        """All trainings, in the order in which they finished."""
         return tuple(self._records.values())
 
     def find(self, key: str) -> TrainingRecord | None:
-        """The training with this key, if it is over (or failed: it would fail again)."""
+        """The training with this key, if it has finished or failed (it would fail again)."""
         return self._records.get(key)
 
     def of(self, strategy: str) -> tuple[TrainingRecord, ...]:
-        """The trainings in one strategy's name, in the order in which they ended."""
+        """The trainings of a strategy, in the order in which they finished."""
         return tuple(record for record in self.records if record.strategy == strategy)
 
     def add(self, record: TrainingRecord) -> None:
-        """Append a training that is over; on disk when this returns."""
+        """Append a finished training; it is on disk when this returns."""
         self._study.add_trial(_trial(record))
         self._records[record.key] = record
 
     def bind(self, origin: str) -> None:
-        """Tie the ledger to what its trainings start from: others must not join it."""
+        """Bind the ledger to the data and model of its trainings; raises `RunFolderError` if they differ."""
         bound = self._study.user_attrs.get("origin")
         if bound is None:
             self._study.set_user_attr("origin", origin)
@@ -72,43 +71,43 @@ class Ledger:
             )
 
     def bind_pixels(self, digest: str) -> None:
-        """Tie the ledger to the SHA-256 of the decoded images: equal files and versions may still decode otherwise."""
+        """Bind the ledger to the SHA-256 of the decoded images: equal files and versions may decode differently."""
         bound = self._study.user_attrs.get("pixels")
         if bound is None:
             self._study.set_user_attr("pixels", digest)
         elif bound != digest:
             raise RunFolderError(
-                "the images decode to other pixels than when this run began (another build of Pillow or of a library "
-                "that it uses); start a new run with another `out`."
+                "the images decode to different pixels than when this run began (another build of Pillow or of a "
+                "library that it uses); start a new run with another `out`."
             )
 
     @property
     def micro_batch(self) -> int | None:
-        """Images in memory at a time, if the batch did not fit at some point of the run."""
+        """Images processed at a time, if the batch did not fit into memory during the run."""
         found: int | None = self._study.user_attrs.get("micro_batch")
         return found
 
     def keep_micro_batch(self, size: int) -> None:
-        """Journal that only `size` images fit, so that a resumed run computes what this one does."""
+        """Record that only `size` images fit, so that a resumed run computes the same."""
         self._study.set_user_attr("micro_batch", size)
 
     def intend_test(self, key: str) -> None:
-        """Journal that the training `key` is about to be scored on test; its plan, rate and epoch are settled."""
+        """Record that the training `key` is about to be scored on test; nothing about it may change any more."""
         self._study.set_user_attr(f"test:{key}", {"intent": True})
 
-    def commit_test(self, key: str, scores: dict[str, Any]) -> None:
-        """Journal the test scores of the training `key`; they are never computed again."""
+    def commit_test(self, key: str, scores: dict[str, float]) -> None:
+        """Record the test scores of the training `key`; they are never computed again."""
         self._study.set_user_attr(f"test:{key}", {"intent": True, "scores": scores})
 
-    def test_scores(self, key: str) -> dict[str, Any] | None:
-        """The journalled test scores of the training `key`."""
+    def test_scores(self, key: str) -> dict[str, float] | None:
+        """The recorded test scores of the training `key`."""
         entry = self._study.user_attrs.get(f"test:{key}", {})
-        scores: dict[str, Any] | None = entry.get("scores")
+        scores: dict[str, float] | None = entry.get("scores")
         return scores
 
 
 def _trial(record: TrainingRecord) -> FrozenTrial:
-    # The strategy is no Optuna parameter: a categorical one must have the same choices in every trial.
+    # The strategy is not an Optuna parameter, because a categorical one must have the same choices in every trial.
     distributions: dict[str, BaseDistribution] = {
         "learning_rate": FloatDistribution(1e-12, 1e4, log=True),
         "seed": IntDistribution(0, 2**62),
@@ -128,9 +127,9 @@ def _record(trial: FrozenTrial) -> TrainingRecord:
 
 
 def _mend(path: Path) -> None:
-    """Undo what `kill -9` can leave: half a last line, and the lock of a process that is gone.
+    """Repair what `kill -9` can leave behind: an incomplete last line, and the lock of a dead process.
 
-    Optuna refuses a journal with half a line in its middle, which the next append would make of it.
+    The next append would put the incomplete line into the middle of the journal, which Optuna rejects.
     """
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
     if not path.exists():
