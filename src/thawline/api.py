@@ -1,4 +1,4 @@
-"""The verbs of the command line as functions. Thin: each opens what it needs and hands it on."""
+"""The commands as functions. Thin: each opens what it needs and passes it on."""
 
 from __future__ import annotations
 
@@ -77,8 +77,9 @@ class CompareCall(CompareOptions, _Call):
 def fit(data: Data, out: str | Path, **options: Any) -> FitResults:
     """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds.
 
-    Takes every option of `thawline fit` by name (`image_size=96, epochs=12, cache_memory="500M"`); docs/options.md
-    lists them. `train=TrainConfig(...)`, `images=DataConfig(...)` and `search=TuningConfig(...)` give a part whole.
+    Takes every option of `thawline fit` by name (`image_size=96, epochs=12, cache_memory="500M"`), as listed in
+    docs/reference/options.md. `train=TrainConfig(...)`, `images=DataConfig(...)` and `search=TuningConfig(...)` give
+    a part whole.
     `data`: a folder, a manifest, a named dataset such as hf:NAME, a list of (path, label), or a dataset of PIL images.
     `callback` is told of the progress. Raises `InputError` before anything is trained if something cannot be used.
     """
@@ -154,7 +155,7 @@ def resume(
 
 @takes_listener
 def demo(out: str | Path, callback: Callback | None = None) -> FitResults:
-    """`fit` on scikit-learn's handwritten digits from a small network that knows printed letters; all embedded."""
+    """`fit` on scikit-learn's handwritten digits, from a small network pretrained on printed letters; all embedded."""
     folder = Path(out)
     if folder.exists():
         raise RunFolderError(f"{folder} exists already; choose another `out`, or remove it.")
@@ -220,7 +221,7 @@ def repeat_study(
 
 
 def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> Mapping[str, Any]:
-    """The blocks of a model and what they cost; builds the structure only, reads no weights."""
+    """The blocks of a model and their cost; builds the structure without reading weights."""
     built = build_on_meta(model, num_classes=_classes_of(model), image_size=image_size)
     size = built.preprocessing.image_size
     blocks = partition(built.module, granularity, size)
@@ -285,7 +286,7 @@ def explain(
 
 
 def _with_rate(request: Request) -> Request:
-    """Check the strategies; `fit` of a named one trains at `BASE_RATE` unless told otherwise."""
+    """Check the strategies; `fit` of a named strategy trains at `BASE_RATE` if no learning rate is given."""
     searching = [variants(spec)[0].searches for spec in request.strategies]
     if request.verb == "compare" or all(searching) or request.search.learning_rate is not None:
         return request
@@ -295,7 +296,7 @@ def _with_rate(request: Request) -> Request:
 def _add_strategies(folder: RunFolder, add: Sequence[str]) -> None:
     request = folder.request()
     if request.verb != "compare":
-        raise OptionError(f"{folder.path} is no comparison, so no strategy can be added to it; start one with compare.")
+        raise OptionError(f"{folder.path} is not a comparison, so strategies cannot be added; start one with compare.")
     for spec in add:
         variants(spec)
     folder.store(replace(request, strategies=tuple(dict.fromkeys((*request.strategies, *add)))))
@@ -315,7 +316,7 @@ def _absolute(request: Request) -> Request:
 
 
 def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
-    """Whatever a run folder asks for; a full disk ends it with a line and leaves what is done for `resume`."""
+    """Do what a run folder asks for; a full disk ends it with one line and leaves what is done for `resume`."""
     try:
         opened = open_experiment(folder, callback)
         expected = forecast(opened.experiment, opened.experiment.request.strategies)

@@ -11,12 +11,19 @@
     └── RunError (RuntimeError)        the run failed: exit code 1
         ├── NonFiniteLossError         one training diverged; the others go on
         ├── TooLittleMemoryError       one training does not fit, whatever the batch; the others go on
-        └── FrozenBlockMovedError      a frozen block changed: a bug of ours, never the user's
+        └── FrozenBlockMovedError      a frozen block changed: a bug in thawline, not in the input
 
 A message is one line that says what is wrong, where, and what to do about it.
 """
 
 from __future__ import annotations
+
+import os
+
+
+def debugging() -> bool:
+    """Whether `--debug` or THAWLINE_DEBUG=1 asks for tracebacks, of failures that a run survives, too."""
+    return os.environ.get("THAWLINE_DEBUG", "") not in ("", "0")
 
 
 class ThawlineError(Exception):

@@ -266,7 +266,7 @@ def test_predict_and_evaluate(
     assert run(capsys, monkeypatch, ["predict", tmp_path / "run", data, "--json"]) == 0
     predicted = json.loads(capsys.readouterr().out)
     assert len(predicted["predictions"]) == 24
-    assert [Path(one["path"]).name for one in predicted["unreadable"]] == ["notes.jpg"]
+    assert [Path(file["path"]).name for file in predicted["unreadable"]] == ["notes.jpg"]
     assert run(capsys, monkeypatch, ["predict", tmp_path / "run", data / "dog" / "0.png", "--csv", "--top", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "path,rank,class,probability,error"
     assert run(capsys, monkeypatch, ["evaluate", tmp_path / "run", data]) == 0
@@ -360,7 +360,7 @@ def test_strategies_lists_every_one_with_its_arguments(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(capsys, monkeypatch, ["strategies", "--json"]) == 0
-    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert list(found) == list(STRATEGIES)
     assert found["last_blocks"]["arguments"] == {"k": 1}
     assert found["last_blocks"]["tuned"] == {"k": [1, 2, 3]}
@@ -375,3 +375,13 @@ def test_the_module_runs_as_a_program() -> None:
 
 def test_every_input_error_exits_with_2() -> None:
     assert InputError.exit_code == 2
+
+
+def test_debug_shows_the_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THAWLINE_DEBUG", "")  # `main` sets it for the process
+    with pytest.raises(InputError, match="nowhere"):
+        run(capsys, monkeypatch, ["--debug", "evaluate", tmp_path / "nowhere", tmp_path])
+    monkeypatch.setenv("THAWLINE_DEBUG", "")
+    assert run(capsys, monkeypatch, ["evaluate", tmp_path / "nowhere", tmp_path]) == 2

@@ -10,6 +10,7 @@ from thawline import api
 from thawline.callback import Callback
 from thawline.config import DataConfig, TrainConfig, TuningConfig
 from thawline.data.demo import demo_network, write_digits
+from thawline.errors import RunFolderError
 from thawline.records import TrainingRecord, packages, read_json
 from thawline.report import draw as reporting
 from thawline.runs import folder as run_folder
@@ -89,3 +90,11 @@ def test_a_report_that_cannot_be_drawn_spoils_nothing(tmp_path: Path, monkeypatc
     assert any("report.html could not be drawn" in note and "thawline report" in note for note in told.notes)
     monkeypatch.undo()
     assert api.report(tmp_path / "run").is_file()
+
+
+def test_under_debug_what_went_wrong_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THAWLINE_DEBUG", "1")
+    with pytest.raises(RunFolderError):
+        reporting.report(tmp_path / "nowhere", Told())
+    monkeypatch.setenv("THAWLINE_DEBUG", "0")
+    reporting.report(tmp_path / "nowhere", Told())

@@ -66,7 +66,7 @@ def test_unreadable_files_are_listed_and_left_out(flat: Path, tmp_path: Path) ->
     assert [row["split"] for row in splits_of(tmp_path / "run") if "broken" in row["path"]] == [""]
     assert sum(results["data"]["images"].values()) == 56
     check = json.loads((tmp_path / "run" / "check.json").read_text())
-    assert [Path(one["path"]).name for one in check["unreadable"]] == ["broken.png"]
+    assert [Path(file["path"]).name for file in check["unreadable"]] == ["broken.png"]
 
 
 def test_a_group_never_straddles_splits(flat: Path, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_python_objects_train_like_the_folder_they_came_from(images: Path, tmp_p
         for name, data in (("folder", images / "train"), ("pairs", pairs), ("pictures", pictures_as_set(pictures)))
     ]
     assert figures[0]["accuracy"]["n"] == 1
-    assert [set(one) for one in figures] == [set(figures[0])] * 3
+    assert [set(scores) for scores in figures] == [set(figures[0])] * 3
     assert api.resume(tmp_path / "pairs")["val"] == figures[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from thawline.cli import tables as console
 from thawline.cli.options import Given, GroupedCommand, as_flags, help_of, takes_options
 from thawline.config import CompareOptions, FitOptions, OnBad, Request
 from thawline.data.named import named_forms
-from thawline.errors import OptionError, ThawlineError
+from thawline.errors import OptionError, ThawlineError, debugging
 from thawline.plan import Granularity
 from thawline.results import Comparison, FitResults, plain
 from thawline.strategies.auto import with_budget
@@ -51,7 +52,9 @@ app = typer.Typer(
 def _root(
     context: typer.Context,
     version: Annotated[bool, Option("--version", help="Print the version and exit.")] = False,
-    debug: Annotated[bool, Option("--debug", help="Show the traceback of errors.")] = False,
+    debug: Annotated[
+        bool, Option("--debug", help="Show tracebacks, also of a report that could not be drawn.")
+    ] = False,
 ) -> None:
     if version:
         typer.echo(f"thawline {__version__}")
@@ -288,12 +291,13 @@ def explain(
 
 
 def main() -> None:
-    """Entry point: errors of ours become one line and their exit code, a traceback only with --debug."""
-    debug = "--debug" in sys.argv[1:]
+    """Entry point: an expected error is one line and its exit code, with a traceback only under --debug."""
+    if "--debug" in sys.argv[1:]:
+        os.environ["THAWLINE_DEBUG"] = "1"
     try:
         app()
     except ThawlineError as error:
-        if debug:
+        if debugging():
             raise
         sys.stderr.write(f"thawline: {as_flags(str(error))}\n")
         sys.exit(error.exit_code)

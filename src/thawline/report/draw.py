@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import TemplateError
 
 from thawline.callback import Callback
-from thawline.errors import ThawlineError
+from thawline.errors import ThawlineError, debugging
 from thawline.report.html import write_report
 from thawline.report.reading import read_run
 from thawline.report.thumbnails import write_thumbnails
@@ -33,6 +33,8 @@ def report(folder: Path, callback: Callback) -> None:
             write_thumbnails(folder, run.predictions, Path(run.results["data"]["root"]))
         write_report(folder)
     except UNDRAWABLE as error:
+        if debugging():
+            raise
         callback.note(
             f"report.html could not be drawn ({type(error).__name__}: {error}); all results are in {folder}, and "
             f"`thawline report {folder}` tries again."
