@@ -36,11 +36,11 @@ from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import run_cells
 from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
-from thawline.report.html import write_report
 from thawline.results import CheckResult, Comparison, Evaluation, Explanation, FitResults, Predictions, StudyResult
 from thawline.runs import classifier as serving
 from thawline.runs.files import REQUEST
 from thawline.runs.folder import RunFolder
+from thawline.runs.reporting import write_report
 from thawline.runs.setup import open_experiment
 from thawline.signatures import refuse_unknown, rename_listener, takes, takes_listener
 from thawline.strategies.auto import with_budget

@@ -17,9 +17,9 @@ from thawline import api
 from thawline.config import DataConfig, TrainConfig, TuningConfig
 from thawline.data.demo import demo_network
 from thawline.report.colours import contrast
-from thawline.report.html import write_report
-from thawline.report.reading import read_run
-from thawline.report.thumbnails import write_thumbnails
+from thawline.report.thumbnails import thumbnails
+from thawline.runs.files import read_run, write_thumbnails
+from thawline.runs.reporting import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is absent: it is in the `dev` extra")
 
@@ -133,7 +133,7 @@ def _with_pictures(folder: Path, data: Path) -> Path:
     for guess in run.predictions.guesses:
         if len(guess.path) < 200 and ".." not in guess.path:
             noise(data / guess.path, 40)
-    write_thumbnails(folder, run.predictions, data)
+    write_thumbnails(folder, thumbnails(run.predictions, data, {}))
     write_explanation(folder)
     return write_report(folder)
 

@@ -12,8 +12,8 @@ from thawline.config import DataConfig, TrainConfig, TuningConfig
 from thawline.data.demo import demo_network, write_digits
 from thawline.errors import RunFolderError
 from thawline.records import TrainingRecord, packages, read_json
-from thawline.report import draw as reporting
 from thawline.runs import folder as run_folder
+from thawline.runs import reporting
 
 
 class Told(Callback):
@@ -87,7 +87,11 @@ def test_a_report_that_cannot_be_drawn_spoils_nothing(tmp_path: Path, monkeypatc
     told = Told()
     compare(tmp_path, ("linear_probe",), told)
     assert (tmp_path / "run" / "comparison.json").is_file()
-    assert any("report.html could not be drawn" in note and "thawline report" in note for note in told.notes)
+    (note,) = (note for note in told.notes if "report.html could not be drawn" in note)
+    assert "thawline report" in note
+    traceback = (tmp_path / "run" / "report-error.txt").read_text(encoding="utf-8")
+    assert traceback.startswith("Traceback")
+    assert "KeyError: 'no such figure'" in traceback
     monkeypatch.undo()
     assert api.report(tmp_path / "run").is_file()
 
@@ -98,3 +102,17 @@ def test_under_debug_what_went_wrong_is_raised(tmp_path: Path, monkeypatch: pyte
         reporting.report(tmp_path / "nowhere", Told())
     monkeypatch.setenv("THAWLINE_DEBUG", "0")
     reporting.report(tmp_path / "nowhere", Told())
+
+
+def test_while_debugging_the_error_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path) -> Path:
+        raise KeyError("no such figure")
+
+    monkeypatch.setattr(reporting, "write_report", fail)
+    monkeypatch.setenv("THAWLINE_DEBUG", "1")
+    with pytest.raises(KeyError, match="no such figure"):
+        compare(tmp_path, ("linear_probe",), Told())
+    monkeypatch.undo()
+    assert api.resume(tmp_path / "run")["rows"][0]["strategy"] == "linear_probe"
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert not (tmp_path / "run" / "report-error.txt").exists()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.report.synthetic import DEPTH, row, search
+from dataclasses import replace
+
+from tests.report.synthetic import BLOCKS, DEPTH, row, search
+from thawline.plan import FineTunePlan, Phase
 from thawline.report import figures, search_figures
 from thawline.report.band import band, label_of
 
@@ -27,11 +30,11 @@ def test_a_band_has_a_flake_for_every_frozen_block_and_the_rates_of_the_others()
 
 
 def test_a_plan_of_phases_has_a_strip_for_each() -> None:
-    one = row("x", (None, None, None, 1e-3), 0.5, 1.0)
-    rates = one["plan"]["phases"][0]["learning_rates"]
-    one["plan"]["phases"] = [{"epochs": 2, "learning_rates": rates}, {"epochs": None, "learning_rates": rates}]
-    assert str(band("band", "label", one).drawing).count('class="cell') == 8
-    assert "2 phases, from the top: 2 epochs, the rest" in label_of(one)
+    rates = dict(zip(BLOCKS, (None, None, None, 1e-3), strict=True))
+    plan = FineTunePlan((Phase(rates, 2), Phase(rates)))
+    gradual = row("x", (None, None, None, 1e-3), 0.5, 1.0, plan=plan.to_dict())
+    assert str(band("band", "label", gradual).drawing).count('class="cell') == 8
+    assert "2 phases, from the top: 2 epochs, the rest" in label_of(gradual)
 
 
 def test_the_depth_curve_says_where_it_is_best() -> None:
@@ -49,11 +52,12 @@ def test_every_block_shows_every_candidate_and_one_winner() -> None:
 
 def test_a_search_without_rates_or_importance_is_drawn_without() -> None:
     found = search()
-    found["candidates"] = [{**one, "weights": None} for one in found["candidates"]]
-    assert search_figures.tried(found, "x") == []
-    assert search_figures.importance({**found, "importance": {}}, "x") is None
+    without = [replace(candidate, weights=None) for candidate in found.candidates or ()]
+    assert search_figures.tried(replace(found, candidates=without), "x") == []
+    assert search_figures.importance(replace(found, importance={}), "x") is None
 
 
 def test_one_generation_is_drawn() -> None:
     found = search()
-    assert "generation 0" in str(search_figures.generations({**found, "generations": found["generations"][:1]}, "x"))
+    only = replace(found, generations=found.generations[:1])
+    assert "generation 0" in str(search_figures.generations(only, "x"))

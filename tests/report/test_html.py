@@ -12,9 +12,9 @@ import pytest
 from tests.report.synthetic import HOSTILE, noise, write_explanation, write_run
 from thawline.errors import RunFolderError
 from thawline.records import read_json, write_json
-from thawline.report.html import write_report
-from thawline.report.reading import read_run
-from thawline.report.thumbnails import write_thumbnails
+from thawline.report.thumbnails import thumbnails
+from thawline.runs.files import read_run, write_thumbnails
+from thawline.runs.reporting import write_report
 
 SECTIONS = [
     "answer",
@@ -99,7 +99,7 @@ def test_without_a_test_split_the_page_speaks_of_validation(tmp_path: Path) -> N
 def test_a_comparison_in_which_everything_failed_is_drawn(tmp_path: Path) -> None:
     folder = write_run(tmp_path, classes=("a", "b"))
     stored = read_json(folder / "comparison.json")
-    write_json(folder / "comparison.json", {**stored, "rows": stored["rows"][-1:], "depth": None})
+    write_json(folder / "comparison.json", {**stored, "rows": stored["rows"][-1:]})
     assert "No strategy could be trained." in page(folder).text
 
 
@@ -135,7 +135,7 @@ def test_the_page_stays_small_whatever_the_images(tmp_path: Path) -> None:
     assert run.predictions is not None
     for guess in run.predictions.guesses:
         noise(tmp_path / "data" / guess.path, 96)
-    write_thumbnails(folder, run.predictions, tmp_path / "data")
+    write_thumbnails(folder, thumbnails(run.predictions, tmp_path / "data", {}))
     assert len(read_json(folder / "thumbnails.json")["images"]) > 100
     assert write_report(folder).stat().st_size < 5_000_000
 
@@ -169,13 +169,13 @@ def test_drawing_imports_no_torch(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="holds no run"):
+    with pytest.raises(RunFolderError, match="not a run folder"):
         write_report(tmp_path)
     write_json(tmp_path / "run.json", {})
-    with pytest.raises(RunFolderError, match="holds no finished run"):
+    with pytest.raises(RunFolderError, match="is not finished; `thawline resume"):
         write_report(tmp_path)
     write_json(tmp_path / "results.json", {"format_version": 99})
-    with pytest.raises(RunFolderError, match="format_version 1"):
+    with pytest.raises(RunFolderError, match="has format_version 99; this thawline reads 1"):
         write_report(tmp_path)
 
 
@@ -190,11 +190,11 @@ def test_a_search_by_rungs_says_when_candidates_were_compared(tmp_path: Path) ->
     stored = read_json(folder / "comparison.json")
     found = next(row["search"] for row in stored["rows"] if row.get("search"))
     found |= {"rungs": [2, 4, 12], "settings": {"without": "none"}}
-    for number, one in enumerate(found["candidates"]):
-        one |= {"fold": None, "epochs": (2, 4, 12)[number % 3], "early_score": 0.9 - number / 100}
+    for number, candidate in enumerate(found["candidates"]):
+        candidate |= {"fold": None, "epochs": (2, 4, 12)[number % 3], "early_score": 0.9 - number / 100}
     write_json(folder / "comparison.json", stored)
     drawn = page(folder).text
-    assert "12 candidates, compared after 2, 4, 12 epochs: the best of them go on" in drawn
-    assert "generation (0 = the starts)" in drawn
-    assert "Scores are those after 2 epochs, which all have" in drawn
+    assert "12 candidates, compared after 2, 4, 12 epochs; the best of them are trained on" in drawn
+    assert "generation (0 = the baselines)" in drawn
+    assert "Scores are those after 2 epochs, which all candidates reached" in drawn
     assert "scores may fall" not in drawn

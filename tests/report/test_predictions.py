@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.report.synthetic import write_run
-from thawline.report.predictions import BINS, Predictions, read_predictions
+from thawline.report.predictions import BINS, Predictions
+from thawline.runs.files import read_run
 from thawline.training import evaluation
 
 ROW = "biotune:top=2,seeds=1"
@@ -18,7 +19,7 @@ CLASSES = ("a", "b", "c")
 
 @pytest.fixture
 def predictions(tmp_path: Path) -> Predictions:
-    found = read_predictions(write_run(tmp_path, classes=CLASSES) / "predictions.csv", ROW, 0)
+    found = read_run(write_run(tmp_path, classes=CLASSES)).predictions
     assert found is not None
     return found
 
@@ -32,17 +33,17 @@ def probabilities(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def test_one_row_and_seed_are_read(predictions: Predictions) -> None:
     assert (predictions.split, predictions.classes, len(predictions.guesses)) == ("test", CLASSES, 60)
-    assert len({one.path for one in predictions.guesses}) == 60
+    assert len({guess.path for guess in predictions.guesses}) == 60
 
 
 def test_figures_are_those_of_scikit_learn(predictions: Predictions, tmp_path: Path) -> None:
     values, labels = probabilities(tmp_path / "predictions.csv")
     counts = [[len(predictions.cells.get((true, said), ())) for said in range(3)] for true in range(3)]
     assert counts == evaluation.confusion(values, labels)
-    ours = {one.name: (one.images, one.precision, one.recall, one.f1) for one in predictions.per_class()}
+    ours = {row.name: (row.images, row.precision, row.recall, row.f1) for row in predictions.per_class()}
     theirs = {
-        one["name"]: (one["images"], one["precision"], one["recall"], one["f1"])
-        for one in evaluation.per_class(values, labels, CLASSES)
+        row.name: (row.images, row.precision, row.recall, row.f1)
+        for row in evaluation.per_class(values, labels, CLASSES)
     }
     assert {name: pytest.approx(figures) for name, figures in theirs.items()} == ours
     error = sum(one.images * abs(one.accuracy - one.confidence) for one in predictions.bins()) / 60
@@ -51,8 +52,8 @@ def test_figures_are_those_of_scikit_learn(predictions: Predictions, tmp_path: P
     assert len(predictions.bins()) <= BINS
 
 
-def test_mistakes_are_confident_and_hits_doubtful(predictions: Predictions) -> None:
-    mistakes, hits = predictions.mistakes(5), predictions.doubtful_hits(5)
+def test_mistakes_are_confident_and_correct_ones_are_not(predictions: Predictions) -> None:
+    mistakes, hits = predictions.mistakes(5), predictions.least_confident(5)
     assert not any(one.right for one in mistakes)
     assert all(one.right for one in hits)
     surest = max(one.confidence for one in predictions.guesses if not one.right)
@@ -61,6 +62,9 @@ def test_mistakes_are_confident_and_hits_doubtful(predictions: Predictions) -> N
 
 
 def test_a_run_without_predictions_has_none(tmp_path: Path) -> None:
-    assert read_predictions(tmp_path / "predictions.csv", "full", 0) is None
     folder = write_run(tmp_path, classes=CLASSES)
-    assert read_predictions(folder / "predictions.csv", "full", 0) is None
+    lines = (folder / "predictions.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "predictions.csv").write_text(lines[0], encoding="utf-8")
+    assert read_run(folder).predictions is None
+    (folder / "predictions.csv").unlink()
+    assert read_run(folder).predictions is None

@@ -234,7 +234,7 @@ def evaluate(
 @app.command()
 def report(run: RunArgument, as_json: Json = False) -> None:
     """Draw report.html of a finished run again from its records, without training or loading a model."""
-    from thawline.report.html import write_report
+    from thawline.runs.reporting import write_report
 
     path = write_report(run)
     if as_json:
@@ -328,11 +328,11 @@ def _show(results: FitResults | Comparison, run: Path, as_json: bool) -> None:
     if as_json:
         _print_json(results)
     elif isinstance(results, Comparison):
-        console.print_comparison(_console(), results.to_dict(), run)
+        console.print_comparison(_console(), results, run)
     else:
         from thawline.runs.model_folder import MODEL_FOLDER, opening_lines
 
-        console.print_fit(_console(), results.to_dict(), run, opening_lines(run / MODEL_FOLDER))
+        console.print_fit(_console(), results, run, opening_lines(run / MODEL_FOLDER))
 
 
 def _console() -> Console:

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from thawline.callback import Callback
 from thawline.cli.options import as_flags
+from thawline.formatting import counted, duration, figure, mebibytes, rate
 from thawline.records import EpochRecord, TrainingRecord
-from thawline.report import summary
 
 SILENCE = 60.0
-"""Seconds without a line, where the output is no terminal, after which an epoch is worth one."""
+"""Seconds after which an epoch is worth a line of its own, where the output is not a terminal."""
 
 
 class _WrappedProgress(Progress):
@@ -46,7 +46,7 @@ class ConsoleCallback(Callback):
         self._done = 0
         self._best: TrainingRecord | None = None
         self._first_seeds: dict[tuple[str, int | None, int | None], int] = {}
-        """Of every candidate of a search: the seed that it was tried with first."""
+        """Candidate of a search -> the seed that it was tried with first."""
         self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> ConsoleCallback:
@@ -70,9 +70,9 @@ class ConsoleCallback(Callback):
         self._expected_seconds, self._expected_trainings = seconds, trainings
         self._started = time.monotonic()
         self.note(
-            f"Forecast: about {summary.duration(seconds)} here, less with early stopping: about {trainings} trainings, "
-            f"as much work as {units:.1f} full fine-tunings (tuning or search, final trainings, those of the "
-            f"baselines), {memory_bytes / 2**20:,.0f} MiB of memory for a step."
+            f"Forecast: about {duration(seconds)} on this machine, less with early stopping; "
+            f"{counted(trainings, 'training')}, as much work as {units:.1f} full fine-tunings (tuning or search, final "
+            f"trainings, baselines), {mebibytes(memory_bytes)} of memory per training step."
         )
 
     def training_started(self, record: TrainingRecord) -> None:
@@ -81,19 +81,19 @@ class ConsoleCallback(Callback):
 
     def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
         """Show where the running training stands."""
-        status = f"epoch {epoch.epoch + 1}, val {epoch.val_accuracy:.3f}; {self._status(record)}"
+        status = f"epoch {epoch.epoch + 1}, val {figure(epoch.val_accuracy)}; {self._status(record)}"
         self._show(self._title(record), self._done, max(self._expected_trainings, self._done + 1), status)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
             self.note(f"{self._title(record)}: {status}")
 
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
-        """Keep the best so far; elsewhere than on a terminal, print a line."""
+        """Keep the best so far; print a line where the output is not a terminal."""
         self._done += not stored
         if not self._again(record) and (self._best is None or record.score > self._best.score):
             self._best = record
         if self.console.is_terminal or stored:
             return
-        outcome = record.error or f"val {record.score[0]:.3f} after {len(record.epochs)} epochs"
+        outcome = record.error or f"val {figure(record.score[0])} after {counted(len(record.epochs), 'epoch')}"
         # A search may need more trainings than it was thought to.
         expected = f"/{self._expected_trainings}" if self._done <= self._expected_trainings else ""
         self.note(f"[{self._done}{expected}] {self._title(record)}: {outcome}; {self._status(record)}")
@@ -101,13 +101,13 @@ class ConsoleCallback(Callback):
     def _title(self, record: TrainingRecord) -> str:
         if record.purpose != "search":
             purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
-            return f"{record.strategy} at {summary.rate(record.learning_rate)} ({purpose})"
+            return f"{record.strategy} at {rate(record.learning_rate)} ({purpose})"
         again = f", seed {record.seed}" if self._again(record) else ""
-        until = "" if record.until is None else f", first {record.until} epochs"
+        until = "" if record.until is None else f", first {counted(record.until, 'epoch')}"
         return f"{record.strategy} generation {record.generation}, candidate {record.slot}{again}{until}"
 
     def _again(self, record: TrainingRecord) -> bool:
-        """Whether it is a further seed of a candidate, whose scores count together only."""
+        """Whether it is a further seed of a candidate, whose scores only count together."""
         if record.purpose != "search":
             return False
         candidate = record.strategy, record.generation, record.slot
@@ -117,9 +117,9 @@ class ConsoleCallback(Callback):
         best = "no result yet"
         if self._best:
             whose = "" if self._best.strategy == current.strategy else f"{self._best.strategy} "
-            best = f"best so far {whose}{self._best.score[0]:.3f}"
+            best = f"best so far {whose}{figure(self._best.score[0])}"
         left = self._expected_seconds - (time.monotonic() - self._started)
-        return f"{best}, at most {summary.duration(left)} left" if left > 0 else best
+        return f"{best}, at most {duration(left)} left" if left > 0 else best
 
     def _show(self, description: str, done: int, total: int, status: str) -> None:
         if self._task is None:

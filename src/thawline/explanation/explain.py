@@ -15,13 +15,12 @@ from thawline.explanation.changes import Known, block_changes, known_images, pro
 from thawline.explanation.page import page
 from thawline.explanation.panels import View, draw_maps
 from thawline.records import FORMAT_VERSION, environment, write_json, write_text
-from thawline.report.draw import UNDRAWABLE, report
-from thawline.report.reading import read_run
 from thawline.report.thumbnails import EXAMPLES
 from thawline.results import Explanation
-from thawline.runs.files import EXPLANATION, EXPLANATION_PAGE
+from thawline.runs.files import EXPLANATION, EXPLANATION_PAGE, read_run
 from thawline.runs.finished import FinishedRun, open_finished
 from thawline.runs.folder import RunFolder
+from thawline.runs.reporting import report, results_are_safe
 
 _NO_IMAGES = "The training images of this run can no longer be read, so features were not compared."
 _FEW_IMAGES = "This run has too few readable validation images, so features were not compared."
@@ -54,21 +53,18 @@ def explain_examples(folder: RunFolder, callback: Callback) -> None:
 
     The results are already written, and the report can be drawn without.
     """
-    try:
+    with results_are_safe(
+        folder.path, callback, "Grad-CAM could not be computed", f"thawline explain {folder.path} IMAGES"
+    ):
         run = read_run(folder.path)
         if run.predictions is None:
             return
-        shown = [*run.predictions.mistakes(EXAMPLES), *run.predictions.doubtful_hits(EXAMPLES)]
-        root = Path(run.results["data"]["root"])
+        shown = [*run.predictions.mistakes(EXAMPLES), *run.predictions.least_confident(EXAMPLES)]
+        root = Path(run.results.data.root)
         paths = [path for guess in shown if (path := root / guess.path).is_file()]
         if paths:
             callback.note("Computing Grad-CAM before and after fine-tuning (`explain=False` skips it) ...")
             _explain(folder, paths, (), None, (), Callback())
-    except (*UNDRAWABLE, RuntimeError) as error:
-        callback.note(
-            f"Grad-CAM could not be computed ({type(error).__name__}: {error}); "
-            f"`thawline explain {folder.path} IMAGES` tries again."
-        )
 
 
 def _explain(

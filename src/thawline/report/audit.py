@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from thawline.formatting import extent, tally
+from thawline.results import CheckResult, FileGroup, ImageSizes
 
 LISTED = 10
 """Groups of files of each kind."""
 NAMED = 6
 """Files of one group."""
+NO_PROBLEMS = "No problems found."
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of trouble."""
+    """Files with one kind of problem."""
 
     title: str
-    count: int
     groups: tuple[tuple[str, ...], ...]
-    """Files that belong together; the first `LISTED` groups."""
+    """Files that belong together."""
+
+    @property
+    def count(self) -> int:
+        """Number of groups."""
+        return len(self.groups)
+
+    @property
+    def listed(self) -> list[tuple[str, ...]]:
+        """The first `LISTED` groups with the first `NAMED` files of each."""
+        return [_named(paths) for paths in self.groups[:LISTED]]
 
 
 @dataclass(frozen=True)
@@ -31,53 +43,55 @@ class Audit:
     findings: tuple[Finding, ...]
 
 
-def audit(found: Mapping[str, Any], images: Mapping[str, int], notes: Sequence[str]) -> Audit:
+def audit(found: CheckResult, images: Mapping[str, int], notes: Sequence[str]) -> Audit:
     """From check.json, the images per split of the run, and the notes on the splits."""
-    counts = list(found["classes"].values())
+    counts = list(found.classes.values())
     facts = {
-        "images": f"{found['images']:,}",
+        "images": f"{found.images:,}",
         "used": ", ".join(f"{count:,} {split}" for split, count in images.items()),
-        "classes": f"{len(counts):,}, with {_span(counts)} images",
-        "formats": _counted(found["formats"]),
-        "modes": _counted(found["modes"]),
-        "sizes": _sizes(found["sizes"]),
-        **({"decoded with care": _counted(found["oddities"])} if found["oddities"] else {}),
+        "classes": f"{len(counts):,}, with {extent(counts)} images",
+        "formats": tally(found.formats),
+        "colour": modes_in_words(found.modes),
+        "sizes": sizes_in_words(found.sizes),
+        **({"decoded with care": tally(found.oddities)} if found.oddities else {}),
     }
-    return Audit(facts, [*found["warnings"], *notes], tuple(one for one in _findings(found) if one.count))
+    return Audit(facts, [*found.warnings, *notes], findings(found))
 
 
-def _findings(found: Mapping[str, Any]) -> list[Finding]:
-    copies, alike = found["duplicates"], found["lookalikes"]
-    return [
-        _finding("Unreadable", [{"paths": [f"{one['path']}: {one['reason']}"]} for one in found["unreadable"]]),
-        _finding("One image under two or more labels", [one for one in copies if len(one["labels"]) > 1]),
-        _finding("Exact copies in two splits", [one for one in copies if len(one["splits"]) > 1]),
-        _finding("Nearly the same picture in two splits", [one for one in alike if len(one["splits"]) > 1]),
-        _finding("Groups with images in two splits", [{"paths": [one]} for one in found["leaking_groups"]]),
-        _finding("The same file twice", [one for one in copies if len(one["labels"]) == 1 >= len(one["splits"])]),
-    ]
+def findings(found: CheckResult) -> tuple[Finding, ...]:
+    """Every file with a problem, once for each problem; kinds that do not occur are left out."""
+    copies, near = found.duplicates, found.lookalikes
+    every = (
+        Finding("Unreadable", tuple((f"{skipped.path}: {skipped.reason}",) for skipped in found.unreadable)),
+        _finding("The same file under different labels", [group for group in copies if group.contradicts]),
+        _finding("The same file in two splits", [group for group in copies if group.leaks and not group.contradicts]),
+        _finding("Near-duplicates under different labels", [group for group in near if group.contradicts]),
+        _finding("Near-duplicates in two splits", [group for group in near if group.leaks and not group.contradicts]),
+        Finding("Groups with images in two splits", tuple((group,) for group in found.leaking_groups)),
+        _finding("The same file twice", [group for group in copies if not group.leaks and not group.contradicts]),
+    )
+    return tuple(finding for finding in every if finding.count)
 
 
-def _finding(title: str, groups: Sequence[Mapping[str, Any]]) -> Finding:
-    return Finding(title, len(groups), tuple(_named(one["paths"]) for one in groups[:LISTED]))
+def modes_in_words(modes: Mapping[str, int]) -> str:
+    """Pillow modes in plain words where all images have one of the common ones: `all grey`."""
+    names = {"L": "all grey", "RGB": "all RGB"}
+    only = next(iter(modes)) if len(modes) == 1 else ""
+    return names.get(only, tally(modes))
+
+
+def sizes_in_words(sizes: ImageSizes) -> str:
+    """`all 128 × 128 pixels`, `140 sizes from 160 × 160 to 320 × 160 pixels`."""
+    if sizes.smallest is None or sizes.largest is None:
+        return "none"
+    low, high = (f"{width} × {height}" for width, height in (sizes.smallest, sizes.largest))
+    return f"all {low} pixels" if sizes.different == 1 else f"{sizes.different:,} sizes from {low} to {high} pixels"
+
+
+def _finding(title: str, groups: Sequence[FileGroup]) -> Finding:
+    return Finding(title, tuple(tuple(group.paths) for group in groups))
 
 
 def _named(paths: Sequence[str]) -> tuple[str, ...]:
     more = len(paths) - NAMED
     return (*paths[:NAMED], *([f"and {more:,} more"] if more > 0 else []))
-
-
-def _counted(values: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in values.items())
-
-
-def _span(counts: Sequence[int]) -> str:
-    low, high = min(counts, default=0), max(counts, default=0)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _sizes(sizes: Mapping[str, Any]) -> str:
-    if not sizes["different"]:
-        return "none"
-    low, high = ("{} × {}".format(*sizes[key]) for key in ("smallest", "largest"))
-    return f"{low} pixels" if sizes["different"] == 1 else f"{sizes['different']:,}, from {low} to {high} pixels"

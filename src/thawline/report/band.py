@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
+from thawline.formatting import rate
 from thawline.plan import FineTunePlan
 from thawline.report import colours
 from thawline.report.charts import figure, shorten
-from thawline.report.summary import besides_rates, rate
+from thawline.report.summary import besides_rates
+from thawline.results import ScoredRow
 
 TALL, LOW = 38, 16
 """CSS pixels: a plan of one phase, and each phase of several."""
@@ -32,9 +33,9 @@ class Band:
     drawing: Markup
 
 
-def band(name: str, label: str, row: Mapping[str, Any]) -> Band:
+def band(name: str, label: str, row: ScoredRow) -> Band:
     """The plan of a row: one strip of blocks for each phase, and the names of the blocks below."""
-    plan = FineTunePlan.from_dict(row["plan"])
+    plan = FineTunePlan.from_dict(row.plan)
     height = TALL if len(plan.phases) == 1 else LOW
     strips = [
         _strip(plan.blocks, phase.learning_rates, number * (height + 3), height)
@@ -49,9 +50,9 @@ def band(name: str, label: str, row: Mapping[str, Any]) -> Band:
     return Band(label, drawing)
 
 
-def label_of(row: Mapping[str, Any]) -> str:
+def label_of(row: ScoredRow) -> str:
     """What stands above a band: the strategy, and what its plan does besides rates."""
-    return "; ".join([f"{row['chosen']} at {rate(row['learning_rate'])}", *besides_rates(row["plan"])])
+    return "; ".join([f"{row.chosen} at {rate(row.learning_rate)}", *besides_rates(FineTunePlan.from_dict(row.plan))])
 
 
 def scale() -> Markup:

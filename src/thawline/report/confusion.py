@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 from markupsafe import Markup
 
@@ -12,6 +12,8 @@ from thawline.report.charts import figure, shorten
 from thawline.report.predictions import Predictions
 from thawline.report.thumbnails import PER_CELL, chosen
 
+Image: TypeAlias = tuple[str, float, str]
+"""Path, confidence, picture as a data URI (empty = there is none)."""
 WHOLE = 30
 """Classes, up to which every cell has its number; beyond, a map and the most frequent confusions."""
 LISTED = 40
@@ -21,13 +23,13 @@ _SHADES = 5
 
 @dataclass(frozen=True)
 class Cell:
-    """Images of one true class that were given one class."""
+    """Images of one true class with one predicted class."""
 
     key: str
-    """Of its images; empty if there are none to show."""
+    """The key of its images; empty if there are none to show."""
     count: int
     share: float
-    """Of the images of the true class, 0 to 1."""
+    """Share of the images of the true class, 0 to 1."""
     true: str
     predicted: str
 
@@ -43,13 +45,13 @@ class Confusion:
 
     classes: tuple[str, ...]
     lines: tuple[tuple[Cell, ...], ...]
-    """Of the whole matrix; empty beyond `WHOLE` classes."""
+    """The whole matrix; empty beyond `WHOLE` classes."""
     frequent: tuple[Cell, ...]
     """Mistakes, the most frequent first."""
     map: Markup
     """The matrix as a picture; empty up to `WHOLE` classes."""
-    images: Mapping[str, Any]
-    """Key of a cell -> its images: path, confidence, picture."""
+    images: Mapping[str, Sequence[Image]]
+    """Key of a cell -> its images."""
 
 
 def confusion(predictions: Predictions, pictures: Mapping[str, str]) -> Confusion:
@@ -68,7 +70,9 @@ def confusion(predictions: Predictions, pictures: Mapping[str, str]) -> Confusio
 
     every = range(len(classes))
     small = len(classes) <= WHOLE
-    mistakes = sorted((cell(*place) for place in predictions.cells if place[0] != place[1]), key=lambda one: -one.count)
+    mistakes = sorted(
+        (cell(*place) for place in predictions.cells if place[0] != place[1]), key=lambda found: -found.count
+    )
     return Confusion(
         classes,
         tuple(tuple(cell(true, said) for said in every) for true in every) if small else (),
@@ -78,15 +82,15 @@ def confusion(predictions: Predictions, pictures: Mapping[str, str]) -> Confusio
     )
 
 
-def _images(predictions: Predictions, pictures: Mapping[str, str]) -> dict[str, list[tuple[str, float, str]]]:
+def _images(predictions: Predictions, pictures: Mapping[str, str]) -> dict[str, list[Image]]:
     """Those of the chosen images that have a picture; all of the chosen ones, where the run has no pictures at all."""
     worth = {guess.path for guess in chosen(predictions) if not pictures or guess.path in pictures}
     cells = {}
     for (true, said), found in predictions.cells.items():
-        inside = [one for one in found if one.path in worth][:PER_CELL]
+        inside = [guess for guess in found if guess.path in worth][:PER_CELL]
         if inside:
             cells[f"{true}-{said}"] = [
-                (one.path, round(one.confidence, 3), pictures.get(one.path, "")) for one in inside
+                (guess.path, round(guess.confidence, 3), pictures.get(guess.path, "")) for guess in inside
             ]
     return cells
 
@@ -111,5 +115,5 @@ def _map(predictions: Predictions, totals: list[int]) -> Markup:
     names = [shorten(predictions.classes[at]) for at in most]
     words = f"{size} by {size} classes, true from top to bottom, predicted from left to right."
     if most[0] != most[1]:
-        words += f" Most often {names[0]} is taken for {names[1]}."
+        words += f" The most frequent confusion is {names[0]} predicted as {names[1]}."
     return figure("matrix", "True class (down) against predicted class (across)", words, inside, 420, "map")

@@ -1,33 +1,18 @@
-"""What `thawline explain` left in the run folder, where it did: Grad-CAM before and after, and what moved.
-
-    explain.json = {
-        "images": [{"path", "true", "predicted", "image", "before", "after", "beside": [{"run", "picture"}]}],
-        "drift": {
-            "blocks": [{"name", "weight_change", "cka", "norm_drift", "probe_before", "probe_after"}],
-            "source": {"accuracy_before", "accuracy_after", "images"} or null
-        }
-    }
-
-`image`, `before`, `after` and `picture` are files relative to the run folder; `true`, `predicted` and all figures of
-blocks may be null.
-"""
+"""What `thawline explain` found: Grad-CAM before and after fine-tuning, and how each block changed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from thawline.errors import DataError
 from thawline.report.charts import shorten
 from thawline.report.figures import bars
 from thawline.report.predictions import Guess, Predictions
-from thawline.report.thumbnails import EXAMPLES, small_picture
+from thawline.report.thumbnails import EXAMPLES
+from thawline.results import BlockChange, ExplainedImage, Explanation, SourceAccuracy
 
-FILE = "explain.json"
 MAP_SIDE = 192
 """Pixels of a Grad-CAM overlay in the report."""
 MAPS = 48
@@ -46,104 +31,106 @@ class Example:
     """Data URIs; empty if there is none."""
     before: str = ""
     beside: Sequence[tuple[str, str]] = ()
-    """Further runs and what they look at, such as the shares of a depth study."""
+    """Further runs and their Grad-CAM overlays, such as the shares of a depth study."""
     after: str = ""
 
     @property
     def right(self) -> bool:
-        """Whether the model got it right."""
+        """Whether the prediction is correct."""
         return self.true == self.predicted
 
 
 @dataclass(frozen=True)
-class Moved:
+class BlockChanges:
     """What fine-tuning changed, block by block."""
 
-    blocks: Sequence[Mapping[str, Any]]
-    source: Mapping[str, Any] | None
+    blocks: Sequence[BlockChange]
+    source: SourceAccuracy | None
     weights: Markup
     features: Markup
 
 
 def examples(
-    predictions: Predictions, pictures: Mapping[str, str], folder: Path, explained: Mapping[str, Any] | None
+    predictions: Predictions,
+    pictures: Mapping[str, str],
+    explanation: Explanation | None,
+    overlays: Mapping[str, str],
 ) -> dict[str, list[Example]]:
-    """Mistakes and hits with their pictures, and whatever else was explained, under their headings."""
-    maps = _maps(folder, explained)
+    """Mistakes and correct predictions with their pictures, and whatever else was explained, by heading."""
+    explained = {image.path: image for image in shown_images(explanation)}
     groups = {
-        "The most confident mistakes": predictions.mistakes(EXAMPLES),
-        "The most doubtful hits": predictions.doubtful_hits(EXAMPLES),
+        "Mistakes, most confident first": predictions.mistakes(EXAMPLES),
+        "Correct, but least confident": predictions.least_confident(EXAMPLES),
     }
     named = {
-        title: [_example(one, predictions.classes, pictures, maps.pop(one.path, None)) for one in guesses]
+        title: [
+            _example(guess, predictions.classes, pictures, explained.pop(guess.path, None), overlays)
+            for guess in guesses
+        ]
         for title, guesses in groups.items()
     }
-    others = [
-        Example(
-            path,
-            str(one["true"] or ""),
-            str(one["predicted"] or ""),
-            None,
-            one["image"],
-            one["before"],
-            one["beside"],
-            one["after"],
-        )
-        for path, one in maps.items()
-    ]
+    others = [_other(image, overlays) for image in explained.values()]
     return {title: found for title, found in {**named, "Other images explained": others}.items() if found}
 
 
-def moved(explained: Mapping[str, Any] | None) -> Moved | None:
-    """The drift of every block; None if the run has not been explained."""
-    drift = (explained or {}).get("drift")
-    if not drift:
+def shown_images(explanation: Explanation | None) -> Sequence[ExplainedImage]:
+    """The explained images that the report has room for."""
+    return explanation.images[:MAPS] if explanation else ()
+
+
+def files_of(image: ExplainedImage) -> list[str]:
+    """Pictures of an explained image that the report shows, relative to the run folder."""
+    names = (image.image, image.before, image.after, *(other.picture for other in image.beside))
+    return [name for name in names if name]
+
+
+def block_changes(explanation: Explanation | None) -> BlockChanges | None:
+    """How every block changed; None if the run has not been explained."""
+    if explanation is None or explanation.drift is None:
         return None
-    blocks = drift["blocks"]
-    return Moved(
+    blocks = explanation.drift.blocks
+    weights = {shorten(block.name): block.weight_change for block in blocks}
+    features = {shorten(block.name): block.cka for block in blocks}
+    return BlockChanges(
         blocks,
-        drift.get("source"),
-        _bars(blocks, "weight_change", "Relative change of the weights", "Distance from the start over its length."),
-        _bars(blocks, "cka", "Likeness of the features (linear CKA)", "1 = as before fine-tuning, 0 = unlike.", 1.0),
+        explanation.drift.source,
+        _bars("weight-change", weights, "Relative change of the weights", "Distance from the start over its length."),
+        _bars("cka", features, "Similarity of the features (linear CKA)", "1 = as before fine-tuning.", 1.0),
     )
 
 
 def _bars(
-    blocks: Sequence[Mapping[str, Any]], key: str, title: str, described: str, longest: float | None = None
+    name: str, values: Mapping[str, float | None], title: str, described: str, longest: float | None = None
 ) -> Markup:
-    values = [(shorten(one["name"]), one[key]) for one in blocks if one.get(key) is not None]
-    if not values:
+    known = [(label, value) for label, value in values.items() if value is not None]
+    if not known:
         return Markup("")
-    return bars(f"moved-{key}", title, described, values, "", longest or max(value for _, value in values))
+    return bars(f"changes-{name}", title, described, known, "", longest or max(value for _, value in known))
 
 
 def _example(
-    guess: Guess, classes: Sequence[str], pictures: Mapping[str, str], maps: Mapping[str, Any] | None
+    guess: Guess,
+    classes: Sequence[str],
+    pictures: Mapping[str, str],
+    image: ExplainedImage | None,
+    overlays: Mapping[str, str],
 ) -> Example:
-    return Example(
-        guess.path,
-        classes[guess.true],
-        classes[guess.predicted],
-        guess.confidence,
-        pictures.get(guess.path, ""),
-        *((maps["before"], maps["beside"], maps["after"]) if maps else ()),
+    example = Example(
+        guess.path, classes[guess.true], classes[guess.predicted], guess.confidence, pictures.get(guess.path, "")
     )
+    return example if image is None else _with_maps(example, image, overlays)
 
 
-def _maps(folder: Path, explained: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """Path -> its entry with the overlays as data URIs."""
-    entries = (explained or {}).get("images", [])[:MAPS]
-    return {one["path"]: {**one, **_overlays(folder, one)} for one in entries}
+def _other(image: ExplainedImage, overlays: Mapping[str, str]) -> Example:
+    picture = overlays.get(image.image or "", "")
+    return _with_maps(Example(image.path, image.true or "", image.predicted or "", None, picture), image, overlays)
 
 
-def _overlays(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
-    others = [(one["run"], _overlay(folder, one["picture"])) for one in entry.get("beside", ())]
-    own = {side: _overlay(folder, entry.get(side)) for side in ("image", "before", "after")}
-    return {**own, "beside": [(name, picture) for name, picture in others if picture]}
-
-
-def _overlay(folder: Path, name: str | None) -> str:
-    try:
-        return small_picture(folder / name, MAP_SIDE) if name else ""
-    except (DataError, OSError):
-        return ""  # the file is gone; the rest of the report is not
+def _with_maps(example: Example, image: ExplainedImage, overlays: Mapping[str, str]) -> Example:
+    beside = [(other.run, overlays.get(other.picture, "")) for other in image.beside]
+    return replace(
+        example,
+        before=overlays.get(image.before or "", ""),
+        beside=[(name, picture) for name, picture in beside if picture],
+        after=overlays.get(image.after or "", ""),
+    )

@@ -1,41 +1,39 @@
-"""Figures of the rows and of the shown model: accuracy against cost, depth, calibration, what moved."""
+"""Figures of the rows and of the shown model: accuracy against cost, depth, calibration, block changes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from thawline.formatting import counted, signed
+from thawline.formatting import figure as digits
 from thawline.report.charts import Axis, Chart, figure, linear_axis, log_axis
 from thawline.report.predictions import Bin
+from thawline.results import DepthCurve, ScoredRow, SplitScores
 
-Row = Mapping[str, Any]
 
-
-def scores_of(row: Row) -> Mapping[str, Any]:
+def scores_of(row: ScoredRow) -> SplitScores:
     """Its test figures, or those of validation where there is no test split."""
-    scores: Mapping[str, Any] = row["test"] or row["val"]
-    return scores
+    return row.test or row.val
 
 
-def accuracy_of(row: Row) -> float:
+def accuracy_of(row: ScoredRow) -> float:
     """Mean over seeds."""
-    return float(scores_of(row)["accuracy"]["mean"])
+    return scores_of(row).accuracy.mean
 
 
-def whisker_of(row: Row) -> tuple[float, float]:
+def whisker_of(row: ScoredRow) -> tuple[float, float]:
     """The 95 % interval over test images; without a test split mean ± standard error over seeds, if it has one."""
-    if row["test"]:
-        low, high = row["test"]["interval95"]
-        return float(low), float(high)
-    error = row["val"]["accuracy"]["standard_error"] or 0.0
+    if row.test:
+        return row.test.interval95
+    error = row.val.accuracy.standard_error or 0.0
     return accuracy_of(row) - error, accuracy_of(row) + error
 
 
-def accuracy_bar(row: Row, rows: Sequence[Row]) -> Markup:
+def accuracy_bar(row: ScoredRow, rows: Sequence[ScoredRow]) -> Markup:
     """A row's accuracy and its whisker on the scale of all rows: a word-sized figure for the table."""
-    ends = [end for one in rows for end in whisker_of(one)]
+    ends = [end for other in rows for end in whisker_of(other)]
     axis = Axis("", min(ends), max(ends), ())
     low, high = whisker_of(row)
     return Markup(
@@ -46,9 +44,9 @@ def accuracy_bar(row: Row, rows: Sequence[Row]) -> Markup:
     ).format(axis.at(low), axis.at(high), axis.at(accuracy_of(row)))
 
 
-def front_of(rows: Sequence[Row]) -> list[int]:
+def front_of(rows: Sequence[ScoredRow]) -> list[int]:
     """Positions of the rows that none beats in accuracy at the same cost or less, the cheapest first."""
-    order = sorted(range(len(rows)), key=lambda at: (rows[at]["cost"]["work"], -accuracy_of(rows[at])))
+    order = sorted(range(len(rows)), key=lambda at: (rows[at].cost.work, -accuracy_of(rows[at])))
     front: list[int] = []
     for at in order:
         if not front or accuracy_of(rows[at]) > accuracy_of(rows[front[-1]]):
@@ -56,32 +54,32 @@ def front_of(rows: Sequence[Row]) -> list[int]:
     return front
 
 
-def front(rows: Sequence[Row], split: str) -> Markup:
+def front(rows: Sequence[ScoredRow], split: str) -> Markup:
     """Accuracy against cost; rows are numbered as in the league table."""
-    costs = [row["cost"]["work"] for row in rows]
+    costs = [row.cost.work for row in rows]
     wide = min(costs) > 0 and max(costs) / min(costs) > 8
     label = "work, in full fine-tunings" + (" (logarithmic)" if wide else "")
     x = log_axis(label, costs) if wide else linear_axis(label, [0.0, *costs])
     y = linear_axis("accuracy", [end for row in rows for end in whisker_of(row)], bounds=(0, 1))
     best = front_of(rows)
-    names = ", ".join(f"{at + 1} {rows[at]['strategy']}" for at in best)
+    names = ", ".join(f"{at + 1} {rows[at].strategy}" for at in best)
     chart = Chart("front", f"Accuracy on {split} against work", f"Not beaten at their cost: {names}.", x, y, 300)
     chart.line([(costs[at], accuracy_of(rows[at])) for at in best], "front")
     for at in sorted(range(len(rows)), key=lambda at: at in best):
         row, kind = rows[at], "" if at in best else "muted"
         chart.whisker(costs[at], *whisker_of(row), kind)
-        tooltip = f"{row['strategy']}: accuracy {accuracy_of(row):.3f} at {costs[at]:.2f} full fine-tunings"
+        tooltip = f"{row.strategy}: accuracy {digits(accuracy_of(row))} at {digits(costs[at], 2)} full fine-tunings"
         chart.badge((costs[at], accuracy_of(row)), str(at + 1), tooltip, kind)
     return chart.draw()
 
 
-def depth(curve: Mapping[str, Any]) -> Markup:
+def depth(curve: DepthCurve) -> Markup:
     """Train and test accuracy against the share of the layers that train."""
-    shares, train, test = curve["shares"], curve["train"], curve["test"]
+    shares, train, test = curve.shares, curve.train, curve.test
     chart = Chart(
         "depth",
         "Accuracy against depth",
-        f"Test accuracy is highest where {curve['best']:g} % of the layers train.",
+        f"Test accuracy is highest where {curve.best:g} % of the layers train.",
         Axis("layers that train, % from the top", 0, 100, [(share, f"{share:g}") for share in shares]),
         linear_axis("accuracy", [*train, *test], bounds=(0, 1)),
     )
@@ -89,17 +87,17 @@ def depth(curve: Mapping[str, Any]) -> Markup:
     chart.line(list(zip(shares, test, strict=True)))
     for share, seen, unseen in zip(shares, train, test, strict=True):
         chart.dot((share, seen), f"{share:g} %: train {seen:.3f}", "quiet", 3)
-        kind = "best" if share == curve["best"] else "alike" if share in curve["alike"] else "main"
+        kind = "best" if share == curve.best else "alike" if share in curve.alike else "main"
         chart.dot((share, unseen), f"{share:g} %: test {unseen:.3f}", kind, 6 if kind == "best" else 4)
     return chart.draw()
 
 
-def gap(curve: Mapping[str, Any]) -> Markup:
-    """How far train accuracy runs ahead of test accuracy, and how much of that is sure."""
-    shares = curve["shares"]
-    gaps = [seen - unseen for seen, unseen in zip(curve["train"], curve["test"], strict=True)]
-    ends = [gaps[0] + end for pair in curve["gap_growth"] for end in pair]
-    begins = curve["over_fitting_from"]
+def gap(curve: DepthCurve) -> Markup:
+    """Train minus test accuracy, and how much of its growth is significant."""
+    shares = curve.shares
+    gaps = [seen - unseen for seen, unseen in zip(curve.train, curve.test, strict=True)]
+    ends = [gaps[0] + end for pair in curve.gap_growth for end in pair]
+    begins = curve.over_fitting_from
     words = "It does not grow significantly." if begins is None else f"It grows significantly from {begins:g} % on."
     chart = Chart(
         "gap",
@@ -110,43 +108,46 @@ def gap(curve: Mapping[str, Any]) -> Markup:
     )
     chart.line([(0, gaps[0]), (100, gaps[0])], "rule")
     chart.line(list(zip(shares, gaps, strict=True)))
-    for share, value, (low, high) in zip(shares, gaps, curve["gap_growth"], strict=True):
+    for share, value, (low, high) in zip(shares, gaps, curve.gap_growth, strict=True):
         chart.whisker(share, gaps[0] + low, gaps[0] + high)
-        chart.dot((share, value), f"{share:g} %: {value:+.3f}")
+        chart.dot((share, value), f"{share:g} %: {signed(value)}")
     return chart.draw()
 
 
 def reliability(bins: Sequence[Bin]) -> Markup:
-    """How often the model is right, by how sure it is."""
+    """Accuracy by confidence."""
     tenths = [(step / 5, f"{step / 5:g}") for step in range(6)]
     chart = Chart(
         "reliability",
         "Confidence against accuracy",
-        "Bars on the diagonal mean that a probability can be taken at its word.",
+        "Bars on the diagonal = well calibrated.",
         Axis("confidence (probability of the predicted class)", 0, 1, tenths),
-        Axis("share of them that is right", 0, 1, tenths),
+        Axis("accuracy", 0, 1, tenths),
     )
-    for one in bins:
-        tooltip = f"{one.low:.2f} to {one.high:.2f}: {one.images:,} images, {one.accuracy:.3f} right"
-        chart.column(one.low, one.high, one.accuracy, tooltip)
+    for each in bins:
+        chart.column(each.low, each.high, each.accuracy, f"{_bin(each)}, {digits(each.accuracy)} correct")
     chart.line([(0, 0), (1, 1)], "rule")
     return chart.draw()
+
+
+def _bin(each: Bin) -> str:
+    return f"{each.low:.2f} to {each.high:.2f}: {counted(each.images, 'image')}"
 
 
 def confidences(bins: Sequence[Bin]) -> Markup:
     """How many images there are of each confidence."""
     tenths = [(step / 5, f"{step / 5:g}") for step in range(6)]
-    total = sum(one.images for one in bins)
-    shares = [100 * one.images / total for one in bins]
+    total = sum(each.images for each in bins)
+    shares = [100 * each.images / total for each in bins]
     chart = Chart(
         "confidences",
-        "How sure the model is",
+        "Confidence of the predictions",
         "Share of the images by confidence.",
         Axis("confidence (probability of the predicted class)", 0, 1, tenths),
         linear_axis("images, %", [0.0, *shares]),
     )
-    for one, share in zip(bins, shares, strict=True):
-        chart.column(one.low, one.high, share, f"{one.low:.2f} to {one.high:.2f}: {one.images:,} images")
+    for each, share in zip(bins, shares, strict=True):
+        chart.column(each.low, each.high, share, _bin(each))
     return chart.draw()
 
 

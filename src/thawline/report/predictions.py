@@ -1,23 +1,19 @@
-"""What the shown model said of every image: read from predictions.csv, counted without scikit-learn."""
+"""What the shown model predicts for every image, counted without scikit-learn."""
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-_FACTS = 5
-"""Columns before the classes: row, seed, split, path, true."""
 BINS = 15
-"""Of confidence, as many as the calibration error has (Guo et al. 2017)."""
+"""Bins of confidence, as many as the calibration error has (Guo et al. 2017)."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """One image and what the model takes it for."""
+    """One image and its predicted class."""
 
     path: str
     true: int
@@ -33,7 +29,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class Bin:
-    """Images of about the same confidence."""
+    """Images of similar confidence."""
 
     low: float
     high: float
@@ -44,7 +40,7 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class ClassFigures:
+class ClassSummary:
     """One class by the model that is shown, 0 to 1."""
 
     name: str
@@ -53,12 +49,12 @@ class ClassFigures:
     recall: float
     f1: float
     taken_for: str
-    """The class that its missed images are mostly given to; empty if none is missed."""
+    """The class that most of its missed images are predicted as; empty if none is missed."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one row, one seed, one split."""
+    """The images of one split, by the model of one row and seed."""
 
     split: str
     classes: tuple[str, ...]
@@ -68,17 +64,17 @@ class Predictions:
     def cells(self) -> Mapping[tuple[int, int], tuple[Guess, ...]]:
         """(true, predicted) -> its images, the most confident first; empty cells are absent."""
         cells: dict[tuple[int, int], list[Guess]] = defaultdict(list)
-        for guess in sorted(self.guesses, key=lambda one: -one.confidence):
+        for guess in sorted(self.guesses, key=lambda guess: -guess.confidence):
             cells[guess.true, guess.predicted].append(guess)
         return {cell: tuple(found) for cell, found in cells.items()}
 
     def mistakes(self, count: int) -> list[Guess]:
-        """The wrong ones that the model was surest of."""
-        return sorted((one for one in self.guesses if not one.right), key=lambda one: -one.confidence)[:count]
+        """The wrong ones with the highest confidence."""
+        return sorted((guess for guess in self.guesses if not guess.right), key=lambda guess: -guess.confidence)[:count]
 
-    def doubtful_hits(self, count: int) -> list[Guess]:
-        """The right ones that the model was least sure of."""
-        return sorted((one for one in self.guesses if one.right), key=lambda one: one.confidence)[:count]
+    def least_confident(self, count: int) -> list[Guess]:
+        """The correct ones with the lowest confidence."""
+        return sorted((guess for guess in self.guesses if guess.right), key=lambda guess: guess.confidence)[:count]
 
     def bins(self) -> list[Bin]:
         """Confidence against accuracy; bins without images are left out."""
@@ -90,28 +86,28 @@ class Predictions:
                 number / BINS,
                 (number + 1) / BINS,
                 len(inside),
-                sum(one.confidence for one in inside) / len(inside),
-                sum(one.right for one in inside) / len(inside),
+                sum(guess.confidence for guess in inside) / len(inside),
+                sum(guess.right for guess in inside) / len(inside),
             )
             for number, inside in sorted(found.items())
         ]
 
-    def per_class(self) -> list[ClassFigures]:
+    def per_class(self) -> list[ClassSummary]:
         """Every class, the hardest first."""
         figures = [self._figures(index) for index in range(len(self.classes))]
-        return sorted(figures, key=lambda one: (one.images == 0, one.f1, one.name))
+        return sorted(figures, key=lambda row: (row.images == 0, row.f1, row.name))
 
-    def _figures(self, index: int) -> ClassFigures:
+    def _figures(self, index: int) -> ClassSummary:
         hits = self._counts.get((index, index), 0)
         images, given = self._totals[0].get(index, 0), self._totals[1].get(index, 0)
         missed = dict(self._missed.get(index, ()))
-        return ClassFigures(
+        return ClassSummary(
             self.classes[index],
             images,
             hits / given if given else 0.0,
             hits / images if images else 0.0,
             2 * hits / (images + given) if images + given else 0.0,
-            self.classes[max(missed, key=lambda one: missed[one])] if missed else "",
+            self.classes[max(missed, key=lambda label: missed[label])] if missed else "",
         )
 
     @cached_property
@@ -135,25 +131,3 @@ class Predictions:
             if row != column:
                 missed[row].append((column, count))
         return missed
-
-
-def read_predictions(path: Path, row: str, seed: int) -> Predictions | None:
-    """Those of one row and seed: of the test split, else of the validation split; None if there are none."""
-    if not path.is_file():
-        return None
-    found: dict[str, list[Guess]] = defaultdict(list)
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        lines = csv.reader(stream)
-        classes = tuple(next(lines, ())[_FACTS:])
-        index = {name: number for number, name in enumerate(classes)}
-        for line in lines:
-            if line[:2] == [row, str(seed)]:
-                found[line[2]].append(_guess(line, index))
-    split = next((name for name in ("test", "val") if found[name]), None)
-    return None if split is None else Predictions(split, classes, tuple(found[split]))
-
-
-def _guess(line: Sequence[str], index: Mapping[str, int]) -> Guess:
-    probabilities = [float(value) for value in line[_FACTS:]]
-    best = max(range(len(probabilities)), key=probabilities.__getitem__)
-    return Guess(line[3], index[line[4]], best, probabilities[best])

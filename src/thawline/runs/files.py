@@ -5,16 +5,23 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from thawline.errors import RunFolderError
-from thawline.records import FORMAT_VERSION, RUN_FILES, TrainingRecord, furthest, read_json, write_text
+from thawline.errors import DataError, RunFolderError
+from thawline.records import FORMAT_VERSION, RUN_FILES, TrainingRecord, furthest, read_json, write_json, write_text
+from thawline.report.explained import MAP_SIDE, files_of, shown_images
+from thawline.report.predictions import Guess, Predictions
+from thawline.report.reading import Run
+from thawline.report.thumbnails import SIDE, data_uri, small_picture
 from thawline.results import (
+    CheckResult,
     Comparison,
+    Explanation,
     FailedCellRow,
     FailedRow,
     FitResults,
@@ -22,6 +29,7 @@ from thawline.results import (
     Row,
     ScoredCellRow,
     ScoredRow,
+    Thumbnails,
 )
 
 REQUEST, LEDGER = RUN_FILES
@@ -40,6 +48,8 @@ EVALUATIONS = "evaluations"
 """Folder of the class probabilities of every final training."""
 CHECKPOINTS = "checkpoints"
 """Folder of the weights of final trainings, until the run is finished."""
+MODEL = "model"
+"""Folder of the trained model."""
 REPORT = "report.html"
 REPORT_ERROR = "report-error.txt"
 
@@ -232,6 +242,51 @@ def _table_line(row: Row) -> dict[str, object]:
         line["difference_low95"], line["difference_high95"] = row.versus_full.interval95
         line |= {"difference_to_full": row.versus_full.difference, "p_holm": row.versus_full.p_holm}
     return line
+
+
+def read_thumbnails(folder: Path) -> dict[str, str]:
+    """Path relative to the data -> picture in base64; empty where the run has none."""
+    stored = read_if_there(folder / THUMBNAILS, Thumbnails)
+    return dict(stored.images) if stored else {}
+
+
+def write_thumbnails(folder: Path, images: Mapping[str, str]) -> None:
+    """Write thumbnails.json: path relative to the data -> picture in base64."""
+    write_json(folder / THUMBNAILS, Thumbnails(format_version=FORMAT_VERSION, side=SIDE, images=images))
+
+
+def read_run(folder: Path) -> Run:
+    """A finished run; `RunFolderError` if it is unfinished, damaged or not a run."""
+    run = Run(
+        folder,
+        read_results(folder),
+        check=read_if_there(folder / CHECK, CheckResult),
+        explanation=read_if_there(folder / EXPLANATION, Explanation),
+        pictures={path: data_uri(picture) for path, picture in read_thumbnails(folder).items()},
+        timm_folder=folder / MODEL if (folder / MODEL / "config.json").is_file() else None,
+    )
+    return replace(run, predictions=_shown_predictions(run))
+
+
+def _shown_predictions(run: Run) -> Predictions | None:
+    """The test images, else the validation images, by the shown row and seed; None if there are none."""
+    path = run.folder / PREDICTIONS
+    if run.shown is None or not path.is_file():
+        return None
+    found: dict[str, list[Guess]] = {"test": [], "val": []}
+    for line in read_predictions(path, run.shown.strategy, run.shown_seed):
+        found[line.split].append(Guess(line.path, line.true, line.predicted, max(line.probabilities)))
+    split = next((name for name, guesses in found.items() if guesses), None)
+    return None if split is None else Predictions(split, prediction_classes(path), tuple(found[split]))
+
+
+def read_overlays(run: Run) -> dict[str, str]:
+    """Pictures of the explanation that the report shows, as data URIs by file; those that are gone are left out."""
+    overlays = {}
+    for name in (name for image in shown_images(run.explanation) for name in files_of(image)):
+        with suppress(DataError, OSError):
+            overlays[name] = small_picture(run.folder / name, MAP_SIDE)
+    return overlays
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]], *, ending: str = "\r\n") -> str:

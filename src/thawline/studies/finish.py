@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from thawline.callback import Callback
 from thawline.explanation.explain import explain_examples
-from thawline.report.draw import report
 from thawline.results import Row
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import (
@@ -15,6 +14,7 @@ from thawline.runs.files import (
     HISTORY,
     PREDICTIONS,
     REPORT,
+    REPORT_ERROR,
     RESULTS,
     TABLE,
     write_comparison_table,
@@ -22,6 +22,7 @@ from thawline.runs.files import (
     write_predictions,
 )
 from thawline.runs.folder import RunFolder
+from thawline.runs.reporting import report
 from thawline.studies.results import predictions
 from thawline.studies.rows import TrainedRow
 
@@ -39,6 +40,7 @@ def write_tables(
 def close(folder: RunFolder, callback: Callback) -> None:
     """Finish a run whose results are written; repeated if it was interrupted."""
     shutil.rmtree(folder.path / CHECKPOINTS, ignore_errors=True)
+    (folder.path / REPORT_ERROR).unlink(missing_ok=True)
     request = folder.request()
     if request.verb == "fit" and request.explain:
         explain_examples(folder, callback)

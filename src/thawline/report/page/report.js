@@ -26,7 +26,7 @@ if (viewer) {
     const all = Number(button.textContent);
     const more = all > images.length ? ` (${images.length} of ${all})` : "";
     const heading = viewer.querySelector("h3");
-    heading.replaceChildren(element("bdi", wanted), key.split("-")[0] === key.split("-")[1] ? ", right" : " taken for ");
+    heading.replaceChildren(element("bdi", wanted), key.split("-")[0] === key.split("-")[1] ? ", correct" : " predicted as ");
     if (wanted !== said) heading.append(element("bdi", said));
     heading.append(more);
     viewer.querySelector("ul").replaceChildren(...images.map(item));
