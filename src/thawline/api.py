@@ -36,7 +36,17 @@ from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import run_cells
 from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
-from thawline.results import CheckResult, Comparison, Evaluation, Explanation, FitResults, Predictions, StudyResult
+from thawline.results import (
+    CheckResult,
+    Comparison,
+    Evaluation,
+    Explanation,
+    FitResults,
+    InspectedBlock,
+    InspectResult,
+    Predictions,
+    StudyResult,
+)
 from thawline.runs import classifier as serving
 from thawline.runs.files import REQUEST
 from thawline.runs.folder import RunFolder
@@ -220,26 +230,23 @@ def repeat_study(
     return StudyResult(cells=cells, tables=tables)
 
 
-def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> Mapping[str, Any]:
+def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> InspectResult:
     """The blocks of a model and their cost; builds the structure without reading weights."""
     built = build_on_meta(model, num_classes=_classes_of(model), image_size=image_size)
     size = built.preprocessing.image_size
     blocks = partition(built.module, granularity, size)
     table = WorkTable.measure(built.module, blocks, size)
-    return {
-        "format_version": FORMAT_VERSION,
-        "model": model,
-        "architecture": built.architecture,
-        "image_size": size,
-        "granularity": granularity,
-        "blocks": [
-            {
-                **asdict(row),
-                "step_from_here": table.step_share([block.name for block in blocks[position:]]),
-            }
+    return InspectResult(
+        format_version=FORMAT_VERSION,
+        model=model,
+        architecture=built.architecture,
+        image_size=size,
+        granularity=granularity,
+        blocks=[
+            InspectedBlock(**asdict(row), step_from_here=table.step_share([block.name for block in blocks[position:]]))
             for position, row in enumerate(table.blocks)
         ],
-    }
+    )
 
 
 def _classes_of(model: str) -> int:

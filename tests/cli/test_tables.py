@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from tests.report import synthetic
 from thawline.cli import tables as console
-from thawline.results import CheckResult, FileGroup
-from thawline.runs.files import decode
+from thawline.results import BlockRow, CheckResult, Cost, FailedRow, FileGroup, ImageSizes, Row, ScoredRow, Versus
 
 RUN = Path("runs/textures")
 
 
-def spread(mean: float) -> dict[str, Any]:
-    return {"accuracy": {"mean": mean, "standard_error": 0.0123, "n": 3}}
+def row(strategy: str, **others: Any) -> ScoredRow:
+    cost = Cost(
+        work=4.56,
+        proof=0.0,
+        trainings=9,
+        seconds=840.0,
+        image_passes=100,
+        cache_hits=0,
+        peak_memory_bytes=1234 * 2**20,
+    )
+    usual = synthetic.row(
+        strategy,
+        (None, None, None, 3e-4),
+        0.75,
+        4.56,
+        learning_rate=3e-4,
+        train=synthetic.scores(0.98765),
+        val=synthetic.scores(0.8),
+        trainable_percent=48.8,
+        cost=cost,
+        versus_full=None,
+    )
+    return replace(usual, test=replace(synthetic.scores_on_test(0.75), interval95=(0.70, 0.80)), **others)
 
 
-def row(strategy: str, **others: Any) -> dict[str, Any]:
-    return {
-        "strategy": strategy,
-        "chosen": strategy,
-        "learning_rate": 3e-4,
-        "train": spread(0.98765),
-        "val": spread(0.8),
-        "test": {**spread(0.75), "interval95": (0.70, 0.80)},
-        "trainable_percent": 48.8,
-        "cost": {"work": 4.56, "trainings": 9, "seconds": 840.0, "peak_memory_bytes": 1234 * 2**20},
-        "versus_full": None,
-        **others,
-    }
-
-
-ROWS = [
+BETTER = Versus(difference=0.104, interval95=(0.05, 0.15), p_holm=0.0003, words="0.104 better than full (p = 0.0003)")
+ROWS: list[Row] = [
     row("full"),
-    row("gradual_first_last", versus_full={"words": "0.104 better than full (p = 0.0003)"}),
-    {"strategy": "lora", "error": "seed 0: the loss became nan"},
+    row("gradual_first_last", versus_full=BETTER),
+    FailedRow(strategy="lora", error="seed 0: the loss became nan"),
 ]
 
 
-def shown(width: int, rows: list[dict[str, Any]]) -> str:
+def shown(width: int, rows: list[Row]) -> str:
     text = io.StringIO()
     console.print_table(Console(file=text, width=width), rows, RUN)
     return text.getvalue()
@@ -50,7 +58,7 @@ def shown(width: int, rows: list[dict[str, Any]]) -> str:
 
 def test_a_wide_table_shows_everything_a_referee_asks_for() -> None:
     header, full, *_ = shown(150, ROWS).splitlines()
-    assert [title for title in console.LEAGUE.values() if title not in header] == []
+    assert [title for title in console.COLUMNS.values() if title not in header] == []
     figures = ("3e-4", "0.800 ± 0.012", "0.750 ± 0.012", " 3 ", "0.700 to 0.800", "+0.238", "48.8 %", "4.56", " 9 ")
     for figure in (*figures, "14 min", "1,234 MiB"):
         assert figure in full
@@ -65,7 +73,7 @@ def test_no_width_cuts_a_figure_and_what_is_left_out_is_said(width: int) -> None
     assert max(map(len, table)) <= width
     assert "0.750 ± 0.012" in table[1]
     assert "4.56" in table[1]
-    left_out = [title for title in console.LEAGUE.values() if title not in table[0]]
+    left_out = [title for title in console.COLUMNS.values() if title not in table[0]]
     for title in left_out:
         assert title in text
     assert ("runs/textures/comparison.csv" in text) == bool(left_out)
@@ -84,7 +92,9 @@ def test_verdicts_and_failures_are_said_below_the_table() -> None:
 
 def test_of_many_blocks_neighbours_that_are_treated_alike_are_one() -> None:
     rates = [*(None for _ in range(30)), *(1e-4 for _ in range(20)), 1e-3]
-    blocks = [{"name": f"l{at}", "frozen": rate is None, "learning_rate": rate} for at, rate in enumerate(rates)]
+    blocks = [
+        BlockRow(name=f"l{at}", frozen=rate is None, learning_rate=rate, parameters=1) for at, rate in enumerate(rates)
+    ]
     assert console.block_band(blocks).plain.split() == [
         "l0",
         "to",
@@ -102,46 +112,55 @@ def test_of_many_blocks_neighbours_that_are_treated_alike_are_one() -> None:
 
 def test_a_large_group_is_listed_by_its_first_files() -> None:
     stream = io.StringIO()
-    group = FileGroup(paths=[f"{number}.png" for number in range(115)], labels=["a", "b"], splits=[])
-    console._print_groups(Console(file=stream, width=100), "Copies", [group])
+    console._print_groups(Console(file=stream, width=100), "Copies", [[f"{number}.png" for number in range(115)]])
     assert stream.getvalue() == (
         "\nCopies (1 in 115 files)\n  0.png  =  1.png  =  2.png  =  3.png  =  4.png  =  5.png  and 109 more\n"
     )
 
 
 def test_check_lists_each_kind_of_copy_once() -> None:
-    def alike(paths: str, labels: str, splits: str) -> dict[str, list[str]]:
-        return {"paths": paths.split(), "labels": labels.split(), "splits": splits.split()}
+    def group(paths: str, labels: str, splits: str) -> FileGroup:
+        return FileGroup(paths=paths.split(), labels=labels.split(), splits=splits.split())
 
-    stored = {
-        "format_version": 1,
-        "root": "photos",
-        "images": 9,
-        "classes": {"a": 4, "b": 5},
-        "given_splits": {"train": 9},
-        "imbalance": 1.25,
-        "leaking_groups": [],
-        "formats": {"PNG": 9},
-        "modes": {"RGB": 9},
-        "oddities": {},
-        "sizes": {"different": 1, "smallest": [4, 3], "largest": [4, 3]},
-        "warnings": [],
-        "duplicates": [alike("a/0.png a/1.png", "a", "train"), alike("a/2.png b/2.png", "a b", "train")],
-        "lookalikes": [
-            alike("a/3.png a/4.png", "a", "train test"),
-            alike("a/5.png b/5.png", "a b", "train test"),
-            alike("a/6.png a/7.png", "a", "train"),
+    found = CheckResult(
+        format_version=1,
+        root="photos",
+        images=9,
+        classes={"a": 4, "b": 5},
+        given_splits={},
+        imbalance=1.25,
+        warnings=[],
+        unreadable=[],
+        duplicates=[
+            group("a/0.png a/1.png", "a", "train"),
+            group("a/2.png b/2.png", "a b", "train"),
+            group("a/8.png a/9.png", "a", "train test"),
         ],
-        "unreadable": [],
-        "ignored": [],
-    }
+        lookalikes=[
+            group("a/3.png a/4.png", "a", "train test"),
+            group("a/5.png b/5.png", "a b", "train test"),
+            group("a/6.png a/7.png", "a", "train"),
+        ],
+        leaking_groups=[],
+        oddities={},
+        formats={"PNG": 9},
+        modes={"RGB": 9},
+        sizes=ImageSizes(different=1, smallest=(4, 3), largest=(4, 3)),
+        ignored=[],
+    )
     stream = io.StringIO()
-    console.print_check(Console(file=stream, width=100), decode(stored, CheckResult))
-    heading, *parts = stream.getvalue().split("\n\n")
-    assert heading.splitlines()[-2:] == ["All 4 x 3 pixels", "  No problems found."]
+    console.print_check(Console(file=stream, width=100), found)
+    head, *parts = stream.getvalue().split("\n\n")
+    assert head.splitlines() == [
+        "photos: 9 images in 2 classes, 4 to 5 in each",
+        "PNG 9",
+        "All 4 × 3 pixels",
+        "  No problems found.",
+    ]
     sections = dict(part.split("\n", 1) for part in parts)
     assert {title: text.strip() for title, text in sections.items()} == {
         "The same file under different labels (1 in 2 files)": "a/2.png  =  b/2.png",
+        "The same file across splits (1 in 2 files)": "a/8.png  =  a/9.png",
         "The same file twice (1 in 2 files)": "a/0.png  =  a/1.png",
         "Near-duplicates under different labels (1 in 2 files)": "a/5.png  =  b/5.png",
         "Near-duplicates across splits (1 in 2 files)": "a/3.png  =  a/4.png",

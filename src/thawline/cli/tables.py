@@ -16,7 +16,7 @@ from rich.text import Text
 
 from thawline.formatting import counted, extent, figure, interval, percent, rate, tally
 from thawline.report import summary
-from thawline.report.audit import NO_PROBLEMS, findings, sizes_in_words
+from thawline.report.audit import NAMED, NO_PROBLEMS, findings, sizes_in_words
 from thawline.results import (
     BlockRow,
     CheckResult,
@@ -57,7 +57,7 @@ DRAWN_SINGLY = 16
 """Blocks that are drawn one by one at most."""
 SHOWN = 20
 """Groups of files listed on screen at most."""
-_USES = {"train": "of these images trained the model", "val": "chose it"}
+_USES = {"train": "of these images were trained on", "val": "were used for validation"}
 _SCALE = ("#5b8fc7", "#7aa6a1", "#c9b458", "#e8953a", "#d9480f")
 """Learning rates from 1e-5 to 1e-1, one colour per decade."""
 
@@ -232,9 +232,11 @@ def print_check(console: Console, found: CheckResult) -> None:
 
 
 def _print_groups(console: Console, title: str, groups: Sequence[Sequence[str]]) -> None:
-    console.print(f"\n{title} ({len(groups)})", style="bold", highlight=False)
+    files = sum(map(len, groups))
+    console.print(f"\n{title} ({len(groups):,} in {counted(files, 'file')})", style="bold", highlight=False)
     for paths in groups[:SHOWN]:
-        console.print(f"  {'  =  '.join(paths)}", highlight=False, markup=False, soft_wrap=True)
+        more = f"  and {len(paths) - NAMED:,} more" if len(paths) > NAMED else ""
+        console.print(f"  {'  =  '.join(paths[:NAMED])}{more}", highlight=False, markup=False, soft_wrap=True)
     if len(groups) > SHOWN:
         console.print(f"  and {len(groups) - SHOWN} more: --out FILE or --json lists them all", highlight=False)
 
@@ -249,7 +251,7 @@ def print_scores(console: Console, scores: Evaluation) -> None:
     )
     if scores.seen:
         uses = " and ".join(f"{count:,} {_USES[split]}" for split, count in scores.seen.items())
-        console.print(f"The scores will be optimistic: {uses}.", highlight=False)
+        console.print(f"These scores are optimistic: {uses}.", highlight=False)
     table = _table("class", "precision", "recall", "F1", "images")
     for row in scores.per_class:
         table.add_row(Text(row.name), *map(figure, (row.precision, row.recall, row.f1)), str(row.images))
@@ -290,7 +292,7 @@ def _print_drift(console: Console, drift: Drift) -> None:
     console.print(table)
     if source := drift.source:
         console.print(
-            f"\nAccuracy on {counted(source.images, 'image')} of its pretraining task: "
+            f"\nAccuracy on {counted(source.images, 'image')} of the pretraining task: "
             f"{figure(source.accuracy_before)} -> {figure(source.accuracy_after)}.",
             highlight=False,
         )

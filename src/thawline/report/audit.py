@@ -64,10 +64,10 @@ def findings(found: CheckResult) -> tuple[Finding, ...]:
     every = (
         Finding("Unreadable", tuple((f"{skipped.path}: {skipped.reason}",) for skipped in found.unreadable)),
         _finding("The same file under different labels", [group for group in copies if group.contradicts]),
-        _finding("The same file in two splits", [group for group in copies if group.leaks and not group.contradicts]),
+        _finding("The same file across splits", [group for group in copies if group.leaks and not group.contradicts]),
         _finding("Near-duplicates under different labels", [group for group in near if group.contradicts]),
-        _finding("Near-duplicates in two splits", [group for group in near if group.leaks and not group.contradicts]),
-        Finding("Groups with images in two splits", tuple((group,) for group in found.leaking_groups)),
+        _finding("Near-duplicates across splits", [group for group in near if group.leaks and not group.contradicts]),
+        Finding("Groups across splits", tuple((group,) for group in found.leaking_groups)),
         _finding("The same file twice", [group for group in copies if not group.leaks and not group.contradicts]),
     )
     return tuple(finding for finding in every if finding.count)
