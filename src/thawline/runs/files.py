@@ -111,7 +111,7 @@ def _row(kind: type, stored: object) -> Row:
     if kind is not Row:
         raise NotImplementedError(kind)
     if not isinstance(stored, dict):
-        raise msgspec.ValidationError(f"Expected `object`, got `{type(stored).__name__}` - at `$.rows`")
+        raise msgspec.ValidationError(f"Expected `object`, got `{type(stored).__name__}` - at a row")
     try:
         return decode(stored, _kind_of_row(stored))
     except msgspec.ValidationError as error:
