@@ -23,7 +23,7 @@ from thawline.results import Environment, plain
 FORMAT_VERSION = 1
 
 RUN_FILES = ("run.json", "ledger.journal")
-"""What was asked for and what was trained: a folder that holds both is a run."""
+"""The request and the ledger: a folder that contains both is a run."""
 
 Purpose = Literal["tuning", "search", "final"]
 """What a training is for: tuning a strategy, a candidate of a search, or the final scores."""

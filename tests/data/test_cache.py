@@ -125,7 +125,7 @@ def test_what_does_not_match_its_seal_is_not_an_entry(tmp_path: Path, name: str,
     notes: list[str] = []
     assert _find(tmp_path, "a", notes.append) is None
     (note,) = notes
-    assert note.startswith(f"The cache entry {str(tmp_path / 'a')!r} cannot be used (")
+    assert note.startswith(f"The cache entry {str(tmp_path / 'a')!r} is damaged (")
     assert "\n" not in note
     assert list(tmp_path.iterdir()) == []
     assert _find(tmp_path, "a") is None
@@ -146,7 +146,7 @@ def test_an_entry_under_the_name_of_another_is_not_used(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     notes: list[str] = []
     assert _find(tmp_path, "b", notes.append) is None
-    assert "it was written for something else" in notes[0]
+    assert "its seal has another key" in notes[0]
     assert _find(tmp_path, "a")
 
 
@@ -183,7 +183,7 @@ def test_the_digest_is_that_of_what_was_meant_to_be_written(tmp_path: Path) -> N
         folder.publish(new, tmp_path, "a", {"content": writer.hexdigest()})
     notes: list[str] = []
     assert _find(tmp_path, "a", notes.append) is None
-    assert "content is not what was written" in notes[0]
+    assert "content has changed since it was written" in notes[0]
 
 
 def test_files_reach_the_disk_before_their_entry_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

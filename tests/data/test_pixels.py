@@ -140,8 +140,8 @@ def test_damaged_pixels_are_decoded_again_with_one_line(
     assert np.array_equal(after.array, pixels)
     assert (after.key, after.sha256) == (key, digest)
     (note,) = notes
-    assert note.startswith(f"The cache entry {str(cache / key)!r} cannot be used (")
-    assert note.endswith("): it is built again.")
+    assert note.startswith(f"The cache entry {str(cache / key)!r} is damaged (")
+    assert note.endswith(") and will be rebuilt.")
     assert build_pixels(files, preprocessing, cache=cache, note=pytest.fail).key == key
 
 

@@ -178,12 +178,12 @@ def test_folders_of_the_same_subfolders_are_no_classes_without_a_question(
     make_folder: MakeFolder, tops: tuple[str, ...], below: tuple[str, ...]
 ) -> None:
     root = make_folder({f"{top}/{name}": 1 for top in tops for name in below})
-    with pytest.raises(DataError, match=r"hold the same subfolders .*name them train, val and test") as caught:
+    with pytest.raises(DataError, match=r"contain the same subfolders .*name them train, val and test") as caught:
         read_images(root)
     assert "\n" not in str(caught.value)
     (root / tops[-1] / below[-1].upper()).mkdir()
     (root / tops[-1] / below[-1] / "000.png").rename(root / tops[-1] / below[-1].upper() / "000.png")
-    with pytest.raises(DataError, match="hold the same subfolders"):  # also if a case differs, or one is missing
+    with pytest.raises(DataError, match="contain the same subfolders"):  # also if a case differs, or one is missing
         read_images(root)
 
 
@@ -229,13 +229,13 @@ def test_a_class_that_loses_all_its_images_ends_with_the_way_out(
     root = make_folder({layout.format(name): 2 for name in ("a", "b")})
     make, why = LOST[kind]
     make(root / layout.format("lost"))
-    with pytest.raises(DataError, match=rf"no image can be used of the folder 'lost' \({why}") as caught:
+    with pytest.raises(DataError, match=rf"has no usable images in the folder 'lost' \({why}") as caught:
         read_images(root)
     assert "`on_bad='skip'`" in str(caught.value)
     assert "\n" not in str(caught.value)
     images = read_images(root, on_bad="skip")
     assert images.classes == ("a", "b")
-    assert any(note.startswith("'lost' (") and note.endswith("left out") for note in images.notes)
+    assert any(note.startswith("'lost' (") and note.endswith("left out: no usable images") for note in images.notes)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every folder")
@@ -252,7 +252,7 @@ def test_a_split_folder_that_is_not_read_ends_with_the_way_out(make_folder: Make
     root = make_folder({"train/a": 2, "train/b": 2})
     make, why = LOST[kind]
     make(root / name)
-    with pytest.raises(DataError, match=rf"no image can be used of the folder '{name}' \({why}"):
+    with pytest.raises(DataError, match=rf"has no usable images in the folder '{name}' \({why}"):
         read_images(root)
     assert {item.split for item in read_images(root, on_bad="skip").items} == {"train"}
 

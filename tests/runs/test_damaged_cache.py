@@ -34,7 +34,7 @@ class Notes(Callback):
 
     @property
     def rebuilt(self) -> list[str]:
-        return [note for note in self.notes if note.endswith("it is built again.")]
+        return [note for note in self.notes if note.endswith("will be rebuilt.")]
 
 
 @pytest.fixture

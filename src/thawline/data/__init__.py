@@ -1,1 +1,1 @@
-"""From a folder of images to pixels in memory and three splits."""
+"""Data: from images to decoded pixels and splits."""

@@ -1,7 +1,7 @@
-"""A size-limited cache folder; each entry is a subfolder that is published atomically and proved before it is used.
+"""A size-limited cache folder; each entry is a subfolder that is published atomically and verified before use.
 
-An entry holds a seal: its key and the SHA-256 of each of its files, taken while they were written. What does not match
-its seal (cut off, overwritten, copied from elsewhere, written by an older version) is not an entry: it is built again.
+An entry contains a seal: its key and the SHA-256 of each of its files, computed while they were written. Entries that
+do not match their seal (truncated, overwritten, copied from elsewhere, from an older version) are rebuilt.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Content = TypeVar("Content")
 
 
 def silent(text: str) -> None:
-    """A `Note` that nobody reads."""
+    """A `Note` that discards its text."""
 
 
 SEAL = "seal.json"
@@ -43,9 +43,9 @@ _BUILDING = ".building-"
 _ABANDONED_SECONDS = 24 * 3600
 _LARGEST_SEAL = 2**28
 _SYNCED_SINGLY = 64
-"""Files up to which each is synced on its own; with more, the whole system is, which is faster."""
+"""Up to this number of files, each is synced separately; beyond it, the whole system is synced, which is faster."""
 
-# What reading an entry raises if it is not what it should be; `RecursionError` by deeply nested JSON.
+# What reading a damaged entry may raise; deeply nested JSON raises `RecursionError`.
 _UNUSABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, EOFError)
 
 
@@ -55,12 +55,12 @@ def user_cache() -> Path:
     if chosen:
         return Path(chosen)
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The standard says that an empty or a relative path is to be ignored.
+    # The XDG standard says to ignore empty and relative paths.
     return (base if base.is_absolute() else Path.home() / ".cache") / "thawline"
 
 
 class DigestWriter:
-    """Writes to a stream and takes the SHA-256 of what was meant to be written."""
+    """Writes to a stream and computes the SHA-256 of what was written."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._hash = stream, hashlib.sha256()
@@ -76,28 +76,28 @@ class DigestWriter:
 
 
 def read(cache: Path, key: str, parse: Callable[[Path], Content], note: Note) -> Content | None:
-    """What `parse` makes of the entry's folder, once its files are proved; None if there is no such entry.
+    """Verify an entry and return its folder as read by `parse`; None if there is no such entry.
 
-    An entry that cannot be used (see `prove`), or that `parse` cannot read, is removed, with a line through `note`.
+    Entries that are damaged (see `verify`), or that `parse` cannot read, are removed, with one line to `note`.
     """
     entry = cache / key
     if not os.path.lexists(entry):
         return None
     try:
-        prove(entry, key)
+        verify(entry, key)
         content = parse(entry)
     except _UNUSABLE as error:
-        note(f"The cache entry {str(entry)!r} cannot be used ({_reason(error)}): it is built again.")
+        note(f"The cache entry {str(entry)!r} is damaged ({_reason(error)}) and will be rebuilt.")
         _clear(entry)
         return None
     _touch(entry)
     return content
 
 
-def prove(entry: Path, key: str) -> None:
-    """Compare every file of an entry with the seal.
+def verify(entry: Path, key: str) -> None:
+    """Compare every file of an entry with its seal.
 
-    Raises `ValueError` if they differ or if the seal is of another key, or whatever reading a damaged file raises.
+    Raises `ValueError` if they differ or if the seal has another key, or any error from reading a damaged file.
     """
     digests = sealed(entry, key)
     workers = os.cpu_count() or 1
@@ -105,7 +105,7 @@ def prove(entry: Path, key: str) -> None:
     with ThreadPoolExecutor(workers) as pool:
         found = pool.map(lambda names: {name: _digest(entry / name) for name in names}, parts)
         if wrong := sorted(set(digests.items()).difference(*(part.items() for part in found))):
-            raise ValueError(f"{wrong[0][0]} is not what was written")
+            raise ValueError(f"{wrong[0][0]} has changed since it was written")
 
 
 @contextlib.contextmanager
@@ -117,7 +117,7 @@ def building(cache: Path) -> Iterator[Path]:
     folder = cache / f"{_BUILDING}{secrets.token_hex(8)}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()  # with the rights that the user's umask leaves: others may read a shared cache
+        folder.mkdir()  # with the permissions of the user's umask, so that others can read a shared cache
         yield folder
     except OSError as error:
         raise _unwritable(cache, error) from error
@@ -128,10 +128,10 @@ def building(cache: Path) -> Iterator[Path]:
 def publish(
     folder: Path, cache: Path, key: str, digests: Mapping[str, str] | None = None, *, replace: bool = False
 ) -> Path:
-    """Seal a finished entry, bring it to disk and rename it into place.
+    """Seal a finished entry, sync it to disk and rename it into place.
 
-    `digests` are the SHA-256 of files that were hashed while they were written; the others are read for it. If another
-    process was faster, its entry is kept, since the content is the same, unless `replace` says that it is not.
+    `digests` are the SHA-256 of files that were hashed while they were written; other files are read to hash them. If
+    another process was faster, its entry is kept, since the content is the same, unless `replace` is true.
     """
     _write_seal(folder, key, digests or {})
     _sync(folder)
@@ -139,7 +139,7 @@ def publish(
     try:
         folder.replace(entry)
     except OSError:
-        if not replace and _is_proved(entry, key):
+        if not replace and _is_intact(entry, key):
             return entry
         _clear(entry)
         folder.replace(entry)
@@ -166,13 +166,13 @@ def prune(cache: Path, limit_bytes: int, *, keep: Path) -> list[Path]:
 
 
 def sealed(entry: Path, key: str) -> dict[str, str]:
-    """SHA-256 by file name, as the entry was written; raises like `prove`, but reads none of the files."""
+    """SHA-256 by file name, from the seal; raises as `verify` does, but does not read the files."""
     try:
         seal = json.loads(read_regular(entry / SEAL, _LARGEST_SEAL))
     except FileNotFoundError:
         raise ValueError(f"it has no {SEAL}") from None
     if seal["key"] != key:
-        raise ValueError("it was written for something else")
+        raise ValueError("its seal has another key")
     return {str(name): str(digest) for name, digest in seal["files"].items()}
 
 
@@ -188,16 +188,16 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _is_proved(entry: Path, key: str) -> bool:
+def _is_intact(entry: Path, key: str) -> bool:
     try:
-        prove(entry, key)
+        verify(entry, key)
     except _UNUSABLE:
         return False
     return True
 
 
 def _sync(folder: Path) -> None:
-    """After a power cut, the name of an entry must not lead to files whose content never reached the disk."""
+    """Sync the files, so that a power failure cannot leave a published entry with missing content."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     if len(paths) > _SYNCED_SINGLY and hasattr(os, "sync"):
         os.sync()
@@ -208,7 +208,7 @@ def _sync(folder: Path) -> None:
 
 
 def _clear(entry: Path) -> None:
-    """Remove whatever has the name of an entry, for good if it can be, else at least from its place."""
+    """Remove whatever has the name of an entry, or at least rename it if it cannot be deleted."""
     aside = entry.with_name(f"{_BUILDING}{secrets.token_hex(8)}")
     with contextlib.suppress(OSError):
         entry.rename(aside)
@@ -254,6 +254,6 @@ def _unwritable(cache: Path, error: OSError) -> DataError:
 
 
 def _reason(error: BaseException) -> str:
-    """In one line, without the path, which the message names already."""
+    """The error in one line, without the path, which the message already names."""
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(text.split())[:200].rstrip(".") or type(error).__name__

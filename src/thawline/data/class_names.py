@@ -1,4 +1,4 @@
-"""Class names as people write them: which spellings are one class, and which only look like one. Standard library."""
+"""Spellings of class names: which are the same class, and which only look the same. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 
 
 def class_name(written: str) -> str:
-    """The one form of a name: Unicode NFC, since some systems store file names decomposed and others do not."""
+    """The normal form of a name: Unicode NFC, because some systems store file names decomposed."""
     return unicodedata.normalize("NFC", written)
 
 
 def spelling_notes(names: Mapping[str, str]) -> list[str]:
-    """One line for each group of spellings that a reader may not tell apart, from written name -> class.
+    """One line for each group of similar spellings, which are either merged into one class or remain different classes.
 
-    Either they became one class, or they stay classes of their own.
+    `names` maps the spellings in the data to classes.
     """
     written: dict[str, list[str]] = defaultdict(list)
     alike: dict[str, set[str]] = defaultdict(set)
@@ -38,7 +38,7 @@ def spelling_notes(names: Mapping[str, str]) -> list[str]:
 
 
 def _loose(name: str) -> str:
-    """Equal for names that differ by case, spaces, invisible characters or Unicode form only."""
+    """A form that is equal for names that differ only by case, spaces, invisible characters or Unicode form."""
     return _spaces(_visible(unicodedata.normalize("NFKC", name)).casefold())
 
 
@@ -51,7 +51,7 @@ def _visible(name: str) -> str:
 
 
 def _difference(names: Iterable[str]) -> str:
-    """The first of these steps that makes the names equal, together with those before it, says what differs."""
+    """What distinguishes the names: the first normalisation that makes them equal."""
     steps = {
         "Unicode form": lambda name: unicodedata.normalize("NFC", name),
         "surrounding or repeated spaces": _spaces,

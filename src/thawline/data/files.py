@@ -1,4 +1,4 @@
-"""Reads regular files only, and only so many bytes: devices and pipes never end. Standard library only."""
+"""Reads regular files up to a size limit, because devices and pipes never end. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from io import FileIO
 from pathlib import Path
 
 LARGEST_FILE = 2**30
-"""Bytes. Image files beyond this are refused: no image within the limit of pixels needs as many."""
+"""Size limit of image files in bytes; no image within the pixel limit needs more."""
 
 
 def open_regular(path: Path) -> FileIO:
-    """An unbuffered binary stream; raises `OSError`, saying so, for anything but a regular file. Never blocks."""
-    _require_regular(path.stat())  # opening a device may already do something
+    """Open an unbuffered binary stream without blocking; raises `OSError` for anything but a regular file."""
+    _require_regular(path.stat())  # opening a device may have side effects
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         _require_regular(os.fstat(handle))
@@ -25,10 +25,10 @@ def open_regular(path: Path) -> FileIO:
 
 
 def read_regular(path: Path, limit: int = LARGEST_FILE) -> bytes:
-    """The bytes of a regular file; `OSError` if there are more than `limit`."""
+    """The bytes of a regular file; raises `OSError` if there are more than `limit`."""
     with open_regular(path) as stream:
         content = stream.readall() if os.fstat(stream.fileno()).st_size <= limit else b""
-        # Files of /proc have size 0 and content, and a file may grow while it is read.
+        # Files in /proc have content despite a size of 0, and a file may grow while it is read.
         if len(content) > limit or os.fstat(stream.fileno()).st_size > limit:
             raise OSError(errno.EFBIG, f"larger than {limit >> 20:,} MiB")
     return content

@@ -1,4 +1,4 @@
-"""The layout of a folder of images: which folders are splits, which are classes, which of them lost all images."""
+"""Layout of a folder of images: which folders are splits, which are classes, and which have no usable images."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _NO_CLASS = re.compile(
     r"ods|odt|pdf|py|rst|sh|sql|toml|tsv|txt|url|xls|xlsx|xml|yaml|yml)",
     re.IGNORECASE,
 )
-"""Endings of texts, tables and code: a folder that holds nothing else is not a class (annotations, docs)."""
+"""Extensions of text, tables and code: a folder with nothing else (annotations, docs) is not a class."""
 
 
 def split_of(name: str) -> Split | None:
-    """The split that a folder or a cell of a table names, in any case: Training, dev, test_set; None = none."""
+    """The split that a folder or table cell names (Training, dev, test_set), or None."""
     words = re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
     for split, synonyms in _SYNONYMS.items():
         if re.fullmatch(rf"({synonyms})( ?({_BEHIND}))?", words):
@@ -60,7 +60,7 @@ def split_folders(root: Path, files: Collection[tuple[str, ...]]) -> dict[str, S
     """Split of each top-level folder; empty if the top-level folders are classes.
 
     A class may be called train (next to bus and car): it counts as a split only next to val or test, or alone. Raises
-    `DataError` if it cannot be told, or if the splits cannot be used.
+    `DataError` if the layout is ambiguous or the splits are unusable.
     """
     depths: dict[str, set[bool]] = {}
     for parts in files:
@@ -79,7 +79,7 @@ def split_folders(root: Path, files: Collection[tuple[str, ...]]) -> dict[str, S
 
 
 def _refuse_splits_in_disguise(root: Path, files: Iterable[tuple[str, ...]]) -> None:
-    """Top-level folders that all hold the same subfolders are as likely splits, sites or patients as classes."""
+    """Raise `DataError` if all top-level folders have the same subfolders: they may be splits, sites or patients."""
     below: dict[str, set[str]] = {}
     for parts in files:
         if len(parts) > 1:
@@ -88,14 +88,14 @@ def _refuse_splits_in_disguise(root: Path, files: Iterable[tuple[str, ...]]) -> 
     if len(below) < 2 or len(largest) < 2 or any("" in names or not names <= largest for names in below.values()):
         return
     raise DataError(
-        f"{str(root)!r}: {some(below)} hold the same subfolders ({some(largest)}), so which of them are the classes? "
-        "If the folders are splits, name them train, val and test; if the subfolders are not classes, move their "
-        "images up into the class folders; or list path, label and split of every image in a .csv file."
+        f"{str(root)!r}: {some(below)} contain the same subfolders ({some(largest)}), so it is unclear "
+        "which are the classes. If the folders are splits, name them train, val and test; if the subfolders are not "
+        "classes, move their images up into the class folders; or list path, label and split of all images in a .csv."
     )
 
 
 def some(names: Iterable[str], limit: int = 5) -> str:
-    """The first few names, sorted and quoted, and how many more there are."""
+    """The first few names, sorted and quoted, and the number of others."""
     ordered = sorted(names)
     more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
     return ", ".join(map(repr, ordered[:limit])) + more
@@ -103,7 +103,7 @@ def some(names: Iterable[str], limit: int = 5) -> str:
 
 @dataclass(frozen=True)
 class Lost:
-    """A class or split folder of which no image can be used."""
+    """A class or split folder without usable images."""
 
     path: Path
     why: str
@@ -117,8 +117,8 @@ def lost_folders(
 ) -> list[Lost]:
     """Class folders whose class is not among `labels`, and split folders that are not among `folders`.
 
-    `ignored` says why. Folders of texts or of thawline runs are not meant as classes; hidden ones are left out on
-    purpose.
+    `ignored` has the reasons. Folders of text files or thawline runs are not meant as classes; hidden folders are
+    skipped on purpose.
     """
     parents = [root / name for name in folders] or [root]
     candidates = [child for parent in parents for child in subfolders(parent) if class_name(child.name) not in labels]
@@ -134,7 +134,7 @@ def lost_folders(
 
 
 def subfolders(parent: Path) -> list[Path]:
-    """Folders, sorted, and links that may have been meant as such, but for hidden ones."""
+    """Visible subfolders, sorted, including symbolic links that are probably meant as folders."""
     try:
         with os.scandir(parent) as entries:
             names = [entry.name for entry in entries if entry.is_dir() or _is_like_a_folder(entry)]
@@ -152,7 +152,7 @@ def _is_no_image(entry: Ignored) -> bool:
 
 
 def reasons(entries: Iterable[Ignored]) -> str:
-    """How many were skipped for which reason, the most frequent first, with the extensions that are not supported."""
+    """Number of skipped entries by reason, most frequent first, with the unsupported extensions."""
     entries = list(entries)
     counts = Counter(entry.reason for entry in entries).most_common()
     endings = Counter(
@@ -163,7 +163,7 @@ def reasons(entries: Iterable[Ignored]) -> str:
 
 
 def skipped_note(ignored: Sequence[Ignored]) -> list[str]:
-    """One line about everything that was not used, unless all of it is hidden or the system's."""
+    """One line about everything skipped, unless all of it is hidden or created by the system."""
     if all(entry.reason in (HIDDEN, SYSTEM) for entry in ignored):
         return []
     return [f"{counted(len(ignored), 'file or folder', 'files or folders')} skipped: {reasons(ignored)}"]

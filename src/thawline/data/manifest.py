@@ -35,7 +35,7 @@ class Row:
 
 
 def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
-    """The rows, and notes about columns that were not used and labels that look alike.
+    """The rows, and notes about columns that were not used and similar labels.
 
     Paths are relative to the manifest. A .csv is separated by commas or semicolons; the text must be UTF-8. Column
     names are those of `_ALIASES`, in any case. Raises `DataError`, naming the line.

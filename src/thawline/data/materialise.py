@@ -74,7 +74,7 @@ def find_materialised(
 
 
 def find_or_write(source: str, cache: Path, key: str, write: Callable[[], ImageSet]) -> ImageSet:
-    """The images of an earlier `materialise` with this key, or those that `write` materialises now."""
+    """The images of an earlier `materialise` with this key, or newly materialised by `write`."""
     notes: list[str] = []
     found = find_materialised(source, cache, key, notes.append)
     images = found if found is not None else write()

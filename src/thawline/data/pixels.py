@@ -53,7 +53,7 @@ class PixelStore:
     def open(cls, path: Path, shape: tuple[int, ...]) -> PixelStore:
         """Map a finished store into memory; raises `ValueError` if it holds anything but such an array and its facts.
 
-        Whether the bytes are those that were written is up to `cache.prove`.
+        Whether the bytes are those that were written is up to `cache.verify`.
         """
         facts = json.loads((path / _FACTS).read_text(encoding="utf-8"))
         array = np.load(path / _PIXELS, mmap_mode="r", allow_pickle=False)

@@ -62,7 +62,7 @@ def read_images(data: str | Path, *, on_bad: OnBad = "error") -> ImageSet:
 
     The label is the name of the class folder (in Unicode NFC); its subfolders do not matter. Raises `DataError` for a
     folder that is missing, contains no images, has only one class, or whose val or test has a class that train lacks;
-    and, unless `on_bad` is "skip", if a class or split folder has no image that can be used.
+    and, unless `on_bad` is "skip", if a class or split folder has no usable images.
     """
     root = Path(data)
     if not root.exists():
@@ -92,7 +92,7 @@ def _read_folder(root: Path, on_bad: OnBad) -> ImageSet:
     lost = lost_folders(root, folders, {item.label for item in items}, ignored)
     if lost and on_bad == "error":
         raise DataError(_refusal(root, lost))
-    notes = [f"{folder} has no image that can be used: left out" for folder in map(str, lost)]
+    notes = [f"{folder} left out: no usable images" for folder in map(str, lost)]
     spelled = {parts[item.path][1 if folders else 0]: item.label for item in items}
     notes += [*_notes(parts.values(), folders), *_runs(ignored), *spelling_notes(spelled), *skipped_note(ignored)]
     return image_set(root, items, [*ignored, *_empty_folders(root, folders, items)], notes)
@@ -101,9 +101,9 @@ def _read_folder(root: Path, on_bad: OnBad) -> ImageSet:
 def _refusal(root: Path, lost: Sequence[Lost]) -> str:
     folders = "folder" if len(lost) == 1 else "folders"
     return (
-        f"{str(root)!r}: no image can be used of the {folders} {'; '.join(map(str, lost[:3]))}"
+        f"{str(root)!r} has no usable images in the {folders} {'; '.join(map(str, lost[:3]))}"
         f"{f' and {len(lost) - 3} more' if len(lost) > 3 else ''}; convert or copy images into "
-        f"{'it' if len(lost) == 1 else 'them'}, remove the {folders}, or pass `on_bad='skip'` to train without."
+        f"{'it' if len(lost) == 1 else 'them'}, remove the {folders}, or pass `on_bad='skip'` to leave them out."
     )
 
 

@@ -86,7 +86,7 @@ def _write(name: str, source: str, cache: Path, key: str) -> ImageSet:
 
 
 def _raw_folder(name: str, cache: Path) -> Path:
-    """The folder of the original files; an interrupted download leaves nothing behind, and damage is downloaded again.
+    """The folder of the original files. Interrupted downloads leave nothing behind; damaged ones are repeated.
 
     Only a download has a seal: files placed by hand are taken as they are.
     """

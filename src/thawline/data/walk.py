@@ -59,7 +59,7 @@ def walk(root: Path) -> tuple[list[Path], list[Ignored]]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run of ours: the pictures in it are of images, they are not images to learn."""
+    """Whether a folder is a thawline run, whose images are not training data."""
     try:
         return all((folder / name).is_file() for name in RUN_FILES)
     except OSError:  # a folder that cannot be entered, which `walk` lists

@@ -1,1 +1,1 @@
-"""The network: loading it, its blocks, what they cost, and the one place that freezes."""
+"""The network: loading, blocks, their work (cost), and applying a plan."""
