@@ -20,10 +20,9 @@ def test_ends_and_features_by_hand() -> None:
     assert list(ends) == [block.name for block in blocks if not block.is_head]
     found = pooled_features(network, ends, images.split(2))
     with torch.no_grad():
-        one = network.one(images)
-        two = network.two(network.pool(one))
+        expected = network.two(network.pool(network.one(images))).mean((2, 3))
     first, second = found.values()
-    np.testing.assert_allclose(second, two.mean((2, 3)).numpy(), atol=1e-6)
+    np.testing.assert_allclose(second, expected.numpy(), atol=1e-6)
     assert first.shape == (5, 4)
 
 
@@ -40,7 +39,7 @@ def test_every_block_but_the_head_has_an_end(name: str, first: str, last: str) -
     assert next(iter(ends.values())) == first
     assert [*ends.values()][-1] == last
     features = pooled_features(network, ends, [images])
-    assert all(one.shape[0] == 3 and one.ndim == 2 and np.isfinite(one).all() for one in features.values())
+    assert all(rows.shape[0] == 3 and rows.ndim == 2 and np.isfinite(rows).all() for rows in features.values())
 
 
 def test_what_enters_the_head() -> None:

@@ -46,8 +46,8 @@ def test_small_images_are_enlarged_by_a_whole_factor(side: int) -> None:
     "name", ["x" * 5000, "<script>alert(1)</script>", "猫 und \u05d7\u05ea\u05d5\u05dc", "", "\\n\\x00"]
 )
 def test_any_caption_fits(name: str) -> None:
-    picture = enlarged(np.zeros((32, 32, 3), np.uint8))
-    sheet = side_by_side([Panel(picture, name, (name, name)), Panel(picture, "b")])
+    image = enlarged(np.zeros((32, 32, 3), np.uint8))
+    sheet = side_by_side([Panel(image, name, (name, name)), Panel(image, "b")])
     assert sheet.width == 12 + 2 * (224 + 12)
     right_margin = np.asarray(sheet)[:, 12 + 224 : 24 + 224]
-    assert (right_margin == 255).all(), "a caption runs into the next picture"
+    assert (right_margin == 255).all(), "a caption runs into the next image"

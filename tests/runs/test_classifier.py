@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 
 from thawline import api
+from thawline.errors import RunFolderError
 from thawline.export.timm_folder import save_timm_folder
 from thawline.model.load import load_model
 
@@ -41,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def picture() -> Image.Image:
+def example() -> Image.Image:
     """Bright above, dark below, with a red left side: every turn shows."""
     rows = np.linspace(250, 5, 80).astype(np.uint8)
     pixels = np.repeat(np.repeat(rows[:, None, None], 100, 1), 3, 2).copy()
@@ -50,8 +53,8 @@ def picture() -> Image.Image:
 
 
 def ours(folder: Path, path: Path) -> dict[str, float]:
-    (one,) = api.predict(folder, [path], top=len(CLASSES))["predictions"]
-    return {guess["class"]: guess["probability"] for guess in one["top"]}
+    (image,) = api.predict(folder, [path], top=len(CLASSES)).predictions
+    return {guess.label: guess.probability for guess in image.top}
 
 
 def plain_timm(folder: Path, image: Image.Image) -> dict[str, float]:
@@ -62,19 +65,19 @@ def plain_timm(folder: Path, image: Image.Image) -> dict[str, float]:
     return dict(zip(CLASSES, probabilities.tolist(), strict=True))
 
 
-def differ(one: dict[str, float], other: dict[str, float]) -> float:
-    return max(abs(one[name] - other[name]) for name in CLASSES)
+def differ(first: dict[str, float], second: dict[str, float]) -> float:
+    return max(abs(first[name] - second[name]) for name in CLASSES)
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "bmp", "tif"])
 def test_ordinary_files_agree(folder: Path, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"ordinary.{ending}"
-    picture().save(path)
+    example().save(path)
     assert differ(ours(folder, path), plain_timm(folder, Image.open(path))) < 1e-4
 
 
 def test_gray_files_agree(folder: Path, tmp_path: Path) -> None:
-    picture().convert("L").save(tmp_path / "gray.png")
+    example().convert("L").save(tmp_path / "gray.png")
     assert differ(ours(folder, tmp_path / "gray.png"), plain_timm(folder, Image.open(tmp_path / "gray.png"))) < 1e-4
 
 
@@ -82,7 +85,7 @@ def test_a_rotated_photo_is_turned_upright_here_and_not_in_plain_timm(folder: Pa
     path = tmp_path / "phone.png"
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture().save(path, exif=exif)
+    example().save(path, exif=exif)
     upright = ImageOps.exif_transpose(Image.open(path))
     assert differ(ours(folder, path), plain_timm(folder, upright)) < 1e-4
     assert differ(ours(folder, path), plain_timm(folder, Image.open(path))) > 0.01
@@ -90,18 +93,51 @@ def test_a_rotated_photo_is_turned_upright_here_and_not_in_plain_timm(folder: Pa
 
 def test_16_bits_are_scaled_here_and_clipped_in_plain_timm(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "deep.png"
-    gray = np.asarray(picture().convert("L"))
+    gray = np.asarray(example().convert("L"))
     Image.fromarray(gray.astype(np.uint16) * 257).save(path)
     assert differ(ours(folder, path), plain_timm(folder, Image.fromarray(gray))) < 1e-4
     assert differ(ours(folder, path), plain_timm(folder, Image.open(path))) > 0.01
 
 
 def test_files_that_cannot_be_read_are_listed_with_the_reason(folder: Path, tmp_path: Path) -> None:
-    picture().save(tmp_path / "good.png")
-    (tmp_path / "bad.jpg").write_text("no picture")
-    (tmp_path / "notes.txt").write_text("no picture")
+    example().save(tmp_path / "good.png")
+    (tmp_path / "bad.jpg").write_text("not an image")
+    (tmp_path / "notes.txt").write_text("not an image")
     predicted = api.predict(folder, [tmp_path], top=1)
-    assert [Path(one["path"]).name for one in predicted["predictions"]] == ["good.png"]
-    assert [Path(one["path"]).name for one in predicted["unreadable"]] == ["bad.jpg"]
-    assert [Path(one["path"]).name for one in predicted["ignored"]] == ["notes.txt"]
-    assert all(one["reason"] for one in [*predicted["unreadable"], *predicted["ignored"]])
+    assert [Path(image.path).name for image in predicted.predictions] == ["good.png"]
+    assert [Path(file.path).name for file in predicted.unreadable] == ["bad.jpg"]
+    assert [Path(file.path).name for file in predicted.ignored] == ["notes.txt"]
+    assert all(file.reason for file in [*predicted.unreadable, *predicted.ignored])
+
+
+def test_predictions_as_json_name_the_class_as_before(folder: Path, tmp_path: Path) -> None:
+    example().save(tmp_path / "good.png")
+    (image,) = api.predict(folder, [tmp_path], top=1).to_dict()["predictions"]
+    assert set(image) == {"path", "top"}
+    assert set(image["top"][0]) == {"class", "probability"}
+
+
+def labelled(root: Path) -> Path:
+    for name in CLASSES:
+        (root / name).mkdir(parents=True)
+        for number in range(2):
+            example().rotate(90 * number).save(root / name / f"{number}.png")
+    return root
+
+
+def test_every_evaluation_is_added_to_the_log(folder: Path, tmp_path: Path) -> None:
+    model, data = tmp_path / "model", labelled(tmp_path / "data")
+    shutil.copytree(folder, model)
+    scores = [api.evaluate(model, str(data)) for _ in range(2)]
+    stored = json.loads((model / "evaluations.json").read_text())
+    assert stored == {"format_version": 1, "evaluations": [score.to_dict() for score in scores]}
+    assert (scores[0].split, scores[0].images, scores[0].seen) == ("all", 8, {})
+    assert scores[0].accuracy == sum(scores[0].confusion_matrix[i][i] for i in range(4)) / 8
+
+
+def test_a_damaged_log_is_one_line_that_names_the_file_and_the_key(folder: Path, tmp_path: Path) -> None:
+    model, data = tmp_path / "model", labelled(tmp_path / "data")
+    shutil.copytree(folder, model)
+    (model / "evaluations.json").write_text('{"format_version": 1, "evaluations": [{"data": 5}]}')
+    with pytest.raises(RunFolderError, match=r"evaluations\.json .*evaluations\[0\].*data"):
+        api.evaluate(model, str(data))

@@ -138,6 +138,7 @@ def evaluate(folder: Path, data: str) -> Evaluation:
     a class that the model does not know.
     """
     classifier = Classifier(folder)
+    earlier = _logged(folder / EVALUATION_LOG)  # a damaged log is refused before anything takes time
     images = read_named(data, user_cache() / "data", on_bad="skip")
     splits = {item.split for item in images.items}
     items = [item for item in images.items if "test" not in splits or item.split == "test"]
@@ -160,11 +161,11 @@ def evaluate(folder: Path, data: str) -> Evaluation:
         seen=seen(folder, items),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    _log(folder / EVALUATION_LOG, scores)
+    log = EvaluationLog(format_version=FORMAT_VERSION, evaluations=[*earlier, scores])
+    write_json(folder / EVALUATION_LOG, log)
     return scores
 
 
-def _log(path: Path, scores: Evaluation) -> None:
+def _logged(path: Path) -> Sequence[Evaluation]:
     log = read_if_there(path, EvaluationLog)
-    earlier = log.evaluations if log else ()
-    write_json(path, EvaluationLog(format_version=FORMAT_VERSION, evaluations=[*earlier, scores]))
+    return log.evaluations if log else ()
