@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
+import thawline
 from scripts import generate_docs
 from thawline import results
 from thawline.config import RunOptions
 from thawline.strategies import OWN_STRATEGIES
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(thawline.__file__).parent
 
 
 def test_a_stale_or_missing_page_is_found_and_written(tmp_path: Path) -> None:
@@ -37,3 +44,14 @@ def test_the_glossary_has_every_word() -> None:
     page = generate_docs.glossary_page()
     for word, meaning in tomllib.loads(generate_docs.GLOSSARY.read_text(encoding="utf-8")).items():
         assert f"| **{word}** | {meaning} |" in page
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:\w+/)*[\w.-]+(?:\.py|\.md|\.toml|\.j2|/))`", text)) | set(
+        re.findall(r"\]\(([^)#]+)\)", text)
+    )
+    assert len(named) > 5
+    places = (ROOT, PACKAGE, ROOT / "docs")
+    assert [name for name in sorted(named) if not any((place / name).exists() for place in places)] == []

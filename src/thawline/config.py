@@ -346,7 +346,7 @@ class Request:
 
     verb: Literal["fit", "compare"]
     data: str
-    """Folder of images, manifest, hf:NAME or torchvision:NAME."""
+    """Folder of images, manifest, or a named dataset such as hf:NAME."""
     model: str
     """As in `ModelOptions`; so are `weights` and `granularity`."""
     strategies: tuple[str, ...]

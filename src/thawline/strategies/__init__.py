@@ -27,7 +27,7 @@ class StrategyEntry:
 
 OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "auto": StrategyEntry(
-        "thawline.strategies.auto:Auto", "blocks and rates searched within a budget, the usual ways among them"
+        "thawline.strategies.auto:Auto", "blocks and rates searched within a budget, the baselines among them"
     ),
     "biotune": StrategyEntry(
         "thawline.strategies.biotune:BioTune", "blocks and rates found by evolution, a search of many trainings"
