@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from thawline.callback import Callback
 from thawline.config import (
     BASE_RATE,
+    FULL_DEPTH,
     CompareOptions,
     DataConfig,
     FitOptions,
@@ -23,6 +25,7 @@ from thawline.data.check import check as check_images
 from thawline.data.demo import demo_network, write_digits
 from thawline.data.facts_cache import survey_again
 from thawline.data.groups import with_groups
+from thawline.data.pixels import found_bit_depth
 from thawline.data.read import Data, absolute_name, name_of, read_named
 from thawline.errors import InputError, OptionError, RunError, RunFolderError
 from thawline.explanation import explain as explaining
@@ -202,7 +205,12 @@ def check(
         images = with_groups(images, group_pattern)
     callback = callback or Callback()
     cache = user_cache() / "facts"
-    facts = survey_again(images.paths, root=images.root, cache=cache, progress=callback.decoding, note=callback.note)
+    look = partial(
+        survey_again, images.paths, root=images.root, cache=cache, progress=callback.decoding, note=callback.note
+    )
+    facts = look()
+    if (depth := found_bit_depth(facts)) < FULL_DEPTH:
+        facts = look(bit_depth=depth)  # as a run decodes them
     return check_images(images, facts=facts, image_size=image_size).result()
 
 

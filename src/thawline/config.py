@@ -19,6 +19,10 @@ Augment = Literal["none", "mild", "strong"]
 Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
+BitDepth = Literal["auto", "8", "10", "12", "14", "16"]
+BIT_DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that the values of 16-bit grayscale files may really have."""
+FULL_DEPTH = BIT_DEPTHS[-1]
 
 DEFAULT_MODEL = "mobilenetv3_large_100"
 DEFAULT_ROWS = ("linear_probe", "last_blocks", "full", "full_10x_head")
@@ -118,6 +122,9 @@ class DataConfig:
     on_bad: OnBad = "error"
     """Unreadable images, and class folders that have no others: error = stop before training, skip = list them and
     leave them out."""
+    bit_depth: BitDepth = "auto"
+    """Bits per pixel that 16-bit grayscale files really hold, as those of X-ray, thermal and microscope cameras: auto =
+    from the largest value in the dataset."""
     seed: int = 0
     """Random seed of splits, subset, augmentation, head initialization, batch order and dropout."""
 
@@ -338,6 +345,8 @@ class Preprocessing:
     """Per channel, on a 0 to 1 scale."""
     std: tuple[float, float, float]
     """Per channel, on a 0 to 1 scale."""
+    bit_depth: int = FULL_DEPTH
+    """Bits that the values of 16-bit grayscale files really have, one of `BIT_DEPTHS`; 16 = the whole range."""
 
 
 @dataclass(frozen=True)

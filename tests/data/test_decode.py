@@ -13,7 +13,15 @@ import pytest
 from PIL import Image
 
 from thawline.data import decode as decoder
-from thawline.data.decode import DECODING_RULE, decode, readable_endings
+from thawline.data.decode import (
+    DECODING_RULE,
+    UnreadableError,
+    bit_depth_of,
+    decode,
+    largest_gray,
+    readable_endings,
+    to_rgb,
+)
 from thawline.errors import DataError
 
 
@@ -189,3 +197,28 @@ def test_endings_leave_out_what_cannot_be_decoded() -> None:
 def test_the_rule_is_one_paragraph() -> None:
     assert "\n" not in DECODING_RULE
     assert "divided by 257" in DECODING_RULE
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_gray_values_of_fewer_bits_take_the_whole_range(bits: int) -> None:
+    largest = (1 << bits) - 1
+    values = np.linspace(0, largest, 64).round().astype(np.uint16).reshape(8, 8)
+    image = Image.fromarray(values)
+    assert bit_depth_of(largest_gray(image)) == bits
+    gray = np.asarray(to_rgb(image, bits))[..., 0]
+    assert np.abs(gray - values / largest * 255).max() <= 0.5
+    if bits < 16:
+        with pytest.raises(UnreadableError, match=f"more than {bits} bits hold"):
+            to_rgb(Image.fromarray(values + 1), bits)
+
+
+def test_every_16_bit_value_is_rounded_as_before() -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    assert np.array_equal(np.asarray(to_rgb(Image.fromarray(values)))[..., 0], (values.astype(int) + 128) // 257)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "1", "I", "F", "RGBA", "CMYK"])
+def test_other_modes_know_no_bit_depth(mode: str) -> None:
+    image = Image.linear_gradient("L").convert(mode)
+    assert largest_gray(image) == 0
+    assert np.array_equal(np.asarray(to_rgb(image, 8)), np.asarray(to_rgb(image)))

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from PIL import Image
 
+from thawline.config import Preprocessing
+from thawline.data import survey as survey_module
+from thawline.data.decode import decode
+from thawline.data.pixels import build_pixels, hash_files
+from thawline.data.sources import read_images
 from thawline.data.survey import difference_hash, examine, survey
+from thawline.errors import DataError
 
 if TYPE_CHECKING:
     from tests.data.conftest import Picture
@@ -55,3 +63,50 @@ def test_copies_look_alike_and_other_images_do_not(picture: Picture) -> None:
     assert distance(image, image.resize((90, 70))) <= 8
     assert distance(image, image.convert("L").convert("RGB")) <= 8
     assert min(distance(image, picture(seed, 200, 150)) for seed in range(1, 20)) > 20
+
+
+def test_what_is_not_a_regular_file_is_never_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to("/dev/zero")
+    with (tmp_path / "huge.png").open("wb") as stream:
+        stream.truncate(2**36)
+    paths = [tmp_path / "pipe.png", Path("/dev/zero"), tmp_path / "link.png", tmp_path / "huge.png", tmp_path]
+    assert [file.facts.error for file in survey(paths, threads=2)] == [
+        "cannot be opened (not a regular file)",
+        "cannot be opened (not a regular file)",
+        "cannot be opened (not a regular file)",
+        "cannot be opened (larger than 1,024 MiB)",
+        "cannot be opened (Is a directory)",
+    ]
+    assert hash_files(paths) == [""] * len(paths)
+
+
+def test_a_table_of_devices_and_pipes_ends_with_one_line(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "images.csv").write_text("path,label\n/dev/zero,a\npipe.png,b\n", encoding="utf-8")
+    images = read_images(tmp_path / "images.csv")
+    with pytest.raises(DataError, match=r"2 of 2 images cannot be used; first: '/dev/zero' .*not a regular file"):
+        build_pixels(images.paths, preprocessing, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("step", ["load", "to_rgb", "difference_hash"])
+def test_an_image_that_does_not_fit_into_memory_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(survey_module, step, fail)
+    (file,) = survey([tmp_path / "a.png"], threads=1)
+    assert (file.facts.error, file.facts.sha256) == ("needs more memory than is available", "")
+
+
+def test_decoding_a_file_alone_has_the_same_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", Path("/dev/zero")):
+        with pytest.raises(DataError, match="not a regular file"):
+            decode(path)
+    monkeypatch.setattr("PIL.Image.open", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(DataError, match="the image needs more memory than is available; "):
+        decode(b"x")

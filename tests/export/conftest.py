@@ -103,6 +103,7 @@ def logits(image_files: list[Path]) -> Callable[..., torch.Tensor]:
         module: Any, image_size: int = 64, *, data_config: Any = None, files: list[Path] = image_files
     ) -> torch.Tensor:
         ours = {"input_size": (3, image_size, image_size), **dataclasses.asdict(PREPROCESSING)}
+        del ours["bit_depth"]  # timm knows no such setting
         del ours["image_size"]
         transform = timm_data.create_transform(**(data_config or ours))
         images = torch.stack([transform(Image.open(path).convert("RGB")) for path in files])

@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from thawline.config import FULL_DEPTH
+from thawline.data.decode import bit_depth_of
 from thawline.data.groups import copies_of_one_image
 from thawline.data.layout import SPLITS, Split
 from thawline.data.near_duplicates import near_duplicates
@@ -140,6 +142,11 @@ class Check:
         lines = [
             (self.unreadable, f"{counted(len(self.unreadable), 'image cannot', 'images cannot')} be read."),
             (self.narrow, self._narrow_line()),
+            (
+                self.bit_depth < FULL_DEPTH,
+                f"The 16-bit grayscale images hold {self.bit_depth}-bit values (at most {self._largest_gray:,} of "
+                "65,535): they are decoded as such, unless `bit_depth` says otherwise.",
+            ),
             (self.contradictions, f"{_copied(self.contradictions)} with two or more labels; all copies go to train."),
             (
                 self.leaks,
@@ -162,6 +169,15 @@ class Check:
             ),
         ]
         return (*(line for found, line in lines if found), *self.images.notes)
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits that the values of the 16-bit grayscale images really have."""
+        return bit_depth_of(self._largest_gray)
+
+    @property
+    def _largest_gray(self) -> int:
+        return max((file.largest_gray for file in self.facts), default=0)
 
     @property
     def narrow(self) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from thawline.config import BIT_DEPTHS, FULL_DEPTH
 from thawline.data.files import read_regular
 from thawline.errors import DataError
 
@@ -29,9 +30,10 @@ OUT_OF_MEMORY = "needs more memory than is available"
 DECODING_RULE = (
     "Pillow decodes the first frame; the EXIF orientation is applied; ICC profiles are ignored. Transparency is "
     "composited over white. Grayscale, palette, CMYK, YCbCr and HSV images become RGB by Pillow's conversion. 16-bit "
-    "grayscale is divided by 257 (0 to 65535 becomes 0 to 255); 32-bit integer and floating-point grayscale is "
-    "stretched from the smallest to the largest finite value of the image to 0 to 255, NaN and infinities become 0; "
-    f"16-bit colour keeps its upper 8 bits. Images of more than {LARGEST} pixels are refused."
+    "grayscale is divided by 257 (0 to 65535 becomes 0 to 255), or so that its `bit_depth`, where it holds fewer bits, "
+    "becomes 0 to 255; 32-bit integer and floating-point grayscale is stretched from the smallest to the largest "
+    "finite value of the image to 0 to 255, NaN and infinities become 0; 16-bit colour keeps its upper 8 bits. Images "
+    f"of more than {LARGEST} pixels are refused."
 )
 
 # Formats that Pillow recognises but cannot decode, or passes to an external program such as Ghostscript.
@@ -115,12 +117,27 @@ def load(source: Path | bytes | Image.Image) -> Image.Image:
     return image
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Rotate, scale and convert a loaded image according to `DECODING_RULE`; raises `UnreadableError`."""
+def to_rgb(image: Image.Image, bit_depth: int = FULL_DEPTH) -> Image.Image:
+    """Rotate, scale and convert a loaded image according to `DECODING_RULE`.
+
+    `bit_depth`: bits that the values of 16-bit grayscale really have. Raises `UnreadableError`, also for larger values.
+    """
+    if bit_depth < FULL_DEPTH and (peak := largest_gray(image)) >> bit_depth:
+        raise UnreadableError(f"has 16-bit gray values up to {peak}, more than {bit_depth} bits hold (`bit_depth`)")
     try:
-        return _upright(_convert(image), orientation(image))
+        return _upright(_convert(image, bit_depth), orientation(image))
     except _BROKEN as error:
         raise UnreadableError(f"has mode {image.mode}, which cannot be converted to RGB ({_reason(error)})") from error
+
+
+def largest_gray(image: Image.Image) -> int:
+    """The largest value of a loaded 16-bit grayscale image; 0 for every other mode."""
+    return int(np.asarray(image).max()) if image.mode.startswith("I;16") else 0
+
+
+def bit_depth_of(peak: int) -> int:
+    """The smallest usual number of bits that holds gray values up to `peak`; without any, all of them."""
+    return next((depth for depth in BIT_DEPTHS if 0 < peak < 1 << depth), FULL_DEPTH)
 
 
 def orientation(image: Image.Image) -> int:
@@ -147,9 +164,11 @@ def _open(source: Path | bytes) -> Image.Image:
     return Image.open(io.BytesIO(content), formats=_formats())
 
 
-def _convert(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # Pillow scales PPM to 16 bits
-        return Image.fromarray(_from_16_bit(np.asarray(image))).convert("RGB")
+def _convert(image: Image.Image, bit_depth: int) -> Image.Image:
+    if image.mode == "I" and image.format == "PPM":  # Pillow has scaled it to 16 bits
+        bit_depth = FULL_DEPTH
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        return Image.fromarray(_from_16_bit(np.asarray(image), bit_depth)).convert("RGB")
     if image.mode in ("I", "F"):
         return Image.fromarray(_stretched(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
@@ -157,9 +176,10 @@ def _convert(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_16_bit(values: np.ndarray) -> np.ndarray:
-    """Scale [H, W] integers in 0 to 65535 to uint8, rounded: 257 = 65535 / 255."""
-    scaled: np.ndarray = np.clip((values.astype(np.int64) + 128) // 257, 0, 255)
+def _from_16_bit(values: np.ndarray, bit_depth: int) -> np.ndarray:
+    """Scale [H, W] integers in 0 to 2**bit_depth - 1 to uint8, rounded."""
+    largest = (1 << bit_depth) - 1
+    scaled: np.ndarray = np.clip((values.astype(np.int64) * 255 + largest // 2) // largest, 0, 255)
     return scaled.astype(np.uint8)
 
 

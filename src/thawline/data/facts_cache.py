@@ -8,6 +8,7 @@ from pathlib import Path
 
 import PIL
 
+from thawline.config import FULL_DEPTH
 from thawline.data import cache as cache_folder
 from thawline.data.decode import DECODER_VERSION
 from thawline.data.survey import FACTS_VERSION, Facts, Progress, survey
@@ -27,6 +28,7 @@ def survey_again(
     root: Path,
     cache: Path,
     threads: int = 0,
+    bit_depth: int = FULL_DEPTH,
     progress: Progress | None = None,
     note: cache_folder.Note = cache_folder.silent,
 ) -> list[Facts]:
@@ -35,12 +37,14 @@ def survey_again(
     `cache` holds one entry per `root`; a damaged one is built again, with a line through `note`. `progress` counts the
     files that are read. Raises `DataError` if the cache is not writable.
     """
-    key = fingerprint(FACTS_VERSION, DECODER_VERSION, PIL.__version__, str(root.resolve()))
+    depth = () if bit_depth == FULL_DEPTH else (bit_depth,)
+    key = fingerprint(FACTS_VERSION, DECODER_VERSION, PIL.__version__, str(root.resolve()), *depth)
     known = cache_folder.read(cache, key, _parse, note) or {}
     stamps = {str(path): _stamp(path) for path in paths}
     facts = {name: cached for name, stamp in stamps.items() if (cached := _recalled(known, name, stamp)) is not None}
     unknown = [path for path in paths if str(path) not in facts]
-    for path, found in zip(unknown, survey(unknown, threads=threads, progress=progress), strict=True):
+    surveyed = survey(unknown, threads=threads, progress=progress, bit_depth=bit_depth)
+    for path, found in zip(unknown, surveyed, strict=True):
         facts[str(path)] = found.facts
     if unknown or len(known) != len(facts):
         _write(cache, key, facts, stamps)

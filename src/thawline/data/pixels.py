@@ -18,9 +18,9 @@ from PIL import Image
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
-from thawline.config import Preprocessing
+from thawline.config import FULL_DEPTH, Preprocessing
 from thawline.data import cache as cache_folder
-from thawline.data.decode import DECODER_VERSION, LARGEST, UnreadableError
+from thawline.data.decode import DECODER_VERSION, LARGEST, UnreadableError, bit_depth_of
 from thawline.data.files import read_regular
 from thawline.data.survey import FACTS_VERSION, Facts, Progress, Transform, in_order, survey
 from thawline.errors import DataError
@@ -95,6 +95,11 @@ def build_pixels(
     return store
 
 
+def found_bit_depth(facts: Sequence[Facts]) -> int:
+    """Bits that the values of the 16-bit grayscale images really have; 16 if they need all, or without such images."""
+    return bit_depth_of(max((file.largest_gray for file in facts), default=0))
+
+
 def require_readable(paths: Sequence[Path], facts: Sequence[Facts]) -> None:
     """Raise `DataError` if images are unreadable, naming the first."""
     bad = [(path, file.error) for path, file in zip(paths, facts, strict=True) if file.error is not None]
@@ -126,8 +131,9 @@ def _settings_key(preprocessing: Preprocessing, images: int) -> str:
         preprocessing.crop_mode,
         border,
     )
+    depth = () if preprocessing.bit_depth == FULL_DEPTH else (preprocessing.bit_depth,)
     versions = (STORE_VERSION, FACTS_VERSION, DECODER_VERSION, PIL.__version__, timm.__version__)
-    return fingerprint(versions, geometry, images)[:16]
+    return fingerprint(versions, (*geometry, *depth), images)[:16]
 
 
 def eval_transform(preprocessing: Preprocessing) -> Transform:
@@ -189,7 +195,8 @@ def _write_rows(
     np.lib.format.write_array_header_2_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
     blank = bytes(math.prod(shape[1:]))
     facts = []
-    for image in survey(paths, threads=threads, progress=progress, transform=eval_transform(preprocessing)):
+    transform, depth = eval_transform(preprocessing), preprocessing.bit_depth
+    for image in survey(paths, threads=threads, progress=progress, transform=transform, bit_depth=depth):
         stream.write(blank if image.pixels is None else image.pixels.data)
         facts.append(image.facts)
     return facts

@@ -15,7 +15,17 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from thawline.data.decode import OUT_OF_MEMORY, UnreadableError, frames, load, orientation, quiet, to_rgb
+from thawline.config import FULL_DEPTH
+from thawline.data.decode import (
+    OUT_OF_MEMORY,
+    UnreadableError,
+    frames,
+    largest_gray,
+    load,
+    orientation,
+    quiet,
+    to_rgb,
+)
 from thawline.data.files import read_regular
 
 Progress = Callable[[int, int], None]
@@ -64,6 +74,8 @@ class Facts:
     """Whether there is a colour profile, which is ignored."""
     difference_hash: str = ""
     """128 bits in hexadecimal, similar for near-duplicates; empty for uniform images (see `difference_hash`)."""
+    largest_gray: int = 0
+    """Largest value of a 16-bit grayscale image; 0 for every other mode."""
 
     def to_row(self) -> tuple[str | int | bool | None, ...]:
         """The fields in order, as JSON types; `Facts(*row)` is the inverse."""
@@ -84,14 +96,21 @@ class Surveyed:
 
 
 def survey(
-    paths: Sequence[Path], *, threads: int, progress: Progress | None = None, transform: Transform | None = None
+    paths: Sequence[Path],
+    *,
+    threads: int,
+    progress: Progress | None = None,
+    transform: Transform | None = None,
+    bit_depth: int = FULL_DEPTH,
 ) -> Generator[Surveyed]:
     """Survey every file in the order of `paths`, with `threads` threads (0 = one per core).
 
-    Unreadable files have `facts.error`; nothing is raised. Only a few files per thread are in memory at a time.
+    `bit_depth`: as in `decode.to_rgb`. Unreadable files have `facts.error`; nothing is raised. Only a few files per
+    thread are in memory at a time.
     """
     with quiet():
-        for done, file in enumerate(in_order(lambda path: examine(path, transform), paths, threads=threads), start=1):
+        files = in_order(lambda path: examine(path, transform, bit_depth), paths, threads=threads)
+        for done, file in enumerate(files, start=1):
             yield file
             if progress is not None:
                 progress(done, len(paths))
@@ -121,22 +140,22 @@ def _each(function: Callable[[Path], Result], paths: Sequence[Path]) -> list[Res
     return [function(path) for path in paths]
 
 
-def examine(path: Path, transform: Transform | None = None) -> Surveyed:
+def examine(path: Path, transform: Transform | None = None, bit_depth: int = FULL_DEPTH) -> Surveyed:
     """Read and decode one file, within `quiet`; errors are reported in `facts.error`."""
     try:
         content = read_regular(path)
-        return _decoded(content, transform)
+        return _decoded(content, transform, bit_depth)
     except OSError as error:
         return Surveyed(Facts("", f"cannot be opened ({error.strerror})"))
     except MemoryError:
         return Surveyed(Facts("", OUT_OF_MEMORY))  # without a hash, so that no cache remembers it
 
 
-def _decoded(content: bytes, transform: Transform | None) -> Surveyed:
+def _decoded(content: bytes, transform: Transform | None, bit_depth: int) -> Surveyed:
     sha256 = hashlib.sha256(content).hexdigest()
     try:
         image = load(content)
-        rgb = to_rgb(image)
+        rgb = to_rgb(image, bit_depth)
         pixels = _array(transform(rgb)) if transform else None
     except UnreadableError as error:
         return Surveyed(Facts(sha256, str(error)))
@@ -154,6 +173,7 @@ def _facts(sha256: str, image: Image.Image, look: str) -> Facts:
         icc_profile="icc_profile" in image.info,
         frames=frames(image),
         difference_hash=look,
+        largest_gray=largest_gray(image),
     )
 
 

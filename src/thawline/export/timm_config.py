@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from timm.models import PretrainedCfg
 from torch import nn
 
-from thawline.config import Preprocessing
+from thawline.config import FULL_DEPTH, Preprocessing
 from thawline.version import __version__
 
 # Keys that describe the source weights and would be wrong, or harmful, beside ours.
@@ -48,8 +48,8 @@ class TimmConfig:
     """Keyword arguments that build the architecture."""
     pretrained_cfg: Mapping[str, object]
     """Fields of timm's `PretrainedCfg`."""
-    thawline: Mapping[str, str]
-    """The version that wrote it."""
+    thawline: Mapping[str, object]
+    """The version that wrote it, and the bit depth of 16-bit grayscale images where it is not 16."""
 
     def to_dict(self) -> dict[str, object]:
         """The keys of config.json; unknown ones are left out."""
@@ -65,7 +65,7 @@ def timm_config(
     source_cfg: Mapping[str, object],
 ) -> TimmConfig:
     """config.json of `module`; `source_cfg` is the pretrained_cfg that its source weights came with."""
-    channels = getattr(module, "in_chans", 3)
+    channels, depth = getattr(module, "in_chans", 3), preprocessing.bit_depth
     return TimmConfig(
         architecture=architecture.partition(".")[0],
         num_classes=len(label_names),
@@ -73,7 +73,7 @@ def timm_config(
         label_names=list(label_names),
         model_args=_model_args(module, model_args, source_cfg, preprocessing.image_size, channels),
         pretrained_cfg=_pretrained_cfg(source_cfg, preprocessing, channels),
-        thawline={"version": __version__},
+        thawline={"version": __version__, **({"bit_depth": depth} if depth != FULL_DEPTH else {})},
     )
 
 

@@ -13,7 +13,7 @@ tensors and lets preprocessing of the source weights through (their test size, t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from timm.models import PretrainedCfg
 from timm.utils.model import unwrap_model
 from torch import nn
 
-from thawline.config import Preprocessing
+from thawline.config import BIT_DEPTHS, FULL_DEPTH, Preprocessing
 from thawline.errors import ModelError, RunFolderError
 from thawline.export.escaping import one_line
 from thawline.export.timm_config import timm_config
@@ -95,7 +95,8 @@ def read_timm_folder(folder: Path) -> TimmFolder:
         raise ModelError(f"{path} names no architecture; add the timm name of the model, for instance resnet50.")
     classes = _num_classes({**cfg, **config}, path)
     names = _label_names({**cfg, **config}, classes, path)
-    return TimmFolder(architecture, classes, names, _preprocessing(cfg, path), _read_thawline(folder))
+    preprocessing = replace(_preprocessing(cfg, path), bit_depth=_bit_depth(config.get("thawline"), path))
+    return TimmFolder(architecture, classes, names, preprocessing, _read_thawline(folder))
 
 
 def timm_snippet(folder: Path | None = None) -> str:
@@ -148,6 +149,14 @@ def _preprocessing(stored: Mapping[str, object], path: Path) -> Preprocessing:
     if channels != 3 or height != width:
         raise ModelError(f"{path}: the input must be square RGB, got {channels} channels of {height} x {width} pixels.")
     return Preprocessing(height, cfg.interpolation, crop_pct, cfg.crop_mode, mean, std)
+
+
+def _bit_depth(thawline: object, path: Path) -> int:
+    """Bits that the values of 16-bit grayscale images really have; timm knows no such setting."""
+    depth = thawline.get("bit_depth", FULL_DEPTH) if isinstance(thawline, dict) else FULL_DEPTH
+    if depth not in BIT_DEPTHS:
+        raise ModelError(f"{path}: bit_depth must be one of {', '.join(map(str, BIT_DEPTHS))}, got {depth!r}.")
+    return int(depth)
 
 
 def _rgb(values: Sequence[float]) -> tuple[float, float, float]:

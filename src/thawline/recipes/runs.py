@@ -162,7 +162,10 @@ def _key(recipe: Recipe, cell: Cell) -> str:
     request = cell.request
     weights = request.weights and label(request.weights)
     placeless = replace(request, data=label(request.data), model=label(request.model), weights=weights)
-    return fingerprint(recipe.name, asdict(placeless), list(cell.rate_from))
+    settings = asdict(placeless)
+    if request.images.bit_depth == "auto":
+        del settings["images"]["bit_depth"]  # as before there was the option: studies that were begun go on
+    return fingerprint(recipe.name, settings, list(cell.rate_from))
 
 
 def _refuse_other(recipe: Recipe, out: Path) -> None:

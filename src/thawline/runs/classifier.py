@@ -84,7 +84,8 @@ class Classifier:
         size = self.preprocessing.image_size
         pixels: list[np.ndarray] = []
         rows: list[int] = []
-        decoded = survey(paths, threads=0, transform=eval_transform(self.preprocessing))
+        transform, depth = eval_transform(self.preprocessing), self.preprocessing.bit_depth
+        decoded = survey(paths, threads=0, transform=transform, bit_depth=depth)
         for position, image in enumerate(decoded):
             if image.pixels is None:
                 unreadable.append(Ignored(paths[position], image.facts.error or "cannot be read"))

@@ -268,7 +268,8 @@ class Experiment:
             self.data_fingerprint,
             self.model.architecture,
             self.model.weights_fingerprint,
-            asdict(self.model.preprocessing),
+            # The bit depth is in the data's fingerprint: keys are those of before there was a choice.
+            {name: value for name, value in asdict(self.model.preprocessing).items() if name != "bit_depth"},
             asdict(self.request.train),
             (images.augment, images.views, images.seed),
             plan.to_dict(),

@@ -107,6 +107,8 @@ def open_finished(folder: RunFolder) -> FinishedRun:
     preprocessing = model.preprocessing
     if request.images.crop_pct is not None:
         preprocessing = replace(preprocessing, crop_pct=request.images.crop_pct)
+    if request.images.bit_depth != "auto":
+        preprocessing = replace(preprocessing, bit_depth=int(request.images.bit_depth))
     plan = FineTunePlan.from_dict(results.plan)
     return FinishedRun(
         folder.path,

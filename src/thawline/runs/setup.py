@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import cast
 
 import torch
 
 from thawline.callback import Callback
-from thawline.config import Preprocessing, Request
+from thawline.config import FULL_DEPTH, BitDepth, Preprocessing, Request
 from thawline.data.augment import Augmenter
 from thawline.data.cache import user_cache
 from thawline.data.check import Check, check
 from thawline.data.groups import with_groups
-from thawline.data.pixels import PixelStore, build_pixels
+from thawline.data.pixels import PixelStore, build_pixels, found_bit_depth
 from thawline.data.read import read_named
 from thawline.data.sources import ImageSet
 from thawline.data.splits import Splits, draw_splits, limit_images
@@ -49,15 +50,11 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     # Stored before the first training: a resumed run must not settle `auto` anew on a machine that has changed.
     request = replace(request, train=resolve(request.train, model.module))
     folder.store(request)
-    pixels = build_pixels(
-        images.paths,
-        model.preprocessing,
-        cache=user_cache() / "pixels",
-        threads=request.train.threads,
-        progress=callback.decoding,
-        on_bad=request.images.on_bad,
-        note=callback.note,
-    )
+    pixels, depth = _decode(request, images, model.preprocessing, callback)
+    if depth != model.preprocessing.bit_depth:
+        model.preprocessing = replace(model.preprocessing, bit_depth=depth)
+        request = replace(request, images=replace(request.images, bit_depth=cast(BitDepth, str(depth))))
+        folder.store(request)
     found = check(images, facts=pixels.facts)
     splits = draw_splits(images, found.hashes, request.images, skip=found.unreadable)
     splits = replace(splits, notes=(*splits.notes, *found.near_duplicates_across(splits.assignment)))
@@ -79,6 +76,28 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
         callback,
     )
     return Opened(experiment, _facts(experiment, images, splits), paths)
+
+
+def _decode(
+    request: Request, images: ImageSet, preprocessing: Preprocessing, callback: Callback
+) -> tuple[PixelStore, int]:
+    """The pixels, and the bit depth that they were decoded at; `auto` looks at all images once before."""
+
+    def build(depth: int) -> PixelStore:
+        return build_pixels(
+            images.paths,
+            replace(preprocessing, bit_depth=depth),
+            cache=user_cache() / "pixels",
+            threads=request.train.threads,
+            progress=callback.decoding,
+            on_bad=request.images.on_bad,
+            note=callback.note,
+        )
+
+    wanted = request.images.bit_depth
+    pixels = build(FULL_DEPTH if wanted == "auto" else int(wanted))
+    depth = found_bit_depth(pixels.facts) if wanted == "auto" else int(wanted)
+    return (build(depth), depth) if wanted == "auto" and depth < FULL_DEPTH else (pixels, depth)
 
 
 def _read(request: Request) -> ImageSet:
