@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.table import HEADER, RULE, line
 from thawline.recipes.recipe import Table
-from thawline.recipes.runs import decode_right
 from thawline.recipes.search_tables import trained_table, weights_table
+from thawline.records import unpack_bits
 from thawline.results import SearchRecord
 from thawline.runs.files import decode
 from thawline.training import significance
@@ -92,7 +92,7 @@ def _ablation(data: str, cells: Sequence[Cell]) -> Table:
 
 def _right(rows: Sequence[Row], images: int) -> np.ndarray:
     """Share of all trainings that got each test image right, [n]."""
-    seeds = [decode_right(one, images) for row in rows for one in row["test_right"]]
+    seeds = [unpack_bits(seed, images) for row in rows for seed in row["test_right"]]
     share: np.ndarray = np.stack(seeds).mean(axis=0)
     return share
 

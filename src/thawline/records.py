@@ -118,6 +118,18 @@ def furthest(records: Iterable[TrainingRecord]) -> list[TrainingRecord]:
     return list(found.values())
 
 
+def pack_bits(values: Iterable[bool]) -> str:
+    """Which images were right, as hexadecimal digits: one bit each in their order, padded to whole bytes."""
+    bits = "".join("1" if value else "0" for value in values)
+    return "".join(f"{int(bits[at : at + 8].ljust(8, '0'), 2):02x}" for at in range(0, len(bits), 8))
+
+
+def unpack_bits(text: str, count: int) -> list[bool]:
+    """The inverse of `pack_bits`; `count` = number of images."""
+    bits = "".join(f"{byte:08b}" for byte in bytes.fromhex(text))
+    return [bit == "1" for bit in bits[:count]]
+
+
 def digest(records: Iterable[TrainingRecord]) -> str:
     """SHA-256 over everything determined by the seed: equal digests mean equal runs.
 

@@ -21,8 +21,9 @@ from thawline.errors import OptionError, RunFolderError
 from thawline.recipes.cells import Overrides, expand
 from thawline.recipes.reading import on_test, scored
 from thawline.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_names
-from thawline.recipes.runs import decode_right, encode_right, read_cells, run_cells
+from thawline.recipes.runs import read_cells, run_cells
 from thawline.recipes.tables import gather, markdown
+from thawline.records import pack_bits, unpack_bits
 from thawline.results import Comparison, RecipeCell
 from thawline.runs.files import decode
 from thawline.studies.depth_curve import depth_curve
@@ -264,7 +265,7 @@ def made_row(strategy: str, train: Sequence[float], right: Sequence[Sequence[boo
         "train": scores(*train),
         "val": scores(*train),
         "test": {**test, "interval95": [0.4, 0.6], "confusion_matrix": [[1, 0], [0, 1]]},
-        "test_right": [encode_right(seed) for seed in right],
+        "test_right": [pack_bits(seed) for seed in right],
         **others,
     }
 
@@ -279,8 +280,8 @@ def hits(count: int, images: int = 100) -> list[bool]:
 
 def test_right_and_wrong_images_survive_being_stored() -> None:
     right = [True, False, False, True, True, False, True, False, True, True]
-    assert decode_right(encode_right(right), len(right)).tolist() == right
-    assert len(encode_right([True] * 400)) == 100
+    assert unpack_bits(pack_bits(right), len(right)) == right
+    assert len(pack_bits([True] * 400)) == 100
 
 
 def test_depth_curve_by_hand() -> None:
@@ -390,7 +391,7 @@ def test_a_study_killed_and_gone_on_with_is_the_unbroken_study(images: Path, tmp
     assert {row.learning_rate for row in scored(cell)} == {rate}
     assert len(scored(cell)) == 3
     for row in scored(cell):
-        right = [decode_right(seed, 16).mean() for seed in row.test_right]
+        right = [sum(unpack_bits(seed, 16)) / 16 for seed in row.test_right]
         assert right == pytest.approx(on_test(row).accuracy.per_seed)
     assert str(images) not in (tmp_path / "broken" / f"{cell.cell}.json").read_text()
     assert "Sweet spot" in markdown(recipe, broken)

@@ -6,13 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
 from thawline.config import Request
 from thawline.errors import RunError, RunFolderError
 from thawline.recipes.cells import Cell, label
 from thawline.recipes.recipe import Recipe
-from thawline.records import FORMAT_VERSION, fingerprint, read_json, write_json
+from thawline.records import FORMAT_VERSION, fingerprint, pack_bits, read_json, write_json
 from thawline.results import (
     CellData,
     CellFigures,
@@ -54,17 +52,6 @@ def run_cells(
 def read_cells(recipe: Recipe, out: Path) -> list[RecipeCell]:
     """All finished cells of a study in `out`, by name."""
     return [read(path, RecipeCell) for path in sorted(out.glob("*.json")) if _recipe_of(path) == recipe.name]
-
-
-def decode_right(text: str, images: int) -> np.ndarray:
-    """Which test images were right, [images] bool, from the hexadecimal digits of a cell's `test_right`."""
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=images)
-    return bits.astype(bool)
-
-
-def encode_right(right: Sequence[bool]) -> str:
-    """The inverse of `decode_right`: four images per digit."""
-    return np.packbits(np.asarray(right, bool)).tobytes().hex()
 
 
 def figures_of(comparison: Comparison, predictions: Path) -> CellFigures:
@@ -153,7 +140,7 @@ def _test_right(path: Path) -> dict[str, list[str]]:
             right.setdefault((line.row, line.seed), []).append(line.predicted == line.true)
     found: dict[str, list[str]] = {}
     for (row, _), images in right.items():
-        found.setdefault(row, []).append(encode_right(images))
+        found.setdefault(row, []).append(pack_bits(images))
     return found
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from thawline.recipes.cells import AXES, label
 from thawline.recipes.reading import by, failures, interval, on_test, percent, scored, size, sizes, spread, title
 from thawline.recipes.recipe import Recipe, Table
-from thawline.recipes.runs import decode_right
 from thawline.recipes.search_tables import data_share_tables, plan_tables
+from thawline.records import unpack_bits
 from thawline.results import DepthCurve, RecipeCell, Row, ScoredCellRow
 from thawline.studies.depth_curve import depth_curve
 from thawline.studies.results import REFERENCE
@@ -50,7 +50,7 @@ def curve_of(cell: RecipeCell) -> DepthCurve:
     return depth_curve(
         np.array([float(row.strategy.partition("share=")[2]) for row in rows]),
         np.array([row.train.accuracy.per_seed for row in rows]),
-        np.array([[decode_right(seed, images) for seed in row.test_right] for row in rows]),
+        np.array([[unpack_bits(seed, images) for seed in row.test_right] for row in rows]),
     )
 
 

@@ -18,7 +18,7 @@ from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
 from thawline.plan import Block, FineTunePlan, Granularity
-from thawline.records import Purpose, TrainingRecord, fingerprint, write_bytes, write_text
+from thawline.records import Purpose, TrainingRecord, fingerprint, pack_bits, write_bytes, write_text
 from thawline.runs.files import PLAN
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
@@ -241,7 +241,7 @@ class Experiment:
             record,
             epochs=trained.epochs,
             best_epoch=trained.best_epoch,
-            right="" if trained.right is None else np.packbits(trained.right.numpy()).tobytes().hex(),
+            right="" if trained.right is None else pack_bits(trained.right.tolist()),
             work=work,
             image_passes=trained.image_passes,
             cache_hits=trained.cache_hits,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from thawline.records import unpack_bits
 from thawline.search.candidates import Scored
 
 CLOSE = 1.5
@@ -21,8 +22,8 @@ MOST_CONTENDERS = 4
 
 def right(scored: Scored, images: int) -> np.ndarray:
     """[images], share of the seeds that classified each validation image correctly."""
-    bits = [np.frombuffer(bytes.fromhex(record.right), np.uint8) for record in scored.trainings if record.right]
-    shares: np.ndarray = np.mean([np.unpackbits(packed, count=images) for packed in bits], axis=0)
+    seeds = [unpack_bits(record.right, images) for record in scored.trainings if record.right]
+    shares: np.ndarray = np.mean(seeds, axis=0)
     return shares
 
 
