@@ -71,7 +71,7 @@ class Cell:
     varied: Sequence[str] = ()
     """Axes of the grid that are not at its centre."""
     rate_from: Sequence[str] = ()
-    """As in `recipe.Rows`: the rate is tuned before the request is run."""
+    """Strategies whose tuned rates set the base rate, as in `recipe.Rows`."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Classifier:
         elif (self.folder / CONFIG_FILE).is_file():
             self._open_timm()
         else:
-            raise RunFolderError(f"{folder} holds no model: {_how_to_get_one(folder)}.")
+            raise RunFolderError(f"{folder} does not contain a model: {_how_to_get_one(folder)}.")
 
     def _open_timm(self) -> None:
         about = read_timm_folder(self.folder)
