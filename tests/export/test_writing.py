@@ -114,7 +114,7 @@ def test_what_somebody_else_wrote_is_left_alone(tmp_path: Path, kind: str) -> No
     if kind == "folder whose mark is a folder":
         (folder / THAWLINE_FILE).mkdir()
     with pytest.raises(
-        RunFolderError, match=r"model holds something that thawline did not write; choose another --out"
+        RunFolderError, match=r"model holds something that thawline did not write; choose another `out`"
     ):
         write_folder(folder, TEXTS, network())
     assert (folder if kind == "file" else folder / "thesis.txt").read_text() == "mine"
@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_the_earlier_model(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
-    with pytest.raises(RunFolderError, match=r"model cannot be written \(.*No space left.*choose another --out"):
+    with pytest.raises(RunFolderError, match=r"model cannot be written \(.*No space left.*choose another `out`"):
         write_folder(tmp_path / "model", TEXTS, network(2.0))
     assert files(tmp_path / "model") == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
