@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -139,8 +140,8 @@ def passes() -> str:
         model = load_model(name, 10, weights="random", image_size=size)
         network = model.module.eval().to(memory_format=torch.channels_last)
         images = torch.randn(32, 3, size, size).to(memory_format=torch.channels_last)
-        batch = seconds(lambda network=network, images=images: network(images))
-        single = seconds(lambda network=network, images=images: singly(network, images))
+        batch = seconds(partial(network, images))
+        single = seconds(partial(singly, network, images))
         shown = [f"{1e3 * statistics.median(times):.0f} ({1e3 * min(times):.0f} to {1e3 * max(times):.0f})"
                  for times in (batch, single)]  # fmt: skip
         ratio = statistics.median(single) / statistics.median(batch)

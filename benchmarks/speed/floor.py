@@ -29,7 +29,7 @@ def main() -> None:
     applied.start_epoch(0)
     images = torch.randn(BATCH, 3, options.image_size, options.image_size)
     logits = network(images.contiguous(memory_format=torch.channels_last))
-    F.cross_entropy(logits, torch.arange(BATCH) % CLASSES).backward()
+    F.cross_entropy(logits, torch.arange(BATCH) % CLASSES).backward()  # type: ignore[no-untyped-call]
     applied.optimizer.step()
 
 

@@ -38,7 +38,7 @@ def full_fine_tuning(network: Network, images: Images, settings: Settings, *, st
             pixels, labels = pixels.to(device), labels.to(device)
             optimizer.zero_grad()
             loss = F.cross_entropy(module(pixels), labels)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             running_loss += loss.item()
         return steps * BATCH / (time.perf_counter() - started)

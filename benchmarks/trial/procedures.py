@@ -13,8 +13,8 @@ from thawline.config import CacheConfig, DataConfig, Request, TrainConfig, Tunin
 from thawline.records import environment
 from thawline.runs.folder import RunFolder
 from thawline.runs.setup import open_experiment
-from thawline.studies.compare import summaries
-from thawline.studies.rows import Row, make_row, row_of
+from thawline.studies.results import summaries
+from thawline.studies.rows import TrainedRow, make_row, row_of
 from thawline.studies.tuning import Tuned
 
 BOTH = ("dtd10", "flowers5")
@@ -107,17 +107,17 @@ def run(procedure: Procedure, manifest: Path, weights: Path, split: int, folder:
         else:
             row = make_row(experiment, procedure.spec)
         (summary,) = summaries(experiment, [row])
-        return _figures(row, summary)
+        return _figures(row, summary.to_dict())
 
 
-def _figures(row: Row, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _figures(row: TrainedRow, summary: Mapping[str, Any]) -> dict[str, Any]:
     records = (*(row.tuned.records if row.tuned else ()), *row.finals[:1])
     phase = row.plan.phases[-1]
     return {
         "test": summary["test"]["accuracy"],
         "val": summary["val"]["accuracy"]["mean"],
         "work": summary["cost"]["work"],
-        "seconds": sum(record.seconds for record in {one.key: one for one in records}.values()),
+        "seconds": sum(record.seconds for record in {record.key: record for record in records}.values()),
         "trainings": summary["cost"]["trainings"],
         "chosen": summary["chosen"],
         "norm": row.plan.norm,

@@ -12,7 +12,7 @@ from thawline.config import DataConfig
 from thawline.data.cache import user_cache
 from thawline.data.facts_cache import survey_again
 from thawline.data.groups import kept_together
-from thawline.data.near_duplicates import lookalikes
+from thawline.data.near_duplicates import near_duplicates
 from thawline.data.read import read_named
 from thawline.data.splits import draw_splits, limit_images
 from thawline.data.survey import Facts
@@ -44,7 +44,7 @@ def resplit(data: Path, split: int, limit: int | None, folder: Path) -> Path:
 def _pictures(facts: Sequence[Facts]) -> list[str]:
     """A name for every image, equal for those that show the same picture."""
     groups: list[str | None] = [None] * len(facts)
-    for number, alike in enumerate(lookalikes([one.difference_hash for one in facts])):
+    for number, alike in enumerate(near_duplicates([fact.difference_hash for fact in facts])):
         for index in alike:
             groups[index] = str(number)
-    return [str(number) for number in kept_together([one.sha256 for one in facts], groups)]
+    return [str(number) for number in kept_together([fact.sha256 for fact in facts], groups)]

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +153,7 @@ def missing_device(tmp_path: Path) -> list[object]:
     return [tmp_path / "data", *FAST, "--device", device]
 
 
-BAD = {
+BAD: dict[Callable[[Path], list[object]], str] = {
     empty: "no images",
     missing: "does not exist",
     one_class: "only one class, 'cat'",
@@ -176,7 +176,11 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD, ids=lambda case: case.__name__)
 def test_bad_input_gets_one_line_and_exit_code_2(
-    case, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    case: Callable[[Path], list[object]],
+    tmp_path: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments = ["fit", *case(tmp_path), "--out", tmp_path / "run"]
     assert run(capsys, monkeypatch, arguments) == 2

@@ -90,5 +90,5 @@ def test_the_crop_reaches_the_pixels_and_the_saved_model(tmp_path: Path, monkeyp
     api.run(chosen, tmp_path / "run")
     import timm
 
-    model = timm.create_model(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
+    model: Any = timm.create_model(f"local-dir:{tmp_path / 'run' / 'model'}", pretrained=True)
     assert model.pretrained_cfg["crop_pct"] == 0.8

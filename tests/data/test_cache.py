@@ -163,7 +163,8 @@ def test_whatever_has_the_name_of_an_entry_makes_way(tmp_path: Path, make: Calla
 def test_what_parse_cannot_read_is_not_an_entry(tmp_path: Path) -> None:
     _add(tmp_path, "a")
     notes: list[str] = []
-    assert folder.read(tmp_path, "a", lambda entry: {}[entry], notes.append) is None
+    known: dict[Path, str] = {}
+    assert folder.read(tmp_path, "a", known.__getitem__, notes.append) is None
     assert len(notes) == 1
     assert list(tmp_path.iterdir()) == []
 

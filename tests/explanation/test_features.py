@@ -18,7 +18,7 @@ def test_ends_and_features_by_hand() -> None:
     images = torch.randn(5, 3, 12, 12)
     ends = block_ends(network, blocks, images)
     assert list(ends) == [block.name for block in blocks if not block.is_head]
-    found = pooled_features(network, ends, images.split(2))
+    found = pooled_features(network, ends, torch.split(images, 2))
     with torch.no_grad():
         expected = network.two(network.pool(network.one(images))).mean((2, 3))
     first, second = found.values()
@@ -45,8 +45,8 @@ def test_every_block_but_the_head_has_an_end(name: str, first: str, last: str) -
 def test_what_enters_the_head() -> None:
     network = ThreeLayers().eval()
     images = torch.randn(5, 3, 12, 12)
-    found = inputs_of(network, "fc", images.split(2))
+    found = inputs_of(network, "fc", torch.split(images, 2))
     assert found is not None
     with torch.no_grad():
         np.testing.assert_allclose(network.fc(torch.from_numpy(found)).numpy(), network(images).numpy(), atol=1e-6)
-    assert inputs_of(network, "two.conv", images.split(2)) is None
+    assert inputs_of(network, "two.conv", torch.split(images, 2)) is None

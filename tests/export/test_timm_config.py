@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, cast
 
 import pytest
 from timm.models import PretrainedCfg
@@ -32,7 +33,7 @@ def test_pool_size_is_kept_only_at_the_size_it_belongs_to() -> None:
 def test_every_key_is_one_of_timms() -> None:
     source = {**dataclasses.asdict(PretrainedCfg(license="mit")), "ours": 1}
     cfg = timm_config(nn.Linear(1, 2), "resnet18", ["a", "b"], SQUASHED, {}, source).pretrained_cfg
-    assert PretrainedCfg(**cfg).license == "mit"
+    assert PretrainedCfg(**cast("dict[str, Any]", cfg)).license == "mit"
 
 
 @pytest.mark.parametrize(("channels", "mean"), [(1, (0.2,)), (2, (0.2, 0.2))])

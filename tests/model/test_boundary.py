@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import timm
@@ -29,10 +30,12 @@ SLOW_FAMILIES = {
 
 def network_of(name: str, size: int) -> nn.Module:
     torch.manual_seed(0)
-    options = {"img_size": size} if name in ("test_vit",) else {}
+    options: dict[str, Any] = {"img_size": size} if name in ("test_vit",) else {}
     network = timm.create_model(name, num_classes=3, **options).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):  # as trained networks have them: no two channels alike
+            assert module.running_mean is not None
+            assert module.running_var is not None
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
     return network.to(memory_format=torch.channels_last)
@@ -118,7 +121,8 @@ class Twice(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         early = self.shared(self.stem(images))
         features = self.body(early).mean((2, 3)) + self.shared(early).mean((2, 3))
-        return self.head(features)
+        logits: Tensor = self.head(features)
+        return logits
 
 
 class Peeking(nn.Module):
@@ -130,7 +134,8 @@ class Peeking(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.stem(images).mean((2, 3)) * images.mean((1, 2, 3)).unsqueeze(1)
-        return self.head(features)
+        logits: Tensor = self.head(features)
+        return logits
 
 
 def made(network: nn.Module, before: str, images: Tensor) -> Boundary | None:
@@ -158,7 +163,8 @@ class Scaled(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         early = self.stem(images) * self.scales[0]
-        return self.head((self.body(early) * self.scales[1]).mean((2, 3)))
+        logits: Tensor = self.head((self.body(early) * self.scales[1]).mean((2, 3)))
+        return logits
 
 
 def test_parameters_of_a_module_that_never_runs_are_behind_no_boundary() -> None:

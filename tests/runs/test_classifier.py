@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         for parameter in model.module.parameters():
             parameter.mul_(3)
-        model.module.get_classifier().weight.normal_(std=0.2)
+        model.module.get_parameter("head.weight").normal_(std=0.2)
     save_timm_folder(
         path,
         model.module,
@@ -59,7 +60,8 @@ def ours(folder: Path, path: Path) -> dict[str, float]:
 
 def plain_timm(folder: Path, image: Image.Image) -> dict[str, float]:
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    timm_data: Any = timm.data
+    transform = timm_data.create_transform(**timm_data.resolve_model_data_config(model), is_training=False)
     with torch.inference_mode():
         probabilities = model(transform(image.convert("RGB")).unsqueeze(0)).softmax(dim=1)[0]
     return dict(zip(CLASSES, probabilities.tolist(), strict=True))

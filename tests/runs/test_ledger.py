@@ -16,7 +16,7 @@ from thawline.runs.ledger import STUDY_NAME, Ledger
 
 def record(key: str, rate: float = 1e-3, seconds: float = 1.0) -> TrainingRecord:
     epochs = (EpochRecord(0, 1.5, 1.4, 0.5, 0.5), EpochRecord(1, 1.0, 1.1, 0.7, 0.7))
-    return TrainingRecord(key, "tuning", "full", rate, 0, {"phases": []}, epochs, 1, 0.5, 800, seconds)
+    return TrainingRecord(key, "tuning", "full", rate, 0, {"phases": []}, epochs, 1, 0.5, 800, seconds=seconds)
 
 
 def failed(key: str) -> TrainingRecord:

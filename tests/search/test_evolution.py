@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_a_generation_is_elites_their_probes_and_children() -> None:
         ({"population": 10, "elites": 3, "generations": 10}, 10 + 10 * (3 + 6 + 7)),
     ],
 )
-def test_the_budget_is_what_the_settings_say(settings: dict[str, object], count: int) -> None:
+def test_the_budget_is_what_the_settings_say(settings: dict[str, Any], count: int) -> None:
     proposer = evolution(**settings)
     assert len(played(proposer, first_gene)) == proposer.settings.evaluations == count
 

@@ -132,6 +132,9 @@ class Scripted:
     def tune(self, strategy: str) -> Tuned:
         raise AssertionError("subtune tunes nothing")
 
+    def search(self, settings: object) -> PlainTuned:
+        raise AssertionError("subtune searches nothing")
+
 
 GREEDY = {
     "": 0.5,

@@ -81,7 +81,7 @@ def test_layer_decay_is_geometric_from_the_head_down() -> None:
 
 
 def test_auto_is_the_plan_that_its_search_ends_with() -> None:
-    asked = []
+    asked: list[object] = []
 
     class Context(PlainContext):
         def halve(self, settings: AutoConfig) -> Tuned:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -202,7 +203,7 @@ def test_fit_saves_a_model_that_timm_opens(images: Path, tmp_path: Path) -> None
     assert results["chosen"].split(":")[0] in (*ROWS, "auto")
     assert set(results["baselines"]) == set(ROWS)
     assert results["frozen_bit_identical"] is True
-    model = timm.create_model(f"local-dir:{run / 'model'}", pretrained=True)
+    model: Any = timm.create_model(f"local-dir:{run / 'model'}", pretrained=True)
     assert model.pretrained_cfg["label_names"] == list(CLASSES)
     assert FineTunePlan.from_json((run / "plan.json").read_text()) == FineTunePlan.from_dict(results["plan"])
     for name in ("results.json", "splits.csv", "check.json", "history.csv", "predictions.csv", "ledger.journal"):

@@ -143,7 +143,7 @@ def test_a_cut_inside_a_residual_block_changes_nothing_either(trained: int) -> N
 def test_dropout_before_the_head_draws_what_it_would(name: str) -> None:
     """Filling a store runs the same glue, which must not use up random numbers."""
     model = load_model(name, 2, weights="random", image_size=SIZE)
-    model.module.drop_rate = 0.3
+    model.module.drop_rate = 0.3  # type: ignore[assignment]  # PyTorch takes attributes for tensors
     blocks = partition(model.module, "stage", SIZE)
     expected = Trainer(model, data(), STEADY, OFF).train(last(blocks, 1), blocks, seed=0)
     found = Trainer(model, data(), STEADY, MEMORY).train(last(blocks, 1), blocks, seed=0)
@@ -156,8 +156,8 @@ def test_dropout_inside_a_frozen_prefix_is_not_kept(trained: int) -> None:
     """Attention drops out by itself while any of its parts trains, even before the first part that does."""
     model = load_model("test_vit", 2, weights="random", image_size=SIZE)
     for module_ in model.module.modules():
-        if hasattr(module_, "attn_drop"):
-            module_.attn_drop.p = 0.3
+        if isinstance(dropout := getattr(module_, "attn_drop", None), torch.nn.Dropout):
+            dropout.p = 0.3
     layers = partition(model.module, "layer", SIZE)
     head, some = {layers[-1].name: 1e-2}, {block.name: 1e-2 for block in layers[-trained:]}
     plan = FineTunePlan.phased(layers, [(1, head), (None, some)], granularity="layer")
@@ -198,7 +198,7 @@ def test_a_file_that_cannot_be_mapped_is_said_once(tiny: LoadedModel, monkeypatc
     def refused(*_: object, **__: object) -> None:
         raise RuntimeError("unable to mmap 128 bytes: Cannot allocate memory")
 
-    monkeypatch.setattr(module.torch, "from_file", refused)
+    monkeypatch.setattr(torch, "from_file", refused)
     blocks = partition(tiny.module, "stage", SIZE)
     notes: list[str] = []
     trainer = Trainer(tiny, data(Augmenter(IMAGES, views=2, seed=0)), CONFIG, DISK, notes.append)
@@ -264,7 +264,7 @@ def test_a_full_network_is_not_cut(tiny: LoadedModel) -> None:
 def test_the_budget_holds_and_the_store_used_longest_ago_makes_way(tiny: LoadedModel) -> None:
     blocks = partition(tiny.module, "stage", SIZE)
     roomy = Trainer(tiny, data(), CONFIG, MEMORY)
-    sizes = []
+    sizes: list[int] = []
     for number in (1, 2):
         roomy.train(last(blocks, number), blocks, seed=0)
         sizes.append(sum(store.nbytes for store in kept(roomy)._stores.values() if store) - sum(sizes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
@@ -31,6 +33,6 @@ def test_what_the_user_says_stands() -> None:
 
 
 def test_a_device_that_is_not_there() -> None:
-    missing = "cuda" if not torch.cuda.is_available() else "mps"
+    missing: Literal["cuda", "mps"] = "cuda" if not torch.cuda.is_available() else "mps"
     with pytest.raises(OptionError, match="not available"):
         resolve(TrainConfig(device=missing, threads=1), DENSE)

@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
 ) -> None:
     trainer = Trainer(model, data(Augmenter(30, views=2, seed=0)), CONFIG)
     plan = plan_for(blocks, trained=len(blocks))
-    found = []
+    found: list[dict[str, torch.Tensor]] = []
     for seed in (5, 6, 5):
         torch.manual_seed(len(found))  # the global generator must not matter
         trainer.train(plan, blocks, seed=seed)
