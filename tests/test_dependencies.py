@@ -21,7 +21,7 @@ OF_THE_TYPE_CHECKER = {"_typeshed"}
 
 def imported() -> set[str]:
     """Modules outside the standard library that the package imports, at the top of a file or inside a function."""
-    found = set()
+    found: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -29,7 +29,7 @@ def imported() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(str(node.module).partition(".")[0])
             elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-                found |= {name.value for name in node.args if isinstance(name, ast.Constant)}
+                found |= {str(name.value) for name in node.args if isinstance(name, ast.Constant)}
     return found - set(sys.stdlib_module_names) - OF_THE_TYPE_CHECKER - {"thawline"}
 
 

@@ -9,7 +9,8 @@ import pytest
 from thawline.config import DataConfig
 from thawline.data.check import Check
 from thawline.data.groups import copies_of_one_image, kept_together, with_groups
-from thawline.data.sources import ImageSet, Item, Split, image_set
+from thawline.data.layout import Split
+from thawline.data.sources import ImageSet, Item, image_set
 from thawline.data.splits import draw_splits
 from thawline.data.survey import Facts
 from thawline.errors import DataError, OptionError

@@ -206,8 +206,13 @@ LOST: dict[str, tuple[Make, str]] = {
     "a link out": (lambda path: path.symlink_to("/usr"), "1 a symbolic link to outside the folder"),
     "links out": (lambda path: _link(path, "/usr/a.png"), "1 a broken symbolic link"),
     "a broken link": (lambda path: path.symlink_to("nowhere"), "1 a broken symbolic link"),
-    "pipes": (lambda path: (path.mkdir(), os.mkfifo(path / "1.png")), "1 not a regular file"),
+    "pipes": (lambda path: _pipe(path / "1.png"), "1 not a regular file"),
 }
+
+
+def _pipe(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
 
 
 def _fill(path: Path, *names: str) -> None:

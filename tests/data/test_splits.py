@@ -11,7 +11,8 @@ import pytest
 from thawline.config import DataConfig
 from thawline.data.check import check
 from thawline.data.groups import copies_of_one_image
-from thawline.data.sources import ImageSet, Item, Split, image_set, read_images
+from thawline.data.layout import Split
+from thawline.data.sources import ImageSet, Item, image_set, read_images
 from thawline.data.splits import Splits, draw_splits
 from thawline.errors import DataError, RunFolderError
 from thawline.runs.files import read_splits, write_splits
