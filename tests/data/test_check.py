@@ -12,6 +12,7 @@ from PIL import Image
 
 from thawline.config import Preprocessing
 from thawline.data.check import check
+from thawline.data.layout import Split
 from thawline.data.pixels import build_pixels
 from thawline.data.sources import read_images
 from thawline.errors import DataError
@@ -117,7 +118,9 @@ def test_groups_and_images_are_both_counted(make_folder: MakeFolder) -> None:
         "1 group of near-duplicates (21 images) across splits: scores may be too high.",
         "1 image (21 files) stored more than once with identical bytes.",
     )
-    drawn = ["test" if "larger" in found.images.name(item) else "train" for item in found.images.items]
+    drawn: list[Split | None] = [
+        "test" if "larger" in found.images.name(item) else "train" for item in found.images.items
+    ]
     assert found.near_duplicates_across(drawn) == ()  # the data gives these splits, nobody drew them
 
 
