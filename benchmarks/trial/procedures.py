@@ -13,9 +13,9 @@ from thawline.config import CacheConfig, DataConfig, Request, TrainConfig, Tunin
 from thawline.records import environment
 from thawline.runs.folder import RunFolder
 from thawline.runs.setup import open_experiment
+from thawline.strategies.context import Tuned
 from thawline.studies.results import summaries
 from thawline.studies.rows import TrainedRow, make_row, row_of
-from thawline.studies.tuning import Tuned
 
 BOTH = ("dtd10", "flowers5")
 PAPER = "biotune:population=6,elites=2,generations=4,seeds=2,top=3"

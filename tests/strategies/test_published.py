@@ -122,6 +122,7 @@ class Scripted:
     granularity: Granularity = "stage"
     learning_rate: float = 1e-2
     epochs: int = 4
+    seed: int = 0
     asked: list[tuple[str, set[float | None]]] = field(default_factory=list)
 
     def score(self, plan: FineTunePlan) -> tuple[float, float]:
@@ -132,7 +133,10 @@ class Scripted:
     def tune(self, strategy: str) -> Tuned:
         raise AssertionError("subtune tunes nothing")
 
-    def search(self, settings: object) -> PlainTuned:
+    def evolve(self, settings: object) -> Tuned:
+        raise AssertionError("subtune searches nothing")
+
+    def halve(self, settings: object) -> Tuned:
         raise AssertionError("subtune searches nothing")
 
 

@@ -77,8 +77,8 @@ def test_every_candidate_is_a_trial_that_any_optuna_tool_reads(finished: Path) -
 def test_trainings_are_counted_once_however_often_a_plan_comes_back(finished: Path) -> None:
     records = [record for record in Ledger(finished / "ledger.journal").records if record.purpose == "search"]
     candidates = read_json(finished / "results.json")["search"]["candidates"]
-    plans = [(record.plan["phases"][0]["learning_rates"].values(), record.seed, record.fold) for record in records]
-    assert len({(tuple(rates), seed, fold) for rates, seed, fold in plans}) == len(records)
+    plans = [(FineTunePlan.from_dict(record.plan).phases[0], record.seed, record.fold) for record in records]
+    assert len({(*phase.learning_rates.values(), seed, fold) for phase, seed, fold in plans}) == len(records)
     assert len(records) <= 2 * len(candidates)
     assert {record.seed for record in records if record.fold is not None} == {TUNING_SEED_OFFSET + n for n in (0, 1)}
     fresh = {record.seed for record in records if record.fold is None}

@@ -15,7 +15,8 @@ from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord, TrainingRecord
 from thawline.strategies import OWN_STRATEGIES
 from thawline.strategies.base import MOST_COMBINATIONS, variants
-from thawline.studies.tuning import RATE_LADDER, Tuned, next_rate, tune
+from thawline.strategies.context import Tuned
+from thawline.studies.tuning import RATE_LADDER, next_rate, tune
 
 Scores = Callable[[str, float], float | None]
 """Strategy with arguments and rate -> validation accuracy; None = the training diverges."""
