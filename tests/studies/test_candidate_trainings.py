@@ -105,6 +105,7 @@ def test_tasks_train_in_their_order_and_tasks_of_one_key_once() -> None:
     done = trainings(fake).train_all([task(FULL), task(HEAD), task(FULL, slot=2), task(FULL, seed=8)])
     assert keys(fake) == ["a+b+c+head 7 all 1", "head 7 all 1", "a+b+c+head 8 all 1"]
     assert list(done) == keys(fake) == fake.kept
+    assert done["a+b+c+head 7 all 1"].slot == 0, "in the name of the first that asked"
 
 
 def test_what_is_stored_is_not_trained_again() -> None:

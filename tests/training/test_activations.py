@@ -95,21 +95,26 @@ def kept(trainer: Trainer) -> Activations:
     return trainer.forward._kept
 
 
-@pytest.mark.parametrize("cache", [MEMORY, DISK], ids=["memory", "disk"])
+def probabilities(trainer: Trainer, images: TrainingData) -> torch.Tensor:
+    return torch.cat([trainer.probabilities(split.rows) for split in (images.train, images.val)])
+
+
 @pytest.mark.parametrize("views", [None, 2])
 def test_kept_and_recomputed_prefixes_give_the_same_weights_to_the_last_bit(
-    model: LoadedModel, blocks: tuple[Block, ...], cache: CacheConfig, views: int | None
+    model: LoadedModel, blocks: tuple[Block, ...], views: int | None
 ) -> None:
     images = data(None if views is None else Augmenter(IMAGES, views=views, seed=0))
-    recomputed, cached = forgetful(model, images), Trainer(model, images, CONFIG, cache)
+    recomputed = forgetful(model, images)
+    trainers = [Trainer(model, images, CONFIG, cache) for cache in (MEMORY, DISK)]
     for number in (1, 2, 3):
         plan = last(blocks, number)
         expected = recomputed.train(plan, blocks, seed=number)
-        found = cached.train(plan, blocks, seed=number)
-        assert_equal(found, expected)
-        assert found.cache_hits > 0
-        for rows in (images.train.rows, images.val.rows):
-            assert torch.equal(cached.probabilities(rows), recomputed.probabilities(rows))
+        expected_probabilities = probabilities(recomputed, images)
+        for cached in trainers:
+            found = cached.train(plan, blocks, seed=number)
+            assert_equal(found, expected)
+            assert found.cache_hits > 0
+            assert torch.equal(probabilities(cached, images), expected_probabilities)
 
 
 @pytest.mark.parametrize("views", [None, 2])

@@ -39,6 +39,17 @@ def test_standard_error_needs_two_seeds() -> None:
     assert spread["standard_error"] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(("images", "at_once"), [(1, 100), (7, 100), (40, 39), (40, 40), (40, 100_000)])
+def test_resampling_in_one_call_draws_what_one_call_for_each_draws(
+    images: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "BOOTSTRAP_DRAWS", 50)
+    monkeypatch.setattr(evaluation, "_VALUES_AT_ONCE", at_once)
+    values, generator = np.random.default_rng(5).random(images), np.random.default_rng(0)
+    means = [generator.choice(values, images).mean() for _ in range(50)]
+    assert evaluation.bootstrap_interval(values) == tuple(np.quantile(means, (0.025, 0.975)))
+
+
 def test_bootstrap_interval_matches_the_normal_approximation() -> None:
     values = np.repeat([0.0, 1.0], [120, 280])
     low, high = evaluation.bootstrap_interval(values)
