@@ -1,4 +1,4 @@
-"""Data sets in the formats of the datasets library, made here; the hub itself is never asked."""
+"""Datasets in the formats of the datasets library, made here; the hub itself is never contacted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes as bytes or pictures is on disk afterwards, unchanged, whole, and read only once."""
+"""What comes as bytes or PIL images is on disk afterwards, unchanged, whole, and read only once."""
 
 from __future__ import annotations
 

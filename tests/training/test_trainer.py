@@ -1,4 +1,4 @@
-"""A training on random pixels: reproducible, best weights kept, frozen blocks proved, divergence reported."""
+"""A training on random pixels: reproducible, best weights kept, frozen blocks verified, divergence reported."""
 
 from __future__ import annotations
 
