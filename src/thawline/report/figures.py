@@ -55,7 +55,7 @@ def front_of(rows: Sequence[ScoredRow]) -> list[int]:
 
 
 def front(rows: Sequence[ScoredRow], split: str) -> Markup:
-    """Accuracy against cost; rows are numbered as in the league table."""
+    """Accuracy against cost; rows are numbered as in the results table."""
     costs = [row.cost.work for row in rows]
     wide = min(costs) > 0 and max(costs) / min(costs) > 8
     label = "work, in full fine-tunings" + (" (logarithmic)" if wide else "")
