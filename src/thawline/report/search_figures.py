@@ -55,7 +55,7 @@ def _course(search: SearchRecord) -> str:
 
 
 def _first(search: SearchRecord) -> str:
-    baselines = search.rungs is not None and "starts" not in search.settings["without"].split("+")
+    baselines = search.rungs is not None and {"starts", "baselines"}.isdisjoint(search.settings["without"].split("+"))
     return f"generation (0 = {'the baselines' if baselines else 'drawn at random'})"
 
 

@@ -56,7 +56,7 @@ class WorkLimit:
         return self.amount - spent
 
     def candidates_left(self, tried: int) -> float:
-        """As many as the work allows."""
+        """Infinite: only work is limited."""
         return math.inf
 
 
@@ -113,7 +113,7 @@ class TimeLimit:
         return units
 
     def candidates_left(self, tried: int) -> float:
-        """As many as the time allows."""
+        """Infinite: only time is limited."""
         return math.inf
 
 

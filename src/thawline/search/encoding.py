@@ -33,7 +33,7 @@ BELOW_HEAD_DECADES = (-3.0, 0.0)
 FROZEN_STATISTICS: Mapping[NormMode, float] = {"train": 0.25, "eval": 0.75}
 """Gene of the free encoding."""
 SMALLEST_GENE = 0.02
-"""Of a block that trains, where a genotype is made of a plan: the threshold must fit below it."""
+"""Lowest gene of a trained block where a genotype is derived from a plan: the threshold must fit below it."""
 DECAYS = (0.3, 1.0)
 """Range of the factor from block to block in the depth encoding."""
 
@@ -43,7 +43,7 @@ class Encoding(ABC):
     """What a genotype means for a network of so many blocks."""
 
     blocks: int
-    """Of the partition, the head included."""
+    """Number of blocks, the head included."""
 
     @property
     @abstractmethod
@@ -188,7 +188,7 @@ class FreeEncoding(Invertible):
         return self.blocks - 1
 
     def norm(self, genes: Genes) -> NormMode:
-        """From the last gene; where the head trains alone it has no effect."""
+        """What norm layers do follows from the last gene; it has no effect where the head trains alone."""
         moves = any(gene >= SPLIT_FROZEN for gene in genes[: self.block_genes])
         return "eval" if self.norms and moves and genes[-1] >= 0.5 else "train"
 

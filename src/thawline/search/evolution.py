@@ -1,4 +1,4 @@
-"""BioTune's proposals (Colan et al. 2025), in a form in which the number of workers never changes the answer.
+"""BioTune's proposals (Colan et al. 2025), in a form in which the order of trainings never changes the result.
 
 Pure: the candidates of a generation follow from the seed and the scored candidates before it. All candidates of a
 generation are proposed at once, which is why parents are never taken out of the mating pool (that would need the

@@ -205,7 +205,7 @@ class Halving:
         return [scored for scored in self._ranked() if scored.candidate.rung == top and scored.score[0] > 0]
 
     def _ranked(self) -> list[Scored]:
-        """By rung, then by score, the best first; failed candidates come last."""
+        """All candidates by rung, then by score, the best first; failed candidates come last."""
         return sorted(self.scored.values(), key=_rank, reverse=True)
 
     def _affordable(self, batch: Sequence[Candidate]) -> list[Candidate]:

@@ -224,4 +224,4 @@ SAMPLERS: Mapping[str, Callable[[Invertible, int], Sampler]] = {
     "random": RandomSampler,
     "grid": GridSampler,
 }
-"""From the name of a sampler to what makes it of an encoding and a seed."""
+"""Name of a sampler -> its class, called with an encoding and a seed."""

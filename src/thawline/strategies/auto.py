@@ -24,7 +24,7 @@ class Budget:
     """How much a search may cost, everything up to the saved model included."""
 
     amount: float
-    """Of `unit`; for minutes already in seconds."""
+    """In `unit`: units of work, seconds or candidates."""
     unit: Literal["work", "seconds", "candidates"]
 
     @classmethod

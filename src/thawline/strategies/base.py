@@ -20,7 +20,7 @@ _FAULTS_OF_A_MODULE = (ImportError, SyntaxError, NameError, AttributeError, Type
 _ARGUMENT_TYPES = (int, float, str)
 _KINDS = {int: "whole number", float: "number", str: "text"}
 MOST_COMBINATIONS = 4
-"""Of the values in a grid: tuning has six trainings for arguments and rate together."""
+"""Combinations of the values in a grid: tuning has six trainings for arguments and rate together."""
 
 
 class Strategy:

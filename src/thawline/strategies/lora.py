@@ -19,7 +19,7 @@ class LoRA(Strategy):
     """
 
     rank: int = 8
-    """Of the update of each layer's weight."""
+    """Rank of the update of each layer's weight."""
     alpha: float = 16.0
     """The update is scaled by alpha / rank."""
 

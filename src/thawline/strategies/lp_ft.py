@@ -11,7 +11,7 @@ from thawline.strategies.base import Strategy
 from thawline.strategies.context import StrategyContext
 
 HEAD_RATE = 1e-2
-"""Of the probe phase; what tuning picks is the rate of the second phase, which wants to be lower."""
+"""Learning rate of the probe phase; tuning picks that of the second phase, which should be lower."""
 
 
 def require_two_epochs(context: StrategyContext, name: str) -> None:
@@ -39,7 +39,7 @@ class LPFT(Strategy):
     """Linear probing, then fine-tuning (Kumar et al. 2022), so that a random head does not distort the features."""
 
     share: float = 0.5
-    """Of the epochs that go to the head alone."""
+    """Share of the epochs in which the head trains alone."""
 
     name: ClassVar[str] = "lp_ft"
 

@@ -24,7 +24,7 @@ class Offer:
     target: str
     """module:Class"""
     package: str
-    """As installed."""
+    """Name of the installed distribution."""
 
     @property
     def help(self) -> str:
