@@ -24,6 +24,7 @@ from thawline.config import Request
 from thawline.errors import NonFiniteLossError
 from thawline.plan import FineTunePlan
 from thawline.records import read_json
+from thawline.results import plain
 from thawline.runs.experiment import TUNING_SEED_OFFSET
 from thawline.runs.ledger import Ledger
 from thawline.search.encoding import Space
@@ -227,7 +228,7 @@ def test_a_search_stands_beside_tuned_strategies(images: Path, tmp_path: Path) -
     assert "search" not in probe
     assert biotune["learning_rate"] == 1e-3
     assert biotune["arguments"]["encoding"] == "split"
-    assert json.dumps(biotune["search"])
+    assert json.dumps(plain(biotune["search"]))
 
 
 @pytest.mark.parametrize("model", ["test_resnet", "test_vit"])
