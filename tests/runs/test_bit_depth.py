@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +65,10 @@ def test_the_range_over_the_dataset_decides_and_predict_decodes_alike(tmp_path: 
     assert _depth(tmp_path / "run") == str(bits)
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text(encoding="utf-8"))
     assert config["thawline"]["bit_depth"] == bits
+
+    pictures = json.loads((tmp_path / "run" / "thumbnails.json").read_text(encoding="utf-8"))["images"]
+    grays = [np.asarray(Image.open(io.BytesIO(base64.b64decode(picture)))).max() for picture in pictures.values()]
+    assert min(grays) > 120
 
     _write(tmp_path / "whole", 16)
     ours = Classifier(tmp_path / "run")

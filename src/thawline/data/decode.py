@@ -86,14 +86,14 @@ class UnreadableError(DataError):
     """The source is not a readable image. The message is only the reason; the caller adds the file's name."""
 
 
-def decode(source: Path | bytes | Image.Image) -> Image.Image:
-    """Decode to a loaded RGB image according to `DECODING_RULE`. Thread-safe.
+def decode(source: Path | bytes | Image.Image, bit_depth: int = FULL_DEPTH) -> Image.Image:
+    """Decode to a loaded RGB image according to `DECODING_RULE`; `bit_depth` as in `to_rgb`. Thread-safe.
 
     Raises `DataError`, naming the file, if the source is missing, truncated, too large or not an image.
     """
     with quiet():
         try:
-            return to_rgb(load(source))
+            return to_rgb(load(source), bit_depth)
         except (UnreadableError, MemoryError) as error:
             reason = OUT_OF_MEMORY if isinstance(error, MemoryError) else error
             where = repr(str(source)) if isinstance(source, Path) else "the image"

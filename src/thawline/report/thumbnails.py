@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from thawline.config import FULL_DEPTH
 from thawline.data.decode import decode
 from thawline.errors import DataError
 from thawline.report.predictions import Guess, Predictions
@@ -29,16 +30,19 @@ def chosen(predictions: Predictions) -> list[Guess]:
     return list(dict.fromkeys([*examples, *_by_turns(predictions)]))[:IN_ALL]
 
 
-def thumbnails(predictions: Predictions, root: Path, before: Mapping[str, str]) -> dict[str, str]:
+def thumbnails(
+    predictions: Predictions, root: Path, before: Mapping[str, str], bit_depth: int = FULL_DEPTH
+) -> dict[str, str]:
     """Pictures in base64 of the `chosen` images under `root`, by path.
 
-    An image that cannot be read keeps its picture from `before`; without one it is left out.
+    `bit_depth` is that of the run. An image that cannot be read keeps its picture from `before`; without one it is left
+    out.
     """
     images: dict[str, str] = {}
     size = 0
     for guess in chosen(predictions):
         try:
-            picture = _encoded(decode(root / guess.path), SIDE)
+            picture = _encoded(decode(root / guess.path, bit_depth), SIDE)
         except (DataError, OSError):
             if guess.path not in before:
                 continue  # a report without this picture is still a report

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from thawline.callback import Callback
+from thawline.config import FULL_DEPTH, Request
 from thawline.errors import debugging
 from thawline.records import write_text
 from thawline.report import html
@@ -34,7 +35,13 @@ def keep_thumbnails(folder: Path) -> None:
     """Write thumbnails.json: the images that the report shows may move away later."""
     run = read_run(folder)
     if run.predictions is not None:
-        pictures = thumbnails(run.predictions, Path(run.results.data.root), read_thumbnails(folder))
+        depth = Request.from_dict(run.results.request).images.bit_depth
+        pictures = thumbnails(
+            run.predictions,
+            Path(run.results.data.root),
+            read_thumbnails(folder),
+            FULL_DEPTH if depth == "auto" else int(depth),
+        )
         write_thumbnails(folder, pictures)
 
 
