@@ -352,3 +352,11 @@ def test_labels_of_a_table_that_look_alike_are_said(make_folder: MakeFolder) -> 
         "class 'caf\u00e9' is written in 2 ways that",
         "classes 'Cat' and 'cat'",
     ]
+
+
+def test_no_extension_reaches_the_screen_as_it_is(make_folder: MakeFolder) -> None:
+    root = make_folder({"a": 1, "b": 1})
+    (root / "a" / "x.\x1b[2J").write_bytes(b"x")
+    (root / "a" / f"y.{'long' * 50}").write_bytes(b"x")
+    (note,) = read_images(root).notes
+    assert note.endswith(r": .\x1b[2j..., .longlonglonglonglon...")

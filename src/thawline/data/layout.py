@@ -158,8 +158,13 @@ def reasons(entries: Iterable[Ignored]) -> str:
     endings = Counter(
         entry.path.suffix.lower() for entry in entries if entry.reason == UNSUPPORTED and entry.path.suffix
     )
-    named = f": {', '.join(ending for ending, _ in endings.most_common(5))}" if endings else ""
+    named = f": {', '.join(_plain(ending) for ending, _ in endings.most_common(5))}" if endings else ""
     return ", ".join(f"{count:,} {reason}{named if reason == UNSUPPORTED else ''}" for reason, count in counts)
+
+
+def _plain(ending: str) -> str:
+    """An extension that may be shown: a file name can hold control characters, or thousands of letters behind a dot."""
+    return ending if ending.isprintable() and len(ending) <= 20 else f"{ascii(ending[:20])[1:-1]}..."
 
 
 def skipped_note(ignored: Sequence[Ignored]) -> list[str]:
