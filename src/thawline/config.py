@@ -321,7 +321,7 @@ def preset(name: str, **options: Any) -> dict[str, TrainConfig | DataConfig | Tu
     chosen = {**preset_values(name), **options}
     known = {field.name for part in PARTS.values() for field in fields(part)}
     if unknown := sorted(set(chosen) - known):
-        raise OptionError(f"`preset` {name}: there is no option {unknown[0]!r}{nearest(unknown[0], known)}.")
+        raise OptionError(f"`preset` {name}: unknown option {unknown[0]!r}{nearest(unknown[0], known)}.")
     return {key: part(**_fields_of(part, chosen)) for key, part in PARTS.items()}
 
 

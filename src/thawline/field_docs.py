@@ -11,7 +11,7 @@ from itertools import pairwise
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """Field name -> its docstring on one line, inherited fields included; empty where there is no source to read."""
+    """Field name -> its docstring on one line, inherited fields included; empty where the source is not available."""
     return {name: doc for part in _lineage(cls) for name, doc in _own_docs(part).items()}
 
 

@@ -172,7 +172,7 @@ def test_a_package_beside_the_working_folder(tmp_path: Path, monkeypatch: pytest
     write(package, SMALL, "nets.py")
     monkeypatch.chdir(tmp_path)
     assert load_model("thawline_test_package.nets:build", 3).preprocessing.image_size == 16
-    with pytest.raises(ModelError, match=r"no module thawline_test_package\.nest;"):
+    with pytest.raises(ModelError, match=r"module thawline_test_package\.nest;"):
         load_model("thawline_test_package.nest:build", 3)
 
 
@@ -233,7 +233,7 @@ def test_every_mistake_is_one_line(code: str, expected: str, tmp_path: Path) -> 
 
 
 def test_places_that_are_not_there(tmp_path: Path) -> None:
-    assert "there is no file" in error_of(tmp_path, SMALL, "nowhere.py:build")
+    assert "does not exist" in error_of(tmp_path, SMALL, "nowhere.py:build")
     assert "no function 'after the colon'" in error_of(tmp_path, SMALL, "net.py:")
     assert "write" in error_of(tmp_path, SMALL, "net.py")
     assert ":FACTORY, where" in error_of(tmp_path, SMALL, "net.py")

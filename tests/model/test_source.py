@@ -48,7 +48,7 @@ def test_an_existing_folder_without_prefix_is_told_the_prefix(tmp_path: Path, mo
 
 
 def test_folders_that_are_no_models(tmp_path: Path) -> None:
-    assert "there is no folder" in error_of(f"local-dir:{tmp_path / 'nowhere'}")
+    assert "does not exist" in error_of(f"local-dir:{tmp_path / 'nowhere'}")
     assert "no config.json" in error_of(f"local-dir:{tmp_path}")
     (tmp_path / "config.json").write_text("{")
     assert "invalid model settings" in error_of(f"local-dir:{tmp_path}")

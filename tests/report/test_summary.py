@@ -92,7 +92,7 @@ def test_the_first_line_says_so_when_full_fine_tuning_wins() -> None:
 
 def test_without_a_test_split_the_sentence_says_validation() -> None:
     found = summary.headline(saved(plan(None, 1e-3), "linear_probe", test=False, val=scores(0.7, seeds=1)))
-    assert "accuracy 0.700 on validation (there is no test split)." in found
+    assert "accuracy 0.700 on validation (no test split)." in found
 
 
 def test_one_seed_has_the_interval_over_images() -> None:

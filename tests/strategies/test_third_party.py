@@ -120,9 +120,9 @@ def test_a_good_one_works(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "theirs:Other",
             "class Other: pass",
-            "cannot be used: theirs:Other is no subclass of thawline.strategies.base.Strategy",
+            "cannot be used: theirs:Other is not a subclass of thawline.strategies.base.Strategy",
         ),
-        ("theirs:Other", "Other = 3", "cannot be used: theirs:Other is no subclass"),
+        ("theirs:Other", "Other = 3", "cannot be used: theirs:Other is not a subclass"),
         (
             "theirs:Other",
             STRATEGY.replace("def propose", "def purpose"),

@@ -110,5 +110,5 @@ def test_the_state_of_adam_survives_epochs() -> None:
 
 
 def test_an_adapter_has_no_relative_gradient() -> None:
-    with pytest.raises(PlanError, match="take rate_rule 'constant'"):
+    with pytest.raises(PlanError, match="use rate_rule 'constant'"):
         FineTunePlan.constant(BLOCKS, {"head": 0.1}, adapter=Adapter(4, 2.0), rate_rule="relative_gradient")

@@ -76,7 +76,7 @@ class DigestWriter:
 
 
 def read(cache: Path, key: str, parse: Callable[[Path], Content], note: Note) -> Content | None:
-    """Verify an entry and return its folder as read by `parse`; None if there is no such entry.
+    """Verify an entry and return its folder as read by `parse`; None without such an entry.
 
     Entries that are damaged (see `verify`), or that `parse` cannot read, are removed, with one line to `note`.
     """

@@ -144,7 +144,7 @@ def image_set(
 def find_images(paths: Iterable[str | Path]) -> tuple[list[Path], list[Ignored]]:
     """Images to predict: the given files, whatever their extension, and the images in the given folders, sorted.
 
-    Raises `DataError` if a path does not exist or if there are no images.
+    Raises `DataError` if a path does not exist or if no images are found.
     """
     images: set[Path] = set()
     ignored: list[Ignored] = []

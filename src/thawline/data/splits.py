@@ -210,7 +210,7 @@ def _share(order: np.ndarray, fold: int, folds: int) -> np.ndarray:
 
 
 def limit_images(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
-    """Draw `limit` images, seeded and stratified by class and given split; all images if there are no more.
+    """Draw `limit` images, seeded and stratified by class and given split; all images if the set has fewer.
 
     Raises `DataError` if the limit is too low to keep every class in every split.
     """

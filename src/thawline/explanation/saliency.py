@@ -40,7 +40,7 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor, layer: str) ->
     """[B, h, w] of at least 0: how much each position of `layer` speaks for a class of each image (Eq. 1 and 2).
 
     `images` [B, 3, S, S], `classes` [B] indices of logits. The network must be in eval mode; frozen parameters do not
-    matter. Raises `OptionError` if there is no such `layer`, it did not run, or its output has no positions.
+    matter. Raises `OptionError` if `layer` does not exist, did not run, or its output has no positions.
     """
     layouts = Layouts(network)
     held: list[tuple[Tensor, Tensor]] = []
@@ -133,7 +133,7 @@ def _weighed(logits: Tensor) -> Tensor:
 def _known(network: nn.Module, layer: str) -> str:
     if layer not in dict(network.named_modules()) or not layer:
         last = [name for name, _ in network.named_children()]
-        raise OptionError(f"there is no layer {layer!r} in the network; its outermost are {', '.join(last)}.")
+        raise OptionError(f"the network has no layer {layer!r}; its outermost are {', '.join(last)}.")
     return layer
 
 

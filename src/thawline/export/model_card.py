@@ -70,7 +70,7 @@ class ModelCard:
     license: str | None = None
     """License of the base model, if known."""
     test_metrics: Sequence[CardMetric] = ()
-    """Empty if there is no test split."""
+    """Empty without a test split."""
 
 
 def model_card(card: ModelCard) -> str:

@@ -25,8 +25,8 @@ class _TimmNetwork(Protocol):
 def head_modules(model: nn.Module) -> dict[str, nn.Module]:
     """The classifier's modules by name; several for distilled networks and networks with auxiliary classifiers.
 
-    The head of a network that is not from timm is its last convolution or linear layer. Raises `ModelError` if there
-    is no classifier.
+    The head of a network that is not from timm is its last convolution or linear layer. Raises `ModelError` if the
+    network has no classifier.
     """
     if not hasattr(model, "pretrained_cfg"):
         return _last_layer(model)

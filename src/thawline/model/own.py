@@ -77,7 +77,7 @@ def build(source: str, num_classes: int) -> OwnNetwork:
 def examine(network: OwnNetwork, num_classes: int, image_size: int) -> None:
     """Check the output in both modes and find the head; the network is left unchanged.
 
-    Raises `ModelError` if two images of `image_size` do not give `[2, num_classes]`, or if there is no head to train.
+    Raises `ModelError` if two images of `image_size` do not give `[2, num_classes]`, or if it has no head to train.
     """
     module = network.module
     with _users_code(network.source, f"a batch {[_IMAGES, 3, image_size, image_size]}"), _unchanged(module):
@@ -101,11 +101,11 @@ def _import(source: str, place: str) -> ModuleType:
             return importlib.import_module(place)
         except ModuleNotFoundError as error:
             if error.name and f"{place}.".startswith(f"{error.name}."):
-                raise ModelError(f"{source}: there is no module {place}; for a file write {place}.py:...") from error
+                raise ModelError(f"{source}: module {place} does not exist; for a file write {place}.py:...") from error
             raise
     path = Path(place).expanduser()
     if not path.is_file():
-        raise ModelError(f"{source}: there is no file {path}.")
+        raise ModelError(f"{source}: the file {path} does not exist.")
     spec = importlib.util.spec_from_file_location(f"thawline_own_{path.stem}", path.resolve())
     assert spec is not None
     assert spec.loader is not None

@@ -91,7 +91,7 @@ def _resolve_source(source: str, image_size: int | None) -> Origin:
 
 def _resolve_folder(source: str, folder: Path, image_size: int | None) -> Origin:
     if not folder.is_dir():
-        raise ModelError(f"{source}: there is no folder {folder}.")
+        raise ModelError(f"{source}: the folder {folder} does not exist.")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{source}: {folder} has no config.json, so it is not a model folder of timm or thawline.")
     return _resolve(source, f"local-dir:{folder}", image_size, partial(_weights_in, folder), from_user=True)

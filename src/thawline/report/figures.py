@@ -14,7 +14,7 @@ from thawline.results import DepthCurve, ScoredRow, SplitScores
 
 
 def scores_of(row: ScoredRow) -> SplitScores:
-    """Its test figures, or those of validation where there is no test split."""
+    """Its test figures, or those of validation without a test split."""
     return row.test or row.val
 
 

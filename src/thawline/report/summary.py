@@ -39,7 +39,7 @@ class TableRow:
 def headline(results: FitResults) -> str:
     """The answer in one sentence, with its uncertainty; says so when full fine-tuning wins."""
     what = plan_in_words(FineTunePlan.from_dict(results.plan))
-    split = "test" if results.test else "validation (there is no test split)"
+    split = "test" if results.test else "validation (no test split)"
     sentence = f"{what}: accuracy {_uncertain(results.test or results.val)} on {split}"
     if results.chosen.partition(":")[0] == "full" and results.baselines:
         return f"On validation full fine-tuning is as good as anything tried, so use it. {sentence}."

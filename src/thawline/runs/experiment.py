@@ -37,7 +37,7 @@ class Evaluation:
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray | None
-    """None if there is no test split."""
+    """None without a test split."""
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def decode(stored: object, kind: type[T]) -> T:
 
 
 def read_if_there(path: Path, kind: type[T]) -> T | None:
-    """`read`, or None where there is no such file."""
+    """`read`, or None if the file does not exist."""
     return read(path, kind) if path.is_file() else None
 
 
@@ -221,7 +221,7 @@ def write_history(path: Path, records: Iterable[TrainingRecord]) -> None:
 
 
 def write_comparison_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write comparison.csv: every figure of every row; the test ones are empty where there is no test split."""
+    """Write comparison.csv: every figure of every row; those of test are empty without a test split."""
     lines = [_table_line(row) for row in rows]
     write_text(path, csv_text(_TABLE_COLUMNS, ([line.get(name, "") for name in _TABLE_COLUMNS] for line in lines)))
 

@@ -19,7 +19,7 @@ Phenotype = tuple[int | None, ...]
 
 BINS_PER_DECADE = 10
 FIXED_THRESHOLD = 0.5
-"""Where the threshold is no gene: the mean of what it would be drawn from."""
+"""Threshold where it is not a gene: the mean of the distribution it would be drawn from."""
 BASE_DECADES = (-1.5, 1.0)
 """Range of the base rate where it is a gene, relative to the given one: 10^-4.5 to 10^-2 for Adam's 1e-3."""
 SPLIT_FROZEN = 0.4

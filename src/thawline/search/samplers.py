@@ -81,7 +81,7 @@ class MemeticSampler:
     seed: int
 
     def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
-        """Children without end; drawn at random where there are no parents."""
+        """Children without end; drawn at random without parents."""
         parents = sorted(ranked[:PARENTS], key=lambda scored: scored.score, reverse=True)
         if not parents:
             yield from RandomSampler(self.encoding, self.seed).draws(ranked, generation)

@@ -153,7 +153,7 @@ def _imported(target: str) -> Any:
 def _fault_of(found: Any, name: str) -> str | None:
     """What keeps an imported object from being the strategy `name`; None if nothing does."""
     if not (isinstance(found, type) and issubclass(found, Strategy)):
-        return "is no subclass of thawline.strategies.base.Strategy."
+        return "is not a subclass of thawline.strategies.base.Strategy."
     if found.propose is Strategy.propose and found.search is Strategy.search:
         return "has neither a method `propose` nor `search`."
     if getattr(found, "name", None) != name:

@@ -38,7 +38,7 @@ class TrainedRow:
         return self.tuned.plan
 
     def probabilities(self, split: Literal["train", "val", "test"]) -> list[np.ndarray]:
-        """Class probabilities [n, C] of one split, one array per seed; none where there is no such split."""
+        """Class probabilities [n, C] of one split, one array per seed; none without such a split."""
         return [found for scored in self.evaluations if (found := getattr(scored, split)) is not None]
 
     def test_correctness(self, labels: np.ndarray) -> np.ndarray:

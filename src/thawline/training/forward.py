@@ -58,7 +58,7 @@ class Forward:
             self._kept.add_group(rows)
 
     def boundary_before(self, modules: Collection[str], probe: np.ndarray) -> Boundary | None:
-        """Where to cut the network so that none of `modules` is in the prefix; None if there is no useful cut.
+        """Where to cut the network so that none of `modules` is in the prefix; None if no cut is useful.
 
         `probe` are rows of images to verify the cut with. The network must have its initial weights, without adapters.
         """
