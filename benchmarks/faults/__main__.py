@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.faults.base import Base
-from benchmarks.faults.families import FAMILIES, again, run_family, summary
+from benchmarks.faults.families import FAMILIES, again, one_of_each_kind, run_family, summary
 from benchmarks.faults.outcomes import Result
 from thawline.records import FORMAT_VERSION, environment, write_json
 
@@ -26,34 +26,42 @@ def main() -> int:
     torch.set_num_threads(1)  # children of a process with worker threads would wait for them for ever
     root = Path(tempfile.mkdtemp(prefix="thawline-faults-"))
     try:
-        found = _run(options, Base(root))
+        wrong = _run(options, Base(root))
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    if options.out is not None:
-        write_json(options.out, found)
-    families = found["families"]
-    return int(any(family["wrong"] for family in families.values()))
+    return int(wrong)
 
 
-def _run(options: argparse.Namespace, base: Base) -> dict[str, Any]:
+def _run(options: argparse.Namespace, base: Base) -> bool:
+    """Whether any trial came out wrong; the file is written after every family."""
+    numbers, seed, chosen = range(options.trials), options.seed, options.family or list(FAMILIES)
     if options.only:
-        family, seed, number = options.only.rsplit("-", 2)
-        return _record({family: _made(base, family, [int(number)], int(seed), options.seconds)})
-    numbers = range(options.trials)
-    chosen = options.family or list(FAMILIES)
-    return _record({family: _made(base, family, numbers, options.seed, options.seconds) for family in chosen})
+        family, seed_text, number = options.only.rsplit("-", 2)
+        numbers, seed, chosen = range(int(number), int(number) + 1), int(seed_text), [family]
+    found: dict[str, dict[str, Any]] = {}
+    for family in chosen:
+        found[family] = _made(base, family, numbers, seed, options.seconds)
+        if options.out is not None:
+            write_json(options.out, _record(found))
+    return any(family["wrong"] for family in found.values())
 
 
 def _made(base: Base, family: str, numbers: Sequence[int], seed: int, seconds: float) -> dict[str, Any]:
-    started, results = time.monotonic(), []
-    for result in run_family(base, family, numbers, seed, seconds):
-        results.append(result)
+    started = time.monotonic()
+    results: list[Result] = []
+    for result in one_of_each_kind(_kept(results, run_family(base, family, numbers, seed, seconds))):
         if not result.right or len(numbers) == 1:
             _print(result)
     found = summary(results) | {"seed": seed, "seconds": round(time.monotonic() - started)}
     outcomes = found["outcomes"]
     print(f"{family}: {found['trials']} trials, {found['wrong']} wrong; {outcomes}", flush=True)
     return found
+
+
+def _kept(results: list[Result], new: Iterator[Result]) -> Iterator[Result]:
+    for result in new:
+        results.append(result)
+        yield result
 
 
 def _print(result: Result) -> None:

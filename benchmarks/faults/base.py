@@ -28,6 +28,7 @@ STRATEGIES = {
     "auto": ("fit", "--no-explain", "--strategy", "auto", "--budget", "4candidates"),
     "biotune": ("fit", "--no-explain", "--strategy", "biotune:population=3,elites=1,generations=2,top=1"),
     "probe": ("fit", "--no-explain", "--strategy", "linear_probe"),
+    "explained": ("fit", "--explain", "--strategy", "linear_probe"),
     "compare": ("compare", "--strategies", "linear_probe,full"),
 }
 """Verb and options by kind of run."""

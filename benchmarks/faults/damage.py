@@ -47,6 +47,7 @@ TARGETS: Sequence[Target] = (
     Target("run/results.json", "biotune", None, ("report",)),
     Target("run/comparison.json", "compare", None, ("report", "reopen")),
     Target("run/*.json", "auto", None, LOOKED_INTO),
+    Target("run/explain.json", "explained", None, ("report", "reopen")),
     Target("run/*.csv", "auto", None, ("report", "evaluate", "explain", "reopen")),
     Target("run/*.csv", "compare", None, ("report",)),
     Target("run/evaluations/*", "auto", None, ("report", "reopen")),

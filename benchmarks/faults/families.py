@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,21 +100,28 @@ def _scratch(base: Base, name: str) -> Path:
 
 
 def summary(results: Sequence[Result]) -> dict[str, object]:
-    """Counts by outcome, in all and by what was aimed at, and an example of every bad outcome of each."""
+    """Counts by outcome, in all and by what was aimed at, and an example of every kind of bad outcome."""
     groups: dict[str, Counter[str]] = {}
     for result in results:
         groups.setdefault(result.group, Counter())[result.outcome] += 1
     wrong = [result for result in results if not result.right]
-    examples: dict[tuple[str, str], Result] = {}
-    for result in wrong:
-        examples.setdefault((result.group, result.outcome), result)
     return {
         "trials": len(results),
         "wrong": len(wrong),
         "outcomes": _counts(Counter(result.outcome for result in results)),
         "by_target": {group: _counts(counts) for group, counts in sorted(groups.items())},
-        "examples": [{**result.to_dict(), "again": again(result.id)} for result in examples.values()],
+        "examples": [{**result.to_dict(), "again": again(result.id)} for result in one_of_each_kind(wrong)],
     }
+
+
+def one_of_each_kind(results: Iterable[Result]) -> Iterator[Result]:
+    """The first of all results that have the target, the outcome and what was said in common, numbers apart."""
+    seen = set()
+    for result in results:
+        kind = (result.group, result.outcome, re.sub(r"[-0-9.]+", "", result.detail)[:40])
+        if kind not in seen:
+            seen.add(kind)
+            yield result
 
 
 def again(name: str) -> str:

@@ -23,7 +23,7 @@ FORMULAS = ("=1+1", "@SUM(A1)", "+1", "-1", "=cmd|'calc'!A0", "\t=1", "\r=1")
 SPELLINGS = ("caf\u00e9", "cafe\u0301", "CAFE\u0301", "caf\u00e9 ", "Caf\u00e9")
 ODD = (
     *("two\nlines", "carriage\rreturn", "\u2028", "a,b", 'quote"', "'", "semi;colon", "back\\slash", " ", "trailing "),
-    *("\u202eevil", "\u200b", "$(touch x)", "`x`", "<script>alert(1)</script>", "[bold]x[/bold]", "%s%n", "{0}", "*"),
+    *("\u202eevil", "\u200b", "$(touch x)", "`x`", "<img src=x onerror=alert(1)>", "[bold]x", "%s%n", "{0}", "*"),
     *("n" * 255, "\u732b" * 85, "-rf", "--json", "CON", "nul.txt", "1", "nan", "None", "\udcff\udcfe"),
 )
 HIDDEN = (".hidden", "._mac", "__MACOSX", "Thumbs.db", ".DS_Store", "lost+found", "train", "run.json")
@@ -35,7 +35,9 @@ KINDS: dict[str, Sequence[str]] = {
     "hidden": HIDDEN,
 }
 READINGS = ("check", "fit", "predict", "predict-csv", "evaluate", "report")
-_SAYS_ALIKE = re.compile(r"normal form|unicode|spell|letter case|upper case|merged|look the same|trailing|space", re.I)
+_SAYS_ALIKE = re.compile(
+    r"normal form|unicode|spell|by case|letter case|upper case|letters|merged|look the same|trailing|space", re.I
+)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 

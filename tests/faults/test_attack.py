@@ -110,7 +110,7 @@ def test_hostile_models_are_refused(base: Base, case: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "pair", "reading"),
     [
-        ("odd", ("two\nlines", "<script>alert(1)</script>"), "report"),
+        ("odd", ("two\nlines", "<img src=x onerror=alert(1)>"), "report"),
         fails_today("escapes", ("\x1b[31mred", "a\x1b[2Jb"), "predict", fault="B2"),
         fails_today("formulas", ("=1+1", "@SUM(A1)"), "fit", fault="B3"),
         ("spellings", ("caf\u00e9", "cafe\u0301"), "check"),
