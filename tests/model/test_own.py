@@ -172,7 +172,7 @@ def test_a_package_beside_the_working_folder(tmp_path: Path, monkeypatch: pytest
     write(package, SMALL, "nets.py")
     monkeypatch.chdir(tmp_path)
     assert load_model("thawline_test_package.nets:build", 3).preprocessing.image_size == 16
-    with pytest.raises(ModelError, match=r"module thawline_test_package\.nest;"):
+    with pytest.raises(ModelError, match=r"module thawline_test_package\.nest does not exist;"):
         load_model("thawline_test_package.nest:build", 3)
 
 
