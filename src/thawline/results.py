@@ -577,7 +577,7 @@ class InspectResult(Result):
     image_size: int
     """Side of the input in pixels."""
     granularity: str
-    """What a block is: stage, atom or all."""
+    """What a block is: stage, group or layer."""
     blocks: Sequence[InspectedBlock]
     """From the input to the head."""
 

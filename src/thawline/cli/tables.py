@@ -39,7 +39,7 @@ COLUMNS = {
     "test": "test",
     "n": "seeds",
     "interval": "95 % interval",
-    "gap": "train - test",
+    "gap": "train minus test",
     "trained": "trained",
     "work": "work",
     "trainings": "trainings",
