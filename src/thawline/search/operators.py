@@ -21,8 +21,8 @@ def extinction(errors: Sequence[float], baseline: float | None = None) -> Array:
 
     (error_i + lowest * (i / (N - 1) - 1)) / highest. One diverged candidate would make the highest error so large that
     everybody else's factor, and with it mutation, dies. So the highest is at most `baseline`, the error of a linear
-    probe, or, where that is not known or below the median, the highest that is not an outlier. Where all errors are 0 only
-    the rank counts.
+    probe, or, where that is not known or below the median, the highest that is not an outlier. Where all errors are 0
+    only the rank counts.
     """
     found = np.asarray(errors, dtype=float)
     if len(found) == 1:
