@@ -105,7 +105,7 @@ def test_channels_last_outputs_are_found() -> None:
 
 def test_a_layer_that_cannot_be_used_is_named() -> None:
     network, images, classes = ThreeLayers().eval(), torch.randn(2, 3, 12, 12), torch.tensor([0, 1])
-    with pytest.raises(OptionError, match="no layer 'nothing' in the network; its outermost are one, pool, two"):
+    with pytest.raises(OptionError, match="the network has no layer 'nothing'; its outermost are one, pool, two"):
         grad_cam(network, images, classes, "nothing")
     with pytest.raises(OptionError, match=r"'fc' returns .*, which has no grid"):
         grad_cam(network, images, classes, "fc")

@@ -67,7 +67,7 @@ def test_only_rgb_networks(tmp_path: Path, folder: Path) -> None:
 
 def test_weights_option_must_name_something_readable(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "weights.npz").write_bytes(b"")
-    assert "neither a file nor a folder" in error_of("test_resnet", "nowhere")
+    assert "is neither a file, nor a folder, nor random" in error_of("test_resnet", "nowhere")
     assert "must end in" in error_of("test_resnet", str(tmp_path / "weights.npz"))
     assert "holds a mobilenetv2_050" in error_of("test_resnet", str(folder))
 
