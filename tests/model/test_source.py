@@ -69,7 +69,7 @@ def test_weights_option_must_name_something_readable(tmp_path: Path, folder: Pat
     (tmp_path / "weights.npz").write_bytes(b"")
     assert "is neither a file, nor a folder, nor random" in error_of("test_resnet", "nowhere")
     assert "must end in" in error_of("test_resnet", str(tmp_path / "weights.npz"))
-    assert "holds a mobilenetv2_050" in error_of("test_resnet", str(folder))
+    assert "contains a mobilenetv2_050" in error_of("test_resnet", str(folder))
 
 
 def test_a_weights_folder_brings_its_settings(folder: Path) -> None:
