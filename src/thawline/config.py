@@ -223,7 +223,8 @@ class CacheOptions:
 
     cache_memory: str | int = "1G"
     """Memory for the outputs of frozen blocks, which all trainings of a run share, such as 500M (GPU memory where
-    training is on a GPU); 0 = none. Changes results by rounding only."""
+    training is on a GPU); 0 = none. Another size may round differently, which training can
+    amplify."""
     cache_disk: str | int = "4G"
     """Disk space for these outputs when the memory is full, such as 10G; 0 = none. Freed when the run ends."""
 
@@ -232,7 +233,8 @@ class CacheOptions:
 class CacheConfig:
     """Space for the outputs of frozen blocks, which are computed once.
 
-    Results depend on it by rounding only; runs with the same sizes are equal bit for bit.
+    Runs with the same sizes are equal bit for bit. Other sizes, or none, may round differently, which training can
+    amplify.
     """
 
     memory_bytes: int = 1 << 30

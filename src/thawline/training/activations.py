@@ -5,9 +5,10 @@ its images. A store is always filled in the same padded batches of the same rows
 its size and the budgets. What a training reads therefore depends only on the settings of the run: not on which training
 came first, on what was evicted in between, or on timing. A resumed run reads the same bits.
 
-A training that reads its prefix and one that computes it differ by rounding, because a kernel may round an image's
-output differently at another position in the batch. Making them equal would mean running the prefix on fixed batches
-even where nothing is cached: image by image, 1.0 to 3.2 times the time of its forward pass (`benchmarks/README.md`).
+A training that reads its prefix and one that computes it may differ by rounding, because a kernel may round an image's
+output differently in a batch of another size or at another position, and training can amplify that. Making them equal
+would mean running the prefix on fixed batches even where nothing is cached: image by image, 1.0 to 3.2 times the time
+of its forward pass (`benchmarks/README.md`).
 """
 
 from __future__ import annotations
