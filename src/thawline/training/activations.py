@@ -8,7 +8,7 @@ came first, on what was evicted in between, or on timing. A resumed run reads th
 A training that reads its prefix and one that computes it may differ by rounding, because a kernel may round an image's
 output differently in a batch of another size or at another position, and training can amplify that. Making them equal
 would mean running the prefix on fixed batches even where nothing is cached: image by image, 1.0 to 3.2 times the time
-of its forward pass (`benchmarks/README.md`).
+of its forward pass (`benchmarks/rounding.py --passes`).
 """
 
 from __future__ import annotations
