@@ -61,25 +61,28 @@ class Ledger:
 
     def bind(self, origin: str) -> None:
         """Bind the ledger to the data and model of its trainings; raises `RunFolderError` if they differ."""
-        bound = self._study.user_attrs.get("origin")
-        if bound is None:
-            self._study.set_user_attr("origin", origin)
-        elif bound != origin:
-            raise RunFolderError(
-                "the images, their splits, the model or its weights changed since this run began, or Pillow or timm, "
-                "which prepare images; start a new run with another `out`."
-            )
+        self._bind(
+            "origin",
+            origin,
+            "the images, their splits, the model or its weights changed since this run began, or Pillow or timm, "
+            "which prepare images; start a new run with another `out`.",
+        )
 
     def bind_pixels(self, digest: str) -> None:
         """Bind the ledger to the SHA-256 of the decoded images: equal files and versions may decode differently."""
-        bound = self._study.user_attrs.get("pixels")
+        self._bind(
+            "pixels",
+            digest,
+            "the images decode to different pixels than when this run began (another build of Pillow or of a "
+            "library that it uses); start a new run with another `out`.",
+        )
+
+    def _bind(self, name: str, value: str, refusal: str) -> None:
+        bound = self._study.user_attrs.get(name)
         if bound is None:
-            self._study.set_user_attr("pixels", digest)
-        elif bound != digest:
-            raise RunFolderError(
-                "the images decode to different pixels than when this run began (another build of Pillow or of a "
-                "library that it uses); start a new run with another `out`."
-            )
+            self._study.set_user_attr(name, value)
+        elif bound != value:
+            raise RunFolderError(refusal)
 
     @property
     def micro_batch(self) -> int | None:
