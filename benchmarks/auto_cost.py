@@ -93,7 +93,7 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         row = make_row(experiment, "auto")
         if row.tuned is None or row.tuned.search is None:
             raise SystemExit(f"{name}: {row.error}")
-        records = {one.key: one for one in (*row.tuned.records, *row.finals[:1])}.values()
+        records = {record.key: record for record in (*row.tuned.records, *row.finals[:1])}.values()
         return {
             "format_version": FORMAT_VERSION,
             "cell": name,
@@ -101,7 +101,7 @@ def _measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             "blocks": len(experiment.blocks(cell.granularity)),
             "candidates": len(row.tuned.search["candidates"]),
             "work": row.tuned.search["work"] + row.finals[0].work,
-            "seconds": sum(one.seconds for one in records),
+            "seconds": sum(record.seconds for record in records),
             "full_seconds": full,
             "environment": environment(device="cpu", threads=1, command="python -m benchmarks.auto_cost"),
             "load_average": {"before": busy, "after": os.getloadavg()[0]},

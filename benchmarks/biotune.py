@@ -1,4 +1,4 @@
-"""BioTune's reduced protocol beside the usual ways, and its parts left out one by one, on small real data.
+"""BioTune's reduced protocol beside the usual ways, and its parts left out one by option, on small real data.
 
     OMP_NUM_THREADS=1 python -m benchmarks.biotune --shared ../shared                 all cells of one search seed
     OMP_NUM_THREADS=1 python -m benchmarks.biotune --search-seeds 2                   the ablation with a second one
@@ -60,7 +60,7 @@ class Cell:
     data: str
     seed: int
     part: str
-    """Of `PARTS`; empty = the whole search."""
+    """One of `PARTS`; empty = the whole search."""
     search: EvolutionConfig
     rows: tuple[str, ...]
 
@@ -84,7 +84,7 @@ class Plain(Callback):
     """One line per training."""
 
     def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
-        """At most."""
+        """Print the upper bound on time and trainings."""
         print(f"  at most {seconds / 60:.0f} min, {trainings} trainings, all rows of the comparison", flush=True)
 
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def _cells(options: argparse.Namespace) -> Iterator[Cell]:
-    """In order of importance: the protocol on dtd10, its parts, the other data set, further search seeds."""
+    """The cells in order of importance: the protocol on dtd10, its parts, the other data set, further search seeds."""
     search = SMOKE if options.smoke else PROTOCOL
     changed = {name: replace(search, **change) for name, change in PARTS.items()}
     for seed in range(options.search_seeds):
@@ -126,8 +126,8 @@ def _cells(options: argparse.Namespace) -> Iterator[Cell]:
 
 
 def spec(search: EvolutionConfig) -> str:
-    """As the command line takes it."""
-    values = (f"{one.name}={getattr(search, one.name)}" for one in fields(search))
+    """The search as an argument of the command line."""
+    values = (f"{option.name}={getattr(search, option.name)}" for option in fields(search))
     return f"biotune:{','.join(values)}"
 
 

@@ -54,8 +54,11 @@ def _course(name: str, row: Row) -> Table:
     search, cost = row["search"], row["cost"]
     scores = ("best", "mean", "diversity")
     lines = [
-        [*(f"{one[key]}" for key in ("generation", "fold", "evaluations")), *(f"{one[key]:.3f}" for key in scores)]
-        for one in search["generations"]
+        [
+            *(f"{generation[key]}" for key in ("generation", "fold", "evaluations")),
+            *(f"{generation[key]:.3f}" for key in scores),
+        ]
+        for generation in search["generations"]
     ]
     note = (
         f"{search['trainings']} trainings in the search and its retraining, {search['work']:.1f} units of work; with "
@@ -72,14 +75,14 @@ def _ablation(data: str, cells: Sequence[Cell]) -> Table:
     images = cells[0]["data"]["images"]["test"]
     right = {part: _right([found[part, seed] for seed in own], images) for part, own in seeds.items() if part and own}
     versus = {
-        part: significance.compare(one, _right([found["", seed] for seed in seeds[part]], images))
-        for part, one in right.items()
+        part: significance.compare(own, _right([found["", seed] for seed in seeds[part]], images))
+        for part, own in right.items()
     }
-    adjusted = dict(zip(versus, significance.holm([one.p for one in versus.values()]), strict=True))
+    adjusted = dict(zip(versus, significance.holm([test.p for test in versus.values()]), strict=True))
     lines = [["as published", *_means([found["", seed] for seed in seeds.get("", [])]), "", ""]]
-    for part, one in versus.items():
-        low, high = one.interval95
-        difference = f"{one.difference:+.3f} ({low:+.3f} to {high:+.3f})"
+    for part, test in versus.items():
+        low, high = test.interval95
+        difference = f"{test.difference:+.3f} ({low:+.3f} to {high:+.3f})"
         means = _means([found[part, seed] for seed in seeds[part]])
         lines.append([part.replace("-", " "), *means, difference, f"{adjusted[part]:.2g}"])
     header = ["search", "search seeds", "val", "test", "trains, %", "trainings", "work", "minus whole", "p (Holm)"]

@@ -147,7 +147,7 @@ def _ways(folder: Path, options: argparse.Namespace) -> dict[str, Callable[[], i
 
     def our_survey() -> int:
         paths = sorted(images.rglob(f"*.{options.format}"))
-        return sum(one.facts.error is None for one in survey(paths, threads=1))
+        return sum(image.facts.error is None for image in survey(paths, threads=1))
 
     def our_check() -> int:
         found = read_images(images)
@@ -211,7 +211,7 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _about(options: argparse.Namespace) -> dict[str, Any]:
-    arguments = [Path(one).name if os.sep in one else one for one in sys.argv[1:]]
+    arguments = [Path(path).name if os.sep in path else path for path in sys.argv[1:]]
     return {
         "command": shlex.join(["python", "benchmarks/pixel_store.py", *arguments]),
         "images": options.images,

@@ -138,7 +138,7 @@ def _result(cls: type) -> str:
 
 
 def _type_of(each: dataclasses.Field[object]) -> str:
-    """As written in the source, with links to other results."""
+    """A docstring as written in the source, with links to other results."""
     linked = re.sub(
         r"\w+", lambda word: f"[{word[0]}](#{word[0].lower()})" if _names_result(word[0]) else word[0], str(each.type)
     )

@@ -94,7 +94,7 @@ def test_the_help_lists_it_and_imports_no_torch(site: Path) -> None:
 def test_it_is_listed_in_its_own_words(site: Path) -> None:
     done = in_a_new_process(site, "-m", "thawline", "strategies", "--json")
     assert done.returncode == 0, done.stderr
-    (found,) = (one["help"] for one in json.loads(done.stdout) if one["name"] == NAME)
+    (found,) = (strategy["help"] for strategy in json.loads(done.stdout) if strategy["name"] == NAME)
     words = re.search(r"shows what it is: `(.+?)`", DOCUMENT, re.DOTALL)
     assert words
     assert found == " ".join(words.group(1).split())
@@ -108,7 +108,7 @@ def test_it_meets_the_contract() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_its_grid_is_tuned_like_ours() -> None:
-    assert [one.spec for one in variants(NAME)] == [f"{NAME}:k=1", f"{NAME}:k=2"]
+    assert [variant.spec for variant in variants(NAME)] == [f"{NAME}:k=1", f"{NAME}:k=2"]
 
 
 @pytest.mark.usefixtures("installed")

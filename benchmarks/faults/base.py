@@ -44,7 +44,7 @@ class Reading:
 
     argv: tuple[str, ...]
     answer: Callable[[Path, Ran], Answer]
-    """Of the trial's folder and what the command did."""
+    """The answer, given the trial's folder and what the command did."""
 
 
 class Base:

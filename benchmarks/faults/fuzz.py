@@ -44,7 +44,7 @@ class Reader:
     """One of our readers, and inputs that it takes."""
 
     name: str
-    """Of the file that it reads."""
+    """Name of the file that it reads."""
     examples: Callable[[Base], list[bytes]]
     read: Callable[[Path], object]
 

@@ -46,7 +46,7 @@ class Trial:
     group: str
     """What it is aimed at, for the table."""
     what: str
-    """In words."""
+    """A description in words."""
     attempt: Callable[[Path], Verdict]
     allowed: frozenset[Outcome] = GOOD
     """Outcomes that are right."""

@@ -16,7 +16,7 @@ from thawline.config import CacheConfig
 from thawline.training.trainer import Trainer
 
 MEMORY_BYTES = 2**30
-"""In memory only: a cache on disk could serve the next repetition, and each must pay for its own."""
+"""A cache in memory only: a cache on disk could serve the next repetition, and each must pay for its own."""
 WITH, WITHOUT = "with the cache", "without"
 
 
@@ -76,10 +76,10 @@ def _side(
     return once
 
 
-def _equality(one: ours.Timed, other: ours.Timed) -> dict[str, Any]:
+def _equality(first: ours.Timed, other: ours.Timed) -> dict[str, Any]:
     """Whether both ways gave the same training."""
-    state, expected = one.trained.state, other.trained.state
+    state, expected = first.trained.state, other.trained.state
     return {
-        "equal_epochs": one.trained.epochs == other.trained.epochs,
+        "equal_epochs": first.trained.epochs == other.trained.epochs,
         "equal_weights": all(torch.equal(state[name], expected[name]) for name in expected),
     }

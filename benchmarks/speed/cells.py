@@ -12,7 +12,7 @@ class Cell:
     """One measurement: a process of its own, and one JSON file."""
 
     module: str
-    """In this package; its `measure(settings, **arguments)` returns sides, claims and facts."""
+    """Name of a module in this package; its `measure(settings, **arguments)` returns sides, claims and facts."""
     minutes: int
     """Roughly, on one free core."""
     arguments: Mapping[str, Any] = field(default_factory=dict)

@@ -34,7 +34,9 @@ def measure(settings: Settings) -> dict[str, Any]:
     sizes = tuple(settings.small(size, size // 5) for size in SIZES)
     kept: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     interleaved({f"{size} images": _side(settings, size, kept[size]) for size in sizes}, settings.times(5))
-    parts = {part: {size: [one[part] for one in kept[size]] for size in sizes} for part in (TRAINING, DECODING, CHECKS)}
+    parts = {
+        part: {size: [sample[part] for sample in kept[size]] for size in sizes} for part in (TRAINING, DECODING, CHECKS)
+    }
     work = f"full fine-tuning, {EPOCHS} epochs, {settings.network.name}, {settings.image_size} px"
     claims = [
         at_most(f"{work}, {TRAINING}", "linear growth", DEVIATION, _deviation(parts[TRAINING]), unit=" off"),

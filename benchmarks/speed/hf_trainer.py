@@ -22,7 +22,7 @@ with needed("transformers", "accelerate"):
 WARM_UP = 3
 """Steps before the clock starts."""
 DEFAULT_BATCH = 8
-"""Of TrainingArguments."""
+"""Arguments of TrainingArguments."""
 
 
 class WithLoss(nn.Module):

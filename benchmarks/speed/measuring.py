@@ -29,7 +29,7 @@ def figures(sides: Mapping[str, Sequence[float]], unit: str) -> dict[str, Any]:
 
 def ratio(upper: Sequence[float], lower: Sequence[float]) -> dict[str, Any]:
     """Ratio of the medians; its range is that of the ratios within each repetition."""
-    pairs = [one / other for one, other in zip(upper, lower, strict=True)]
+    pairs = [over / under for over, under in zip(upper, lower, strict=True)]
     return _spread(statistics.median(upper) / statistics.median(lower), pairs)
 
 

@@ -23,7 +23,7 @@ def measure(settings: Settings, *, spec: str) -> dict[str, Any]:
     commands = {"fit": lambda: _fit(settings, spec), "floor": lambda: _floor(settings, spec)}
     sides = {name: _peak(commands[name], kept[name]) for name in commands}
     peaks = interleaved(sides, settings.times(3))
-    anonymous = {name: [one.peak_anonymous_bytes / MEBIBYTE for one in kept[name]] for name in kept}
+    anonymous = {name: [sample.peak_anonymous_bytes / MEBIBYTE for sample in kept[name]] for name in kept}
     budget = _cache_budget(_run_folder(settings, spec))
     work = f"peak memory of fit --strategy {spec}, flowers5, {settings.image_size} px"
     claims = [at_most(work, "the floor", OVER_FLOOR, ratio(peaks["fit"], peaks["floor"]))]

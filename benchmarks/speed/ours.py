@@ -24,7 +24,7 @@ from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.trainer import TrainedModel, Trainer
 
 VAL_IMAGES = 2
-"""Of the trainings whose steps alone are timed; the trainer cannot do without any."""
+"""Validation images of the trainings whose steps alone are timed; the trainer cannot do without any."""
 EPOCHS_TIMED = 2
 
 
@@ -34,7 +34,7 @@ class Timed:
 
     trained: TrainedModel
     seconds: float
-    """From the call to the return."""
+    """Seconds from the call to the return."""
     epochs: tuple[float, ...]
     """Seconds of each epoch, validation included; the first has what comes before it, too."""
 

@@ -20,7 +20,7 @@ def needed(*packages: str) -> Iterator[None]:
 
 
 def versions() -> dict[str, str | None]:
-    """Of every peer; None = not installed."""
+    """Version of every peer; None = not installed."""
     return {name: _version(name) for name in PEERS}
 
 

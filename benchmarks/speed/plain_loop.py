@@ -14,7 +14,7 @@ from benchmarks.speed.ours import build
 from benchmarks.speed.settings import BATCH, RATE, Network, Settings
 
 WORKERS = 2
-"""Of the tutorials; they come on top of the training's own threads."""
+"""Loader workers, as in the tutorials; they come on top of the training's own threads."""
 WARM_UP = 3
 """Steps before the clock starts: the workers' start is not counted against the loop."""
 

@@ -21,7 +21,7 @@ class Network:
 
     @property
     def source(self) -> str:
-        """As thawline and timm take it."""
+        """The path in the form that thawline and timm take."""
         return self.name if self.weights is None else f"local-dir:{self.weights}"
 
 
@@ -39,7 +39,7 @@ class Settings:
     repeats: int = 0
     """Measurements of each side; 0 = what the cell asks for."""
     smoke: bool = False
-    """As small as can be: shows that everything runs; the figures mean nothing."""
+    """The smallest sizes: shows that everything runs; the figures mean nothing."""
 
     @property
     def network(self) -> Network:

@@ -17,7 +17,7 @@ from benchmarks.speed.settings import BATCH, RATE, Settings
 EPOCHS = 10
 FASTER = 2.0
 TUNED_RATE = 3e-4
-"""Of `full` on these images, found on val (benchmarks/README.md, dtd10 at 160 px); its tuning is not in the time."""
+"""Rate of `full` on these images, found on val (benchmarks/README.md, dtd10 at 160 px); its tuning is not timed."""
 
 
 @dataclass
@@ -122,8 +122,8 @@ def _named(rate: float) -> str:
 
 
 def _difference(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
-    """Of the means, since accuracies of several seeds are averaged everywhere else; the range is over the seeds."""
-    pairs = [one - other for one, other in zip(ours, theirs, strict=True)]
+    """Difference of the means over seeds, and its range over seeds."""
+    pairs = [own - other for own, other in zip(ours, theirs, strict=True)]
     mean = statistics.fmean(ours) - statistics.fmean(theirs)
     return {"median": mean, "lowest": min(pairs), "highest": max(pairs), "n": len(pairs)}
 

@@ -13,13 +13,13 @@ from thawline.studies.tuning import Context, next_rate
 
 WAYS = ("linear_probe", "last_blocks:k=1", "last_blocks:k=2", "last_blocks:k=3", "full")
 RATE_SHARE = 0.7
-"""Of the budget, for rates; what is left goes to further seeds of the three best."""
+"""Share of the budget for rates; what is left goes to further seeds of the three best."""
 WALKED = 3
 """Ways whose rates are walked further, the best so far."""
 FINALISTS = 3
 MOST_SEEDS = 4
 MOST_RATES = 9
-"""Of one way: four decades in half steps."""
+"""Rates tried for one way: four decades in half steps."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class BestFixed:
             pass
         way, rate = self._ranked()[0]
         plan = FineTunePlan.from_dict(self.tried[way, rate][0].plan)
-        return f"{way} at {rate:g}", plan, tuple(one for several in self.tried.values() for one in several)
+        return f"{way} at {rate:g}", plan, tuple(record for several in self.tried.values() for record in several)
 
     @property
     def spent(self) -> float:
@@ -50,10 +50,10 @@ class BestFixed:
 
     def _spent_with(self, *further: FineTunePlan) -> float:
         """What is spent, and the prefixes of further plans."""
-        records = [one for several in self.tried.values() for one in several]
-        plans = [*(FineTunePlan.from_dict(one.plan) for one in records), *further]
+        records = [record for several in self.tried.values() for record in several]
+        plans = [*(FineTunePlan.from_dict(record.plan) for record in records), *further]
         prefixes = {self.experiment.boundary(plan): self.experiment.prefix_work(plan) for plan in plans}
-        return sum(one.work for one in records) + sum(prefixes.values())
+        return sum(record.work for record in records) + sum(prefixes.values())
 
     def _try(self, way: str, rate: float, most: float) -> bool:
         """One more training, the next seed where there are some already, if the final one can be paid as well."""
@@ -73,13 +73,13 @@ class BestFixed:
         return self.experiment.training_work(plan, self.experiment.request.train.epochs)
 
     def _final_price(self) -> float:
-        """Of the dearest of the best so far: any of them may win."""
+        """Cost of the dearest of the best so far: any of them may win."""
         plans = (FineTunePlan.from_dict(self.tried[key][0].plan) for key in self._ranked()[:FINALISTS])
         return max(map(self._price, plans), default=0.0)
 
     def _score(self, key: tuple[str, float]) -> tuple[float, float]:
-        scores = [one.score for one in self.tried[key]]
-        return sum(one for one, _ in scores) / len(scores), sum(one for _, one in scores) / len(scores)
+        scores = [record.score for record in self.tried[key]]
+        return sum(score for score, _ in scores) / len(scores), sum(tie for _, tie in scores) / len(scores)
 
     def _ranked(self) -> list[tuple[str, float]]:
         return sorted(self.tried, key=self._score, reverse=True)

@@ -63,7 +63,7 @@ def tuned(name: str, manifest: Path, weights: Path, seed: int, seconds: float, f
             break
         done.append(train(linked, weights, rate, seed + 1000 * number, folder))
     spent = time.monotonic() - started
-    best = max(done, key=lambda one: one.val)
+    best = max(done, key=lambda attempt: attempt.val)
     test = best.test()
     return {
         "test": {"mean": test, "per_seed": [test], "n": 1},
@@ -73,7 +73,7 @@ def tuned(name: str, manifest: Path, weights: Path, seed: int, seconds: float, f
         "trainings": len(done),
         "chosen": f"{name} at {best.rate:g}",
         "allowed_seconds": seconds,
-        "tried": [{"rate": one.rate, "val": one.val} for one in done],
+        "tried": [{"rate": attempt.rate, "val": attempt.val} for attempt in done],
     }
 
 
@@ -83,7 +83,7 @@ def _next_training(rates: tuple[float, ...], done: list[Trained]) -> Iterator[tu
     number = 0
     while True:
         number += 1
-        yield max(done, key=lambda one: one.val).rate, number
+        yield max(done, key=lambda attempt: attempt.val).rate, number
 
 
 def _as_folders(manifest: Path, folder: Path) -> Path:

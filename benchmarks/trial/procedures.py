@@ -33,7 +33,7 @@ class Procedure:
     as long as `auto-5x` took."""
     data: tuple[str, ...] = BOTH
     splits: int = 5
-    """At most, of those planned."""
+    """Splits at most, of those planned."""
     paper: bool = False
     """Whether it trains as the paper does: Adam at 1e-3, patience 3."""
     cache: bool = True
@@ -62,7 +62,7 @@ def _procedures() -> Mapping[str, Procedure]:
         Procedure("random-without-starts", "auto:sampler=random,without=starts", ("dtd10",)),
         Procedure("without-cache", "auto", ("dtd10",), 3, cache=False),
     ]
-    return {one.name: one for one in listed}
+    return {procedure.name: procedure for procedure in listed}
 
 
 PROCEDURES = _procedures()

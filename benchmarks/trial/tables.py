@@ -103,10 +103,10 @@ def _difference(reference: Mapping[int, Cell], other: Mapping[int, Cell]) -> str
     mean, count = fmean(differences), len(differences)
     reach = stats.t.ppf(0.975, count - 1) * _standard_error(differences)
     corrected = reach * np.sqrt(1 + count * TEST_TO_TRAIN)
-    shown = (f"{mean - one:+.1f} to {mean + one:+.1f}" for one in (reach, corrected))
+    shown = (f"{mean - half:+.1f} to {mean + half:+.1f}" for half in (reach, corrected))
     return f"{mean:+.1f} ({'; '.join(shown)})"
 
 
 def _standard_error(values: Sequence[float]) -> float:
-    """Of at least two."""
+    """Standard error of the mean of two or more values."""
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))

@@ -333,7 +333,7 @@ def _fields_of(part: type[TrainConfig | DataConfig | TuningConfig], options: Map
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a decoded RGB image to the network's input, as timm's evaluation transform does it."""
+    """How a decoded RGB image becomes the network's input; equal to timm's evaluation transform."""
 
     image_size: int
     """Side of the square input, in pixels."""
@@ -344,9 +344,9 @@ class Preprocessing:
     crop_mode: str
     """Name as in timm: center, squash or border."""
     mean: tuple[float, float, float]
-    """Per channel, on a 0 to 1 scale."""
+    """Mean of each channel, on a 0 to 1 scale."""
     std: tuple[float, float, float]
-    """Per channel, on a 0 to 1 scale."""
+    """Standard deviation of each channel, on a 0 to 1 scale."""
     bit_depth: int = FULL_DEPTH
     """Bits that the values of 16-bit grayscale files really have, one of `BIT_DEPTHS`; 16 = the whole range."""
 
@@ -359,7 +359,7 @@ class Request:
     data: str
     """Folder of images, manifest, or a named dataset such as hf:NAME."""
     model: str
-    """As in `ModelOptions`; so are `weights` and `granularity`."""
+    """See `ModelOptions`, also for `weights` and `granularity`."""
     strategies: tuple[str, ...]
     """Specs such as last_blocks:k=3; `fit` has one."""
     weights: str | None = None
@@ -380,7 +380,7 @@ class Request:
     def from_options(
         cls, verb: Literal["fit", "compare"], data: str, strategies: tuple[str, ...], options: Mapping[str, Any]
     ) -> Request:
-        """From options by the names of `RunOptions`; the others have their defaults, or the preset's values.
+        """Build a request from options by the names of `RunOptions`; the rest keeps defaults or those of the preset.
 
         `train`, `images` and `search` may be given whole instead. Raises `OptionError` for values that cannot be used.
         """

@@ -57,7 +57,7 @@ class Result:
         return iter(self.keys())
 
     def to_dict(self) -> JsonObject:
-        """As plain JSON types."""
+        """This result in plain JSON types."""
         return {name: plain(value) for name, value in self.items()}
 
 
@@ -77,9 +77,9 @@ class Figure(Result):
     """One metric over the final trainings, one per seed."""
 
     mean: float
-    """Over the seeds."""
+    """Mean over the seeds."""
     standard_error: float | None
-    """Of the mean; None = one seed."""
+    """Standard error of the mean; None = one seed."""
     n: int
     """Number of seeds."""
     per_seed: Sequence[float]
@@ -126,7 +126,7 @@ class TestScores(SplitScores):
     confusion_matrix: Sequence[Sequence[int]]
     """Images by [true class][predicted class], for the lowest seed."""
     per_class: Sequence[ClassScores] | None = field(default=None, metadata=_OPTIONAL)
-    """For the lowest seed, in the order of the classes; not stored in the cells of a recipe."""
+    """Scores of each class for the lowest seed, in the order of the classes; not stored in the cells of a recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +177,7 @@ class Generation(Result):
     """One generation of a search."""
 
     generation: int
-    """From 0, the initial one."""
+    """Number of the generation; 0 = the initial one."""
     fold: int | None
     """The part of the training split that it trained on; None = all of it."""
     best: float
@@ -214,7 +214,7 @@ class Candidate(Result):
     per_seed: Sequence[float]
     """Validation scores of its seeds."""
     work: Number
-    """In full fine-tunings."""
+    """Units of work: 1 = one full fine-tuning."""
     weights: Sequence[float | None] | None = field(default=None, metadata=_OPTIONAL)
     """For every block, the learning rate as a multiple of the base rate; None = frozen."""
     epochs: int | None = field(default=None, metadata=_OPTIONAL)
@@ -233,7 +233,7 @@ class BaselineTrial(Result):
     """How a search tried one fixed strategy."""
 
     strategy: str
-    """With arguments: last_blocks:k=2."""
+    """Name and arguments: last_blocks:k=2."""
     score: float
     """Validation score."""
     epochs: int
@@ -273,7 +273,7 @@ class SearchRecord(Result):
     """Fixed strategies among the initial candidates; None = the budget had no room for it (auto only)."""
     trainings: int
     work: Number
-    """In full fine-tunings."""
+    """Units of work: 1 = one full fine-tuning."""
     digest: str
     """SHA-256: two searches are equal when these are."""
 
@@ -292,7 +292,7 @@ class Row(Result):
     """One strategy: a `ScoredRow`, or a `FailedRow` if it could not be trained."""
 
     strategy: str
-    """As asked for: last_blocks, auto."""
+    """Name and arguments as requested: last_blocks, auto."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +315,7 @@ class ScoredRow(Row):
     arguments: JsonObject = field(default_factory=dict)
     """Its arguments by name."""
     learning_rate: float
-    """Per step; the base rate from which the plan was made."""
+    """Base learning rate per step, from which the plan was made."""
     plan: JsonObject
     """`FineTunePlan.to_dict()`; `FineTunePlan.from_dict` reads it."""
     train: SplitScores
@@ -341,12 +341,12 @@ class ScoredRow(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Result):
-    """Where and with what a run was made."""
+    """The software and hardware that made a run."""
 
     python: str
     platform: str
     processor: str
-    """With its number of cores."""
+    """Name of the processor and its number of cores."""
     packages: Mapping[str, str | None]
     """Versions; None = not installed."""
     device: str
@@ -361,7 +361,7 @@ class ModelFacts(Result):
     """The pretrained network."""
 
     source: str | None = field(default=None, metadata=_OPTIONAL)
-    """As asked for: a timm name, local-dir:PATH, hf-hub:NAME or module.py:factory; not in the cells of a recipe."""
+    """The model as requested: a timm name, local-dir:PATH, hf-hub:NAME or module.py:factory; not in recipe cells."""
     architecture: str
     weights_fingerprint: str
     """SHA-256 of the pretrained weights, and of the code for a network of one's own."""
@@ -405,7 +405,7 @@ class BlockRow(Result):
 
     name: str
     learning_rate: float | None
-    """Per step, the highest over the plan's phases; None = frozen."""
+    """Learning rate per step, the highest over the plan's phases; None = frozen."""
     frozen: bool
     parameters: int
     """Number of trainable scalars."""
@@ -422,7 +422,7 @@ class FitResults(ScoredRow, _SavedFacts):
     """results.json, and what `fit`, `demo` and `resume` return: the row of the saved model, and the baselines."""
 
     blocks: Sequence[BlockRow]
-    """From the input to the head."""
+    """All blocks, from the input to the head."""
     baselines: Mapping[str, Row]
     """Fixed strategies that the search tuned on its way, scored in the same way."""
     frozen_bit_identical: bool
@@ -579,7 +579,7 @@ class InspectResult(Result):
     granularity: str
     """What a block is: stage, group or layer."""
     blocks: Sequence[InspectedBlock]
-    """From the input to the head."""
+    """All blocks, from the input to the head."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -597,7 +597,7 @@ class Evaluation(Result):
     macro_recall: float
     macro_f1: float
     negative_log_likelihood: float
-    """In nats."""
+    """Mean over the images, in nats."""
     calibration_error: float
     interval95: Interval
     """95 % bootstrap interval of the accuracy over the images."""
@@ -665,13 +665,13 @@ class ExplainedImage(Result):
     """One image before and after fine-tuning; files are relative to the run folder."""
 
     path: str
-    """As splits.csv names it if it is an image of the run."""
+    """Path of the image; the one in splits.csv if it belongs to the run."""
     true: str | None
     """None = not an image of the run."""
     predicted_before: str | None = None
-    """By the pretrained network."""
+    """Class predicted by the pretrained network with a fitted head."""
     predicted: str | None
-    """By the fine-tuned network; all maps of the image are for this class."""
+    """Class predicted by the fine-tuned network; all maps of the image are for this class."""
     probability_before: float | None = None
     probability: float | None = None
     image: str | None = None
@@ -715,7 +715,7 @@ class Drift(Result):
     """What fine-tuning changed, block by block."""
 
     blocks: Sequence[BlockChange]
-    """From the input to the last block before the head."""
+    """All blocks from the input to the last one before the head."""
     images: Mapping[str, int] = field(default_factory=dict)
     """Images that features were compared on, by split."""
     source: SourceAccuracy | None = None
@@ -799,7 +799,7 @@ class CellSetting(Result):
     data: str
     """The dataset as the tables call it."""
     strategy: str | None = field(default=None, metadata=_OPTIONAL)
-    """In a grid, as are all further fields; with arguments: last_blocks:k=2."""
+    """Name and arguments, such as last_blocks:k=2. This and all further fields are set in a grid only."""
     learning_rate: float | None = field(default=None, metadata=_OPTIONAL)
     """Base rate, per step."""
     batch_size: int | None = field(default=None, metadata=_OPTIONAL)

@@ -1,4 +1,4 @@
 """The version, where everything can import it."""
 
 __version__ = "0.1.0"
-"""As in pyproject.toml and CHANGELOG.md."""
+"""The version, the same in pyproject.toml and CHANGELOG.md."""

@@ -222,18 +222,21 @@ def test_the_page_of_explain_works_like_the_report(browser: Any, explained: Path
     folder = explained.parent.as_uri()
     for scheme in ("light", "dark"):
         page = _open(browser, explained, color_scheme=scheme, viewport={"width": 390, "height": 844})
-        page.troubles = [one for one in page.troubles if not one.startswith(folder)]  # its pictures are files
+        # its pictures are files
+        page.troubles = [
+            trouble for trouble in page.troubles if not trouble.startswith(folder)
+        ]  # its pictures are files
         assert page.troubles == []
         assert page.locator("figure img").count() == 4
         for picture in page.locator("figure img").all():
             assert picture.evaluate("one => one.complete && one.naturalWidth > 0")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        faint = [one for one in page.evaluate(_CONTRASTS) if contrast(*one[:2]) < READABLE]
+        faint = [text for text in page.evaluate(_CONTRASTS) if contrast(*text[:2]) < READABLE]
         assert faint == []
 
 
 def test_the_report_shows_the_columns_of_a_depth_study(browser: Any, explained: Path) -> None:
     page = _open(browser, explained.parents[1] / "report.html")
-    names = [one.get_attribute("alt") for one in page.locator("#examples .overlay img").all()]
+    names = [picture.get_attribute("alt") for picture in page.locator("#examples .overlay img").all()]
     assert names == ["Grad-CAM before fine-tuning", "Grad-CAM of full", "Grad-CAM after fine-tuning"]
     assert page.troubles == []

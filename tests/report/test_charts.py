@@ -42,7 +42,7 @@ def test_a_chart_is_xml_with_a_title_a_description_and_escaped_words() -> None:
     assert svg.get("role") == "img"
     assert [svg.findtext("title"), svg.findtext("desc")] == ["A <b>title</b>", 'a "description"']
     assert root.findtext(".//circle/title") == "<script>"
-    assert str(svg.get("aria-labelledby")).split() == [one.get("id") for one in svg if one.get("id")]
+    assert str(svg.get("aria-labelledby")).split() == [element.get("id") for element in svg if element.get("id")]
 
 
 def test_long_names_lose_their_middle() -> None:

@@ -46,19 +46,19 @@ def test_figures_are_those_of_scikit_learn(predictions: Predictions, tmp_path: P
         for row in evaluation.per_class(values, labels, CLASSES)
     }
     assert {name: pytest.approx(figures) for name, figures in theirs.items()} == ours
-    error = sum(one.images * abs(one.accuracy - one.confidence) for one in predictions.bins()) / 60
+    error = sum(group.images * abs(group.accuracy - group.confidence) for group in predictions.bins()) / 60
     assert error == pytest.approx(evaluation.calibration_error(values, labels), abs=1e-6)
-    assert all(0 <= one.low < one.high <= 1 and one.images for one in predictions.bins())
+    assert all(0 <= group.low < group.high <= 1 and group.images for group in predictions.bins())
     assert len(predictions.bins()) <= BINS
 
 
 def test_mistakes_are_confident_and_correct_ones_are_not(predictions: Predictions) -> None:
     mistakes, hits = predictions.mistakes(5), predictions.least_confident(5)
-    assert not any(one.right for one in mistakes)
-    assert all(one.right for one in hits)
-    surest = max(one.confidence for one in predictions.guesses if not one.right)
+    assert not any(guess.right for guess in mistakes)
+    assert all(guess.right for guess in hits)
+    surest = max(guess.confidence for guess in predictions.guesses if not guess.right)
     assert mistakes[0].confidence == surest
-    assert hits[0].confidence == min(one.confidence for one in predictions.guesses if one.right)
+    assert hits[0].confidence == min(guess.confidence for guess in predictions.guesses if guess.right)
 
 
 def test_a_run_without_predictions_has_none(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_free_freezes_any_block_at_any_rate() -> None:
     assert (without.size, without.norm((1.0, 1.0, 1.0))) == (3, "train")
 
 
-@pytest.mark.parametrize("encoding", [one for one in ENCODINGS if isinstance(one, Invertible)])
+@pytest.mark.parametrize("encoding", [encoding for encoding in ENCODINGS if isinstance(encoding, Invertible)])
 def test_every_plan_in_reach_has_a_genotype(encoding: Invertible) -> None:
     rng = np.random.default_rng(1)
     for _ in range(200):

@@ -40,7 +40,7 @@ def played(proposer: Evolution, score: Callable[[Candidate], float | None]) -> t
     """A whole search with made-up scores."""
     history: tuple[Scored, ...] = ()
     for generation in range(proposer.generations):
-        history += tuple(scored(one, score(one)) for one in proposer.propose(history, generation))
+        history += tuple(scored(candidate, score(candidate)) for candidate in proposer.propose(history, generation))
     return history
 
 
@@ -49,14 +49,14 @@ def first_gene(candidate: Candidate) -> float:
 
 
 def operators_of(batch: Sequence[Scored]) -> list[str]:
-    return [one.candidate.operator for one in batch]
+    return [result.candidate.operator for result in batch]
 
 
 def test_a_generation_is_elites_their_probes_and_children() -> None:
     history = played(evolution(), first_gene)
     assert operators_of(in_generation(history, 0)) == ["initial"] * 5
     assert operators_of(in_generation(history, 2)) == ["elite"] * 2 + ["probe"] * 4 + ["child"] * 3
-    assert [one.candidate.slot for one in in_generation(history, 2)] == list(range(9))
+    assert [result.candidate.slot for result in in_generation(history, 2)] == list(range(9))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_proposals_follow_from_the_seed_and_the_past_alone() -> None:
     past = history[:14]
     shuffled = [past[number] for number in np.random.default_rng(1).permutation(14)]
     np.random.default_rng(0).random(100)
-    assert proposer.propose(shuffled, 2) == tuple(one.candidate for one in in_generation(history, 2))
+    assert proposer.propose(shuffled, 2) == tuple(result.candidate for result in in_generation(history, 2))
     assert evolution(seed=1).propose((), 0) != proposer.propose((), 0)
 
 
@@ -86,10 +86,10 @@ def test_elites_are_scored_again_on_the_new_fold() -> None:
     history = played(evolution(), first_gene)
     for generation in (1, 2, 3):
         before = evolution().population(history, generation - 1)[:2]
-        again = [one.candidate for one in in_generation(history, generation)[:2]]
-        assert [one.genes for one in again] == [one.candidate.genes for one in before]
-        assert [one.parents for one in again] == [(one.candidate.address,) for one in before]
-        assert {one.fold for one in again} == {generation % 2} != {before[0].candidate.fold}
+        again = [result.candidate for result in in_generation(history, generation)[:2]]
+        assert [candidate.genes for candidate in again] == [result.candidate.genes for result in before]
+        assert [candidate.parents for candidate in again] == [(result.candidate.address,) for result in before]
+        assert {candidate.fold for candidate in again} == {generation % 2} != {before[0].candidate.fold}
 
 
 def test_a_population_is_of_one_fold() -> None:
@@ -98,47 +98,48 @@ def test_a_population_is_of_one_fold() -> None:
     for generation in range(4):
         population = proposer.population(history, generation)
         assert len(population) == 5
-        assert {one.candidate.fold for one in population} == {generation % 3}
-        assert {one.candidate.generation for one in population} == {generation}
+        assert {result.candidate.fold for result in population} == {generation % 3}
+        assert {result.candidate.generation for result in population} == {generation}
     still = played(evolution(without="rotation"), first_gene)
-    assert {one.candidate.fold for one in still} == {0}
+    assert {result.candidate.fold for result in still} == {0}
 
 
 def test_an_elite_gives_way_to_its_better_probe() -> None:
     proposer = evolution(elites=1, population=2, generations=1)
-    start = tuple(scored(one, 0.5) for one in proposer.propose((), 0))
+    start = tuple(scored(candidate, 0.5) for candidate in proposer.propose((), 0))
     elite, up, down, child = proposer.propose(start, 1)
     after = [scored(elite, 0.5), scored(up, 0.4), scored(down, 0.6), scored(child, 0.55)]
-    assert [one.candidate for one in proposer.population((*start, *after), 1)] == [down, child]
+    assert [result.candidate for result in proposer.population((*start, *after), 1)] == [down, child]
     worse = [scored(elite, 0.5), scored(up, 0.5), scored(down, 0.1), scored(child, 0.9)]
-    assert [one.candidate for one in proposer.population((*start, *worse), 1)] == [child, elite]
+    assert [result.candidate for result in proposer.population((*start, *worse), 1)] == [child, elite]
 
 
 def test_probes_differ_from_their_elite_in_one_gene_that_counts() -> None:
     proposer = evolution()
-    for one in played(proposer, first_gene):
-        if one.candidate.operator != "probe":
+    for result in played(proposer, first_gene):
+        if result.candidate.operator != "probe":
             continue
-        generation, slot = one.candidate.parents[0]
+        generation, slot = result.candidate.parents[0]
         elite = proposer.propose(played(proposer, first_gene), generation)[slot]
-        changed = [n for n, (a, b) in enumerate(zip(one.candidate.genes, elite.genes, strict=True)) if a != b]
+        changed = [n for n, (a, b) in enumerate(zip(result.candidate.genes, elite.genes, strict=True)) if a != b]
         assert len(changed) <= 1
         assert set(changed) <= set(proposer.encoding.explorable(elite.genes))
-        assert all(abs(one.candidate.genes[n] - elite.genes[n]) <= 0.25 for n in changed)
+        assert all(abs(result.candidate.genes[n] - elite.genes[n]) <= 0.25 for n in changed)
 
 
 def test_genes_stay_between_0_and_1() -> None:
-    history = played(evolution(population=8, generations=6), lambda one: 1 - one.genes[1])
-    assert all(0 <= gene <= 1 for one in history for gene in one.candidate.genes)
+    history = played(evolution(population=8, generations=6), lambda candidate: 1 - candidate.genes[1])
+    assert all(0 <= gene <= 1 for result in history for gene in result.candidate.genes)
 
 
 def test_momentum_remembers_and_is_inherited() -> None:
     history = played(evolution(without="exploitation+adoption"), first_gene)
-    children = [one.candidate for one in in_generation(history, 1) if one.candidate.operator == "child"]
+    children = [result.candidate for result in in_generation(history, 1) if result.candidate.operator == "child"]
     assert any(any(child.momentum) for child in children)
     proposer = evolution(without="exploitation+adoption")
     moved = tuple(
-        replace(one, candidate=replace(one.candidate, momentum=(0.5,) * 5)) for one in in_generation(history, 0)
+        replace(result, candidate=replace(result.candidate, momentum=(0.5,) * 5))
+        for result in in_generation(history, 0)
     )
     with_it, without = proposer.propose(moved, 1), evolution(without="exploitation+adoption+momentum").propose(moved, 1)
     # The same parents and blend, but pushed upwards: momentum is only ever added here.
@@ -149,7 +150,7 @@ def test_momentum_remembers_and_is_inherited() -> None:
 def test_one_diverged_candidate_does_not_kill_mutation(monkeypatch: pytest.MonkeyPatch) -> None:
     proposer = evolution(population=6, elites=1)
     batch = proposer.propose((), 0)
-    sound = [scored(one, 0.70 - 0.03 * n) for n, one in enumerate(batch)]
+    sound = [scored(candidate, 0.70 - 0.03 * n) for n, candidate in enumerate(batch)]
     diverged = [*sound[:5], scored(batch[5], None)]
     assert diverged[5].error == 1.0
     reach: list[float] = []
@@ -175,8 +176,8 @@ def test_a_seed_that_diverged_counts_as_zero() -> None:
 
 def test_a_generation_of_linear_probes_still_moves_on() -> None:
     proposer = evolution()
-    batch = [replace(one, genes=(0.0, 0.0, 0.0, 0.9, 0.5)) for one in proposer.propose((), 0)]
-    children = proposer.propose([scored(one, 1.0) for one in batch], 1)
+    batch = [replace(candidate, genes=(0.0, 0.0, 0.0, 0.9, 0.5)) for candidate in proposer.propose((), 0)]
+    children = proposer.propose([scored(candidate, 1.0) for candidate in batch], 1)
     assert len(children) == 9
 
 
@@ -201,7 +202,7 @@ def test_ranking_lists_each_phenotype_once() -> None:
     genes = [(0.9, 0.9, 0.5), (0.901, 0.9, 0.4), (0.1, 0.9, 0.5)]
     batch = [Candidate(0, slot, "initial", own, (0.0,) * 3, (), 0) for slot, own in enumerate(genes)]
     found = rank([scored(batch[0], 0.6), scored(batch[1], 0.6), scored(batch[2], 0.8)], encoding)
-    assert [one.candidate.slot for one in found] == [2, 1]
+    assert [result.candidate.slot for result in found] == [2, 1]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ BLOCKS = tuple(Block(name, (), (), (), 1, 1, (), name == "head") for name in ("s
 def test_a_block_that_never_varied_is_not_important() -> None:
     encoding = FreeEncoding(3, norms=False)
     depths = [(None, None, 0) if slot < 20 else (None, 0, 0) for slot in range(40)]
-    tried = [scored(slot, slot / 40, genes=encoding.genes_of(one, "train")) for slot, one in enumerate(depths)]
+    tried = [scored(slot, slot / 40, genes=encoding.genes_of(depth, "train")) for slot, depth in enumerate(depths)]
     importance = block_importance(tried, Space(encoding, BLOCKS, "stage", 1e-3))
     assert (importance["stem"], importance["head"]) == (0, 0)
     assert importance["body"] == pytest.approx(1)

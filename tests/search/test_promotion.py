@@ -13,13 +13,13 @@ def going(
     level: list[Scored], ways: dict[int, str] | None = None, cheap: tuple[int, ...] = (), to: int = 1
 ) -> list[int]:
     """Slots that go on from a level in which everybody is new."""
-    ordered = sorted(level, key=lambda one: one.score, reverse=True)
+    ordered = sorted(level, key=lambda result: result.score, reverse=True)
     found = promoted(
-        [one.candidate for one in level],
+        [result.candidate for result in level],
         ordered,
         {(0, slot): name for slot, name in (ways or {}).items()},
         IMAGES,
-        lambda one: one.candidate.slot in cheap,
+        lambda result: result.candidate.slot in cheap,
     )
     assert {candidate.rung for candidate in found} <= {to}
     return [candidate.slot for candidate in found]
@@ -52,22 +52,22 @@ def test_what_diverged_never_goes_on() -> None:
 def test_a_batch_is_held_against_all_that_were_trained_as_long() -> None:
     before = [scored(slot, 0.9, generation=0) for slot in range(3)]
     batch = [scored(0, 0.5, generation=1), scored(1, 0.95, generation=1)]
-    level = sorted([*before, *batch], key=lambda one: one.score, reverse=True)
-    found = promoted([one.candidate for one in batch], level, {}, IMAGES, lambda one: False)
+    level = sorted([*before, *batch], key=lambda result: result.score, reverse=True)
+    found = promoted([result.candidate for result in batch], level, {}, IMAGES, lambda result: False)
     assert [candidate.address for candidate in found] == [(1, 1)]
 
 
 def test_scores_of_a_rung_are_those_of_its_epochs_alone() -> None:
     longer, shorter, below = scored(0, 0.3, 0.2, 0.9, rung=1), scored(1, 0.4, rung=1), scored(2, 0.8)
-    assert [one.candidate.slot for one in at_rung([longer, shorter, below], 0, 2)] == [2, 1, 0]
-    assert [one.score[0] for one in at_rung([longer, shorter, below], 1, 4)] == [0.9, 0.4]
+    assert [result.candidate.slot for result in at_rung([longer, shorter, below], 0, 2)] == [2, 1, 0]
+    assert [result.score[0] for result in at_rung([longer, shorter, below], 1, 4)] == [0.9, 0.4]
 
 
 def test_whoever_fails_later_had_a_score_before() -> None:
     record = replace(scored(0, 0.6, 0.7).trainings[0], best_epoch=None, error="the loss became nan")
     late = replace(scored(0, 0.6, rung=1), trainings=(record,))
-    assert [one.score[0] for one in at_rung([late], 0, 2)] == [0.7]
-    assert [one.score[0] for one in at_rung([late], 1, 4)] == [0.0]
+    assert [result.score[0] for result in at_rung([late], 0, 2)] == [0.7]
+    assert [result.score[0] for result in at_rung([late], 1, 4)] == [0.0]
 
 
 def test_a_perfect_score_has_an_error_too() -> None:

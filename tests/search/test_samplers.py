@@ -35,9 +35,9 @@ def test_every_sampler_that_auto_accepts_can_be_made_and_no_other() -> None:
 def test_the_same_seed_and_past_give_the_same_proposals(name: SamplerName) -> None:
     found = drawn(name)
     assert found == drawn(name)
-    assert all(len(one.genes) == ENCODING.size and all(0 <= gene <= 1 for gene in one.genes) for one in found)
+    assert all(len(draw.genes) == ENCODING.size and all(0 <= gene <= 1 for gene in draw.genes) for draw in found)
     if name != "grid":
-        assert len({one.genes for one in found}) > 4
+        assert len({draw.genes for draw in found}) > 4
         assert found != drawn(name, seed=1)
         assert found != drawn(name, generation=2)
 
@@ -49,7 +49,7 @@ def test_a_search_can_begin_with_nothing(name: SamplerName) -> None:
 
 def test_evolution_probes_the_best_then_breeds() -> None:
     found = drawn("biotune")
-    assert [one.operator for one in found[:4]] == ["probe", "probe", "child", "child"]
+    assert [draw.operator for draw in found[:4]] == ["probe", "probe", "child", "child"]
     best = RANKED[0].candidate
     for probe in found[:2]:
         assert probe.parents == (best.address,)
@@ -58,9 +58,9 @@ def test_evolution_probes_the_best_then_breeds() -> None:
 
 
 def test_tpe_learns_from_the_ranks() -> None:
-    """Where only candidates with a fast head are good, most proposals have one."""
+    """Where only candidates with a fast head are good, most proposals have draw."""
     ranked = [scored(slot, 0.5, genes=(0.2, 0.2, 0.2, 0.95 - 0.03 * slot, 0.2)) for slot in range(30)]
-    heads = [one.genes[3] for one in islice(SAMPLERS["tpe"](ENCODING, 0).draws(ranked, 1), 40)]
+    heads = [draw.genes[3] for draw in islice(SAMPLERS["tpe"](ENCODING, 0).draws(ranked, 1), 40)]
     assert sum(heads) / len(heads) > 0.6
 
 
@@ -73,9 +73,9 @@ def test_cma_goes_where_the_ranks_point() -> None:
             for generation in range(4)
             for slot in range(6)
         ]
-        ranked.sort(key=lambda one: one.candidate.slot)
+        ranked.sort(key=lambda result: result.candidate.slot)
         found = islice(SAMPLERS["cma"](ENCODING, 0).draws(ranked, 4), 40)
-        heads[sign] = sum(one.genes[3] for one in found) / 40
+        heads[sign] = sum(draw.genes[3] for draw in found) / 40
     assert heads[1] > 0.6 > 0.4 > heads[-1]
 
 
@@ -86,5 +86,5 @@ def test_cma_without_its_package_is_one_clear_line(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_grid_is_every_number_of_last_blocks_at_one_rate_after_the_other() -> None:
-    phenotypes = [ENCODING.phenotype(one.genes) for one in drawn("grid")]
+    phenotypes = [ENCODING.phenotype(draw.genes) for draw in drawn("grid")]
     assert phenotypes[:4] == [(None, None, None, 0), (None, None, 0, 0), (None, 0, 0, 0), (0, 0, 0, 0)]

@@ -38,7 +38,7 @@ def test_contenders_are_the_best_and_those_too_close_to_it() -> None:
     unlike = np.roll(EASY, 7)
     unlike[np.flatnonzero(unlike)[:4]] = False
     close, far = with_right(1, unlike), with_right(2, flipped(40, down=True))
-    assert [one.candidate.slot for one in contenders([far, close, best], 400)] == [0, 1]
+    assert [result.candidate.slot for result in contenders([far, close, best], 400)] == [0, 1]
     assert contenders([], 400) == []
 
 
@@ -48,17 +48,20 @@ def test_of_plans_as_good_the_cheapest_wins() -> None:
     prices = {0: 1.0, 1: 0.2, 2: 0.1}
     ranked = [best, as_good, too_far]
     assert (
-        most_parsimonious(ranked, lambda one: (False, prices[one.candidate.slot]), 400, at_least=0.0).candidate.slot
+        most_parsimonious(
+            ranked, lambda result: (False, prices[result.candidate.slot]), 400, at_least=0.0
+        ).candidate.slot
         == 1
     )
     assert (
-        most_parsimonious(ranked, lambda one: (False, prices[one.candidate.slot]), 400, at_least=best.score[0]) is best
+        most_parsimonious(ranked, lambda result: (False, prices[result.candidate.slot]), 400, at_least=best.score[0])
+        is best
     )
 
 
 def test_one_lucky_seed_cannot_replace_the_best() -> None:
     best, lucky = with_right(0, EASY, seeds=2), with_right(1, flipped(1, down=True))
-    assert most_parsimonious([best, lucky], lambda one: (False, -one.candidate.slot), 400, at_least=0.0) is best
+    assert most_parsimonious([best, lucky], lambda result: (False, -result.candidate.slot), 400, at_least=0.0) is best
 
 
 @pytest.mark.parametrize("images", [8, 9, 12, 100, 237])
@@ -68,4 +71,6 @@ def test_plans_that_differ_by_one_image_are_as_good_however_many_there_are(image
     one_less[0] = False
     best, other = with_right(0, every), with_right(1, one_less)
     assert standard_error(best, other, images) == pytest.approx(1 / images)
-    assert most_parsimonious([best, other], lambda one: (False, -one.candidate.slot), images, at_least=0.0) is other
+    assert (
+        most_parsimonious([best, other], lambda result: (False, -result.candidate.slot), images, at_least=0.0) is other
+    )

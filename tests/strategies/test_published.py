@@ -71,8 +71,8 @@ def test_at_least_half_of_a_gradual_training_has_everything_thawed_and_nothing_f
         for epochs in range(1, 45):
             trained = thawed(spec, below, epochs)
             everything = len(trained[-1])
-            assert [len(one) for one in trained] == sorted(len(one) for one in trained)
-            assert sum(len(one) == everything for one in trained) >= epochs / 2
+            assert [len(names) for names in trained] == sorted(len(names) for names in trained)
+            assert sum(len(names) == everything for names in trained) >= epochs / 2
             assert plan_of(spec, below, epochs).phases[-1].epochs is None
 
 

@@ -26,7 +26,7 @@ BLOCKS = (block("stem"), block("a"), block("b"), block("c"), block("head", is_he
 
 def rates(spec: str, blocks: tuple[Block, ...] = BLOCKS, learning_rate: float = 1e-2) -> list[float | None]:
     plan = variants(spec)[0].propose(PlainContext(blocks, learning_rate=learning_rate))
-    return [plan.phases[0].learning_rates[one.name] for one in blocks]
+    return [plan.phases[0].learning_rates[block.name] for block in blocks]
 
 
 def test_linear_probe_trains_the_head_alone() -> None:
@@ -67,8 +67,8 @@ def test_last_layers_counts_convolutions_of_a_real_network() -> None:
     blocks = partition(built.module, "layer", 224)
     for k, lowest in ((3, "blocks.6.0.conv_dw"), (7, "blocks.5.2.conv_pw")):
         plan = variants(f"last_layers:k={k}")[0].propose(PlainContext(blocks, "layer"))
-        trained = [one for one in blocks if one.name in plan.trained and not one.is_head]
-        assert sum(one.layers for one in trained) == len(trained) == k
+        trained = [block for block in blocks if block.name in plan.trained and not block.is_head]
+        assert sum(block.layers for block in trained) == len(trained) == k
         assert lowest in trained[0].modules
 
 
@@ -118,8 +118,8 @@ def test_every_strategy_of_the_table_says_its_own_name() -> None:
 
 
 def test_the_grid_opens_only_what_the_user_left_open() -> None:
-    assert [one.spec for one in variants("last_blocks")] == [f"last_blocks:k={k}" for k in (1, 2, 3)]
-    assert [one.spec for one in variants("last_blocks:k=5")] == ["last_blocks:k=5"]
+    assert [variant.spec for variant in variants("last_blocks")] == [f"last_blocks:k={k}" for k in (1, 2, 3)]
+    assert [variant.spec for variant in variants("last_blocks:k=5")] == ["last_blocks:k=5"]
 
 
 def test_specs_with_several_arguments_survive_a_comma_separated_list() -> None:

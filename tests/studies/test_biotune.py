@@ -89,10 +89,10 @@ def test_trainings_are_counted_once_however_often_a_plan_comes_back(finished: Pa
 
 def test_the_winner_is_the_best_on_validation_of_those_retrained(finished: Path) -> None:
     results = read_json(finished / "results.json")
-    final = [one for one in results["search"]["candidates"] if one["operator"] == "retrained"]
+    final = [candidate for candidate in results["search"]["candidates"] if candidate["operator"] == "retrained"]
     assert results["search"]["winner"][0] == 3
-    winner = next(one for one in final if one["slot"] == results["search"]["winner"][1])
-    assert winner["score"] == max(one["score"] for one in final)
+    winner = next(candidate for candidate in final if candidate["slot"] == results["search"]["winner"][1])
+    assert winner["score"] == max(candidate["score"] for candidate in final)
     rates = results["plan"]["phases"][0]["learning_rates"]
     for block in results["search"]["blocks"]:
         rate = rates[block["name"]]
@@ -103,13 +103,13 @@ def test_the_winner_is_the_best_on_validation_of_those_retrained(finished: Path)
 
 def test_the_record_of_a_search_is_what_the_tables_need(finished: Path) -> None:
     search = read_json(finished / "results.json")["search"]
-    assert [one["generation"] for one in search["generations"]] == [0, 1, 2]
-    assert [one["fold"] for one in search["generations"]] == [0, 1, 0]
-    for one in search["generations"]:
-        low, middle, high = one["quartiles"]
-        assert low <= middle <= high <= one["best"]
-        assert 0 <= one["diversity"] <= 1
-    assert sum(one["evaluations"] for one in search["generations"]) == EVALUATIONS
+    assert [generation["generation"] for generation in search["generations"]] == [0, 1, 2]
+    assert [generation["fold"] for generation in search["generations"]] == [0, 1, 0]
+    for generation in search["generations"]:
+        low, middle, high = generation["quartiles"]
+        assert low <= middle <= high <= generation["best"]
+        assert 0 <= generation["diversity"] <= 1
+    assert sum(generation["evaluations"] for generation in search["generations"]) == EVALUATIONS
     assert search["data_share"] == 0.5
     assert search["settings"]["population"] == 4
     assert sum(search["importance"].values()) == pytest.approx(1)
@@ -118,7 +118,7 @@ def test_the_record_of_a_search_is_what_the_tables_need(finished: Path) -> None:
     assert search["work"] == pytest.approx(sum(tuning))
 
 
-@pytest.mark.parametrize("trainings", [0, 7, 22])
+@pytest.mark.parametrize("trainings", [pytest.param(0, marks=pytest.mark.slow), 7, 22])
 def test_interrupted_and_resumed_is_the_uninterrupted_search(
     images: Path, finished: Path, tmp_path: Path, trainings: int
 ) -> None:
@@ -127,11 +127,12 @@ def test_interrupted_and_resumed_is_the_uninterrupted_search(
         api.run(request_for(images), run, Stop(trainings))
     api.resume(run)
     assert answer(run) == answer(finished)
-    addresses = [(one.user_attrs["generation"], one.user_attrs["slot"]) for one in study_of(run).get_trials()]
+    addresses = [(trial.user_attrs["generation"], trial.user_attrs["slot"]) for trial in study_of(run).get_trials()]
     assert len(addresses) == len(set(addresses)) == EVALUATIONS + 2
     assert len(Ledger(run / "ledger.journal").records) == len(Ledger(finished / "ledger.journal").records)
 
 
+@pytest.mark.slow  # the fast kill -9 is that of a comparison
 def test_kill_9_and_resume_is_the_uninterrupted_search(images: Path, finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = (
@@ -203,7 +204,7 @@ def test_a_diverged_candidate_scores_nothing_and_spares_the_search(
 
     monkeypatch.setattr(Trainer, "train", sometimes)
     results = api.run(request_for(images), tmp_path / "run")
-    scores = [one["score"] for one in results["search"]["candidates"]]
+    scores = [candidate["score"] for candidate in results["search"]["candidates"]]
     assert 0.0 in scores
     assert max(rate for rate in results["plan"]["phases"][0]["learning_rates"].values() if rate) <= 3e-2
     assert {trial.state for trial in study_of(tmp_path / "run").get_trials()} == {TrialState.COMPLETE}

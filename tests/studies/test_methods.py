@@ -72,4 +72,4 @@ def test_two_strategies_with_one_plan_share_their_trainings(images: Path, tmp_pa
     assert (full["strategy"], last["chosen"]) == ("full", "last_blocks:k=5")
     assert last["test"] == full["test"]
     assert last["versus_full"]["words"] == "the same plan as full"
-    assert {one.strategy for one in Ledger(tmp_path / "run" / "ledger.journal").records} == {"full"}
+    assert {record.strategy for record in Ledger(tmp_path / "run" / "ledger.journal").records} == {"full"}

@@ -62,7 +62,7 @@ def known_images(run: FinishedRun) -> Known | None:
 
 
 def _draw(rows: Sequence[Listed]) -> list[Listed]:
-    """At most `MOST_IMAGES`, spread over the classes as evenly as their sizes allow."""
+    """Up to `MOST_IMAGES` images, spread over the classes as evenly as their sizes allow."""
     generator = np.random.default_rng(0)
     seen: dict[str, int] = {}
     turns = []

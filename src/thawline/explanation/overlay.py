@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 SMALLEST_SIDE = 224
-"""In pixels; smaller images are enlarged so that details are visible."""
+"""Side in pixels; smaller images are enlarged so that details are visible."""
 
 _INFERNO = (
     "000004 0b0724 210c4a 3d0965 57106e 71196e 8a226a a32c61 bc3754 d24644 e45a31 f1731d f98e09 fcac11 f9cb35 f2ea69 "

@@ -53,7 +53,7 @@ class ModelCard:
     strategy: str
     label_names: Sequence[str]
     blocks: Sequence[CardBlock]
-    """In order of execution."""
+    """All blocks in order of execution."""
     trainable_percent: float
     """Percentage of the parameters that trained; within a block, it may be only some of them."""
     dataset: str

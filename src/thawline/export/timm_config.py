@@ -43,7 +43,7 @@ class TimmConfig:
     num_features: int | None
     """Width of the features before the classifier; None = the network does not say."""
     label_names: Sequence[str]
-    """In index order."""
+    """Class names in index order."""
     model_args: Mapping[str, object]
     """Keyword arguments that build the architecture."""
     pretrained_cfg: Mapping[str, object]

@@ -40,7 +40,7 @@ class TimmFolder:
     num_classes: int
     """Outputs of the classifier; 0 = the folder holds features only."""
     label_names: tuple[str, ...] | None
-    """In index order; None if the folder names no classes."""
+    """Class names in index order; None if the folder does not name its classes."""
     preprocessing: Preprocessing
     thawline: Mapping[str, object] | None
     """What thawline recorded about the training; None if another program wrote the folder."""

@@ -114,7 +114,7 @@ class ResettingHead:
             raise _cannot_be_drawn(source, heads, f"{constant[0]!r} is the same for every seed")
 
     def draw(self, seed: int) -> dict[str, Tensor]:
-        """As `HeadFactory.draw`."""
+        """The same tensors as `HeadFactory.draw`."""
         with seeded(seed):
             for head in self._heads.values():
                 for module in head.modules():

@@ -50,7 +50,7 @@ class OwnNetwork:
     source: str
     """The name that the user gave."""
     module: nn.Module
-    """In fp32 on the CPU, with a `pretrained_cfg` like timm's networks."""
+    """The network in fp32 on the CPU, with a `pretrained_cfg` like timm's networks."""
     code: str
     """Source of the factory's file and the network's structure, because weights do not determine its function."""
 

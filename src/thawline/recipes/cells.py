@@ -1,4 +1,4 @@
-"""From a recipe to its cells: model x data set x setting, each a `Request`, at full size or cut down."""
+"""The cells of a recipe: model x data set x setting, each a `Request`, at full size or cut down."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Overrides:
     epochs: int | None = None
     """Epochs of every training; a grid's axis of epochs ends here, and the schedule shrinks in proportion."""
     batch_size: int | None = None
-    """In a grid, the batch size of its centre."""
+    """Batch size at the centre of a grid."""
     seeds: int | None = None
     seed: int | None = None
     threads: int | None = None

@@ -44,7 +44,7 @@ class Audit:
 
 
 def audit(found: CheckResult, images: Mapping[str, int], notes: Sequence[str]) -> Audit:
-    """From check.json, the images per split of the run, and the notes on the splits."""
+    """The audit section, made from check.json, the images per split of the run, and the notes on the splits."""
     counts = list(found.classes.values())
     facts = {
         "images": f"{found.images:,}",

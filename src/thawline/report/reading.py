@@ -19,7 +19,7 @@ class Run:
     folder: Path
     results: FitResults | Comparison
     predictions: Predictions | None = None
-    """Of the shown row and the lowest seed."""
+    """Predictions of the shown row for its lowest seed."""
     check: CheckResult | None = None
     explanation: Explanation | None = None
     pictures: Mapping[str, str] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Run:
 
     @property
     def shown(self) -> ScoredRow | None:
-        """Whose images, classes and plan are drawn: the saved model's, or the best on validation; None = all failed."""
+        """The row that is drawn in detail: the saved model's, or the best on validation; None = all failed."""
         return self.results if isinstance(self.results, FitResults) else summary.best_row(self.results)
 
     @property

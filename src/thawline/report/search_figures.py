@@ -14,7 +14,7 @@ from thawline.report.figures import bars
 from thawline.results import Candidate, SearchRecord
 
 FROZEN_ROOM = 1.7
-"""From the edge of a chart to its frozen candidates, as a factor of the rate."""
+"""Distance between the edge of a chart and its frozen candidates, as a factor of the learning rate."""
 DRAWN = 12
 """Blocks drawn one by one at most: the most important ones of a finer partition."""
 

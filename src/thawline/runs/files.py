@@ -56,13 +56,13 @@ REPORT_ERROR = "report-error.txt"
 T = TypeVar("T", bound=Result)
 _SPLIT_COLUMNS = ("path", "label", "split")
 _PREDICTION_COLUMNS = ("row", "seed", "split", "path", "true")
-"""Of predictions.csv; the probability of every class follows."""
+"""Columns of predictions.csv; the probability of every class follows."""
 _HISTORY_COLUMNS = ("strategy", "purpose", "learning_rate", "seed", "epoch", "train_loss", "val_loss", "val_accuracy")
 _CHOICE = ("strategy", "chosen", "learning_rate", "trainable_percent")
 _COSTS = ("work", "proof", "trainings", "seconds", "image_passes", "peak_memory_bytes")
 _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "negative_log_likelihood", "calibration_error")
 _SPREAD = ("standard_error", "n")
-"""Of the accuracy over seeds."""
+"""Columns for the spread of the accuracy over seeds."""
 _TABLE_COLUMNS = (
     *_CHOICE,
     *(f"{split}_{name}" for split in ("train", "val", "test") for name in (*_METRICS, *_SPREAD)),
@@ -169,7 +169,7 @@ class PredictionLine:
     true: int
     """Position of the class."""
     probabilities: Sequence[float]
-    """Of every class, 0 to 1."""
+    """Probability of each class, 0 to 1."""
 
     @property
     def predicted(self) -> int:

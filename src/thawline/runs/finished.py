@@ -55,10 +55,10 @@ class FinishedRun:
     path: Path
     results: FitResults
     network: nn.Module
-    """In eval mode, on the CPU; `put` decides which weights are in it."""
+    """The network in eval mode, on the CPU; `put` decides which weights are in it."""
     preprocessing: Preprocessing
     blocks: tuple[Block, ...]
-    """At the plan's granularity."""
+    """All blocks at the plan's granularity."""
     pretrained: State
     """Parameters and buffers by name, without the classifier."""
     fine_tuned: State

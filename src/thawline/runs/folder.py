@@ -20,7 +20,7 @@ class RunFolder:
     """A run's folder, held under a lock while a command works in it. Use as a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """To read only; to work in it, `create` and `open` are the ways in."""
+        """Address a folder for reading; use `create` or `open` to work in it."""
         self.path = path
         self._lock = FileLock(path / ".lock")
 

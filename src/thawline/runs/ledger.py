@@ -32,7 +32,7 @@ class Ledger:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self.storage = JournalStorage(JournalFileBackend(str(path)))
-            """For other studies in the same journal."""
+            """Storage for other studies in the same journal."""
             self._study = optuna.create_study(
                 study_name=STUDY_NAME, storage=self.storage, direction="maximize", load_if_exists=True
             )

@@ -1,4 +1,4 @@
-"""From a request to an experiment: read the images, check and split them, decode them once, load the model."""
+"""Turn a request into an experiment: read the images, check and split them, decode them once, load the model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Opened:
     experiment: Experiment
     facts: RunFacts
     paths: tuple[str, ...]
-    """Of all images, relative to the data folder, in the order of the pixel rows."""
+    """Paths of all images, relative to the data folder, in the order of the pixel rows."""
 
 
 def open_experiment(folder: RunFolder, callback: Callback) -> Opened:

@@ -97,7 +97,7 @@ class Invertible(Encoding):
 
 @dataclass(frozen=True)
 class BioTuneEncoding(Invertible):
-    """As published (Colan et al. 2025, Eq. 4 and 5): a gene is a block's importance, the last one the threshold.
+    """The published encoding (Colan et al. 2025, Eq. 4 and 5): a gene is a block's importance, the last the threshold.
 
     A block trains if its gene lies above the threshold, with a weight of 10^(2(gene - 0.5)). The head's gene sets its
     weight only.
@@ -247,7 +247,7 @@ class Space:
 
     encoding: Encoding
     network: tuple[Block, ...]
-    """In order of execution, the head last."""
+    """All blocks in order of execution, the head last."""
     granularity: Granularity
     base_rate: float
 
@@ -297,7 +297,7 @@ def _split_weight(gene: float) -> float:
 
 
 def _trained_share(gene: float) -> float:
-    """Where a gene lies in the part that trains its block, 0 to 1."""
+    """Position of a gene within the range in which its block trains, 0 to 1."""
     return (gene - SPLIT_FROZEN) / (1 - SPLIT_FROZEN)
 
 

@@ -117,12 +117,12 @@ class Clockings:
         return left, gone
 
     def append(self, entry: tuple[float, float]) -> None:
-        """On disk when this returns."""
+        """Store an answer; it is on disk when this returns."""
         self._study.set_user_attr(f"{CLOCKING}{len(self)}", list(entry))
 
 
 def result_of(scored: Scored) -> dict[str, Any]:
-    """Per seed and per epoch scores, and the work, as JSON types; times are in the ledger of trainings."""
+    """Scores per seed and per epoch, and the work, in JSON types; times are in the ledger of trainings."""
     return {
         "per_seed": list(scored.per_seed),
         "seeds": [record.seed for record in scored.trainings],

@@ -24,7 +24,7 @@ class Budget:
     """How much a search may cost, everything up to the saved model included."""
 
     amount: float
-    """In `unit`: units of work, seconds or candidates."""
+    """The budget, in `unit`."""
     unit: Literal["work", "seconds", "candidates"]
 
     @classmethod

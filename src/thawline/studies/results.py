@@ -59,7 +59,7 @@ def split_scores(experiment: Experiment, row: TrainedRow, split: Literal["train"
 
 
 def _test_scores(experiment: Experiment, row: TrainedRow) -> TestScores | None:
-    """With the interval over images, and the confusion matrix and classes of the lowest seed, whose model is saved."""
+    """Test scores with their interval over images; the confusion matrix and classes are those of the saved model."""
     if experiment.test is None:
         return None
     scores = split_scores(experiment, row, "test")

@@ -22,7 +22,7 @@ class TrainedRow:
     """One strategy with its final trainings; `error` instead of figures if it could not be trained."""
 
     strategy: str
-    """As asked: last_blocks, auto."""
+    """Name and arguments as requested: last_blocks, auto."""
     tuned: Tuned | None
     """What was settled on validation before anything was scored on test."""
     finals: tuple[TrainingRecord, ...] = ()

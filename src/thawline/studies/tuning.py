@@ -33,7 +33,7 @@ class CandidateTrainings:
 
     experiment: Experiment
     strategy: str
-    """Whose trainings they are in the ledger."""
+    """Name of the strategy to which the ledger attributes the trainings."""
     rungs: tuple[int, ...]
     """Numbers of epochs after which candidates are promoted, the nominal one last; it alone without rungs."""
     parts: Sequence[Part | None] = ()
@@ -43,7 +43,7 @@ class CandidateTrainings:
     charge_failures: bool = True
     """Whether a failed training counts as the work that it was allowed to take."""
     paused: dict[str, Paused] = field(default_factory=dict)
-    """By the key of the training that paused; what is missing is trained anew, with the same result."""
+    """Paused trainings by key; one that is missing is trained anew, with the same result."""
 
     @property
     def validation_images(self) -> int:
@@ -206,7 +206,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Unscored(Context):
-    """For plans that are only looked at: what a strategy asks for to make its plan is not trained."""
+    """A context for plans that are only looked at: trainings that a strategy asks for are not run."""
 
     def score(self, plan: FineTunePlan) -> Score:
         """The same for every plan."""

@@ -17,7 +17,7 @@ class OptimizerState(TypedDict):
     """An optimiser's `state_dict()`."""
 
     state: dict[int, dict[str, object]]
-    """Per parameter: moments and step counters."""
+    """Moments and step counters of every parameter."""
     param_groups: list[dict[str, object]]
 
 
