@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -56,9 +57,57 @@ def test_a_hand_edited_plan_that_cannot_be_used_gets_one_line(change: dict[str, 
     assert "\n" not in str(error.value)
 
 
-def test_text_that_is_no_json() -> None:
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"format_version": ' + "1" * 5000 + "}", '{"phases": NaN}'])
+def test_text_that_is_no_json(text: str) -> None:
     with pytest.raises(PlanError, match="not JSON"):
-        FineTunePlan.from_json("{")
+        FineTunePlan.from_json(text)
+
+
+STRANGE: tuple[object, ...] = (
+    None,
+    True,
+    -1,
+    10**400,
+    -(10**5000),
+    float("nan"),
+    "",
+    "x",
+    "\ud800",
+    [],
+    [None],
+    {},
+    {"": {}},
+    [[[[]]]],
+)
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=range(len(STRANGE)))
+def test_any_value_anywhere_in_a_plan_is_taken_or_refused(value: object) -> None:
+    plain = two_phases().to_dict()
+    phase = {"epochs": None, "learning_rates": {"stem": 1e-3, "body": 1e-3, "head": 1e-3}}
+    plans = [{**plain, key: value} for key in plain]
+    plans += [{**plain, key: [value]} for key in ("phases", "interpolation")]
+    plans += [{**plain, "phases": [{**phase, key: value}]} for key in phase]
+    plans += [
+        {**plain, "phases": [{**phase, "learning_rates": {"stem": value}}]},
+        {**plain, "prefixes": {"stem": value}},
+    ]
+    plans += [
+        {**plain, "penalty": {"kind": "l2_sp", "strength": 1, key: value}} for key in ("strength", "other", "kind")
+    ]
+    plans += [{**plain, "adapter": {"rank": 1, "scale": 1, key: value}} for key in ("rank", "scale")]
+    for changed in plans:
+        with contextlib.suppress(PlanError):
+            plan = FineTunePlan.from_dict(changed)
+            assert FineTunePlan.from_json(plan.to_json()) == plan
+            assert plan.to_pytorch()
+
+
+def test_a_list_of_prefixes_holds_names() -> None:
+    wrong: tuple[object, ...] = ({}, "stem", [5], [None], 5)
+    for value in wrong:
+        with pytest.raises(PlanError, match="prefixes"):
+            FineTunePlan.from_dict({**two_phases().to_dict(), "prefixes": {"stem": value}})
 
 
 def test_a_plan_for_another_model_names_the_blocks() -> None:

@@ -7,13 +7,13 @@ frozen. A learning rate of `None` means frozen.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Literal, NotRequired, TypedDict, Unpack, cast, get_args
+from typing import Literal, NotRequired, TypedDict, TypeVar, Unpack, cast, get_args
 
 from thawline.errors import PlanError
 from thawline.pytorch_lines import pytorch_lines
+from thawline.reading import parse_json
 
 FORMAT_VERSION = 1
 
@@ -22,6 +22,11 @@ NormMode = Literal["train", "eval"]
 Parts = Literal["all", "norms_and_biases"]
 RateRule = Literal["constant", "relative_gradient"]
 PenaltyKind = Literal["l1_sp", "l2_sp"]
+
+LARGEST_NUMBER = 2**63
+"""NaN is not below it, nor is infinity."""
+
+Value = TypeVar("Value")
 
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
 
@@ -79,7 +84,7 @@ class Penalty:
     def __post_init__(self) -> None:
         for name, value in (("strength", self.strength), ("head_strength", self.head_strength)):
             if not (_is_number(value) and value >= 0):
-                raise PlanError(f"plan: the penalty's {name} must be a number >= 0, got {value!r}.")
+                raise PlanError(f"plan: the penalty's {name} must be a number >= 0, got {_shown(value)}.")
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,9 @@ class Adapter:
 
     def __post_init__(self) -> None:
         if not (_is_count(self.rank) and self.rank >= 1):
-            raise PlanError(f"plan: the adapter's rank must be an integer >= 1, got {self.rank!r}.")
+            raise PlanError(f"plan: the adapter's rank must be an integer >= 1, got {_shown(self.rank)}.")
         if not (_is_number(self.scale) and self.scale > 0):
-            raise PlanError(f"plan: the adapter's scale must be a number > 0, got {self.scale!r}.")
+            raise PlanError(f"plan: the adapter's scale must be a number > 0, got {_shown(self.scale)}.")
 
 
 class PlanOptions(TypedDict, total=False):
@@ -172,9 +177,9 @@ class FineTunePlan:
             ("penalty kind", self.penalty and self.penalty.kind, (None, *get_args(PenaltyKind))),
         ):
             if value not in choices:
-                raise PlanError(f"plan: {name} must be one of {', '.join(filter(None, choices))}, got {value!r}.")
+                raise PlanError(f"plan: {name} must be one of {', '.join(filter(None, choices))}, got {_shown(value)}.")
         if any(not (_is_number(share) and 0 <= share <= 1) for share in self.interpolation):
-            raise PlanError(f"plan: interpolation must be numbers from 0 to 1, got {self.interpolation!r}.")
+            raise PlanError(f"plan: interpolation must be numbers from 0 to 1, got {_shown(self.interpolation)}.")
         if self.adapter and self.rate_rule == "relative_gradient":
             raise PlanError("plan: an adapter starts at zero and has no relative gradient; use rate_rule 'constant'.")
 
@@ -281,32 +286,33 @@ class FineTunePlan:
     def from_json(cls, text: str) -> FineTunePlan:
         """Read the JSON of `to_json`, or a hand-edited copy. Raises `PlanError` if it is invalid."""
         try:
-            return cls.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
+            stored = parse_json(text)
+        except ValueError as error:
             raise PlanError(f"plan: not JSON ({error}).") from error
+        return cls.from_dict(stored)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> FineTunePlan:
+    def from_dict(cls, data: object) -> FineTunePlan:
         """Inverse of `to_dict`. Raises `PlanError` if `data` is invalid."""
         if not isinstance(data, Mapping):
             raise PlanError(f"plan: must be a JSON object, got {type(data).__name__}.")
         version = data.get("format_version")
-        if version != FORMAT_VERSION:
-            raise PlanError(f"plan: format_version must be {FORMAT_VERSION}, got {version!r}.")
+        if not _is_count(version) or version != FORMAT_VERSION:
+            raise PlanError(f"plan: format_version must be {FORMAT_VERSION}, got {_shown(version)}.")
         known = {"format_version", *(each.name for each in fields(cls))}
         if unknown := sorted(set(data) - known):
             raise PlanError(f"plan: unknown keys {unknown}; the keys are {sorted(known)}.")
         stored = cast("_StoredPlan", data)
         try:
-            phases = tuple(Phase(dict(phase["learning_rates"]), phase.get("epochs")) for phase in stored["phases"])
-            prefixes = {name: tuple(names) for name, names in stored.get("prefixes", {}).items()}
-            penalty = Penalty(**given) if (given := stored.get("penalty")) else None
-            adapter = Adapter(**factors) if (factors := stored.get("adapter")) else None
-            interpolation = tuple(stored.get("interpolation", ()))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            phases = tuple(Phase(_object(phase["learning_rates"]), phase.get("epochs")) for phase in stored["phases"])
+            prefixes = {name: _names(names) for name, names in _object(stored.get("prefixes", {})).items()}
+            penalty = None if (given := stored.get("penalty")) is None else Penalty(**given)
+            adapter = None if (factors := stored.get("adapter")) is None else Adapter(**factors)
+            interpolation = _list(stored.get("interpolation", ()))
+        except (KeyError, TypeError, AttributeError) as error:
             raise PlanError(
                 "plan: every phase needs `learning_rates` (block name -> rate, or null = frozen), and "
-                f"`prefixes` maps block names to lists; could not read {error}."
+                f"`prefixes` maps block names to lists of names; could not read {error}."
             ) from error
         plain = cast("_StoredAsIs", {name: data[name] for name in _StoredAsIs.__annotations__ if name in data})
         return cls(phases, prefixes=prefixes, penalty=penalty, adapter=adapter, interpolation=interpolation, **plain)
@@ -345,17 +351,44 @@ def _check_phases(phases: tuple[Phase, ...]) -> None:
         if phase.epochs is None and not is_last:
             raise PlanError(f"plan: phase {number} has no number of epochs; only the last phase may omit it.")
         if phase.epochs is not None and not (_is_count(phase.epochs) and phase.epochs > 0):
-            raise PlanError(f"plan: phase {number} must last at least 1 epoch, got {phase.epochs!r}.")
+            raise PlanError(f"plan: phase {number} must last at least 1 epoch, got {_shown(phase.epochs)}.")
         for name, rate in phase.learning_rates.items():
             if rate is not None and not (_is_number(rate) and rate > 0):
                 raise PlanError(
-                    f"plan: the learning rate of block {name!r} must be a number > 0, or null = frozen; got {rate!r}."
+                    f"plan: the learning rate of block {name!r} must be a number > 0, or null = frozen; got "
+                    f"{_shown(rate)}."
                 )
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and value < 2**31
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
+
+
+def _shown(value: object) -> str:
+    """The value in a message, short; Python refuses to print integers of thousands of digits."""
+    try:
+        return f"{value!r:.60}"
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def _object(value: Mapping[str, Value]) -> dict[str, Value]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{_shown(value)}, which is not an object")
+    return dict(value)
+
+
+def _list(value: Sequence[Value]) -> tuple[Value, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{_shown(value)}, which is not a list")
+    return tuple(value)
+
+
+def _names(value: Sequence[str]) -> tuple[str, ...]:
+    if not all(isinstance(name, str) for name in _list(value)):
+        raise TypeError(f"{_shown(value)}, which is not a list of names")
+    return tuple(value)

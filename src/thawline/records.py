@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thawline.errors import RunFolderError
+from thawline.reading import parse_json, read_regular
 from thawline.results import Environment, plain
 
 FORMAT_VERSION = 1
+LARGEST_JSON = 2**28
+"""Size limit of JSON files in bytes."""
 
 RUN_FILES = ("run.json", "ledger.journal")
 """The request and the ledger: a folder that contains both is a run."""
@@ -228,8 +231,8 @@ def write_json(path: Path, data: object) -> None:
 def read_json(path: Path) -> Any:
     """Parse a JSON file of a run folder. Raises `RunFolderError` if it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_regular(path, LARGEST_JSON))
     except FileNotFoundError:
         raise RunFolderError(f"{path} is missing: is {path.parent} a thawline run?") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunFolderError(f"{path} cannot be read ({error}).") from error
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read ({error}); restore it from a copy.") from error

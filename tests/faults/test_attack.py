@@ -62,7 +62,7 @@ def test_damage_is_mended_or_refused(
     _require_right(_damaged(base, files, killed, reading, mutation))
 
 
-RARELY = ("plan.json", "ledger.journal", "run.json", "results.json", "config.json", "own_model.json", "splits.csv")
+RARELY = ("ledger.journal", "run.json", "results.json", "config.json", "own_model.json", "splits.csv")
 """Readers that one mutated input in some hundreds defeats today; which, depends on times in the files of the run."""
 TOO_DEEP = b"[" * 100_000
 
@@ -77,7 +77,7 @@ def _sometimes_fails(name: str) -> object:
         ("plan.json", b"[]"),
         ("results.json", b"{}"),
         fails_today("splits.csv", b"", fault="D"),
-        *(fails_today(name, TOO_DEEP, fault="D") for name in ("plan.json", "run.json", "results.json", "config.json")),
+        *((name, TOO_DEEP) for name in ("plan.json", "run.json", "results.json", "config.json")),
     ],
 )
 def test_readers_refuse(tmp_path: Path, name: str, content: bytes) -> None:

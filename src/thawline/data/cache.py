@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from thawline.data.files import open_regular, read_regular
 from thawline.errors import DataError
+from thawline.reading import open_regular, read_regular
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from thawline.config import BIT_DEPTHS, FULL_DEPTH
-from thawline.data.files import read_regular
 from thawline.errors import DataError
+from thawline.reading import read_regular
 
 DECODER_VERSION = 1
 """Incremented whenever the decoded pixels of any file change; cached pixels of other versions are not used."""

@@ -11,11 +11,11 @@ from types import ModuleType
 from typing import Protocol, TypedDict, cast
 
 from thawline.data import cache as cache_folder
-from thawline.data.files import read_regular
 from thawline.data.layout import Split
 from thawline.data.materialise import Sample, entry_key, find_or_write, materialise
 from thawline.data.sources import ImageSet
 from thawline.errors import DataError, MissingExtraError
+from thawline.reading import read_regular
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*){0,2}")
 _OPTIONS = ("image", "label", "revision")

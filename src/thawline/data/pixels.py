@@ -21,9 +21,9 @@ from torch import Tensor
 from thawline.config import FULL_DEPTH, Preprocessing
 from thawline.data import cache as cache_folder
 from thawline.data.decode import DECODER_VERSION, LARGEST, UnreadableError, bit_depth_of
-from thawline.data.files import read_regular
 from thawline.data.survey import FACTS_VERSION, Facts, Progress, Transform, in_order, survey
 from thawline.errors import DataError
+from thawline.reading import read_regular
 from thawline.records import fingerprint
 
 CACHE_LIMIT_BYTES = 8 * 2**30

@@ -26,7 +26,7 @@ from thawline.data.decode import (
     quiet,
     to_rgb,
 )
-from thawline.data.files import read_regular
+from thawline.reading import read_regular
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the total."""

@@ -14,11 +14,11 @@ from torchvision import datasets
 
 from thawline.data import cache as cache_folder
 from thawline.data.cifar import CIFAR10, CIFAR100, Cifar
-from thawline.data.files import read_regular
 from thawline.data.layout import Split
 from thawline.data.materialise import Sample, entry_key, find_or_write, materialise
 from thawline.data.sources import ImageSet
 from thawline.errors import DataError
+from thawline.reading import read_regular
 
 Splits = Mapping[Split, Mapping[str, str | bool]]
 """The arguments that select each split in torchvision."""

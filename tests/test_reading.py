@@ -1,14 +1,15 @@
-"""Only regular files are read, and only so much of them: devices and pipes never end."""
+"""Only regular files are read, and only so much of them; JSON holds what we could have written."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from thawline.data.files import LARGEST_FILE, read_regular
+from thawline.reading import LARGEST_FILE, parse_json, read_regular
 
 SPECIAL: dict[str, tuple[Callable[[Path], object], str]] = {
     "a pipe": (os.mkfifo, "not a regular file"),
@@ -48,3 +49,33 @@ def test_a_file_of_a_terabyte_takes_no_memory(tmp_path: Path) -> None:
 
 def test_files_whose_size_the_system_does_not_know_are_read() -> None:
     assert read_regular(Path("/proc/self/cmdline"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("1" * 5000, "an integer of 5000 digits"),
+        (str(2**64), "an integer of 20 digits"),
+        ("-1e400", "beyond the largest number"),
+        ("[NaN]", "NaN is not a number"),
+        ("-Infinity", "Infinity is not a number"),
+        ('{"a": 1, "a": 1}', "occurs twice"),
+        (r'["\ud800"]', "surrogates not allowed"),
+        (r'{"\udfff": 1}', "surrogates not allowed"),
+        (b"\xff\xfe{\x00}\x00", "can't decode"),
+        (b"", "Expecting value"),
+    ],
+    ids=range(12),
+)
+def test_json_that_nobody_meant_is_an_error(text: str | bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_json(text)
+
+
+def test_json_of_ours_is_read() -> None:
+    name = b"bytes \xff".decode("utf-8", "surrogateescape")
+    assert parse_json(json.dumps([name, "\U0001f600", 2**63, -1.5, {"a": None}])) == [
+        *(name, "\U0001f600", 2**63, -1.5, {"a": None})
+    ]
