@@ -188,19 +188,17 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert not (tmp_path / "run").exists(), "the mended command could not use the same --out"
 
 
-@pytest.mark.parametrize(
-    "name", ["..cat", "a b", "🐈 emoji", "<script>alert(1)</script>".replace("/", "∕"), "'\"; rm", "قط"]
-)
 def test_class_names_are_only_names(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for seed, folder in enumerate((name, "other")):
-        write_images(tmp_path / "data" / folder, 12, seed)
+    names = ["..cat", "a b", "🐈 emoji", "<script>alert(1)</script>".replace("/", "∕"), "'\"; rm", "قط"]
+    for seed, name in enumerate(names):
+        write_images(tmp_path / "data" / name, 12, seed)
     assert run(capsys, monkeypatch, ["fit", tmp_path / "data", *FAST, "--out", tmp_path / "run"]) == 0
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
-    assert config["label_names"] == sorted([name, "other"])
+    assert config["label_names"] == sorted(names)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert [row["name"] for row in results["test"]["per_class"]] == sorted([name, "other"])
+    assert [row["name"] for row in results["test"]["per_class"]] == sorted(names)
 
 
 def test_a_class_called_dot_dot_slash_cannot_leave_the_run(

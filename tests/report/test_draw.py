@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_runs import small_request
 from thawline import api
 from thawline.callback import Callback
 from thawline.config import DataConfig, TrainConfig, TuningConfig
@@ -24,23 +25,23 @@ class Told(Callback):
         self.notes.append(text)
 
 
-def compare(folder: Path, strategies: tuple[str, ...], callback: Callback) -> None:
-    write_digits(folder / "digits", train_per_class=4, val_per_class=4, seed=0)
+def compare(images: Path, out: Path, callback: Callback) -> None:
+    api.run(small_request(images, ("linear_probe",), learning_rate=1e-3), out, callback)
+
+
+def test_a_comparison_ends_with_its_report(tmp_path: Path) -> None:
+    write_digits(tmp_path / "digits", train_per_class=4, val_per_class=4, seed=0)
+    told = Told()
     api.compare(
-        str(folder / "digits"),
-        folder / "run",
+        str(tmp_path / "digits"),
+        tmp_path / "run",
         model=f"local-dir:{demo_network()}",
-        strategies=strategies,
-        callback=callback,
+        strategies=("depth:share=0", "depth:share=50", "depth:share=100"),
+        callback=told,
         train=TrainConfig(epochs=1, threads=1),
         images=DataConfig(augment="none"),
         search=TuningConfig(learning_rate=1e-3),
     )
-
-
-def test_a_comparison_ends_with_its_report(tmp_path: Path) -> None:
-    told = Told()
-    compare(tmp_path, ("depth:share=0", "depth:share=50", "depth:share=100"), told)
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert 'id="depth"' in page
     assert read_json(tmp_path / "run" / "comparison.json")["depth"]["shares"] == [0.0, 50.0, 100.0]
@@ -48,13 +49,15 @@ def test_a_comparison_ends_with_its_report(tmp_path: Path) -> None:
     assert not any("report" in note for note in told.notes)
 
 
-def test_a_run_stopped_before_its_report_is_closed_by_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_stopped_before_its_report_is_closed_by_resume(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(folder: Path) -> Path:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(reporting, "write_report", stop)
     with pytest.raises(KeyboardInterrupt):
-        compare(tmp_path, ("linear_probe",), Told())
+        compare(images, tmp_path / "run", Told())
     monkeypatch.undo()
     run = tmp_path / "run"
     assert not (run / "report.html").exists()
@@ -65,13 +68,13 @@ def test_a_run_stopped_before_its_report_is_closed_by_resume(tmp_path: Path, mon
     assert (run / "report.html").stat().st_mtime_ns == drawn
 
 
-def test_other_versions_are_said_on_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_are_said_on_resume(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stopped(Told):
         def training_started(self, record: TrainingRecord) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compare(tmp_path, ("linear_probe",), Stopped())
+        compare(images, tmp_path / "run", Stopped())
     now = packages()
     monkeypatch.setattr(run_folder, "packages", lambda: {**now, "torch": "9.9"})
     told = Told()
@@ -79,13 +82,15 @@ def test_other_versions_are_said_on_resume(tmp_path: Path, monkeypatch: pytest.M
     assert any(f"torch {now['torch']} -> 9.9" in note for note in told.notes)
 
 
-def test_a_report_that_cannot_be_drawn_spoils_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_cannot_be_drawn_spoils_nothing(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(folder: Path) -> Path:
         raise KeyError("no such figure")
 
     monkeypatch.setattr(reporting, "write_report", fail)
     told = Told()
-    compare(tmp_path, ("linear_probe",), told)
+    compare(images, tmp_path / "run", told)
     assert (tmp_path / "run" / "comparison.json").is_file()
     (note,) = (note for note in told.notes if "report.html could not be drawn" in note)
     assert "thawline report" in note
@@ -104,14 +109,14 @@ def test_under_debug_what_went_wrong_is_raised(tmp_path: Path, monkeypatch: pyte
     reporting.report(tmp_path / "nowhere", Told())
 
 
-def test_while_debugging_the_error_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_debugging_the_error_is_raised(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(folder: Path) -> Path:
         raise KeyError("no such figure")
 
     monkeypatch.setattr(reporting, "write_report", fail)
     monkeypatch.setenv("THAWLINE_DEBUG", "1")
     with pytest.raises(KeyError, match="no such figure"):
-        compare(tmp_path, ("linear_probe",), Told())
+        compare(images, tmp_path / "run", Told())
     monkeypatch.undo()
     assert api.resume(tmp_path / "run")["rows"][0]["strategy"] == "linear_probe"
     assert (tmp_path / "run" / "report.html").is_file()

@@ -132,7 +132,7 @@ def test_interrupted_and_resumed_is_the_uninterrupted_search(
     assert len(Ledger(run / "ledger.journal").records) == len(Ledger(finished / "ledger.journal").records)
 
 
-@pytest.mark.slow  # the fast kill -9 is that of a comparison
+@pytest.mark.slow  # the fast tests kill a run in tests/faults, in a child that need not import PyTorch anew
 def test_kill_9_and_resume_is_the_uninterrupted_search(images: Path, finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = (

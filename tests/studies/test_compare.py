@@ -129,6 +129,7 @@ def test_interrupted_and_resumed_is_the_uninterrupted_run(
     assert len(count.trained) == len(Ledger(finished / "ledger.journal").records) - trainings
 
 
+@pytest.mark.slow  # the fast tests kill a run in tests/faults, in a child that need not import PyTorch anew
 def test_kill_9_and_resume_is_the_uninterrupted_run(images: Path, finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = "--weights random --image-size 32 --views 2 --epochs 2 --batch-size 8 --threads 1 --device cpu --seeds 2"
