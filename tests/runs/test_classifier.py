@@ -26,11 +26,13 @@ CLASSES = ("a", "b", "c", "d")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A timm folder of a small network whose answers depend on where things are in the image."""
     path = tmp_path_factory.mktemp("model") / "timm"
-    model = load_model("test_vit", len(CLASSES), weights="random", image_size=SIZE)
-    with torch.no_grad():
-        for parameter in model.module.parameters():
-            parameter.mul_(3)
-        model.module.get_parameter("head.weight").normal_(std=0.2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # a few draws hardly tell one image from another
+        model = load_model("test_vit", len(CLASSES), weights="random", image_size=SIZE)
+        with torch.no_grad():
+            for parameter in model.module.parameters():
+                parameter.mul_(3)
+            model.module.get_parameter("head.weight").normal_(std=0.2)
     save_timm_folder(
         path,
         model.module,
