@@ -21,7 +21,7 @@ Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
 BitDepth = Literal["auto", "8", "10", "12", "14", "16"]
 BIT_DEPTHS = (8, 10, 12, 14, 16)
-"""Bits that the values of 16-bit grayscale files may really have."""
+"""Bits that the values of 16-bit files may really have."""
 FULL_DEPTH = BIT_DEPTHS[-1]
 
 DEFAULT_MODEL = "mobilenetv3_large_100"
@@ -123,7 +123,7 @@ class DataConfig:
     """Unreadable images, and class folders that have no others: error = stop before training, skip = list them and
     leave them out."""
     bit_depth: BitDepth = "auto"
-    """Bits per pixel that 16-bit grayscale files really hold, as those of X-ray, thermal and microscope cameras: auto =
+    """Bits that the values of 16-bit files really have, as those of X-ray, thermal and microscope cameras: auto =
     from the largest value in the dataset."""
     seed: int = 0
     """Random seed of splits, subset, augmentation, head initialization, batch order and dropout."""
@@ -348,7 +348,7 @@ class Preprocessing:
     std: tuple[float, float, float]
     """Standard deviation of each channel, on a 0 to 1 scale."""
     bit_depth: int = FULL_DEPTH
-    """Bits that the values of 16-bit grayscale files really have, one of `BIT_DEPTHS`; 16 = the whole range."""
+    """Bits that the values of 16-bit files really have, one of `BIT_DEPTHS`; 16 = the whole range."""
 
 
 @dataclass(frozen=True)

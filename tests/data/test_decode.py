@@ -18,7 +18,7 @@ from thawline.data.decode import (
     UnreadableError,
     bit_depth_of,
     decode,
-    largest_gray,
+    largest_sample,
     readable_endings,
     to_rgb,
 )
@@ -204,7 +204,7 @@ def test_gray_values_of_fewer_bits_take_the_whole_range(bits: int) -> None:
     largest = (1 << bits) - 1
     values = np.linspace(0, largest, 64).round().astype(np.uint16).reshape(8, 8)
     image = Image.fromarray(values)
-    assert bit_depth_of(largest_gray(image)) == bits
+    assert bit_depth_of(largest_sample(image)) == bits
     gray = np.asarray(to_rgb(image, bits))[..., 0]
     assert np.abs(gray - values / largest * 255).max() <= 0.5
     if bits < 16:
@@ -220,5 +220,5 @@ def test_every_16_bit_value_is_rounded_as_before() -> None:
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "1", "I", "F", "RGBA", "CMYK"])
 def test_other_modes_know_no_bit_depth(mode: str) -> None:
     image = Image.linear_gradient("L").convert(mode)
-    assert largest_gray(image) == 0
+    assert largest_sample(image) == 0
     assert np.array_equal(np.asarray(to_rgb(image, 8)), np.asarray(to_rgb(image)))

@@ -104,7 +104,7 @@ def test_the_option_decides_against_the_range(tmp_path: Path) -> None:
     assert "bit_depth" not in config["thawline"]
     api.run(_request(data, bit_depth="14"), tmp_path / "fourteen")
     assert Classifier(tmp_path / "fourteen").preprocessing.bit_depth == 14
-    with pytest.raises(DataError, match=r"has 16-bit gray values up to 4095, more than 10 bits hold"):
+    with pytest.raises(DataError, match=r"has 16-bit values up to 4095, more than 10 bits hold"):
         api.run(_request(data, bit_depth="10"), tmp_path / "ten")
 
 

@@ -27,10 +27,11 @@ USUAL_CROP = 0.875
 SMALL_CLASS = 10
 """Classes with fewer images than this get a warning: their scores are too noisy."""
 
+_FRAMES = "more than one frame"
 _ODD: dict[str, Callable[[Facts], bool]] = {
     "rotated by EXIF": lambda file: file.orientation != 1,
     "16-bit, 32-bit or floating-point": lambda file: file.mode == "F" or file.mode.startswith("I"),
-    "more than one frame": lambda file: file.frames > 1,
+    _FRAMES: lambda file: file.frames > 1,
     "colour profile": lambda file: file.icc_profile,
     "transparency": lambda file: file.mode in ("RGBA", "LA", "PA", "La", "RGBa"),
 }
@@ -144,8 +145,18 @@ class Check:
             (self.narrow, self._narrow_line()),
             (
                 self.bit_depth < FULL_DEPTH,
-                f"The 16-bit grayscale images hold {self.bit_depth}-bit values (at most {self._largest_gray:,} of "
+                f"The 16-bit images hold {self.bit_depth}-bit values (at most {self._largest_sample:,} of "
                 "65,535): they are decoded as such, unless `bit_depth` says otherwise.",
+            ),
+            (
+                self._stretched,
+                f"{counted(self._stretched, 'image')} of 32-bit or floating-point values: each is stretched from its "
+                "own darkest to its own brightest value, so brightness cannot be compared between them.",
+            ),
+            (
+                _FRAMES in self.oddities,
+                f"{counted(self.oddities.get(_FRAMES, 0), 'file')} with more than one frame or page: only the first is "
+                "used.",
             ),
             (self.contradictions, f"{_copied(self.contradictions)} with two or more labels; all copies go to train."),
             (
@@ -172,12 +183,16 @@ class Check:
 
     @property
     def bit_depth(self) -> int:
-        """Bits that the values of the 16-bit grayscale images really have."""
-        return bit_depth_of(self._largest_gray)
+        """Bits that the values of the 16-bit images really have."""
+        return bit_depth_of(self._largest_sample)
 
     @property
-    def _largest_gray(self) -> int:
-        return max((file.largest_gray for file in self.facts), default=0)
+    def _largest_sample(self) -> int:
+        return max((file.largest_sample for file in self.facts), default=0)
+
+    @property
+    def _stretched(self) -> int:
+        return sum(file.mode in ("I", "F") and file.format != "PPM" for file in self._readable)
 
     @property
     def narrow(self) -> tuple[int, ...]:

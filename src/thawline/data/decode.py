@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from thawline.config import BIT_DEPTHS, FULL_DEPTH
+from thawline.data.deep import load_samples, samples
 from thawline.errors import DataError
 from thawline.reading import read_regular
 
@@ -30,10 +32,10 @@ OUT_OF_MEMORY = "needs more memory than is available"
 DECODING_RULE = (
     "Pillow decodes the first frame; the EXIF orientation is applied; ICC profiles are ignored. Transparency is "
     "composited over white. Grayscale, palette, CMYK, YCbCr and HSV images become RGB by Pillow's conversion. 16-bit "
-    "grayscale is divided by 257 (0 to 65535 becomes 0 to 255), or so that its `bit_depth`, where it holds fewer bits, "
-    "becomes 0 to 255; 32-bit integer and floating-point grayscale is stretched from the smallest to the largest "
-    "finite value of the image to 0 to 255, NaN and infinities become 0; 16-bit colour keeps its upper 8 bits. Images "
-    f"of more than {LARGEST} pixels are refused."
+    "grayscale is divided by 257 (0 to 65535 becomes 0 to 255) and 16-bit colour keeps its upper 8 bits, or both are "
+    "scaled so that their `bit_depth`, where they hold fewer bits, becomes 0 to 255; 32-bit integer and floating-point "
+    "grayscale is stretched from the smallest to the largest finite value of the image to 0 to 255, NaN and infinities "
+    f"become 0. Images of more than {LARGEST} pixels are refused."
 )
 
 # Formats that Pillow recognises but cannot decode, or passes to an external program such as Ghostscript.
@@ -106,10 +108,14 @@ def load(source: Path | bytes | Image.Image) -> Image.Image:
     This and the next three functions are the steps of `decode`; call them within `quiet`.
     """
     try:
-        image = source if isinstance(source, Image.Image) else _open(source)
-        if image.width * image.height > LARGEST:
-            raise UnreadableError(f"is too large ({image.width} x {image.height}; the limit is {LARGEST} pixels)")
-        image.load()
+        if isinstance(source, Image.Image):
+            _check_size(source)
+            source.load()
+            return source
+        content = read_regular(source) if isinstance(source, Path) else source
+        image = _open(content)
+        _check_size(image)
+        load_samples(image, content)
     except UnreadableError:
         raise
     except _BROKEN as error:
@@ -120,23 +126,24 @@ def load(source: Path | bytes | Image.Image) -> Image.Image:
 def to_rgb(image: Image.Image, bit_depth: int = FULL_DEPTH) -> Image.Image:
     """Rotate, scale and convert a loaded image according to `DECODING_RULE`.
 
-    `bit_depth`: bits that the values of 16-bit grayscale really have. Raises `UnreadableError`, also for larger values.
+    `bit_depth`: bits that 16-bit samples really have. Raises `UnreadableError`, also for larger ones.
     """
-    if bit_depth < FULL_DEPTH and (peak := largest_gray(image)) >> bit_depth:
-        raise UnreadableError(f"has 16-bit gray values up to {peak}, more than {bit_depth} bits hold (`bit_depth`)")
+    if bit_depth < FULL_DEPTH and (peak := largest_sample(image)) >> bit_depth:
+        raise UnreadableError(f"has 16-bit values up to {peak}, more than {bit_depth} bits hold (`bit_depth`)")
     try:
         return _upright(_convert(image, bit_depth), orientation(image))
     except _BROKEN as error:
         raise UnreadableError(f"has mode {image.mode}, which cannot be converted to RGB ({_reason(error)})") from error
 
 
-def largest_gray(image: Image.Image) -> int:
-    """The largest value of a loaded 16-bit grayscale image; 0 for every other mode."""
-    return int(np.asarray(image).max()) if image.mode.startswith("I;16") else 0
+def largest_sample(image: Image.Image) -> int:
+    """The largest sample, alpha apart, of a loaded image with samples of 16 bits; 0 for every other."""
+    values = samples(image)
+    return int(values.max()) if values is not None and values.dtype.itemsize == 2 else 0
 
 
 def bit_depth_of(peak: int) -> int:
-    """The smallest usual number of bits that holds gray values up to `peak`; without any, all of them."""
+    """The smallest usual number of bits that holds samples up to `peak`; without any, all of them."""
     return next((depth for depth in BIT_DEPTHS if 0 < peak < 1 << depth), FULL_DEPTH)
 
 
@@ -157,27 +164,40 @@ def frames(image: Image.Image) -> int:
         return 1
 
 
-def _open(source: Path | bytes) -> Image.Image:
-    content = read_regular(source) if isinstance(source, Path) else source
+def _open(content: bytes) -> ImageFile:
     if not content:
         raise ValueError("the file is empty")
     return Image.open(io.BytesIO(content), formats=_formats())
 
 
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > LARGEST:
+        raise UnreadableError(f"is too large ({image.width} x {image.height}; the limit is {LARGEST} pixels)")
+
+
 def _convert(image: Image.Image, bit_depth: int) -> Image.Image:
+    values = samples(image)
+    if values is not None and values.dtype.itemsize == 2 and (image.mode.startswith("I") or bit_depth < FULL_DEPTH):
+        return _with_alpha_of(image, Image.fromarray(_from_16_bit(values, bit_depth)))
     if image.mode == "I" and image.format == "PPM":  # Pillow has scaled it to 16 bits
-        bit_depth = FULL_DEPTH
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        return Image.fromarray(_from_16_bit(np.asarray(image), bit_depth)).convert("RGB")
+        return Image.fromarray(_from_16_bit(np.asarray(image), FULL_DEPTH)).convert("RGB")
     if image.mode in ("I", "F"):
-        return Image.fromarray(_stretched(np.asarray(image))).convert("RGB")
+        return Image.fromarray(_stretched(np.asarray(image) if values is None else values)).convert("RGB")
     if image.has_transparency_data:
         return _over_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def _with_alpha_of(image: Image.Image, scaled: Image.Image) -> Image.Image:
+    rgb = scaled.convert("RGB")
+    if image.mode != "RGBA":
+        return rgb
+    rgb.putalpha(image.getchannel("A"))
+    return _over_white(rgb)
+
+
 def _from_16_bit(values: np.ndarray, bit_depth: int) -> np.ndarray:
-    """Scale [H, W] integers in 0 to 2**bit_depth - 1 to uint8, rounded."""
+    """Scale integers in 0 to 2**bit_depth - 1 to uint8, rounded."""
     largest = (1 << bit_depth) - 1
     scaled: np.ndarray = np.clip((values.astype(np.int64) * 255 + largest // 2) // largest, 0, 255)
     return scaled.astype(np.uint8)

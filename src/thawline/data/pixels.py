@@ -96,8 +96,8 @@ def build_pixels(
 
 
 def found_bit_depth(facts: Sequence[Facts]) -> int:
-    """Bits that the values of the 16-bit grayscale images really have; 16 if they need all, or without such images."""
-    return bit_depth_of(max((file.largest_gray for file in facts), default=0))
+    """Bits that the values of the 16-bit images really have; 16 if they need all, or without such images."""
+    return bit_depth_of(max((file.largest_sample for file in facts), default=0))
 
 
 def require_readable(paths: Sequence[Path], facts: Sequence[Facts]) -> None:

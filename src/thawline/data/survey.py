@@ -20,7 +20,7 @@ from thawline.data.decode import (
     OUT_OF_MEMORY,
     UnreadableError,
     frames,
-    largest_gray,
+    largest_sample,
     load,
     orientation,
     quiet,
@@ -74,8 +74,8 @@ class Facts:
     """Whether there is a colour profile, which is ignored."""
     difference_hash: str = ""
     """128 bits in hexadecimal, similar for near-duplicates; empty for uniform images (see `difference_hash`)."""
-    largest_gray: int = 0
-    """Largest value of a 16-bit grayscale image; 0 for every other mode."""
+    largest_sample: int = 0
+    """Largest value in an image of 16-bit samples, alpha apart; 0 for every other."""
 
     def to_row(self) -> tuple[str | int | bool | None, ...]:
         """The fields in order, as JSON types; `Facts(*row)` is the inverse."""
@@ -173,7 +173,7 @@ def _facts(sha256: str, image: Image.Image, look: str) -> Facts:
         icc_profile="icc_profile" in image.info,
         frames=frames(image),
         difference_hash=look,
-        largest_gray=largest_gray(image),
+        largest_sample=largest_sample(image),
     )
 
 

@@ -49,7 +49,7 @@ class TimmConfig:
     pretrained_cfg: Mapping[str, object]
     """Fields of timm's `PretrainedCfg`."""
     thawline: Mapping[str, object]
-    """The version that wrote it, and the bit depth of 16-bit grayscale images where it is not 16."""
+    """The version that wrote it, and the bit depth of 16-bit images where it is not 16."""
 
     def to_dict(self) -> dict[str, object]:
         """The keys of config.json; unknown ones are left out."""

@@ -152,7 +152,7 @@ def _preprocessing(stored: Mapping[str, object], path: Path) -> Preprocessing:
 
 
 def _bit_depth(thawline: object, path: Path) -> int:
-    """Bits that the values of 16-bit grayscale images really have; timm knows no such setting."""
+    """Bits that the values of 16-bit images really have; timm knows no such setting."""
     depth = thawline.get("bit_depth", FULL_DEPTH) if isinstance(thawline, dict) else FULL_DEPTH
     if depth not in BIT_DEPTHS:
         raise ModelError(f"{path}: bit_depth must be one of {', '.join(map(str, BIT_DEPTHS))}, got {depth!r}.")
