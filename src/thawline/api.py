@@ -264,9 +264,12 @@ def _classes_of(model: str) -> int:
     return max(2, read_timm_folder(Path(path)).num_classes or 1000) if saved else 1000
 
 
-def evaluate(run_folder: str | Path, data: str) -> Evaluation:
-    """Score a run's saved model, or any timm folder, on labelled images; the scores are logged in the folder."""
-    return serving.evaluate(Path(run_folder), data)
+def evaluate(run_folder: str | Path, data: str | Path) -> Evaluation:
+    """Score a run's saved model, or any timm folder, on labelled images; the scores are logged in the folder.
+
+    Unlike data for training, `data` may have a single class, a single image, or nothing but a test split.
+    """
+    return serving.evaluate(Path(run_folder), str(data))
 
 
 def predict(run_folder: str | Path, images: str | Path | Sequence[str | Path], *, top: int = 5) -> Predictions:

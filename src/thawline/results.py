@@ -607,6 +607,8 @@ class Evaluation(Result):
     unreadable: Sequence[SkippedFile]
     seen: Mapping[str, int] = field(default_factory=dict)
     """How many of the images trained ("train") or selected ("val") the model."""
+    notes: Sequence[str] = ()
+    """What was left out of the data, and classes without images, one line each."""
     at: str
     """UTC, ISO 8601."""
 

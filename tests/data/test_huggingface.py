@@ -13,6 +13,7 @@ import pytest
 
 from tests.data.conftest import MakeFolder, Picture
 from thawline.data.huggingface import read_huggingface
+from thawline.data.read import read_named
 from thawline.data.sources import ImageSet
 from thawline.errors import DataError, MissingExtraError
 
@@ -237,10 +238,9 @@ def test_a_name_is_downloaded_once(fake_hub: Hub, cache: Path, table: MakeTable)
     fake_hub.answer = datasets.DatasetDict({"train": table([0, 1]), "test": table([1], 2)})
     first = read_huggingface("user/set/small:revision=v2", cache)
     assert fake_hub.asked == [("info", "user/set", "v2"), ("load", "user/set", "small", "v2")]
-    assert first.notes == (
-        "hf:user/set/small:revision=v2 was read at revision c0ffee",
-        "test has no images of class 'dog'",
-    )
+    assert first.notes == ("hf:user/set/small:revision=v2 was read at revision c0ffee",)
+    trainable = read_named("hf:user/set/small:revision=v2", cache)
+    assert trainable.notes == (*first.notes, "test has no images of class 'dog'")
     assert read_huggingface("user/set/small:revision=v2", cache) == first
     assert len(fake_hub.asked) == 2
 

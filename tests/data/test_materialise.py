@@ -13,7 +13,7 @@ from PIL import Image
 from tests.data.conftest import Picture
 from thawline.data.decode import decode
 from thawline.data.materialise import Sample, entry_key, find_materialised, find_or_write, materialise
-from thawline.data.sources import ImageSet, read_images
+from thawline.data.sources import ImageSet, read_images, require_trainable
 from thawline.errors import DataError
 
 
@@ -169,8 +169,9 @@ def test_nothing_labelled(tmp_path: Path, picture: Picture) -> None:
 
 
 def test_one_class_is_too_few_and_the_source_is_named(tmp_path: Path, picture: Picture) -> None:
+    images = materialise("hf:u/n", [Sample(picture(0), "a")], tmp_path)
     with pytest.raises(DataError, match="'hf:u/n' has only one class"):
-        materialise("hf:u/n", [Sample(picture(0), "a")], tmp_path)
+        require_trainable(images, "hf:u/n")
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, picture: Picture) -> None:

@@ -100,6 +100,37 @@ def test_unusable_folders_get_one_line(make_folder: MakeFolder, counts: dict[str
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("counts", "splits"),
+    [
+        ({"a": 3}, {None}),
+        ({"a": 1}, {None}),
+        ({"test/a": 2, "test/b": 1}, {"test"}),
+        ({"Testing/a": 1}, {"test"}),
+        ({"val/a": 1, "test/a": 1}, {"val", "test"}),
+        ({"train/a": 1, "train/b": 1, "test/c": 1}, {"train", "test"}),
+        ({"a/x": 1, "a/y": 1, "b/x": 1, "b/y": 1}, {None}),
+        ({"test/x": 1}, {"test"}),
+    ],
+)
+def test_what_is_too_little_to_train_on_can_be_scored(
+    make_folder: MakeFolder, counts: dict[str, int], splits: set[str | None]
+) -> None:
+    images = read_images(make_folder(counts), known=("a", "b", "c"))
+    assert {item.split for item in images.items} == splits
+    assert len(images.items) == sum(counts.values())
+
+
+def test_a_known_class_may_be_called_like_a_split(make_folder: MakeFolder) -> None:
+    images = read_images(make_folder({"test/x": 2}), known=("test", "exam"))
+    assert {(item.label, item.split) for item in images.items} == {("test", None)}
+
+
+def test_split_folders_without_class_folders_cannot_be_scored(make_folder: MakeFolder) -> None:
+    with pytest.raises(DataError, match="no folder with one subfolder of images per class"):
+        read_images(make_folder({"test": 2}), known=("a", "b"))
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(b"")
     with pytest.raises(DataError, match="is a file"):

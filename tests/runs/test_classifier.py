@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from thawline import api
-from thawline.errors import RunFolderError
+from thawline.errors import DataError, RunFolderError
 from thawline.export.timm_folder import save_timm_folder
 from thawline.model.load import load_model
 
@@ -145,3 +145,43 @@ def test_a_damaged_log_is_one_line_that_names_the_file_and_the_key(folder: Path,
     (model / "evaluations.json").write_text('{"format_version": 1, "evaluations": [{"data": 5}]}')
     with pytest.raises(RunFolderError, match=r"evaluations\.json .*evaluations\[0\].*data"):
         api.evaluate(model, str(data))
+
+
+@pytest.fixture
+def scored(folder: Path, tmp_path: Path) -> Path:
+    shutil.copytree(folder, tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("keep", ["a/*", "a/0.png"])
+def test_one_class_or_one_image_can_be_scored(scored: Path, tmp_path: Path, keep: str) -> None:
+    data = labelled(tmp_path / "all")
+    for path in data.glob(keep):
+        (tmp_path / "some" / "test" / "a").mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "some" / "test" / "a" / path.name)
+    scores = api.evaluate(scored, tmp_path / "some")
+    assert (scores.split, scores.images) == ("test", 2 if keep == "a/*" else 1)
+    assert [row.images for row in scores.per_class] == [scores.images, 0, 0, 0]
+    assert scores.notes == ["no images of classes 'b', 'c', 'd': averages are over the other classes"]
+
+
+def test_a_table_of_one_label_can_be_scored_and_its_notes_are_said(scored: Path, tmp_path: Path) -> None:
+    data = labelled(tmp_path / "all")
+    (data / "images.csv").write_text("path,label,split,site\na/0.png,a,,x\na/1.png,a,test,y\n")
+    scores = api.evaluate(scored, data / "images.csv")
+    assert (scores.split, scores.images) == ("test", 1)
+    assert scores.notes[0] == "columns not used: 'site'"
+
+
+def test_a_class_folder_without_usable_images_is_said(scored: Path, tmp_path: Path) -> None:
+    data = labelled(tmp_path / "all")
+    for path in (data / "b").iterdir():
+        path.rename(path.with_suffix(".heic2"))
+    assert any(note.startswith("'b' (2 not a supported") for note in api.evaluate(scored, data).notes)
+
+
+def test_unknown_classes_are_one_line(scored: Path, tmp_path: Path) -> None:
+    data = labelled(tmp_path / "all")
+    (data / "a").rename(data / "eel")
+    with pytest.raises(DataError, match=r"does not know the class 'eel'; it knows 'a', 'b', 'c', 'd'\. Class folders"):
+        api.evaluate(scored, data)

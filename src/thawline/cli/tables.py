@@ -252,6 +252,8 @@ def print_scores(console: Console, scores: Evaluation) -> None:
     if scores.seen:
         uses = " and ".join(f"{count:,} {_USES[split]}" for split, count in scores.seen.items())
         console.print(f"These scores are optimistic: {uses}.", highlight=False)
+    for note in scores.notes:
+        console.print(f"{note[:1].upper()}{note[1:]}.", highlight=False, markup=False, soft_wrap=True)
     table = _table("class", "precision", "recall", "F1", "images")
     for row in scores.per_class:
         table.add_row(Text(row.name), *map(figure, (row.precision, row.recall, row.f1)), str(row.images))

@@ -56,23 +56,27 @@ def split_named(name: str | None, where: str) -> Split | None:
     return split
 
 
-def split_folders(root: Path, files: Collection[tuple[str, ...]]) -> dict[str, Split]:
+def split_folders(root: Path, files: Collection[tuple[str, ...]], known: Collection[str] = ()) -> dict[str, Split]:
     """Split of each top-level folder; empty if the top-level folders are classes.
 
-    A class may be called train (next to bus and car): it counts as a split only next to val or test, or alone. Raises
-    `DataError` if the layout is ambiguous or the splits are unusable.
+    A class may be called train (next to bus and car): it counts as a split only next to val or test, or alone. With
+    the `known` classes of a model to be scored, no train folder is needed. Raises `DataError` if the layout is
+    ambiguous or the splits are unusable.
     """
     depths: dict[str, set[bool]] = {}
     for parts in files:
         if len(parts) > 1:
             depths.setdefault(parts[0], set()).add(len(parts) > 2)
+    if known and all(class_name(top) in known for top in depths):
+        return {}
     found = {top: split for top in sorted(depths) if (split := split_of(top))}
-    trains = [top for top, split in found.items() if split == "train" and True in depths[top]]
-    if not found or (len(found) < len(depths) and not (trains and len(set(found.values())) > 1)):
+    usable = [top for top, split in found.items() if (known or split == "train") and True in depths[top]]
+    if not found or (len(found) < len(depths) and not (usable and len(set(found.values())) > 1)):
         _refuse_splits_in_disguise(root, files)
         return {}
-    if not trains:
-        raise DataError(f"{str(root)!r} has split folders, but no train folder with one subfolder of images per class.")
+    if not usable:
+        what = "folder" if known else "train folder"
+        raise DataError(f"{str(root)!r} has split folders, but no {what} with one subfolder of images per class.")
     if len(set(found.values())) < len(found):
         raise DataError(f"{str(root)!r} has two folders for the same split ({', '.join(found)}): keep one of them.")
     return found

@@ -15,7 +15,7 @@ from torch import Tensor
 from thawline.data.class_names import class_name, spelling_notes
 from thawline.data.layout import Split
 from thawline.data.materialise import Sample, materialise
-from thawline.data.sources import ImageSet, Item, image_set
+from thawline.data.sources import ImageSet, Item, image_set, require_trainable
 from thawline.errors import DataError
 
 Pairs = Sequence[tuple[str | Path, str]]
@@ -35,7 +35,7 @@ class ImageDataset(Protocol):
 def read_pairs(pairs: Pairs, *, val: Pairs | None = None, test: Pairs | None = None) -> ImageSet:
     """Read images from a list of (path, label); with `val` or `test`, `pairs` is the training split.
 
-    Raises `DataError` for an entry that is not such a pair, and as `image_set` does.
+    Raises `DataError` for an entry that is not such a pair, and as `require_trainable` does.
     """
     items = [
         _item(pair, f"pair {number} of {split or 'the list'}", split)
@@ -47,7 +47,7 @@ def read_pairs(pairs: Pairs, *, val: Pairs | None = None, test: Pairs | None = N
     root = Path(os.path.commonpath([item.path.parent for item in items]))
     written = [str(pair[1]) for own in _by_split(pairs, val, test).values() for pair in own]
     notes = spelling_notes(dict(zip(written, (item.label for item in items), strict=True)))
-    return image_set(root, items, notes=notes, where=Path("the list of (path, label)"))
+    return require_trainable(image_set(root, items, notes=notes), "the list of (path, label)")
 
 
 def read_dataset(
@@ -66,7 +66,8 @@ def read_dataset(
     is stored once. Raises `DataError` for anything else.
     """
     names = classes if classes is not None else getattr(dataset, "classes", None)
-    return materialise(type(dataset).__name__, _samples(_by_split(dataset, val, test), names), cache)
+    name = type(dataset).__name__
+    return require_trainable(materialise(name, _samples(_by_split(dataset, val, test), names), cache), name)
 
 
 def _by_split(train: Given, val: Given | None, test: Given | None) -> dict[Split | None, Given]:

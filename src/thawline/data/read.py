@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Collection
 from pathlib import Path
 
 from thawline.config import OnBad
 from thawline.data.named import is_named, read_named_dataset
 from thawline.data.python_objects import ImageDataset, Pairs, read_dataset, read_pairs
-from thawline.data.sources import ImageSet, read_images
+from thawline.data.sources import ImageSet, read_images, require_trainable
 from thawline.records import fingerprint, write_text
 
 Data = str | Path | Pairs | ImageDataset
 """A folder, a manifest or a named dataset; a list of (path, label); or a dataset of (image, label)."""
 
 
-def read_named(data: str, cache: Path, *, on_bad: OnBad = "error") -> ImageSet:
+def read_named(data: str, cache: Path, *, on_bad: OnBad = "error", known: Collection[str] | None = None) -> ImageSet:
     """Read a folder, a manifest or a named dataset, whose files are written to `cache` once.
 
-    `on_bad`: whether a class folder without usable images is an error, or left out with a note.
-
-    Raises `DataError` if it does not exist or cannot be used for training.
+    `on_bad`: whether a class folder without usable images is an error, or left out with a note. `known`: the classes of
+    a model that is to be scored. Raises `DataError` if the data does not exist or, without `known`, cannot be used for
+    training.
     """
-    return read_named_dataset(data, cache) if is_named(data) else read_images(data, on_bad=on_bad)
+    if not is_named(data):
+        return read_images(data, on_bad=on_bad, known=known)
+    images = read_named_dataset(data, cache)
+    return images if known is not None else require_trainable(images, data)
 
 
 def absolute_name(data: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thawline.config import OnBad
@@ -35,7 +35,8 @@ class ImageSet:
     items: tuple[Item, ...]
     """Sorted by the code points of their paths."""
     classes: tuple[str, ...]
-    """Class names of the training images, sorted by code points; the position is the class index everywhere."""
+    """Class names of the training images, or of all images without any, sorted by code points; the position is the
+    class index everywhere."""
     ignored: tuple[Ignored, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -57,35 +58,41 @@ class ImageSet:
         return item.path.as_posix()
 
 
-def read_images(data: str | Path, *, on_bad: OnBad = "error") -> ImageSet:
+def read_images(data: str | Path, *, on_bad: OnBad = "error", known: Collection[str] | None = None) -> ImageSet:
     """Read `root/class/**`, `root/SPLIT/class/**` (see `layout.split_of`) or a .csv or .tsv manifest.
 
     The label is the name of the class folder (in Unicode NFC); its subfolders do not matter. Raises `DataError` for a
-    folder that is missing, contains no images, has only one class, or whose val or test has a class that train lacks;
-    and, unless `on_bad` is "skip", if a class or split folder has no usable images.
+    folder that is missing or contains no images, and, unless `on_bad` is "skip", if a class or split folder has no
+    usable images. `known` are the classes of a model that is to be scored; without them the images are for training,
+    and `require_trainable` is applied.
     """
-    root = Path(data)
+    images = _read(Path(data), on_bad, known)
+    return images if known is not None else require_trainable(images, str(data))
+
+
+def _read(root: Path, on_bad: OnBad, known: Collection[str] | None) -> ImageSet:
+    data = str(root)
     if not root.exists():
-        raise DataError(f"{str(data)!r} does not exist: pass a folder with one subfolder of images per class.")
+        raise DataError(f"{data!r} does not exist: pass a folder with one subfolder of images per class.")
     if root.suffix.lower() in MANIFEST_ENDINGS and root.is_file():
         rows, notes = read_manifest(root)
         items = [Item(row.path, row.label, split_named(row.split, row.where), row.group) for row in rows]
         return image_set(root.parent, items, notes=notes, where=root)
     if not root.is_dir():
-        raise DataError(f"{str(data)!r} is a file: pass a folder of class folders, or a .csv or .tsv manifest.")
+        raise DataError(f"{data!r} is a file: pass a folder of class folders, or a .csv or .tsv manifest.")
     if is_run(root):
-        raise DataError(f"{str(data)!r} is a thawline run: pass the folder of images.")
-    return _read_folder(root, on_bad)
+        raise DataError(f"{data!r} is a thawline run: pass the folder of images.")
+    return _read_folder(root, on_bad, known or ())
 
 
-def _read_folder(root: Path, on_bad: OnBad) -> ImageSet:
+def _read_folder(root: Path, on_bad: OnBad, known: Collection[str]) -> ImageSet:
     files, ignored = walk(root)
     if not files:
         raise DataError(
             f"{str(root)!r} contains no images{_most_frequent(ignored)}: it needs one subfolder of images per class."
         )
     parts = {file: file.relative_to(root).parts for file in files}
-    folders = split_folders(root, parts.values())
+    folders = split_folders(root, parts.values(), known)
     found = [_item(file, parts[file], folders) for file in files]
     items = [item for item in found if isinstance(item, Item)]
     ignored += [entry for entry in found if isinstance(entry, Ignored)]
@@ -120,25 +127,38 @@ def image_set(
     *,
     where: Path | None = None,
 ) -> ImageSet:
-    """Sort the items, make the class map from train (or from all images if no splits are given), and check both.
+    """Sort the items and make the class map from train, or from all images without a train split.
 
-    `where` names the source in errors, if it is not the root folder.
+    `where` names the source in the error for a set without images, if it is not the root folder.
     """
-    given = {item.split for item in items}
-    source = repr(str(where or root))
     if not items:
-        raise DataError(f"{source} contains no images in class folders: it needs one subfolder of images per class.")
-    if None in given and len(given) > 1:
-        raise DataError(f"{source}: some images have a split and others do not; give a split to all images or to none.")
-    if None not in given and "train" not in given:
-        raise DataError(f"{source} has no training images, only {' and '.join(sorted(map(str, given)))}.")
-    classes = tuple(sorted({item.label for item in items if item.split in (None, "train")}))
-    missing = _compare_classes(source, items, classes)
-    if len(classes) < 2:
-        raise DataError(f"{source} has only one class, {classes[0]!r}: classification needs at least two.")
+        raise DataError(
+            f"{str(where or root)!r} contains no images in class folders: it needs one subfolder of images per class."
+        )
+    of_train = {item.label for item in items if item.split in (None, "train")}
+    classes = tuple(sorted(of_train or {item.label for item in items}))
     ordered = tuple(sorted(items, key=lambda item: sort_key(item.path)))
     ignored = tuple(sorted(ignored, key=lambda entry: sort_key(entry.path)))
-    return ImageSet(root, ordered, classes, ignored, (*notes, *missing))
+    return ImageSet(root, ordered, classes, ignored, tuple(notes))
+
+
+def require_trainable(images: ImageSet, source: str) -> ImageSet:
+    """The same images, with notes on classes that val or test lack, if they can be used for training.
+
+    Raises `DataError`, naming the `source`, if splits are given to some images only, without train, with a class that
+    train lacks, or if there are fewer than two classes.
+    """
+    given = {item.split for item in images.items}
+    if None in given and len(given) > 1:
+        raise DataError(
+            f"{source!r}: some images have a split and others do not; give a split to all images or to none."
+        )
+    if None not in given and "train" not in given:
+        raise DataError(f"{source!r} has no training images, only {' and '.join(sorted(map(str, given)))}.")
+    missing = _compare_classes(source, images.items, images.classes)
+    if len(images.classes) < 2:
+        raise DataError(f"{source!r} has only one class, {images.classes[0]!r}: classification needs at least two.")
+    return replace(images, notes=(*images.notes, *missing))
 
 
 def find_images(paths: Iterable[str | Path]) -> tuple[list[Path], list[Ignored]]:
@@ -190,10 +210,11 @@ def _compare_classes(source: str, items: Sequence[Item], classes: tuple[str, ...
         labels = {item.label for item in items if item.split == split}
         if unknown := sorted(labels.difference(classes)):
             raise DataError(
-                f"{source}: {split} has {_listed(unknown)} that train lacks: add training images of it or remove it."
+                f"{source!r}: {split} has {listed_classes(unknown)} that train lacks: add training images of it or "
+                "remove it."
             )
         if labels and (missing := sorted(set(classes) - labels)):
-            notes.append(f"{split} has no images of {_listed(missing)}")
+            notes.append(f"{split} has no images of {listed_classes(missing)}")
     return notes
 
 
@@ -204,7 +225,8 @@ def _notes(files: Iterable[tuple[str, ...]], folders: dict[str, Split]) -> list[
     return [f"{counted(len(outside), 'folder')} next to the split folders not used: {', '.join(map(repr, outside))}"]
 
 
-def _listed(names: Sequence[str], limit: int = 5) -> str:
+def listed_classes(names: Sequence[str], limit: int = 5) -> str:
+    """`class 'a'`, or `classes 'a', 'b' and 3 more`."""
     shown = ", ".join(map(repr, names[:limit]))
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return f"{'class' if len(names) == 1 else 'classes'} {shown}{more}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from thawline.data.cache import user_cache
+from thawline.data.layout import some
 from thawline.data.pixels import eval_transform, normalise
 from thawline.data.read import absolute_name, read_named
-from thawline.data.sources import find_images
+from thawline.data.sources import find_images, listed_classes
 from thawline.data.survey import survey
 from thawline.data.walk import Ignored, as_text
 from thawline.errors import DataError, ModelError, RunFolderError
@@ -140,12 +141,16 @@ def evaluate(folder: Path, data: str) -> Evaluation:
     """
     classifier = Classifier(folder)
     earlier = _logged(folder / EVALUATION_LOG)  # a damaged log is refused before anything takes time
-    images = read_named(data, user_cache() / "data", on_bad="skip")
+    images = read_named(data, user_cache() / "data", on_bad="skip", known=classifier.classes)
     splits = {item.split for item in images.items}
     items = [item for item in images.items if "test" not in splits or item.split == "test"]
     index = {name: number for number, name in enumerate(classifier.classes)}
-    if unknown := sorted({item.label for item in items} - set(index)):
-        raise DataError(f"{data!r}: the model does not know the classes {unknown[:5]}; it knows {list(index)[:10]}.")
+    labels_there = {item.label for item in items}
+    if unknown := sorted(labels_there - set(index)):
+        raise DataError(
+            f"{data!r}: the model does not know the {listed_classes(unknown)}; it knows {some(index, 10)}. Class "
+            "folders or labels must be called as in training."
+        )
     probabilities, positions, unreadable = classifier.probabilities([item.path for item in items])
     if not positions:
         raise DataError(f"{data!r}: none of the {len(items)} images can be read.")
@@ -160,11 +165,18 @@ def evaluate(folder: Path, data: str) -> Evaluation:
         per_class=evaluation.per_class(probabilities, labels, classifier.classes),
         unreadable=_skipped(unreadable),
         seen=seen(folder, items),
+        notes=[*images.notes, *_absent(classifier.classes, labels_there)],
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     log = EvaluationLog(format_version=FORMAT_VERSION, evaluations=[*earlier, scores])
     write_json(folder / EVALUATION_LOG, log)
     return scores
+
+
+def _absent(classes: Sequence[str], present: Collection[str]) -> list[str]:
+    """One line about the classes without images."""
+    absent = [name for name in classes if name not in present]
+    return [f"no images of {listed_classes(absent)}: averages are over the other classes"] if absent else []
 
 
 def _logged(path: Path) -> Sequence[Evaluation]:
