@@ -16,7 +16,7 @@ PACKAGE = Path(thawline.__file__).parent
 
 ROWS: tuple[set[str], ...] = (
     {"errors", "field_docs", "formatting", "version", "pytorch_lines", "reading", "results"},
-    {"records", "plan", "signatures"},
+    {"records", "plan", "signatures", "sums"},
     {"config", "callback"},
     {"strategies"},
     {"model", "data", "export", "search"},

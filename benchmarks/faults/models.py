@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.faults.base import OPTIONS, Base
 from benchmarks.faults.outcomes import MUST_REFUSE, Trial, Verdict, failure
 from benchmarks.faults.sandbox import Ran, run
+from thawline.sums import SUMS_FILE
 
 Change = Callable[[Path], object]
 """Makes a saved model hostile, in place."""
@@ -161,6 +162,7 @@ def make(base: Base, name: str, case: str, reading: str, kind: str = "auto") -> 
 
     def attempt(scratch: Path) -> Verdict:
         base.copy(scratch, kind)
+        (scratch / "run" / "model" / SUMS_FILE).unlink()  # a hostile author writes none, or right ones
         CASES[case](scratch / "run" / "model")
         ran = run(_command(base, reading), scratch)
         if (scratch / MARKER).exists():

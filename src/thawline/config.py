@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from thawline.errors import OptionError
+from thawline.errors import ModelError, OptionError
 from thawline.formatting import nearest
 from thawline.plan import Granularity
 
@@ -349,6 +349,33 @@ class Preprocessing:
     """Standard deviation of each channel, on a 0 to 1 scale."""
     bit_depth: int = FULL_DEPTH
     """Bits that the values of 16-bit files really have, one of `BIT_DEPTHS`; 16 = the whole range."""
+
+    def __post_init__(self) -> None:
+        """Raise `ModelError` for settings that no network was trained with: they come from files of any origin."""
+        _require_setting(8 <= self.image_size <= 4096, "image_size", "between 8 and 4096 pixels", self.image_size)
+        _require_setting(
+            self.interpolation in _INTERPOLATIONS,
+            "interpolation",
+            f"one of {', '.join(_INTERPOLATIONS)}",
+            self.interpolation,
+        )
+        _require_setting(0.05 <= self.crop_pct <= 2, "crop_pct", "between 0.05 and 2", self.crop_pct)
+        _require_setting(self.crop_mode in _CROP_MODES, "crop_mode", f"one of {', '.join(_CROP_MODES)}", self.crop_mode)
+        for name, values, low, high in (("mean", self.mean, 0, 1), ("std", self.std, 0.001, 10)):
+            is_rgb = len(values) == 3 and all(low <= value <= high for value in values)
+            _require_setting(is_rgb, name, f"3 values (RGB) between {low} and {high}", list(values))
+        _require_setting(
+            self.bit_depth in BIT_DEPTHS, "bit_depth", f"one of {', '.join(map(str, BIT_DEPTHS))}", self.bit_depth
+        )
+
+
+_INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
+_CROP_MODES = ("center", "squash", "border")
+
+
+def _require_setting(condition: bool, setting: str, rule: str, value: object) -> None:
+    if not condition:
+        raise ModelError(f"{setting} must be {rule}, got {value!r}.")
 
 
 @dataclass(frozen=True)

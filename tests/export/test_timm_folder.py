@@ -95,6 +95,7 @@ def test_weights_are_one_safetensors_file_of_what_was_evaluated(make: Make, save
     folder = save(module, "test_resnet")
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md",
+        "SHA256SUMS",
         "config.json",
         "labels.txt",
         "model.safetensors",

@@ -17,6 +17,7 @@ from torch import nn
 from thawline.errors import ModelError, RunFolderError
 from thawline.export import writing
 from thawline.export.writing import THAWLINE_FILE, WEIGHTS_FILE, plain_json, write_folder
+from thawline.sums import SUMS_FILE
 
 TEXTS = {THAWLINE_FILE: "{}\n", "labels.txt": "cat\ndog\n"}
 
@@ -30,7 +31,8 @@ def network(value: float = 1.0) -> nn.Module:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Content by name, without the digests."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != SUMS_FILE}
 
 
 def test_texts_and_weights_are_in_the_folder_and_nothing_beside_it(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def _damaged(base: Base, files: str, killed: str | None, reading: str, mutation:
         fails_today("run/checkpoints/*", "evaluations", "resume", mutate.truncate, fault="D"),
         fails_today("run/checkpoints/*", "evaluations", "resume", mutate.flip_payload, fault="A2"),
         fails_today("run/evaluations/*", "results", "resume", mutate.flip_payload, fault="A3"),
-        fails_today("run/model/model.safetensors", None, "predict", mutate.truncate, fault="D"),
+        ("run/model/model.safetensors", None, "predict", mutate.truncate),
+        ("run/model/model.safetensors", None, "explain", mutate.flip_payload),
     ],
 )
 def test_damage_is_mended_or_refused(
@@ -116,13 +117,16 @@ def test_run_on_a_full_disk_says_so_and_is_resumed(base: Base, tmp_path: Path) -
     "case",
     [
         *("config_empty", "config_binary", "label_names_short", "input_size_grey", "num_classes_text", "mean_of_one"),
-        *(fails_today(case, fault="A6") for case in ("nan_weights", "mean_nan", "std_zero", "crop_mode_unknown")),
-        *(fails_today(case, fault="A7") for case in ("int32_tensors", "bool_tensors")),
         *(
-            fails_today(case, fault="D")
-            for case in ("missing_tensor", "weights_empty", "weights_lost", "crop_pct_zero")
+            "nan_weights",
+            "mean_nan",
+            "std_zero",
+            "crop_mode_unknown",
+            "int32_tensors",
+            "bool_tensors",
+            "missing_tensor",
         ),
-        *(fails_today(case, fault="D") for case in ("model_args_unknown", "architecture_unknown")),
+        *("weights_empty", "weights_lost", "crop_pct_zero", "model_args_unknown", "architecture_unknown"),
         fails_today("own_model_code", fault="B1"),
     ],
 )

@@ -217,7 +217,7 @@ def test_lazy_layers_are_filled_in(tmp_path: Path) -> None:
         (SMALL.replace("return self.c", "return None if self.training else self.c"), "in training mode its output"),
         (SMALL.replace("nn.Linear(4, 8)", "nn.Linear(5, 8)"), "a batch [2, 3, 16, 16] failed with RuntimeError"),
         (SMALL.replace("images).mean", "images).mena"), "failed with AttributeError"),
-        (SMALL.replace("0.3)", "0.3, 0.4)"), "3 values each"),
+        (SMALL.replace("0.3)", "0.3, 0.4)"), "mean must be 3 values (RGB)"),
         (SMALL.replace('"crop_pct": 1.0', '"crop_pct": "all"'), "invalid preprocessing settings in its pretrained_cfg"),
         (SMALL.replace('"crop_pct": 1.0', '"interpolation": "cubic"'), "interpolation must be one of"),
         (SMALL.replace('"crop_pct": 1.0', '"classifier": "fc"'), "'fc' is not a module"),

@@ -42,7 +42,10 @@ def read_own_folder(folder: Path) -> OwnFolder:
     """Read what `save_own_folder` wrote; RunFolderError if a key is missing or has the wrong type."""
     path = folder / OWN_FILE
     try:
-        return msgspec.convert(read_json(path), OwnFolder)
+        found = msgspec.convert(read_json(path), OwnFolder)
+        if len(set(found.label_names)) < max(2, len(found.label_names)):
+            raise msgspec.ValidationError("label_names must be two or more different names")
+        return found
     except msgspec.ValidationError as error:
         raise RunFolderError(f"{path} cannot be used ({error}); train the model again.") from error
 

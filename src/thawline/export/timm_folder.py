@@ -2,18 +2,20 @@
 
     config.json         architecture, class names, preprocessing: what timm and transformers read
     model.safetensors   the weights: contiguous, fp32, named as in the bare timm model
+    SHA256SUMS          digests of all but the model card, which people edit
     labels.txt          one class per line in index order, escaped by `one_line`
     README.md           the model card
     thawline.json       where the model comes from: blocks and rates, plan, data, metrics, versions
 
-The three files are written here rather than by timm's `save_for_hf`, which writes a pickle by default, rejects shared
+The files are written here rather than by timm's `save_for_hf`, which writes a pickle by default, rejects shared
 tensors and lets preprocessing of the source weights through (their test size, their label offset, their class names).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from timm.models import PretrainedCfg
 from timm.utils.model import unwrap_model
 from torch import nn
 
-from thawline.config import BIT_DEPTHS, FULL_DEPTH, Preprocessing
+from thawline.config import FULL_DEPTH, Preprocessing
 from thawline.errors import ModelError, RunFolderError
 from thawline.export.escaping import one_line
 from thawline.export.timm_config import timm_config
@@ -95,7 +97,7 @@ def read_timm_folder(folder: Path) -> TimmFolder:
         raise ModelError(f"{path} names no architecture; add the timm name of the model, for instance resnet50.")
     classes = _num_classes({**cfg, **config}, path)
     names = _label_names({**cfg, **config}, classes, path)
-    preprocessing = replace(_preprocessing(cfg, path), bit_depth=_bit_depth(config.get("thawline"), path))
+    preprocessing = _preprocessing(cfg, _bit_depth(config.get("thawline")), path)
     return TimmFolder(architecture, classes, names, preprocessing, _read_thawline(folder))
 
 
@@ -134,29 +136,28 @@ def _label_names(config: Mapping[str, object], num_classes: int, path: Path) -> 
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) != num_classes:
         raise ModelError(f"{path}: label_names must be a list of {num_classes} names, one for each class.")
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise ModelError(f"{path}: label_names has {repeated[0]!r} more than once; give every class its own name.")
     return tuple(names)
 
 
-def _preprocessing(stored: Mapping[str, object], path: Path) -> Preprocessing:
+def _preprocessing(stored: Mapping[str, object], bit_depth: int, path: Path) -> Preprocessing:
     try:
         # As timm does it: missing keys take its defaults, an unknown key is an error.
         known: dict[str, Any] = {key: value for key, value in stored.items() if value is not None}
         cfg = PretrainedCfg(**known)
         channels, height, width = cfg.input_size
         mean, std, crop_pct = _rgb(cfg.mean), _rgb(cfg.std), float(cfg.crop_pct)
+        if channels != 3 or height != width:
+            raise ValueError(f"the input must be square RGB, got {channels} channels of {height} x {width} pixels")
+        return Preprocessing(height, cfg.interpolation, crop_pct, cfg.crop_mode, mean, std, bit_depth)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{path}: timm cannot use its pretrained_cfg ({error}).") from error
-    if channels != 3 or height != width:
-        raise ModelError(f"{path}: the input must be square RGB, got {channels} channels of {height} x {width} pixels.")
-    return Preprocessing(height, cfg.interpolation, crop_pct, cfg.crop_mode, mean, std)
+        raise ModelError(f"{path}: timm cannot use its pretrained_cfg ({str(error).removesuffix('.')}).") from error
 
 
-def _bit_depth(thawline: object, path: Path) -> int:
+def _bit_depth(thawline: object) -> int:
     """Bits that the values of 16-bit images really have; timm knows no such setting."""
-    depth = thawline.get("bit_depth", FULL_DEPTH) if isinstance(thawline, dict) else FULL_DEPTH
-    if depth not in BIT_DEPTHS:
-        raise ModelError(f"{path}: bit_depth must be one of {', '.join(map(str, BIT_DEPTHS))}, got {depth!r}.")
-    return int(depth)
+    return thawline.get("bit_depth", FULL_DEPTH) if isinstance(thawline, dict) else FULL_DEPTH
 
 
 def _rgb(values: Sequence[float]) -> tuple[float, float, float]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from thawline.errors import ModelError, RunFolderError
+from thawline.sums import write_sums
 
 WEIGHTS_FILE = "model.safetensors"
 LABELS_FILE = "labels.txt"
@@ -70,6 +71,7 @@ def _write_folder(folder: Path, texts: Mapping[str, str], weights: dict[str, Ten
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
         safetensors.torch.save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+        write_sums(partial, sorted({*texts, WEIGHTS_FILE} - {CARD_FILE}))
         shutil.copymode(partial / THAWLINE_FILE, partial / WEIGHTS_FILE)  # safetensors lets only the owner read
         _flush(partial)
         if folder.exists():

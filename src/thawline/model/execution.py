@@ -81,14 +81,14 @@ def record_execution(model: nn.Module, image_size: int) -> Execution:
     return recorder.execution
 
 
-def forward_blank_image(model: nn.Module, image_size: int) -> None:
-    """One forward pass in eval mode; restores the modes. Raises `ModelError` if the network cannot run at this size."""
+def forward_blank_image(model: nn.Module, image_size: int) -> object:
+    """The output of one forward pass in eval mode; restores the modes. Raises `ModelError` if it fails at this size."""
     parameter = next(model.parameters())
     image = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
     try:
         with _eval_mode(model):
-            model(image)
-    except (RuntimeError, AssertionError, ValueError, TypeError, IndexError, ZeroDivisionError) as error:
+            return model(image)
+    except (RuntimeError, AssertionError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{type(model).__name__} cannot run on images of {image_size} x {image_size} pixels ({reason}); "

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from thawline.config import Preprocessing
 from thawline.errors import ModelError
 from thawline.model import own
+from thawline.model.execution import forward_blank_image
 from thawline.model.head import HeadFactory, ResettingHead, head_tensors, named_tensors, seeded
 from thawline.model.source import Origin, resolve
 from thawline.model.weights import fill, loading, read_weights
@@ -113,6 +114,24 @@ def load_model(
     return model
 
 
+def load_saved(folder: Path, num_classes: int, image_size: int) -> nn.Module:
+    """The network of a timm folder with the classifier that is saved in it, in fp32 and eval mode on the CPU.
+
+    Raises `ModelError` if the folder is damaged, or if its settings, its weights and `num_classes` do not fit together.
+    """
+    origin = resolve(f"local-dir:{folder}", None, None)
+    path = origin.locate_weights()
+    assert path is not None
+    with loading(path, allow_extra=False, classifier=True):
+        module = _create(origin, num_classes, pretrained=True).float().eval()
+    with torch.no_grad():
+        output = forward_blank_image(module, image_size)
+    found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if found != [1, num_classes]:
+        raise ModelError(f"{folder}: its output for an image is {found} instead of logits {[1, num_classes]}.")
+    return module
+
+
 def _load_own(origin: Origin, num_classes: int, weights: Path | None, image_size: int | None, seed: int) -> LoadedModel:
     with seeded(seed):
         network, preprocessing = _build_own(origin, num_classes, image_size)
@@ -175,7 +194,7 @@ def _create(origin: Origin, num_classes: int, pretrained: bool = False) -> nn.Mo
         )
     except ModelError:
         raise
-    except (AssertionError, ValueError, TypeError, RuntimeError, ArithmeticError, LookupError) as error:
+    except Exception as error:  # model_args from a file reach any constructor, which may raise anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         size = origin.model_args.get("img_size")
         hint = f"try another `image_size` than {size}" if size else "check its model_args"
@@ -207,29 +226,20 @@ def _preprocessing(module: nn.Module, image_size: int | None, source: str) -> Pr
             std=tuple(map(float, settings["std"])),  # type: ignore[arg-type]
         )
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{source}: invalid preprocessing settings in its pretrained_cfg ({error}).") from error
+        raise ModelError(f"{source}: invalid preprocessing settings in its pretrained_cfg ({_stop(error)}).") from error
     if image_size is None and height != width:
         raise ModelError(
             f"{source} expects images of {height} x {width} pixels, which is not square; set `image_size`."
         )
-    _require_usable(found, source)
     return found
 
 
-def _require_usable(found: Preprocessing, source: str) -> None:
-    if len(found.mean) != 3 or len(found.std) != 3 or min(found.std) <= 0:
-        raise ModelError(f"{source}: mean and std must have 3 values each (RGB), and std must be positive.")
-    if found.interpolation not in _INTERPOLATIONS:
-        raise ModelError(f"{source}: interpolation must be one of {_INTERPOLATIONS}, got {found.interpolation!r}.")
-    if found.crop_mode not in _CROP_MODES:
-        raise ModelError(f"{source}: crop_mode must be one of {_CROP_MODES}, got {found.crop_mode!r}.")
-    if not found.crop_pct > 0:
-        raise ModelError(f"{source}: crop_pct must be above 0, got {found.crop_pct}.")
+def _stop(error: Exception) -> str:
+    """The error's message without its full stop, to stand in parentheses."""
+    return str(error).removesuffix(".")
 
 
 _WHERE_FROM = ("file", "source", "state_dict")
-_INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
-_CROP_MODES = ("center", "squash", "border")
 
 
 def _settings(module: nn.Module) -> dict[str, object]:

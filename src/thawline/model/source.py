@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import timm
-from timm.models import resolve_model_input_args
+from timm.models import get_arch_pretrained_cfgs, resolve_model_input_args
 from timm.models._registry import split_model_name_tag
 
-from thawline.errors import ModelError
+from thawline.errors import ModelError, RunFolderError
+from thawline.model.head import declared_names
 from thawline.model.hub import hub_folder, published_weights, repository_weights
 from thawline.model.own import FACTORY, is_own
+from thawline.records import read_json
+from thawline.sums import check_sums
 
 RANDOM = "random"
 _PREFERRED_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+_NOT_OF_THE_ARCHITECTURE = frozenset(
+    {"checkpoint_path", "cache_dir", "exportable", "features_only", "pretrained_cfg_overlay", "scriptable"}
+)
+"""Arguments of timm's `create_model` that load other weights or return something else than the network."""
 _EXTENSIONS = (".safetensors", ".pth", ".pt", ".pth.tar", ".bin")
 
 
@@ -94,7 +102,19 @@ def _resolve_folder(source: str, folder: Path, image_size: int | None) -> Origin
         raise ModelError(f"{source}: the folder {folder} does not exist.")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{source}: {folder} has no config.json, so it is not a model folder of timm or thawline.")
+    check_sums(folder, ("config.json",))
+    _require_json(source, folder / "config.json")
     return _resolve(source, f"local-dir:{folder}", image_size, partial(_weights_in, folder), from_user=True)
+
+
+def _require_json(source: str, config: Path) -> None:
+    """Read config.json as plain JSON first, because timm's own reader may raise anything on other content."""
+    try:
+        found = read_json(config)
+    except RunFolderError as error:
+        raise ModelError(f"{source}: invalid model settings ({str(error).removesuffix('.')}).") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{source}: invalid model settings ({config} is not a JSON object).")
 
 
 def _resolve(
@@ -108,9 +128,10 @@ def _resolve(
     size = None if image_size is None else {"img_size": image_size}
     try:
         arguments = resolve_model_input_args(timm_source, args=size)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
         raise ModelError(f"{source}: invalid model settings ({type(error).__name__}: {error}).") from error
     architecture, pretrained_cfg = arguments.pop("model_name"), arguments.pop("pretrained_cfg")
+    _require_known(source, architecture, pretrained_cfg, arguments)
     arguments.pop("pretrained_model_args", None)
     arguments.pop("num_classes", None)
     if image_size is not None and "img_size" in arguments:
@@ -126,6 +147,24 @@ def _resolve(
         locate_weights=locate or partial(published_weights, pretrained_cfg, source),
         from_user=from_user,
     )
+
+
+def _require_known(
+    source: str, architecture: object, pretrained_cfg: Mapping[str, object], arguments: Mapping[str, object]
+) -> None:
+    """Raise `ModelError` for settings of a folder that timm takes and that would change more than the architecture."""
+    if not isinstance(architecture, str) or not timm.is_model(architecture):
+        raise ModelError(f"{source}: timm has no architecture {architecture!r}; correct it in config.json.")
+    if foreign := sorted(_NOT_OF_THE_ARCHITECTURE & arguments.keys()):
+        raise ModelError(f"{source}: model_args must not hold {foreign[0]!r}; remove it from config.json.")
+    known = {declared_names(cfg.classifier or ()) for cfg in get_arch_pretrained_cfgs(architecture).values()}
+    found = declared_names(cast("str | Sequence[str]", pretrained_cfg.get("classifier") or ()))
+    if known and found and found not in known:
+        names = ", ".join(sorted(known)[0])
+        raise ModelError(f"{source}: the classifier of {architecture} is {names}, and not {', '.join(found)!r}.")
+    size = pretrained_cfg.get("input_size")
+    if not isinstance(size, list | tuple) or len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
+        raise ModelError(f"{source}: input_size must be channels, height and width, got {size!r}.")
 
 
 def _require_registered(name: str) -> None:

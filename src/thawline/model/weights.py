@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from timm.models import _builder, load_state_dict
 from torch import Tensor, nn
 
@@ -39,6 +41,14 @@ def read_weights(path: Path) -> State:
     return dict(state)
 
 
+def read_saved(path: Path) -> State:
+    """Tensors of a .safetensors file that thawline wrote, under the names that it wrote."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise _unreadable(path, _one_line(error)) from error
+
+
 def _unreadable(path: Path, reason: str) -> ModelError:
     return ModelError(f"{path} cannot be read as weights ({reason}); use a complete .safetensors or state-dict file.")
 
@@ -48,8 +58,8 @@ def _one_line(error: Exception) -> str:
 
 
 @contextmanager
-def loading(path: Path, *, allow_extra: bool) -> Iterator[None]:
-    """Within the context, networks that timm creates with `pretrained=True` get their weights from `path`.
+def loading(path: Path, *, allow_extra: bool, classifier: bool = False) -> Iterator[None]:
+    """Within the context, networks that timm creates with `pretrained=True` get their weights from `path` (see `fill`).
 
     timm passes a family's checkpoint filter (renamed tensors, resized position tables) only to its own
     `load_pretrained`, which merely logs what is missing; so this function replaces it meanwhile.
@@ -57,7 +67,10 @@ def loading(path: Path, *, allow_extra: bool) -> Iterator[None]:
     state = read_weights(path)
 
     def fill_instead(model: nn.Module, *_: object, filter_fn: Callable[..., State] | None = None, **__: object) -> None:
-        fill(model, _filtered(state, model, filter_fn, path), path, allow_extra=allow_extra)
+        fitting = _filtered(state, model, filter_fn, path)
+        if classifier:
+            fitting = _without_background(fitting, model)
+        fill(model, fitting, path, allow_extra=allow_extra, classifier=classifier)
 
     original = _builder.load_pretrained
     _builder.load_pretrained = cast("Callable[..., None]", fill_instead)
@@ -79,12 +92,25 @@ def _filtered(state: State, model: nn.Module, filter_fn: Callable[..., State] | 
         ) from error
 
 
-def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, *, allow_extra: bool) -> None:
-    """Copy all tensors except the classifier's into `model`. Raises `ModelError`, naming those that do not fit."""
+def _without_background(state: State, model: nn.Module) -> State:
+    """Cut off the first rows of a classifier with a background class, as timm does where `label_offset` says so."""
+    offset = cast("Mapping[str, object]", model.pretrained_cfg).get("label_offset") or 0
     heads = tuple(f"{name}." for name in head_modules(model))
-    # Batch counters are absent from old files and do not matter.
+    if not isinstance(offset, int) or offset <= 0:
+        return state
+    return {name: tensor[offset:] if name.startswith(heads) else tensor for name, tensor in state.items()}
+
+
+def fill(
+    model: nn.Module, state: Mapping[str, Tensor], path: Path, *, allow_extra: bool, classifier: bool = False
+) -> None:
+    """Copy all tensors into `model`, but those of the classifier only if asked for.
+
+    Raises `ModelError` that names the tensors that are missing, unknown, of another shape or type, or not finite.
+    """
+    heads = () if classifier else tuple(f"{name}." for name in head_modules(model))
     given, expected = (
-        {n: tensor for n, tensor in tensors.items() if not n.startswith(heads) and not n.endswith(_COUNTER)}
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
         for tensors in (state, model.state_dict())
     )
     if not given.keys() & expected.keys():
@@ -92,16 +118,32 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, *, allow_ext
             f"{path} does not fit {_kind(model)}: they have no tensor in common "
             f"(the file has {_list(list(given))}; the network {_list(list(expected))})."
         )
+    common = [name for name in expected if name in given]
     problems = {
-        "missing": [name for name in expected if name not in given],
-        "wrong shape": [name for name in expected if name in given and given[name].shape != expected[name].shape],
-        "unknown": [] if allow_extra else [name for name in given if name not in expected],
+        # Batch counters are absent from old files and do not matter.
+        "missing": [name for name in expected if name not in given and not name.endswith(_COUNTER)],
+        "wrong shape": [name for name in common if given[name].shape != expected[name].shape],
+        "wrong type": [name for name in common if _kind_of_number(given[name]) != _kind_of_number(expected[name])],
+        "unknown": [] if allow_extra else [n for n in given if n not in expected and not n.endswith(_COUNTER)],
     }
     if any(problems.values()):
         words = "; ".join(f"{word}: {_list(names)}" for word, names in problems.items() if names)
         raise ModelError(f"{path} does not fit {_kind(model)} ({words}); is it for another architecture or image size?")
-    fitting = {name: tensor for name, tensor in state.items() if name in expected or name.endswith(_COUNTER)}
-    model.load_state_dict(fitting, strict=False)
+    if damaged := [name for name in common if not _is_finite(given[name], expected[name])]:
+        raise ModelError(f"{path} holds NaN or infinite values in {_list(damaged)}; use weights that are not damaged.")
+    model.load_state_dict({name: given[name] for name in common}, strict=False)
+
+
+def _kind_of_number(tensor: Tensor) -> str:
+    """Types that may be copied into one another: weights of 16 bits into one of 32, but no integers into it."""
+    if tensor.dtype == torch.bool or tensor.is_complex():
+        return str(tensor.dtype)
+    return "float" if tensor.is_floating_point() else "integer"
+
+
+def _is_finite(tensor: Tensor, as_built: Tensor) -> bool:
+    """Whether all values are finite in the network's own type, but where it has infinite ones itself (a mask)."""
+    return bool((tensor.to(as_built.dtype).isfinite() | ~as_built.isfinite()).all())
 
 
 def _kind(model: nn.Module) -> str:

@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from thawline.data.cache import user_cache
@@ -23,13 +21,15 @@ from thawline.errors import DataError, ModelError, RunFolderError
 from thawline.export.own_folder import OWN_FILE, read_own_folder
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.export.writing import WEIGHTS_FILE
-from thawline.model.load import load_model
+from thawline.model.load import load_model, load_saved
+from thawline.model.weights import fill, read_saved
 from thawline.records import FORMAT_VERSION, write_json
 from thawline.results import Evaluation, EvaluationLog, Likelihood, Prediction, Predictions, SkippedFile
 from thawline.runs.files import EVALUATION_LOG, REQUEST, RESULTS, read_if_there
 from thawline.runs.folder import RunFolder
 from thawline.runs.listed import seen
 from thawline.runs.model_folder import MODEL_FOLDER
+from thawline.sums import check_sums
 from thawline.training import evaluation
 
 BATCH = 64
@@ -41,6 +41,7 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         """Raises `RunFolderError` or `ModelError` if `folder` is not a run or timm folder, or has no classifier."""
         self.folder = folder / MODEL_FOLDER if (folder / MODEL_FOLDER).is_dir() else folder
+        check_sums(self.folder, (WEIGHTS_FILE,))
         if (self.folder / OWN_FILE).is_file():
             self._open_own()
         elif (self.folder / CONFIG_FILE).is_file():
@@ -57,13 +58,14 @@ class Classifier:
         self.preprocessing = about.preprocessing
         self.classes = about.label_names or tuple(str(index) for index in range(about.num_classes))
         """Class names in index order; numbers where the folder has no names."""
-        self.network: nn.Module = timm.create_model(f"local-dir:{self.folder}", pretrained=True).eval()
+        self.network: nn.Module = load_saved(self.folder, about.num_classes, about.preprocessing.image_size)
 
     def _open_own(self) -> None:
         about = read_own_folder(self.folder)
         self.preprocessing, self.classes = about.preprocessing, about.label_names
         model = load_model(about.source, len(about.label_names), image_size=about.preprocessing.image_size)
-        model.module.load_state_dict(load_file(self.folder / WEIGHTS_FILE))
+        weights = self.folder / WEIGHTS_FILE
+        fill(model.module, read_saved(weights), weights, allow_extra=False, classifier=True)
         self.network = model.module.eval()
 
     def probabilities(self, paths: Sequence[Path]) -> tuple[np.ndarray, list[int], list[Ignored]]:
@@ -74,7 +76,10 @@ class Classifier:
         for pixels, rows in self._batches(paths, unreadable):
             images = normalise(torch.from_numpy(pixels), self.preprocessing)
             with torch.inference_mode():
-                batches.append(torch.softmax(self.network(images).float(), dim=1).numpy())
+                logits = self.network(images).float()
+            if not logits.isfinite().all():
+                raise ModelError(f"{self.folder} gives NaN or infinite values for images; its weights are damaged.")
+            batches.append(torch.softmax(logits, dim=1).numpy())
             positions += rows
         if not batches:
             return np.zeros((0, len(self.classes)), np.float32), [], unreadable

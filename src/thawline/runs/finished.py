@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from thawline.config import Preprocessing
@@ -20,11 +18,13 @@ from thawline.errors import ModelError, RunFolderError
 from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.blocks import partition
 from thawline.model.load import load_model
+from thawline.model.weights import fill, read_saved
 from thawline.plan import Block, FineTunePlan
 from thawline.results import FitResults
 from thawline.runs.folder import RunFolder
 from thawline.runs.listed import Listed, listed
 from thawline.runs.model_folder import MODEL_FOLDER
+from thawline.sums import check_sums
 
 BATCH = 32
 
@@ -117,12 +117,13 @@ def open_finished(folder: RunFolder) -> FinishedRun:
         preprocessing,
         partition(model.module, plan.granularity, preprocessing.image_size),
         model.pristine(),
-        _read(weights),
+        _fine_tuned(model.module, weights),
     )
 
 
-def _read(path: Path) -> State:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise RunFolderError(f"{path} is damaged ({error}); start a new run.") from error
+def _fine_tuned(network: nn.Module, path: Path) -> State:
+    """The saved weights, proved to be those that were saved and to fit the network."""
+    check_sums(path.parent, (path.name,))
+    state = read_saved(path)
+    fill(network, state, path, allow_extra=False, classifier=True)
+    return state
