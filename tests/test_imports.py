@@ -15,7 +15,7 @@ import thawline
 PACKAGE = Path(thawline.__file__).parent
 
 ROWS: tuple[set[str], ...] = (
-    {"errors", "field_docs", "formatting", "version", "pytorch_lines", "reading", "results"},
+    {"errors", "field_docs", "formatting", "version", "pytorch_lines", "reading", "results", "spreadsheet"},
     {"records", "plan", "signatures", "sums"},
     {"config", "callback"},
     {"strategies"},

@@ -139,7 +139,7 @@ def test_hostile_models_are_refused(base: Base, case: str) -> None:
     [
         ("odd", ("two\nlines", "<img src=x onerror=alert(1)>"), "report"),
         fails_today("escapes", ("\x1b[31mred", "a\x1b[2Jb"), "predict", fault="B2"),
-        fails_today("formulas", ("=1+1", "@SUM(A1)"), "fit", fault="B3"),
+        ("formulas", ("=1+1", "@SUM(A1)"), "fit"),
         ("spellings", ("caf\u00e9", "cafe\u0301"), "check"),
     ],
 )
@@ -175,7 +175,7 @@ LARGER = {
     "kills": (20, ""),
     "full_disk": (20, "D"),
     "models": (2 * len(models.CASES), "A6, A7, B1, D"),
-    "names": (25, "B2, B3"),
+    "names": (25, "B2"),
     "streams": (64, "D"),
     "signals": (15, ""),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -30,6 +29,7 @@ from thawline.results import (
     Row,
     SkippedFile,
 )
+from thawline.spreadsheet import write_rows
 
 FROZEN = "❄"
 COLUMNS = {
@@ -302,13 +302,13 @@ def _print_drift(console: Console, drift: Drift) -> None:
 
 def write_predictions_csv(stream: TextIO, predicted: Predictions) -> None:
     """One line per image and rank: path, rank (from 1), class, probability; unreadable files have an error instead."""
-    writer = csv.writer(stream)
-    writer.writerow(("path", "rank", "class", "probability", "error"))
-    for image in predicted.predictions:
-        for rank, guess in enumerate(image.top, start=1):
-            writer.writerow((image.path, rank, guess.label, f"{guess.probability:.6f}", ""))
-    for skipped in predicted.unreadable:
-        writer.writerow((skipped.path, "", "", "", skipped.reason))
+    guesses = (
+        (image.path, rank, guess.label, f"{guess.probability:.6f}", "")
+        for image in predicted.predictions
+        for rank, guess in enumerate(image.top, start=1)
+    )
+    failures = ((skipped.path, "", "", "", skipped.reason) for skipped in predicted.unreadable)
+    write_rows(stream, (("path", "rank", "class", "probability", "error"), *guesses, *failures))
 
 
 def _table(first: str, *others: str) -> Table:

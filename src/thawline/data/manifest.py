@@ -10,6 +10,7 @@ from pathlib import Path
 
 from thawline.data.class_names import class_name, spelling_notes
 from thawline.errors import DataError
+from thawline.spreadsheet import from_cell
 
 MANIFEST_ENDINGS = (".csv", ".tsv")
 
@@ -38,7 +39,8 @@ def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
     """The rows, and notes about columns that were not used and similar labels.
 
     Paths are relative to the manifest. A .csv is separated by commas or semicolons; the text must be UTF-8. Column
-    names are those of `_ALIASES`, in any case. Raises `DataError`, naming the line.
+    names are those of `_ALIASES`, in any case. The apostrophe before a formula (see `spreadsheet`) is taken away,
+    as splits.csv of a run has it. Raises `DataError`, naming the line.
     """
     try:
         text = manifest.read_text(encoding="utf-8-sig")
@@ -97,8 +99,8 @@ def _row(manifest: Path, number: int, cells: Sequence[str], header: Sequence[str
             raise DataError(f"{where} has no {meaning}.")
     return Row(
         where,
-        manifest.parent / cells[columns["path"]],
-        class_name(values["label"]),
+        manifest.parent / from_cell(cells[columns["path"]]),
+        class_name(from_cell(values["label"])),
         values.get("split") or None,
-        values.get("group") or None,
+        from_cell(values.get("group", "")) or None,
     )

@@ -6,7 +6,6 @@ manifest can read it.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
@@ -26,6 +25,7 @@ from thawline.data.sources import ImageSet, Item, image_set
 from thawline.errors import DataError
 from thawline.formatting import counted
 from thawline.records import fingerprint
+from thawline.spreadsheet import write_rows
 
 FORMAT_VERSION = 1
 """Incremented whenever the files of an entry change; entries of other versions are not used."""
@@ -158,9 +158,7 @@ def _ending(content: bytes) -> str:
 
 def _write_table(folder: Path, rows: Sequence[tuple[str, str, str]]) -> None:
     with (folder / _MANIFEST).open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["path", "label", "split"])
-        writer.writerows(rows)
+        write_rows(stream, (("path", "label", "split"), *rows), ending="\n")
 
 
 def _read_entry(entry: Path, source: str) -> ImageSet:

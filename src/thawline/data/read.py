@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from thawline.data.named import is_named, read_named_dataset
 from thawline.data.python_objects import ImageDataset, Pairs, read_dataset, read_pairs
 from thawline.data.sources import ImageSet, read_images, require_trainable
 from thawline.records import fingerprint, write_text
+from thawline.spreadsheet import csv_text
 
 Data = str | Path | Pairs | ImageDataset
 """A folder, a manifest or a named dataset; a list of (path, label); or a dataset of (image, label)."""
@@ -46,10 +45,7 @@ def name_of(data: Data, cache: Path) -> str:
 
 def _manifest(images: ImageSet, cache: Path) -> Path:
     """Write the images to a manifest with absolute paths."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("path", "label"))
-    writer.writerows((item.path, item.label) for item in images.items)
-    path = cache / f"pairs-{fingerprint(stream.getvalue())[:16]}.csv"
-    write_text(path, stream.getvalue())
+    table = csv_text(("path", "label"), ((str(item.path), item.label) for item in images.items), ending="\n")
+    path = cache / f"pairs-{fingerprint(table)[:16]}.csv"
+    write_text(path, table)
     return path

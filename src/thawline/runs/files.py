@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,6 +29,7 @@ from thawline.results import (
     ScoredRow,
     Thumbnails,
 )
+from thawline.spreadsheet import csv_text, read_rows
 
 REQUEST, LEDGER = RUN_FILES
 CHECK = "check.json"
@@ -149,7 +148,7 @@ def write_splits(path: Path, lines: Iterable[SplitLine]) -> None:
 def read_splits(path: Path) -> list[SplitLine]:
     """Every image that the run knew; `RunFolderError` if the file is damaged."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        header, *rows = csv.reader(stream)
+        header, *rows = [row for _, row in read_rows(stream)]
     if tuple(header) != _SPLIT_COLUMNS or any(len(row) != len(_SPLIT_COLUMNS) for row in rows):
         raise RunFolderError(f"{path} is damaged: expected the columns {', '.join(_SPLIT_COLUMNS)}.")
     return [SplitLine(*row) for row in rows]
@@ -190,21 +189,21 @@ def read_predictions(path: Path, row: str | None = None, seed: int | None = None
     """The lines of predictions.csv, or those of one row or seed; `RunFolderError` if the file is damaged."""
     facts = len(_PREDICTION_COLUMNS)
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        lines = csv.reader(stream)
-        classes = {name: number for number, name in enumerate(next(lines, ())[facts:])}
-        for line in lines:
+        lines = read_rows(stream)
+        classes = {name: number for number, name in enumerate(next(lines, (0, []))[1][facts:])}
+        for number, line in lines:
             if (row is None or line[:1] == [row]) and (seed is None or line[1:2] == [str(seed)]):
                 try:
                     values = [float(value) for value in line[facts:]]
                     yield PredictionLine(line[0], int(line[1]), line[2], line[3], classes[line[4]], values)
                 except (LookupError, ValueError) as error:
-                    raise RunFolderError(f"{path} is damaged in line {lines.line_num} ({error}).") from error
+                    raise RunFolderError(f"{path} is damaged in line {number} ({error}).") from error
 
 
 def prediction_classes(path: Path) -> tuple[str, ...]:
     """The classes of predictions.csv in the order of its columns."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        return tuple(next(csv.reader(stream), ())[len(_PREDICTION_COLUMNS) :])
+        return tuple(next(read_rows(stream), (0, []))[1][len(_PREDICTION_COLUMNS) :])
 
 
 def write_history(path: Path, records: Iterable[TrainingRecord]) -> None:
@@ -287,12 +286,3 @@ def read_overlays(run: Run) -> dict[str, str]:
         with suppress(DataError, OSError):
             overlays[name] = small_picture(run.folder / name, MAP_SIDE)
     return overlays
-
-
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]], *, ending: str = "\r\n") -> str:
-    """CSV with a header."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator=ending)
-    writer.writerow(header)
-    writer.writerows(rows)
-    return stream.getvalue()
