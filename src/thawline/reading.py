@@ -7,6 +7,7 @@ Standard library only.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -17,6 +18,8 @@ from pathlib import Path
 
 LARGEST_FILE = 2**30
 """Size limit of image files in bytes; no image within the pixel limit needs more."""
+LARGEST_DIGESTED = 2**34
+"""Size limit of files that are read to be hashed, in bytes."""
 LARGEST_INTEGER = 2**64
 """No number that we store is as large; Python reads integers of any length, and most of what takes them does not."""
 
@@ -38,7 +41,30 @@ def read_regular(path: Path, limit: int = LARGEST_FILE) -> bytes:
             return content
     finally:
         os.close(handle)
-    raise OSError(errno.EFBIG, f"larger than {limit >> 20:,} MiB")
+    raise _too_large(limit)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a regular file as hexadecimal digits; raises `OSError` as `read_regular` does."""
+    handle, size = _opened(path)
+    with FileIO(handle) as stream:
+        if size > LARGEST_DIGESTED:
+            raise _too_large(LARGEST_DIGESTED)
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def damage(path: Path, sha256: str) -> str:
+    """In words, what is wrong with a file that should have this digest; empty = nothing.
+
+    With an empty digest, which means that it is not known, the file only has to be a regular one.
+    """
+    try:
+        found = digest_of(path)
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "" if sha256 in ("", found) else "has changed since it was written"
 
 
 def parse_json(content: bytes | str) -> object:
@@ -81,6 +107,10 @@ def _finite(digits: str) -> float:
     if math.isinf(number := float(digits)):
         raise ValueError(f"{digits[:20]} is beyond the largest number")
     return number
+
+
+def _too_large(limit: int) -> OSError:
+    return OSError(errno.EFBIG, f"larger than {limit >> 20:,} MiB")
 
 
 def _opened(path: Path) -> tuple[int, int]:

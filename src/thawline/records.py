@@ -90,6 +90,8 @@ class TrainingRecord:
     """Number of epochs after which it was paused, with the costs up to there; None = it ran to its end."""
     right: str = ""
     """Which validation images the kept epoch classified correctly: one bit each, in the order of the split, as hex."""
+    checkpoint: str = ""
+    """SHA-256 of the file of its weights; empty = none was kept, or by a version before 0.2."""
 
     @property
     def best(self) -> EpochRecord | None:

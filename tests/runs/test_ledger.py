@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -55,7 +60,7 @@ def test_test_scores_are_kept_once_journalled(tmp_path: Path) -> None:
     ledger = Ledger(path)
     ledger.intend_test("a")
     assert Ledger(path).test_scores("a") is None
-    ledger.commit_test("a", {"accuracy": 0.7})
+    ledger.commit_evaluation("a", "12ab", {"accuracy": 0.7})
     assert Ledger(path).test_scores("a") == {"accuracy": 0.7}
 
 
@@ -81,3 +86,113 @@ def test_any_optuna_tool_can_read_it(tmp_path: Path) -> None:
 def test_the_digest_sees_results_and_not_times_or_order() -> None:
     assert digest([record("a"), record("b", 3e-3)]) == digest([record("b", 3e-3, seconds=9.0), record("a")])
     assert digest([record("a")]) != digest([record("a", 3e-3)])
+
+
+def _filled(path: Path) -> list[bytes]:
+    """The lines of a ledger with two trainings and the scores of one."""
+    ledger = Ledger(path)
+    ledger.bind("one")
+    ledger.add(record("a"))
+    ledger.add(record("b", 3e-3))
+    ledger.commit_evaluation("a", "12ab", {"accuracy": 0.7})
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def _damaged(lines: list[bytes], how: str, number: int) -> list[bytes]:
+    before, line, after = lines[:number], lines[number], lines[number + 1 :]
+    edited = re.sub(rb"\d", lambda found: b"%d" % ((int(found[0]) + 1) % 10), line, count=1)
+    return {
+        "edited": [*before, edited, *after],
+        "edited, without its digest": [*before, re.sub(rb',"sha256":"\w+"\}', b"}", edited), *after],
+        "no object": [*before, b"[]\n", *after],
+        "nested": [*before, b"[" * 100_000 + b"\n", *after],
+        "lost": [*before, *after],
+        "twice": [*before, line, line, *after],
+        "moved": [*before, *after[:1], line, *after[1:]],
+    }[how]
+
+
+@pytest.mark.parametrize(
+    "how", ["edited", "edited, without its digest", "no object", "nested", "lost", "twice", "moved"]
+)
+def test_a_line_that_changed_is_refused(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "ledger.journal"
+    lines = _filled(path)
+    for number in range(len(lines) - 1):
+        path.write_bytes(b"".join(_damaged(lines, how, number)))
+        with pytest.raises(RunFolderError, match=rf"damaged in line {number + 1}|damaged in line {number + 2}"):
+            Ledger(path)
+
+
+def test_an_edited_last_line_is_refused_and_a_lost_one_is_not_missed(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.journal"
+    lines = _filled(path)
+    path.write_bytes(b"".join(lines[:-1]) + lines[-1].replace(b"0.7", b"0.8"))
+    with pytest.raises(RunFolderError, match=f"damaged in line {len(lines)}"):
+        Ledger(path)
+    path.write_bytes(b"".join(lines[:-1]))
+    ledger = Ledger(path)
+    assert (len(ledger.records), ledger.test_scores("a")) == (2, None)
+    ledger.commit_evaluation("a", "12ab", {"accuracy": 0.7})
+    assert Ledger(path).evaluation_digest("a") == "12ab"
+
+
+def _by_an_earlier_version(path: Path) -> list[bytes]:
+    lines = [re.sub(rb',"sha256":"\w{64}"\}\n', b"}\n", line) for line in _filled(path)]
+    path.write_bytes(b"".join(lines).replace(b',"sha256":"12ab"', b""))
+    return lines
+
+
+def test_a_ledger_without_digests_goes_on_and_is_proved_from_then_on(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.journal"
+    _by_an_earlier_version(path)
+    ledger = Ledger(path)
+    assert (ledger.evaluation_digest("a"), ledger.evaluation_digest("b")) == ("", None)
+    ledger.add(record("c"))
+    assert [record.key for record in Ledger(path).records] == ["a", "b", "c"]
+    path.write_bytes(path.read_bytes().replace(b'"val_score":0.7', b'"val_score":0.8', 1))
+    with pytest.raises(RunFolderError, match="damaged in line"):
+        Ledger(path)
+
+
+@pytest.mark.parametrize("value", [None, -1, 10**30, "x", [], {}, [[]], {"": {}}, True], ids=range(9))
+def test_whatever_stands_in_a_ledger_without_digests_is_read_or_refused(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "ledger.journal"
+    lines = _by_an_earlier_version(path)
+    for number, line in enumerate(lines):
+        for key in json.loads(line):
+            changed = json.dumps({**json.loads(line), key: value}).encode() + b"\n"
+            path.write_bytes(b"".join([*lines[:number], changed, *lines[number + 1 :]]))
+            with contextlib.suppress(RunFolderError):
+                assert all(record.score for record in Ledger(path).records)
+
+
+def test_notes_of_the_dashboard_are_not_taken_for_damage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.journal"
+    Ledger(path).add(record("a"))
+    optuna.load_study(
+        study_name=STUDY_NAME, storage=JournalStorage(JournalFileBackend(str(path)))
+    )._storage.set_study_system_attr(0, "dashboard:note_str:0", "hello")
+    Ledger(path).add(record("b"))
+    assert len(Ledger(path).records) == 2
+
+
+def _of_a_terabyte(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(2**40)
+
+
+@pytest.mark.parametrize("kind", ["a device", "a pipe", "a folder", "a loop", "a terabyte", "an image"])
+def test_what_is_not_a_ledger_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "ledger.journal"
+    make: dict[str, Callable[[], object]] = {
+        "a device": lambda: path.symlink_to("/dev/zero"),
+        "a pipe": lambda: os.mkfifo(path),
+        "a folder": path.mkdir,
+        "a loop": lambda: path.symlink_to(path.name),
+        "a terabyte": lambda: _of_a_terabyte(path),
+        "an image": lambda: path.write_bytes(b"\x89PNG" + bytes(100)),
+    }
+    make[kind]()
+    with pytest.raises(RunFolderError, match=r"cannot be read|not a ledger"):
+        Ledger(path)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from thawline.errors import DataError
-from thawline.reading import open_regular, read_regular
+from thawline.reading import digest_of, read_regular
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -103,7 +103,7 @@ def verify(entry: Path, key: str) -> None:
     workers = os.cpu_count() or 1
     parts = [list(digests)[first::workers] for first in range(workers)]
     with ThreadPoolExecutor(workers) as pool:
-        found = pool.map(lambda names: {name: _digest(entry / name) for name in names}, parts)
+        found = pool.map(lambda names: {name: digest_of(entry / name) for name in names}, parts)
         if wrong := sorted(set(digests.items()).difference(*(part.items() for part in found))):
             raise ValueError(f"{wrong[0][0]} has changed since it was written")
 
@@ -179,13 +179,8 @@ def sealed(entry: Path, key: str) -> dict[str, str]:
 def _write_seal(folder: Path, key: str, known: Mapping[str, str]) -> None:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / SEAL]
     names = [path.relative_to(folder).as_posix() for path in files]
-    digests = {name: known.get(name) or _digest(path) for name, path in zip(names, files, strict=True)}
+    digests = {name: known.get(name) or digest_of(path) for name, path in zip(names, files, strict=True)}
     (folder / SEAL).write_text(json.dumps({"key": key, "files": digests}, indent=0), encoding="utf-8")
-
-
-def _digest(path: Path) -> str:
-    with open_regular(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _is_intact(entry: Path, key: str) -> bool:

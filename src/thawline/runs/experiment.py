@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -18,8 +21,9 @@ from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
 from thawline.plan import Block, FineTunePlan, Granularity
+from thawline.reading import damage
 from thawline.records import Purpose, TrainingRecord, fingerprint, pack_bits, write_bytes, write_text
-from thawline.runs.files import PLAN
+from thawline.runs.files import CHECKPOINTS, EVALUATIONS, PLAN
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.training import evaluation
@@ -28,6 +32,7 @@ from thawline.training.pause import Paused
 from thawline.training.trainer import TrainedModel, Trainer
 
 TUNING_SEED_OFFSET = 1_000_000
+_NEW_RUN = "start a new run with another `out`"
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,9 @@ class Experiment:
             return replace(record, error=str(error)), None
         if record.purpose == "final":
             # Before the ledger entry, so that every training in the ledger can be scored after a crash.
-            write_bytes(self._checkpoint(record), save(_contiguous(trained.state)))
+            content = save(_contiguous(trained.state))
+            write_bytes(self._checkpoint(record), content)
+            record = replace(record, checkpoint=sha256(content).hexdigest())
             self._in_network = record.key
         share = len(part.images) / len(self.data.train) if part else 1.0
         if start is not None:
@@ -202,20 +209,51 @@ class Experiment:
 
     def evaluate(self, record: TrainingRecord) -> Evaluation:
         """Probabilities of a final training. The test split is scored once, and the intent is recorded first."""
-        path = self.folder.file("evaluations", f"{record.key}.safetensors")
-        if path.exists() and (self.test is None or self.ledger.test_scores(record.key)):
-            return _read_evaluation(path)
+        path = self.folder.file(EVALUATIONS, f"{record.key}.safetensors")
+        known = self.ledger.evaluation_digest(record.key)
+        if known is None and self.test is None and not record.checkpoint:
+            known = ""  # versions before 0.2 recorded the scores of the test split only
+        if known is not None:
+            if not (wrong := damage(path, known)):
+                return self._read_evaluation(path)
+            self.callback.note(f"{path} {wrong}; computing it again from the weights.")
+        self._score(record, path, known)
+        return self._read_evaluation(path)
+
+    def _score(self, record: TrainingRecord, path: Path, known: str | None) -> None:
+        """Write the probabilities and record them; what was recorded before must come out the same, bit for bit."""
         self._load(record)
         splits = {"train": self.data.train, "val": self.data.val}
         if self.test is not None:
-            self.ledger.intend_test(record.key)
             splits["test"] = self.test
+            if not known:
+                self.ledger.intend_test(record.key)
         probabilities = {name: self.trainer.probabilities(split.rows) for name, split in splits.items()}
-        write_bytes(path, save(probabilities))
+        content = save(probabilities)
+        digest = sha256(content).hexdigest()
+        if known and digest != known:
+            raise RunFolderError(f"{path} is damaged, and what is computed in its place is not the same; {_NEW_RUN}.")
+        write_bytes(path, content)
+        if not known:
+            self.ledger.commit_evaluation(record.key, digest, self._test_scores(probabilities))
+
+    def _test_scores(self, probabilities: Mapping[str, Tensor]) -> dict[str, float] | None:
+        if self.test is None:
+            return None
+        return evaluation.score(probabilities["test"].numpy(), self.test.labels.numpy())
+
+    def _read_evaluation(self, path: Path) -> Evaluation:
+        """Raises `RunFolderError` for another shape or type, which only files without a digest can have."""
+        sizes = {"train": len(self.data.train), "val": len(self.data.val)}
         if self.test is not None:
-            scores = evaluation.score(probabilities["test"].numpy(), self.test.labels.numpy())
-            self.ledger.commit_test(record.key, scores)
-        return _read_evaluation(path)
+            sizes["test"] = len(self.test)
+        stored = _tensors(path)
+        for name, size in sizes.items():
+            found = stored.get(name)
+            if found is None or found.shape != (size, len(self.classes)) or found.dtype != torch.float32:
+                raise RunFolderError(f"{path} is damaged: no probabilities of the {size} {name} images; {_NEW_RUN}.")
+        test = stored["test"].numpy() if self.test is not None else None
+        return Evaluation(stored["train"].numpy(), stored["val"].numpy(), test)
 
     def network_of(self, record: TrainingRecord) -> LoadedModel:
         """The model with the weights of a final training."""
@@ -253,13 +291,25 @@ class Experiment:
         if self._in_network == record.key:
             return
         path = self._checkpoint(record)
-        if not path.exists():
-            raise RunFolderError(f"{path} is missing, so that training cannot be scored; start a new run.")
-        self.trainer.load(load_file(path), seed=record.seed)
+        if wrong := damage(path, record.checkpoint):
+            self._train_again(record, f"{path} {wrong}")
+            return
+        try:
+            self.trainer.load(_tensors(path), seed=record.seed)
+        except (KeyError, RuntimeError) as error:  # only of a file without a digest
+            raise RunFolderError(f"{path} does not fit the model ({_first_line(error)}); {_NEW_RUN}.") from error
         self._in_network = record.key
 
+    def _train_again(self, record: TrainingRecord, wrong: str) -> None:
+        """Train what the lost or damaged weights came from, which must come out the same, bit for bit."""
+        if not record.checkpoint:
+            raise RunFolderError(f"{wrong}, so that training cannot be scored; {_NEW_RUN}.")
+        self.callback.note(f"{wrong}; training it again.")
+        if self.run(record).checkpoint != record.checkpoint:
+            raise RunFolderError(f"{wrong}, and training it again did not give the same weights; {_NEW_RUN}.")
+
     def _checkpoint(self, record: TrainingRecord) -> Path:
-        return self.folder.file("checkpoints", f"{record.key}.safetensors")
+        return self.folder.file(CHECKPOINTS, f"{record.key}.safetensors")
 
     def key(self, plan: FineTunePlan, seed: int, part: Part | None = None, until: int | None = None) -> str:
         """Fingerprint of everything that a training depends on."""
@@ -287,12 +337,15 @@ def _plus(record: TrainingRecord, before: TrainingRecord | None, *, anew: bool) 
     return replace(record, **{name: getattr(record, name) + getattr(before, name) for name in names})
 
 
-def _read_evaluation(path: Path) -> Evaluation:
+def _tensors(path: Path) -> dict[str, Tensor]:
     try:
-        stored = {name: tensor.numpy() for name, tensor in load_file(path).items()}
-    except SafetensorError as error:
-        raise RunFolderError(f"{path} is damaged ({error}); start a new run with another `out`.") from error
-    return Evaluation(stored["train"], stored["val"], stored.get("test"))
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RunFolderError(f"{path} is damaged ({_first_line(error)}); {_NEW_RUN}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:

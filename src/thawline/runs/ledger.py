@@ -6,18 +6,18 @@ most the current training.
 
 from __future__ import annotations
 
-import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from thawline.errors import RunFolderError
 from thawline.records import TrainingRecord
+from thawline.runs.chain import ChainedJournal
 
 STUDY_NAME = "thawline"
 RECORD = "record"
@@ -28,18 +28,17 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         """The caller must hold the run folder's lock, so that no other process writes."""
-        _mend(path)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        journal = ChainedJournal(path)
         try:
-            self.storage = JournalStorage(JournalFileBackend(str(path)))
+            self.storage = JournalStorage(journal)
             """Storage for other studies in the same journal."""
-            self._study = optuna.create_study(
-                study_name=STUDY_NAME, storage=self.storage, direction="maximize", load_if_exists=True
-            )
+            self._study = _study(self.storage)
             trials = self._study.get_trials(deepcopy=False)
             self._records = {record.key: record for record in map(_record, trials)}
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunFolderError(f"{path} is damaged ({error}); start a new run with another `out`.") from error
+        except Exception as error:  # whatever Optuna's code runs into, AssertionError too
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RunFolderError(f"{path} is damaged ({what:.200}); start a new run with another `out`.") from error
 
     @property
     def records(self) -> tuple[TrainingRecord, ...]:
@@ -98,15 +97,32 @@ class Ledger:
         """Record that the training `key` is about to be scored on test; nothing about it may change any more."""
         self._study.set_user_attr(f"test:{key}", {"intent": True})
 
-    def commit_test(self, key: str, scores: dict[str, float]) -> None:
-        """Record the test scores of the training `key`; they are never computed again."""
-        self._study.set_user_attr(f"test:{key}", {"intent": True, "scores": scores})
+    def commit_evaluation(self, key: str, sha256: str, scores: Mapping[str, float] | None) -> None:
+        """Record the digest of the file of probabilities of the training `key`, and its test scores, if there are any.
+
+        They are never computed anew.
+        """
+        intent = {} if scores is None else {"intent": True, "scores": scores}
+        self._study.set_user_attr(f"test:{key}", {**intent, "sha256": sha256})
 
     def test_scores(self, key: str) -> dict[str, float] | None:
         """The recorded test scores of the training `key`."""
         entry = self._study.user_attrs.get(f"test:{key}", {})
         scores: dict[str, float] | None = entry.get("scores")
         return scores
+
+    def evaluation_digest(self, key: str) -> str | None:
+        """SHA-256 of the file of probabilities; empty = scored before 0.2, which kept none; None = not scored yet."""
+        entry = self._study.user_attrs.get(f"test:{key}", {})
+        known: str | None = entry.get("sha256", "" if "scores" in entry else None)
+        return known
+
+
+def _study(storage: JournalStorage) -> optuna.Study:
+    """The study of a ledger; to open one that exists writes nothing."""
+    if any(study.study_name == STUDY_NAME for study in storage.get_all_studies()):
+        return optuna.load_study(study_name=STUDY_NAME, storage=storage)
+    return optuna.create_study(study_name=STUDY_NAME, storage=storage, direction="maximize")
 
 
 def _trial(record: TrainingRecord) -> FrozenTrial:
@@ -126,28 +142,7 @@ def _trial(record: TrainingRecord) -> FrozenTrial:
 
 
 def _record(trial: FrozenTrial) -> TrainingRecord:
-    return TrainingRecord.from_dict(trial.user_attrs[RECORD])
-
-
-def _mend(path: Path) -> None:
-    """Repair what `kill -9` can leave behind: an incomplete last line, and the lock of a dead process.
-
-    The next append would put the incomplete line into the middle of the journal, which Optuna rejects.
-    """
-    path.with_name(path.name + ".lock").unlink(missing_ok=True)
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole.endswith(b"\n") and not _is_json(whole.splitlines()[-1]):
-        whole = whole[: whole.rstrip(b"\n").rfind(b"\n") + 1]
-    if whole != data:
-        os.truncate(path, len(whole))
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
+    record = msgspec.convert(trial.user_attrs[RECORD], TrainingRecord)
+    if record.best is None and record.error is None:
+        raise ValueError(f"training {record.key} neither ended nor failed")
+    return record
