@@ -7,6 +7,7 @@ frozen. A learning rate of `None` means frozen.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, NotRequired, TypedDict, TypeVar, Unpack, cast, get_args
@@ -22,9 +23,6 @@ NormMode = Literal["train", "eval"]
 Parts = Literal["all", "norms_and_biases"]
 RateRule = Literal["constant", "relative_gradient"]
 PenaltyKind = Literal["l1_sp", "l2_sp"]
-
-LARGEST_NUMBER = 2**63
-"""NaN is not below it, nor is infinity."""
 
 Value = TypeVar("Value")
 
@@ -84,7 +82,7 @@ class Penalty:
     def __post_init__(self) -> None:
         for name, value in (("strength", self.strength), ("head_strength", self.head_strength)):
             if not (_is_number(value) and value >= 0):
-                raise PlanError(f"plan: the penalty's {name} must be a number >= 0, got {_shown(value)}.")
+                raise PlanError(f"plan: the penalty's {name} must be a finite number >= 0, got {_shown(value)}.")
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class Adapter:
         if not (_is_count(self.rank) and self.rank >= 1):
             raise PlanError(f"plan: the adapter's rank must be an integer >= 1, got {_shown(self.rank)}.")
         if not (_is_number(self.scale) and self.scale > 0):
-            raise PlanError(f"plan: the adapter's scale must be a number > 0, got {_shown(self.scale)}.")
+            raise PlanError(f"plan: the adapter's scale must be a finite number > 0, got {_shown(self.scale)}.")
 
 
 class PlanOptions(TypedDict, total=False):
@@ -355,7 +353,7 @@ def _check_phases(phases: tuple[Phase, ...]) -> None:
         for name, rate in phase.learning_rates.items():
             if rate is not None and not (_is_number(rate) and rate > 0):
                 raise PlanError(
-                    f"plan: the learning rate of block {name!r} must be a number > 0, or null = frozen; got "
+                    f"plan: the learning rate of block {name!r} must be a finite number > 0, or null = frozen; got "
                     f"{_shown(rate)}."
                 )
 
@@ -365,7 +363,8 @@ def _is_count(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
+    # NaN, infinity and integers that no float can hold are not.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _shown(value: object) -> str:
