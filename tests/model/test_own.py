@@ -196,6 +196,7 @@ def test_lazy_layers_are_filled_in(tmp_path: Path) -> None:
     assert changed(tensors(loaded), tensors(other)) == set()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
@@ -209,6 +210,21 @@ def test_lazy_layers_are_filled_in(tmp_path: Path) -> None:
         ),
         ("def build():\n    pass", "build(3) failed with TypeError"),
         ("def build(n):\n    raise ValueError('two\\nlines')", "two lines"),
+        ("import torch\ndef build(n): return torch.jit.script(torch.nn.Linear(3, n))", "returned a TorchScript module"),
+        (
+            "import torch\ndef build(n): return torch.nn.Sequential(torch.jit.script(torch.nn.Linear(3, n)))",
+            "TorchScript",
+        ),
+        ("import torch\ndef build(n): return torch.compile(torch.nn.Linear(3, n))", "returned a compiled module"),
+        ("import torch\ndef build(n):\n    net = torch.nn.Linear(3, n)\n    net.compile()\n    return net", "compiled"),
+        (
+            SMALL.replace(
+                "bias=False)", "bias=False).requires_grad_(False).apply(lambda c: c.weight.fill_(torch.inf))"
+            ),
+            "its weight features.0.weight has NaN or infinite values",
+        ),
+        ("import torch\ndef build(n): return torch.nn.Linear(3, n, device='meta')", "Cannot copy out of meta tensor"),
+        ("import torch\ndef build(n): return torch.nn.Linear(3, n, dtype=torch.cfloat)", "weight is complex"),
         ("def build(n): pass", "returned NoneType, not an nn.Module"),
         ("from torch import nn\ndef build(n): return nn.Flatten()", "without parameters"),
         (SMALL.replace("nn.Linear(8, num_classes)", "nn.Linear(8, 7)"), "is [2, 7] instead of logits [2, 3]"),

@@ -51,9 +51,9 @@ class LoadedModel:
         heads: HeadFactory | ResettingHead,
         *,
         num_classes: int,
-        code: str = "",
+        own_network: own.OwnNetwork | None = None,
     ) -> None:
-        """Use `load_model` instead. `code`: what determines the network's function besides its weights."""
+        """Use `load_model` instead. `own_network`: what the user's code built; None for timm's networks."""
         self.source = origin.source
         """The name that the user gave."""
         self.is_timm = origin.is_timm
@@ -70,7 +70,8 @@ class LoadedModel:
         head = head_tensors(module)
         self._pristine = {name: tensor.detach().clone() for name, tensor in named_tensors(module) if name not in head}
         self._heads = heads
-        self.weights_fingerprint = _fingerprint(self._pristine, code)
+        self._package = own_network.package if own_network else None
+        self.weights_fingerprint = _fingerprint(self._pristine, own_network.code if own_network else "")
         """SHA-256 over names and values of the pretrained tensors, without the classifier, and over the user's code."""
 
     def restore(self, seed: int) -> None:
@@ -83,6 +84,15 @@ class LoadedModel:
         with torch.no_grad():
             for name, tensor in named_tensors(self.module):
                 tensor.copy_(state[name])
+
+    @property
+    def own_files(self) -> Mapping[str, str]:
+        """SHA-256 of every file of the user's code that ran so far, by its path relative to the factory's folder."""
+        return dict(self._package.files) if self._package else {}
+
+    def changed_files(self, recorded: Mapping[str, str]) -> list[str]:
+        """Files of the user's code that are not what `own_files` was once; empty if nothing was recorded."""
+        return self._package.differing(recorded) if self._package and recorded else []
 
     def pristine(self) -> Mapping[str, Tensor]:
         """Pretrained parameters and buffers by name, on the CPU, without the classifier. Do not modify them."""
@@ -139,7 +149,7 @@ def _load_own(origin: Origin, num_classes: int, weights: Path | None, image_size
     if weights is not None:
         fill(module, read_weights(weights), weights, allow_extra=False)
     heads = ResettingHead(module, origin.source)
-    model = LoadedModel(origin, module, preprocessing, heads, num_classes=num_classes, code=network.code)
+    model = LoadedModel(origin, module, preprocessing, heads, num_classes=num_classes, own_network=network)
     model.restore(seed)
     return model
 

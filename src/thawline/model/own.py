@@ -9,13 +9,11 @@ module, `pretrained_cfg` or `default_cfg`: a dict with any of `input_size`, `mea
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
-import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +25,7 @@ from torch import Tensor, nn
 from thawline.errors import ModelError
 from thawline.model.execution import is_layer, record_execution
 from thawline.model.head import declared_names, named_tensors
+from thawline.model.isolated import OwnPackage, is_beside, plain_names
 
 FACTORY = "FACTORY(num_classes) returns the network"
 _PREFIXES = ("local-dir", "hf-hub", "hf_hub")
@@ -53,25 +52,43 @@ class OwnNetwork:
     """The network in fp32 on the CPU, with a `pretrained_cfg` like timm's networks."""
     code: str
     """Source of the factory's file and the network's structure, because weights do not determine its function."""
+    package: OwnPackage | None
+    """The user's files that ran; None if the code is installed."""
 
 
 def build(source: str, num_classes: int) -> OwnNetwork:
     """Run the user's factory. Raises `ModelError` if the file, the factory or its result is invalid."""
     place, _, name = source.rpartition(":")
-    with _importable_beside(Path(place)), _users_code(source, "its import"):
-        code = _import(source, place)
+    package = _package_of(source, place)
+    with _users_code(source, "its import", package):
+        code = _import(source, place, package)
         factory = getattr(code, name, None)
     if not callable(factory):
         raise ModelError(f"{source}: {place} has no function {name or 'after the colon'!r}; {FACTORY}.")
-    with _importable_beside(Path(place)), _users_code(source, f"{name}({num_classes})"):
-        module = _call(factory, num_classes)
-    if not isinstance(module, nn.Module):
-        raise ModelError(f"{source} returned {type(module).__name__}, not an nn.Module; {FACTORY}.")
-    if next(module.parameters(), None) is None:
-        raise ModelError(f"{source} returned a network without parameters: there is nothing to train.")
+    with _users_code(source, f"{name}({num_classes})", package):
+        module = _require_trainable(source, _call(factory, num_classes)).to("cpu", torch.float32)
     module.pretrained_cfg = {"architecture": source, **_settings(module)}  # type: ignore[assignment]
     _own_memory(module)
-    return OwnNetwork(source, module.to("cpu", torch.float32), f"{_text(code)}\n{module}")
+    return OwnNetwork(source, module, f"{_text(code)}\n{module}", package)
+
+
+def _require_trainable(source: str, module: object) -> nn.Module:
+    """Raise `ModelError` unless it is a network of layers that can be trained one by one."""
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{source} returned {type(module).__name__}, not an nn.Module; {FACTORY}.")
+    for part in module.modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise ModelError(f"{source} returned a TorchScript module, {_UNDIVIDED}.")
+        if "_orig_mod" in part._modules or part._compiled_call_impl is not None:
+            raise ModelError(f"{source} returned a compiled module (torch.compile), {_UNDIVIDED}.")
+    if next(module.parameters(), None) is None:
+        raise ModelError(f"{source} returned a network without parameters: there is nothing to train.")
+    if complex_ones := [name for name, parameter in module.named_parameters() if parameter.is_complex()]:
+        raise ModelError(f"{source}: its weight {complex_ones[0]} is complex; thawline trains real weights only.")
+    return module
+
+
+_UNDIVIDED = "whose layers cannot be trained or frozen one by one; return the network that it was made from"
 
 
 def examine(network: OwnNetwork, num_classes: int, image_size: int) -> None:
@@ -80,7 +97,8 @@ def examine(network: OwnNetwork, num_classes: int, image_size: int) -> None:
     Raises `ModelError` if two images of `image_size` do not give `[2, num_classes]`, or if it has no head to train.
     """
     module = network.module
-    with _users_code(network.source, f"a batch {[_IMAGES, 3, image_size, image_size]}"), _unchanged(module):
+    doing = f"a batch {[_IMAGES, 3, image_size, image_size]}"
+    with _users_code(network.source, doing, network.package), _unchanged(module):
         outputs = {mode: _trial(module, image_size, training=mode == "training") for mode in ("evaluation", "training")}
     for mode, output in outputs.items():
         found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -89,56 +107,48 @@ def examine(network: OwnNetwork, num_classes: int, image_size: int) -> None:
                 f"{network.source}: in {mode} mode its output for {_IMAGES} images is {found} instead of logits "
                 f"{[_IMAGES, num_classes]}; fix its forward method or its last layer."
             )
+    if damaged := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:
+        raise ModelError(f"{network.source}: its weight {damaged[0]} has NaN or infinite values; check what it loads.")
     settings = cast("dict[str, object]", module.pretrained_cfg)
     if "classifier" not in settings:
         settings["classifier"] = _last_layer(network, num_classes, image_size)
     _require_head(network)
 
 
-def _import(source: str, place: str) -> ModuleType:
-    if not place.endswith(".py"):
-        try:
-            return importlib.import_module(place)
-        except ModuleNotFoundError as error:
-            if error.name and f"{place}.".startswith(f"{error.name}."):
-                raise ModelError(f"{source}: module {place} does not exist; for a file write {place}.py:...") from error
-            raise
-    path = Path(place).expanduser()
-    if not path.is_file():
-        raise ModelError(f"{source}: the file {path} does not exist.")
-    spec = importlib.util.spec_from_file_location(f"thawline_own_{path.stem}", path.resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses and pickle look up the module of a class
-    spec.loader.exec_module(module)
-    return module
+def _package_of(source: str, place: str) -> OwnPackage | None:
+    """The package of the factory's files; None for a module that is not in the working directory."""
+    if place.endswith(".py"):
+        path = Path(place).expanduser()
+        if not path.is_file():
+            raise ModelError(f"{source}: the file {path} does not exist.")
+        return OwnPackage(path.resolve().parent)
+    return OwnPackage(Path.cwd()) if is_beside(place.partition(".")[0], [str(Path.cwd())]) else None
 
 
-@contextmanager
-def _importable_beside(place: Path) -> Iterator[None]:
-    """Make the module's folder importable, as for a script; for dotted names, the working directory."""
-    folder = str(place.expanduser().resolve().parent if place.suffix == ".py" else Path.cwd())
-    sys.path.insert(0, folder)
-    importlib.invalidate_caches()
+def _import(source: str, place: str, package: OwnPackage | None) -> ModuleType:
+    if package is not None and place.endswith(".py"):
+        return package.run(Path(place).expanduser().resolve())
     try:
-        yield
-    finally:
-        sys.path.remove(folder)
+        return importlib.import_module(place) if package is None else package.find(place)
+    except ModuleNotFoundError as error:
+        if error.name and f"{place}.".startswith(f"{plain_names(error.name)}."):
+            raise ModelError(f"{source}: module {place} does not exist; for a file write {place}.py:...") from error
+        raise
 
 
 @contextmanager
-def _users_code(source: str, doing: str) -> Iterator[None]:
+def _users_code(source: str, doing: str, package: OwnPackage | None) -> Iterator[None]:
     """Turn any error of the user's code into a one-line `ModelError` that names the file and line."""
     try:
-        yield
+        with package.importing() if package else nullcontext():
+            yield
     except ModelError:
         raise
     except SyntaxError as error:
         where = f"{Path(error.filename).name if error.filename else source}, line {error.lineno}"
         raise ModelError(f"{source}: {where}: {type(error).__name__}: {error.msg}.") from error
     except (Exception, SystemExit) as error:  # not our code: it may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = plain_names(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
         raise ModelError(f"{source}: {doing} failed with {reason}{_where(error)}.") from error
 
 
