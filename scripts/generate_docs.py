@@ -17,6 +17,7 @@ from thawline.cli.app import app
 from thawline.cli.options import help_of, option_parameters
 from thawline.config import PRESETS, CompareOptions, FitOptions, RunOptions
 from thawline.field_docs import field_docs
+from thawline.ranges import kinds
 from thawline.strategies import OWN_STRATEGIES
 from thawline.strategies.base import strategy_class
 
@@ -61,7 +62,7 @@ def _option_table(parameters: Iterable[inspect.Parameter], cls: type[RunOptions]
         (option,) = each.annotation.__metadata__
         default = "" if each.default is None else f"`{each.default}`"
         name = f"`--{each.name.replace('_', '-')}`"
-        rows.append((name, default, _with_choices(_static_help(each.name, cls), option.metavar)))
+        rows.append((name, default, _static_help(each.name, cls) + _values(each.name, option.metavar, cls)))
     return _table(("option", "default", "meaning"), rows)
 
 
@@ -70,8 +71,12 @@ def _static_help(name: str, cls: type[RunOptions]) -> str:
     return re.sub(r" Installed: .*", "", help_of(name, cls))
 
 
-def _with_choices(text: str, metavar: str | None) -> str:
-    return f"{text} One of {metavar.strip('[]').replace('|', ', ')}." if metavar else text
+def _values(name: str, metavar: str | None, cls: type[RunOptions]) -> str:
+    """The choices of an option, or the range of its numbers."""
+    if metavar and metavar.startswith("["):
+        return f" One of {metavar.strip('[]').replace('|', ', ')}."
+    limits = kinds(cls)[name].range if name in kinds(cls) else None
+    return f" {str(limits)[0].upper()}{str(limits)[1:]}." if limits else ""
 
 
 def _presets() -> str:

@@ -15,18 +15,22 @@ from thawline.config import (
     CompareOptions,
     DataConfig,
     FitOptions,
+    InspectOptions,
     OnBad,
+    PredictOptions,
     Request,
     TrainConfig,
     TuningConfig,
 )
 from thawline.data.cache import user_cache
+from thawline.data.check import USUAL_CROP, USUAL_SIZE
 from thawline.data.check import check as check_images
 from thawline.data.demo import demo_network, write_digits
 from thawline.data.facts_cache import survey_again
 from thawline.data.groups import with_groups
 from thawline.data.pixels import found_bit_depth
 from thawline.data.read import Data, absolute_name, name_of, read_named
+from thawline.data.splits import refusal
 from thawline.errors import InputError, OptionError, RunError, RunFolderError
 from thawline.explanation import explain as explaining
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
@@ -112,7 +116,7 @@ def compare(data: Data, out: str | Path, **options: Any) -> Comparison:
     rename_listener("compare", options)
     refuse_unknown("compare", options, CompareCall)
     rows = options.get("strategies", CompareOptions.strategies)
-    strategies = split_specs(rows) if isinstance(rows, str) else tuple(rows)
+    strategies = split_specs(rows) if isinstance(rows, str) else tuple(rows) if isinstance(rows, Sequence) else rows
     request = _request("compare", data, strategies, options)
     return cast(Comparison, run(request, out, options.get("callback")))
 
@@ -189,17 +193,21 @@ def demo(out: str | Path, callback: Callback | None = None) -> FitResults:
 def check(
     data: str | Path,
     *,
+    model: str | None = None,
+    image_size: int | None = None,
+    crop_pct: float | None = None,
     group_pattern: str | None = None,
-    image_size: int = 224,
     on_bad: OnBad = "error",
     callback: Callback | None = None,
 ) -> CheckResult:
     """Audit a dataset: every file is decoded in full; the results are cached by file size and time.
 
-    `image_size`: the side of the network's input in pixels, to find images that cannot be resized to it.
+    The images are looked at as `fit` would with the same `model`, `image_size` and `crop_pct`, to find those that
+    cannot be resized; without a model, for 224 pixels and a crop of 0.875. It also says whether splits can be drawn.
     `on_bad`: as in `fit`, whether a class folder without usable images is an error ("error") or listed ("skip").
     """
-    DataConfig(image_size=image_size, on_bad=on_bad)  # checks both
+    options = DataConfig(image_size=image_size, crop_pct=crop_pct, group_pattern=group_pattern, on_bad=on_bad)
+    size, crop = _geometry(model, options)
     images = read_named(str(data), user_cache() / "data", on_bad=on_bad)
     if group_pattern is not None:
         images = with_groups(images, group_pattern)
@@ -211,7 +219,17 @@ def check(
     facts = look()
     if (depth := found_bit_depth(facts)) < FULL_DEPTH:
         facts = look(bit_depth=depth)  # as a run decodes them
-    return check_images(images, facts=facts, image_size=image_size).result()
+    found = check_images(images, facts=facts, image_size=size, crop_pct=crop)
+    return replace(found, refusal=refusal(images, found.hashes, options, skip=found.unreadable)).result()
+
+
+def _geometry(model: str | None, options: DataConfig) -> tuple[int, float]:
+    """Side of the network's input in pixels, and that side over the shorter side of the resized image."""
+    size, crop = options.image_size or USUAL_SIZE, USUAL_CROP
+    if model is not None:
+        preprocessing = build_on_meta(model, _classes_of(model), options.image_size).preprocessing
+        size, crop = preprocessing.image_size, preprocessing.crop_pct
+    return size, options.crop_pct or crop
 
 
 def repeat_study(
@@ -240,6 +258,7 @@ def repeat_study(
 
 def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> InspectResult:
     """The blocks of a model and their cost; builds the structure without reading weights."""
+    image_size = InspectOptions(model=model, image_size=image_size, granularity=granularity).image_size
     built = build_on_meta(model, num_classes=_classes_of(model), image_size=image_size)
     size = built.preprocessing.image_size
     blocks = partition(built.module, granularity, size)
@@ -275,7 +294,7 @@ def evaluate(run_folder: str | Path, data: str | Path) -> Evaluation:
 def predict(run_folder: str | Path, images: str | Path | Sequence[str | Path], *, top: int = 5) -> Predictions:
     """The likeliest classes of images, files or folders of them, by a run's saved model or any timm folder."""
     paths = [images] if isinstance(images, str | Path) else images
-    return serving.predict(Path(run_folder), [Path(path) for path in paths], top=top)
+    return serving.predict(Path(run_folder), [Path(path) for path in paths], top=PredictOptions(top=top).top)
 
 
 def report(run_folder: str | Path) -> Path:

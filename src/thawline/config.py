@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from types import UnionType
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar, Literal
 
 from thawline.errors import ModelError, OptionError
 from thawline.formatting import nearest
 from thawline.plan import Granularity
+from thawline.ranges import Fault, Range, as_text, first_fault, kinds, read_number, shown
 
 Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -35,49 +36,40 @@ TRAININGS_PER_ROW = 6
 """Trainings that tune a strategy's arguments and rate, the same number for every strategy."""
 
 
-def _require(condition: bool, option: str, rule: str, value: object) -> None:
+COUNT = Range(1, 1_000_000)
+IMAGE_SIZE = Range(8, 4096, "pixels")
+ANY_COUNT = 1_000_000_000_000
+"""More images than anyone has: a larger batch or limit is all of them."""
+BYTES = Range(0, 1 << 50, "1024T, 0 = none")
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+def _refuse(fault: Fault | None) -> None:
     """Messages put the names of options in backticks; the command line shows them as flags (`cli.options.as_flags`)."""
-    if not condition:
-        raise OptionError(f"`{option}` must be {rule}, got {value!r}.")
+    if fault is not None:
+        raise OptionError(f"`{fault.name}` {fault}")
+
+
+def _require(condition: bool, option: str, rule: str, value: object) -> None:
+    _refuse(None if condition else Fault(option, rule, value))
+
+
+def read_option(cls: type, name: str, text: str) -> int | float:
+    """The number that was written for a field of `cls`; `OptionError` if it is not a number."""
+    kind = kinds(cls)[name]
+    number = read_number(text, kind.types[0])
+    if number is None:
+        raise OptionError(f"`{name}` {Fault(name, kind.rule, text)}")
+    return number
 
 
 def parse_bytes(option: str, size: str | int) -> int:
     """`500M` -> 500 x 2^20, with K, M, G, T or nothing after the number; `OptionError` if it is not a size."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)(?:i?B)?", str(size).strip(), re.IGNORECASE)
-    if found is None:
-        raise OptionError(f"`{option}` must be a number of bytes such as 500M or 2G, got {size!r}.")
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "True or False"}
-
-
-def _check_types(config: TrainConfig | DataConfig | TuningConfig) -> None:
-    """`OptionError` for the first field whose value is not of its type, or not one of its choices."""
-    for name, hint in _hints(type(config)).items():
-        value = getattr(config, name)
-        if not any(_is_of(value, part) for part in _alternatives(hint)):
-            _require(False, name, _rule(_alternatives(hint)[0]), value)
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    return {name: hint for name, hint in get_type_hints(cls).items() if get_origin(hint) is not ClassVar}
-
-
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
-
-
-def _is_of(value: object, hint: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if isinstance(value, bool):  # which Python counts among the integers
-        return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def _rule(hint: Any) -> str:
-    return f"one of {', '.join(get_args(hint))}" if get_origin(hint) is Literal else _WORDS[hint]
+    found = _SIZE.fullmatch(as_text(size).strip())
+    count = float(found[1]) * 1024.0 ** " KMGT".index(found[2].upper() or " ") if found else -1.0
+    _require(count in BYTES, option, "a number of bytes such as 500M or 2G, at most 1024T", size)
+    return int(count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,20 +93,20 @@ class DataConfig:
 
     group: ClassVar[str] = "Data"
 
-    image_size: int | None = None
+    image_size: Annotated[int | None, IMAGE_SIZE] = None
     """Side of the square network input, in pixels; default: the model's own."""
-    crop_pct: float | None = None
-    """Side of the center crop divided by the shorter side of the resized image, as in timm, above 0 and at most 1;
-    default: the model's own."""
+    crop_pct: Annotated[float | None, Range(0.1, 1)] = None
+    """Side of the center crop divided by the shorter side of the resized image, as in timm; default: the model's
+    own."""
     augment: Augment = "mild"
     """Augmentation of training images. mild: random shift (by up to 1/8 of the side), flip, rotation by up to 10
     degrees; strong: random resized crop (at least half the area), flip, rotation, color jitter of 0.2."""
-    views: int = 4
+    views: Annotated[int, Range(0, 1_000_000, "0 = new ones in every epoch")] = 4
     """Augmented versions of each training image, drawn once and used in turn by epoch; 0 = new ones in every epoch."""
-    test_share: float | None = None
+    test_share: Annotated[float | None, Range(0, 1, above=True, below=True)] = None
     """Fraction held out as test when the data has no test split; default: 0.2, or none (no test scores) when the
     data has a val split."""
-    limit: int | None = None
+    limit: Annotated[int | None, Range(1, ANY_COUNT)] = None
     """Use a stratified random subset of this many images; default: all images."""
     group_pattern: str | None = None
     """Regular expression for image paths: images with the same first capture group (patient, camera, video) stay in
@@ -125,20 +117,11 @@ class DataConfig:
     bit_depth: BitDepth = "auto"
     """Bits that the values of 16-bit files really have, as those of X-ray, thermal and microscope cameras: auto =
     from the largest value in the dataset."""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     """Random seed of splits, subset, augmentation, head initialization, batch order and dropout."""
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        size = self.image_size
-        _require(size is None or 8 <= size <= 4096, "image_size", "between 8 and 4096 pixels", size)
-        crop = self.crop_pct
-        _require(crop is None or 0 < crop <= 1, "crop_pct", "above 0 and at most 1", crop)
-        _require(self.views >= 0, "views", "0 (new ones in every epoch) or more", self.views)
-        share = self.test_share
-        _require(share is None or 0 < share < 1, "test_share", "above 0 and below 1", share)
-        _require(self.limit is None or self.limit >= 1, "limit", "at least 1 image", self.limit)
-        _require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
+        _refuse(first_fault(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,19 +130,19 @@ class TrainConfig:
 
     group: ClassVar[str] = "Training"
 
-    epochs: int = 20
+    epochs: Annotated[int, COUNT] = 20
     """Maximum number of passes over the training split; early stopping (`patience`) may end a training sooner."""
-    batch_size: int = 32
+    batch_size: Annotated[int, Range(2, ANY_COUNT)] = 32
     """Images per optimizer step."""
     optimizer: Optimizer = "adamw"
     """Optimizer; SGD has momentum 0.9, the others PyTorch's defaults."""
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, Range(0, 1000)] = 1e-4
     """Weight decay of the optimizer; never applied to biases and norm layers."""
-    patience: int = 5
+    patience: Annotated[int, Range(0, 1_000_000, "0 = never stop early")] = 5
     """Stop a training after this many epochs without a better validation score; 0 = never stop early."""
-    warmup_share: float = 0.05
+    warmup_share: Annotated[float, Range(0, 1, below=True)] = 0.05
     """Fraction of all steps over which the learning rates rise linearly from 0; then they follow a cosine to 0."""
-    schedule_epochs: int | None = None
+    schedule_epochs: Annotated[int | None, COUNT] = None
     """Length of the cosine schedule in epochs, at least `epochs`; default: `epochs`. If longer, training ends before
     the learning rates reach 0."""
     balance: Balance = "none"
@@ -167,29 +150,21 @@ class TrainConfig:
     0.999), sampler = draw every class equally often."""
     metric: Metric = "accuracy"
     """Validation score that selects the epoch, the learning rate and the plan."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Label smoothing of the training loss, at least 0 and below 1."""
-    clip_norm: float | None = None
+    clip_norm: Annotated[float | None, Range(1e-9, 1e9)] = None
     """Clip the gradient of all trained parameters together to this 2-norm; default: no clipping."""
     precision: Precision = "auto"
     """Precision of training: auto = bf16 where the device supports it natively and gains speed, else fp32."""
     device: Device = "auto"
     """Device to train on: auto = cuda if available, else mps, else cpu."""
-    threads: int = 0
+    threads: Annotated[int, Range(0, 1024, "0 = physical cores")] = 0
     """CPU threads per training; 0 = physical cores. It changes rounding, so it is recorded with the run."""
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        _require(self.batch_size >= 2, "batch_size", "at least 2", self.batch_size)
-        _require(self.weight_decay >= 0, "weight_decay", "0 or more", self.weight_decay)
-        _require(self.patience >= 0, "patience", "0 (never stop early) or more", self.patience)
+        _refuse(first_fault(self))
         span = self.schedule_epochs
         _require(span is None or span >= self.epochs, "schedule_epochs", "at least as many as `epochs`", span)
-        _require(0 <= self.warmup_share < 1, "warmup_share", "at least 0 and below 1", self.warmup_share)
-        _require(0 <= self.label_smoothing < 1, "label_smoothing", "at least 0 and below 1", self.label_smoothing)
-        _require(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "above 0", self.clip_norm)
-        _require(self.threads >= 0, "threads", "0 (physical cores) or more", self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,17 +173,14 @@ class TuningConfig:
 
     group: ClassVar[str] = "Tuning"
 
-    seeds: int = 1
+    seeds: Annotated[int, Range(1, 1000)] = 1
     """Final trainings per strategy, each with its own head initialization, batch order and dropout; two or more give a
     standard error."""
-    learning_rate: float | None = None
+    learning_rate: Annotated[float | None, Range(1e-9, 100)] = None
     """Base learning rate; default: 1e-3 for `fit` of a named strategy, else tuned on validation."""
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _require(self.seeds >= 1, "seeds", "at least 1", self.seeds)
-        rate = self.learning_rate
-        _require(rate is None or 1e-9 <= rate <= 100, "learning_rate", "between 1e-9 and 100", rate)
+        _refuse(first_fault(self))
 
 
 SearchConfig = TuningConfig
@@ -237,14 +209,13 @@ class CacheConfig:
     amplify.
     """
 
-    memory_bytes: int = 1 << 30
+    memory_bytes: Annotated[int, BYTES] = 1 << 30
     """Largest size in memory (of the GPU where training is on a GPU), in bytes."""
-    disk_bytes: int = 4 << 30
+    disk_bytes: Annotated[int, BYTES] = 4 << 30
     """Largest size in memory-mapped files, in bytes; they are deleted when the run ends."""
 
     def __post_init__(self) -> None:
-        _require(self.memory_bytes >= 0, "cache_memory", "0 (none) or more bytes", self.memory_bytes)
-        _require(self.disk_bytes >= 0, "cache_disk", "0 (none) or more bytes", self.disk_bytes)
+        _refuse(first_fault(self))
 
     @property
     def off(self) -> bool:
@@ -310,7 +281,7 @@ def preset_values(name: str | None) -> Mapping[str, Any]:
     """A preset's options by name; `OptionError` if there is none of that name."""
     if name is None:
         return {}
-    _require(name in PRESETS, "preset", f"one of {', '.join(PRESETS)}", name)
+    _require(isinstance(name, str) and name in PRESETS, "preset", f"one of {', '.join(PRESETS)}", name)
     return PRESETS[name]
 
 
@@ -329,6 +300,28 @@ def preset(name: str, **options: Any) -> dict[str, TrainConfig | DataConfig | Tu
 
 def _fields_of(part: type[TrainConfig | DataConfig | TuningConfig], options: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: options[field.name] for field in fields(part) if field.name in options}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions(ModelOptions):
+    """What `inspect` takes."""
+
+    image_size: Annotated[int | None, IMAGE_SIZE] = None
+    """As in `DataConfig`."""
+
+    def __post_init__(self) -> None:
+        _refuse(first_fault(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """The numbers that `predict` takes."""
+
+    top: Annotated[int, COUNT] = 5
+    """Classes per image."""
+
+    def __post_init__(self) -> None:
+        _refuse(first_fault(self))
 
 
 @dataclass(frozen=True)
@@ -399,9 +392,9 @@ class Request:
     """Whether `fit` ends with Grad-CAM of the images in its report and with the changes in every block."""
 
     def __post_init__(self) -> None:
-        names = get_args(Granularity)
-        _require(self.granularity in names, "granularity", f"one of {', '.join(names)}", self.granularity)
-        _require(bool(self.strategies), "strategies", "at least one strategy", self.strategies)
+        _refuse(first_fault(self))
+        named = isinstance(self.strategies, tuple) and all(isinstance(spec, str) for spec in self.strategies)
+        _require(named and bool(self.strategies), "strategies", "at least one strategy", self.strategies)
 
     @classmethod
     def from_options(
@@ -417,7 +410,7 @@ class Request:
             data=data,
             model=value["model"],
             strategies=strategies,
-            weights=value["weights"],
+            weights=str(value["weights"]) if isinstance(value["weights"], PurePath) else value["weights"],
             granularity=value["granularity"],
             cache=CacheConfig(
                 memory_bytes=parse_bytes("cache_memory", value["cache_memory"]),
@@ -456,7 +449,7 @@ def _part(name: str, options: Mapping[str, Any]) -> Any:
     if whole is None:
         return part(**{**_fields_of(part, preset_values(options.get("preset"))), **own})
     if not isinstance(whole, part):
-        raise OptionError(f"`{name}` must be a {part.__name__}, got {whole!r}.")
+        raise OptionError(f"`{name}` must be a {part.__name__}, got {shown(whole)}.")
     if clash := [*own, *(["preset"] if options.get("preset") else [])]:
         raise OptionError(f"`{name}` and `{clash[0]}` cannot both be given; leave one of them out.")
     return whole

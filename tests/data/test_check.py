@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from thawline import api
 from thawline.config import Preprocessing
 from thawline.data.check import check
 from thawline.data.layout import Split
 from thawline.data.pixels import build_pixels
 from thawline.data.sources import read_images
-from thawline.errors import DataError
+from thawline.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from tests.data.conftest import MakeFolder
@@ -164,3 +165,34 @@ def test_formats_modes_sizes_and_oddities_are_counted(make_folder: MakeFolder) -
     assert written["modes"] == {"RGB": 4, "L": 1, "RGBA": 1, "I;16": 1}
     assert written["sizes"] == {"different": 4, "smallest": [4, 3], "largest": [100, 90]}
     assert written["oddities"] == {"16-bit, 32-bit or floating-point": 1, "transparency": 1}
+
+
+def test_check_looks_with_the_eyes_of_fit(
+    make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path / "cache"))
+    root = make_folder({"a": 12, "b": 12})
+    Image.effect_noise((900, 3), 90).save(root / "a" / "strip.png")
+    assert api.check(root).warnings == []
+    for options in (
+        {"image_size": 600},
+        {"model": "test_vit", "image_size": 600},
+        {"model": "test_vit", "crop_pct": 0.1},
+    ):
+        (line,) = api.check(root, **options).warnings  # type: ignore[arg-type]
+        assert line.startswith("1 image is too narrow to be resized to")
+        with pytest.raises(DataError, match="is too narrow"):
+            api.fit(root, tmp_path / "run", **{**tiny, "weights": "random", **options})
+
+
+def test_what_cannot_be_split_is_found(
+    make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path / "cache"))
+    root = make_folder({"a": 12, "rare": 1})
+    (line,) = (line for line in api.check(root).warnings if line.startswith("Training would refuse"))
+    with pytest.raises(DataError) as caught:
+        api.fit(root, tmp_path / "run", model="test_vit", weights="random", image_size=32)
+    assert line == f"Training would refuse these images: {caught.value}"
+    with pytest.raises(OptionError, match="`image_size` must be"):
+        api.check(root, image_size=10**400)

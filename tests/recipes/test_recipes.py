@@ -166,7 +166,10 @@ def _as_in_keras(module: Any) -> list[str]:
         ("[[expected]]\ntitle = 'Table'", "recipe tiny: [[expected]] columns, rows missing."),
         ("[expected]\ntitle = 'Table'", "recipe tiny: [[expected]] columns, rows missing."),
         ("images = {augment = 'wild'}", "augment: invalid enum value 'wild'; choose from none, mild, strong."),
-        ("images = {views = -1}", "`views` must be 0 (new ones in every epoch) or more, got -1."),
+        (
+            "images = {views = -1}",
+            "`views` must be a whole number from 0 to 1,000,000 (0 = new ones in every epoch), got -1.",
+        ),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_clear_line(more: str, expected: str) -> None:

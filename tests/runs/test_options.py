@@ -212,10 +212,10 @@ def test_strategies_may_be_one_text(images: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "rule"),
     [
-        ({"epochs": "3"}, "`epochs` must be a whole number, got '3'"),
-        ({"epochs": True}, "`epochs` must be a whole number, got True"),
-        ({"learning_rate": "fast"}, "`learning_rate` must be a number, got 'fast'"),
-        ({"limit": 2.5}, "`limit` must be a whole number, got 2.5"),
+        ({"epochs": "3"}, "`epochs` must be a whole number from 1 to 1,000,000, got '3'"),
+        ({"epochs": True}, "`epochs` must be a whole number from 1 to 1,000,000, got True"),
+        ({"learning_rate": "fast"}, "`learning_rate` must be a number from 1e-9 to 100, got 'fast'"),
+        ({"limit": 2.5}, "`limit` must be a whole number from 1 to 1,000,000,000,000, got 2.5"),
         ({"optimizer": "lion"}, "`optimizer` must be one of adamw, adam, sgd, rmsprop, got 'lion'"),
         ({"group_pattern": 3}, "`group_pattern` must be a string, got 3"),
     ],

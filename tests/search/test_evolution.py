@@ -209,8 +209,8 @@ def test_ranking_lists_each_phenotype_once() -> None:
     ("settings", "says"),
     [
         ({"elites": 5, "population": 5}, "elites must be from 1 to population - 1"),
-        ({"folds": 0}, "folds must be at least 1"),
-        ({"exploration": 0.0}, "exploration must be above 0"),
+        ({"folds": 0}, "folds must be a whole number from 1 to 1,000, got 0"),
+        ({"exploration": 0.0}, "exploration must be a number above 0"),
         ({"encoding": "binary"}, "encoding must be one of biotune, split, depth"),
         ({"without": "mutation"}, "without must be none, or some of threshold, exploitation"),
     ],

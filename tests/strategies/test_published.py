@@ -200,14 +200,14 @@ def test_what_subtune_chooses_and_asks_does_not_depend_on_the_base_rate() -> Non
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("l2_sp:strength=-1", "0 or more"),
-        ("l1_sp:head_strength=-1", "0 or more"),
-        ("lora:rank=0", "rank must be at least 1"),
-        ("lora:alpha=0", "alpha above 0"),
-        ("lp_ft:share=1", "between 0 and 1"),
-        ("lp_ft:share=0", "between 0 and 1"),
-        ("subtune:most=0", "most must be at least 1"),
-        ("subtune:gain=-0.1", "gain 0 or more"),
+        ("l2_sp:strength=-1", "strength must be a number from 0 to 1,000,000, got -1.0"),
+        ("l1_sp:head_strength=-1", "head_strength must be a number from 0"),
+        ("lora:rank=0", "rank must be a whole number from 1 to"),
+        ("lora:alpha=0", "alpha must be a number from 1e-6 to"),
+        ("lp_ft:share=1", "share must be a number above 0 and below 1"),
+        ("lp_ft:share=0", "above 0 and below 1"),
+        ("subtune:most=0", "most must be a whole number from 1"),
+        ("subtune:gain=-0.1", "gain must be a number from 0 to 1"),
     ],
 )
 def test_arguments_that_make_no_sense_get_one_clear_line(spec: str, says: str) -> None:

@@ -140,10 +140,10 @@ def test_specs_with_several_arguments_survive_a_comma_separated_list() -> None:
         ("last_blocks:k=two", "must be a whole number"),
         ("last_blocks:k=1,k=2", "k is given twice"),
         ("last_blocks:3", "its arguments and their defaults are: k="),
-        ("last_blocks:k=0", "at least 1"),
-        ("depth:share=101", "between 0 and 100"),
+        ("last_blocks:k=0", "k must be a whole number from 1 to 100,000 .linear_probe trains the head alone., got 0"),
+        ("depth:share=101", "share must be a number from 0 to 100 .percent., got 101.0"),
         ("depth:share=0.25", "in percent, got 0.25; did you mean 25?"),
-        ("layer_decay:decay=0", "above 0"),
+        ("layer_decay:decay=0", "from 0.1 to 1"),
     ],
 )
 def test_bad_specs_get_one_clear_line(spec: str, says: str) -> None:

@@ -16,8 +16,8 @@ from typer import Argument, Option
 
 from thawline.cli import progress as live
 from thawline.cli import tables as console
-from thawline.cli.options import Given, GroupedCommand, as_flags, help_of, takes_options
-from thawline.config import CompareOptions, FitOptions, OnBad, Request
+from thawline.cli.options import Given, GroupedCommand, as_flags, help_of, number_option, takes_options
+from thawline.config import CompareOptions, DataConfig, FitOptions, OnBad, PredictOptions, Request, read_option
 from thawline.data.named import named_forms
 from thawline.errors import OptionError, ThawlineError, debugging
 from thawline.plan import Granularity
@@ -159,14 +159,17 @@ def demo(
 def check(
     data: Data,
     out: Annotated[Path | None, Option(help="Also write everything found to this JSON file.")] = None,
+    model: Annotated[str | None, Option(help=help_of("model"))] = None,
+    image_size: Annotated[str | None, number_option(DataConfig, "image_size")] = None,
+    crop_pct: Annotated[str | None, number_option(DataConfig, "crop_pct")] = None,
     group_pattern: Annotated[str | None, Option(help=help_of("group_pattern"))] = None,
-    image_size: Annotated[int, Option(help="Side of the network's input in pixels.", min=8, max=4096)] = 224,
     on_bad: Annotated[str, Option(help=help_of("on_bad"))] = "error",
     as_json: Json = False,
 ) -> None:
     """Find problems in a dataset.
 
     Unreadable files, copies, one image under two labels or in two splits, near-duplicates, small or unequal classes.
+    Model and size are those of the training to come, which may not be able to take every image.
     """
     from thawline import api
     from thawline.records import write_json
@@ -174,8 +177,10 @@ def check(
     with _callback(as_json) as callback:
         found = api.check(
             data,
+            model=model,
+            image_size=_size(image_size),
+            crop_pct=None if crop_pct is None else read_option(DataConfig, "crop_pct", crop_pct),
             group_pattern=group_pattern,
-            image_size=image_size,
             on_bad=cast(OnBad, on_bad),
             callback=callback,
         )
@@ -190,14 +195,14 @@ def check(
 @app.command("inspect")
 def inspect_model(
     model: Annotated[str, Argument(help=help_of("model"))],
-    image_size: Annotated[int | None, Option(help=help_of("image_size"))] = None,
+    image_size: Annotated[str | None, number_option(DataConfig, "image_size")] = None,
     granularity: Annotated[str, Option(help=help_of("granularity"))] = "stage",
     as_json: Json = False,
 ) -> None:
     """List a model's blocks: parameters, FLOPs, bytes at each boundary, share of the work."""
     from thawline import api
 
-    table = api.inspect(model, image_size=image_size, granularity=cast(Granularity, granularity))
+    table = api.inspect(model, image_size=_size(image_size), granularity=cast(Granularity, granularity))
     if as_json:
         _print_json(table)
     else:
@@ -248,13 +253,13 @@ def predict(
     run: Annotated[Path, Argument(help="Run folder, or any timm folder of a model.")],
     images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],
     as_csv: Annotated[bool, Option("--csv", help="Print CSV: path, rank, class, probability.")] = False,
-    top: Annotated[int, Option(help="Classes per image.", min=1)] = 5,
+    top: Annotated[str, number_option(PredictOptions, "top")] = str(PredictOptions.top),
     as_json: Json = False,
 ) -> None:
     """Classify images, with probabilities; files that cannot be read are listed."""
     from thawline import api
 
-    predictions = api.predict(run, images, top=top)
+    predictions = api.predict(run, images, top=int(read_option(PredictOptions, "top", top)))
     if as_json:
         _print_json(predictions)
     elif as_csv:
@@ -333,6 +338,10 @@ def _show(results: FitResults | Comparison, run: Path, as_json: bool) -> None:
         from thawline.runs.model_folder import MODEL_FOLDER, opening_lines
 
         console.print_fit(_console(), results, run, opening_lines(run / MODEL_FOLDER))
+
+
+def _size(image_size: str | None) -> int | None:
+    return None if image_size is None else int(read_option(DataConfig, "image_size", image_size))
 
 
 def _console() -> Console:

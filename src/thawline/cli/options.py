@@ -14,7 +14,7 @@ import typer
 from typer import Option
 from typer.core import TyperCommand
 
-from thawline.config import CompareOptions, FitOptions, RunOptions
+from thawline.config import CompareOptions, FitOptions, RunOptions, read_option
 from thawline.field_docs import field_docs
 from thawline.strategies import STRATEGIES
 
@@ -56,8 +56,10 @@ def option_parameters(cls: type[RunOptions]) -> list[inspect.Parameter]:
 
 def _parameter(field: Field[Any], hint: Any, cls: type[RunOptions]) -> inspect.Parameter:
     default = None if field.default is MISSING else field.default
+    kind = _number_type(hint)
     owner = next(base for base in cls.__mro__ if field.name in inspect.get_annotations(base))
-    option = Option(help=help_of(field.name, cls), metavar=_metavar(hint), rich_help_panel=vars(owner).get("group"))
+    metavar = f"<{kind.__name__}>" if kind else _choices(hint)
+    option = Option(help=help_of(field.name, cls), metavar=metavar, rich_help_panel=vars(owner).get("group"))
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -67,13 +69,17 @@ def _parameter(field: Field[Any], hint: Any, cls: type[RunOptions]) -> inspect.P
 
 
 def _parsed_as(hint: Any) -> Any:
-    """What Typer parses: text for choices, which `config.py` checks in one line, and for sizes and lists."""
-    if hint in (bool, int, float, int | None, float | None):
+    """What Typer parses: text for choices, numbers, sizes and lists, which `config.py` reads and checks in one line."""
+    if hint is bool:
         return hint
     return str | None if NoneType in get_args(hint) else str
 
 
-def _metavar(hint: Any) -> str | None:
+def _number_type(hint: Any) -> type | None:
+    return next((kind for kind in (int, float) if hint in (kind, kind | None)), None)
+
+
+def _choices(hint: Any) -> str | None:
     return f"[{'|'.join(get_args(hint))}]" if get_origin(hint) is Literal else None
 
 
@@ -83,11 +89,16 @@ def takes_options(cls: type[RunOptions]) -> Callable[[Callable[..., None]], Call
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters.values()
         shared = option_parameters(cls)
+        numbers = {name for name, hint in get_type_hints(cls).items() if _number_type(hint)}
 
         @functools.wraps(command)
         def expanded(context: typer.Context, **values: Any) -> None:
             options = {field.name: values.pop(field.name) for field in shared}
-            given = {name: value for name, value in options.items() if is_set(context, name)}
+            given = {
+                name: read_option(cls, name, value) if name in numbers else value
+                for name, value in options.items()
+                if is_set(context, name)
+            }
             command(context=context, given=given, **values)
 
         keyword = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own if each.name != "given"]
@@ -95,6 +106,12 @@ def takes_options(cls: type[RunOptions]) -> Callable[[Callable[..., None]], Call
         return expanded
 
     return decorated
+
+
+def number_option(cls: type, name: str) -> Any:
+    """The Typer option of a number that a command of its own takes, to be read by `config.read_option`."""
+    kind = _number_type(get_type_hints(cls)[name])
+    return Option(help=as_flags(field_docs(cls)[name]), metavar=f"<{kind.__name__}>" if kind else None)
 
 
 def is_set(context: typer.Context, name: str) -> bool:

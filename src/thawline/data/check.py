@@ -21,6 +21,8 @@ from thawline.results import CheckResult, FileGroup, ImageSizes, SkippedFile
 IMBALANCE = 10.0
 """Ratio of the largest to the smallest class from which a warning is given."""
 
+USUAL_SIZE = 224
+"""Side of the input of most networks, in pixels."""
 USUAL_CROP = 0.875
 """Side of the crop over the shorter side of the resized image, of most networks."""
 
@@ -61,6 +63,9 @@ class Check:
     """Images that look alike although their bytes differ; exact copies of them are included."""
     image_size: int | None = None
     """Side of the network's input in pixels, for images that were not resized to it yet."""
+    crop_pct: float = USUAL_CROP
+    refusal: str = ""
+    """Why training would refuse these images, although each of them can be used."""
 
     @property
     def hashes(self) -> tuple[str, ...]:
@@ -143,6 +148,7 @@ class Check:
         lines = [
             (self.unreadable, f"{counted(len(self.unreadable), 'image cannot', 'images cannot')} be read."),
             (self.narrow, self._narrow_line()),
+            (self.refusal, f"Training would refuse these images: {self.refusal}"),
             (
                 self.bit_depth < FULL_DEPTH,
                 f"The 16-bit images hold {self.bit_depth}-bit values (at most {self._largest_sample:,} of "
@@ -199,7 +205,7 @@ class Check:
         """Positions of readable images that pass the limit of pixels once their shorter side is that of the network."""
         if self.image_size is None:
             return ()
-        shorter = self.image_size / USUAL_CROP
+        shorter = self.image_size / self.crop_pct
         return tuple(index for index, file in enumerate(self.facts) if too_narrow(file.width, file.height, shorter))
 
     def _narrow_line(self) -> str:
@@ -241,10 +247,12 @@ def check(
     progress: Progress | None = None,
     facts: Sequence[Facts] | None = None,
     image_size: int | None = None,
+    crop_pct: float = USUAL_CROP,
 ) -> Check:
     """Decode every file in full and compare all of them; `facts`, if known (`PixelStore.facts`), spare the decoding.
 
-    `image_size`: the side of the network's input in pixels, if the images are yet to be resized to it.
+    `image_size`: the side of the network's input in pixels, if the images are yet to be resized to it; `crop_pct`: that
+    side over the shorter side of the resized image.
     """
     if facts is None:
         facts = [image.facts for image in survey(images.paths, threads=threads, progress=progress)]
@@ -256,6 +264,7 @@ def check(
         tuple(_copies(images, same) for same in copies_of_one_image(hashes)),
         tuple(_copies(images, same) for same in similar if len({hashes[index] for index in same}) > 1),
         image_size,
+        crop_pct,
     )
 
 

@@ -66,6 +66,15 @@ def draw_splits(images: ImageSet, hashes: Sequence[str], config: DataConfig, *, 
     return Splits(tuple(assignment), (*notes, *note))
 
 
+def refusal(images: ImageSet, hashes: Sequence[str], config: DataConfig, *, skip: Collection[int] = ()) -> str:
+    """Why `draw_splits` refuses these images; empty if it does not."""
+    try:
+        draw_splits(images, hashes, config, skip=skip)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
 def _missing_shares(given: Collection[Split], config: DataConfig) -> tuple[list[tuple[Split, float]], list[str]]:
     """The splits to draw, as fractions of train, and notes for the user."""
     if "test" in given:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from thawline.errors import OptionError
+from thawline.ranges import Range, as_text, first_fault, shown
 from thawline.strategies.base import Strategy, parts_rule
 from thawline.strategies.context import StrategyContext, Tuned
 
@@ -16,6 +17,7 @@ Component = Literal["decoupling", "norms", "baselines", "rungs", "extra_seeds", 
 
 OLD_NAMES: Mapping[str, Component] = {"starts": "baselines", "race": "extra_seeds", "thrift": "parsimony"}
 """Names of components before 0.2. Still read, and kept as they were written: ledgers hold them."""
+AMOUNTS = Range(0, 1_000_000, above=True)
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -30,12 +32,13 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> Budget:
         """`5x` = units of work, `30m` (or 2h, 90s) = wall time, `40candidates`; `OptionError` if it is none of them."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) *(x|s|m|h|candidates?)", str(text).strip())
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *(x|s|m|h|candidates?)", as_text(text).strip())
         amount = float(found[1]) if found else 0.0
         candidates = found is not None and found[2].startswith("candidate")
-        if found is None or amount <= 0 or (found[2] == "x" and amount < 1) or (candidates and amount % 1):
+        if found is None or amount not in AMOUNTS or (found[2] == "x" and amount < 1) or (candidates and amount % 1):
             raise OptionError(
-                f"`budget` must be full fine-tunings (5x, at least 1x), a time (30m, 2h) or 40candidates, got {text!r}."
+                "`budget` must be full fine-tunings (5x, at least 1x), a time (30m, 2h) or 40candidates, with a number "
+                f"{AMOUNTS}, got {shown(text)}."
             )
         if found[2] in _SECONDS:
             return cls(amount * _SECONDS[found[2]], "seconds")
@@ -48,7 +51,7 @@ class AutoConfig:
 
     budget: str = "5x"
     """5x = as much work as five full fine-tunings, 30m = wall time, 40candidates = number of plans."""
-    sampler: str = "biotune"
+    sampler: SamplerName = "biotune"
     """Proposes candidates: biotune (its evolutionary operators), tpe, gp, cma, random or grid."""
     without: str = "none"
     """Components to leave out, joined by +: decoupling (rates independent of freezing; norms goes with it), norms
@@ -57,9 +60,8 @@ class AutoConfig:
 
     def __post_init__(self) -> None:
         Budget.parse(self.budget)
-        names = get_args(SamplerName)
-        if self.sampler not in names:
-            raise OptionError(f"strategy 'auto': sampler must be one of {', '.join(names)}, got {self.sampler!r}.")
+        if fault := first_fault(self):
+            raise OptionError(f"strategy 'auto': {fault.name} {fault}")
         if parts_rule(self.without, (*get_args(Component), *OLD_NAMES)):
             rule = parts_rule("", get_args(Component))
             raise OptionError(f"strategy 'auto': without must be {rule}, got {self.without!r}.")
@@ -82,10 +84,12 @@ class Auto(AutoConfig, Strategy):
 
 def with_budget(strategy: str, budget: str | None) -> str:
     """The strategy with its budget as an argument."""
+    if not isinstance(strategy, str):
+        raise OptionError(f"`strategy` must be a string, got {shown(strategy)}.")
     if budget is None:
         return strategy
     Budget.parse(budget)
-    budget = budget.replace(" ", "")
+    budget = str(budget).replace(" ", "")
     name, _, arguments = strategy.partition(":")
     if name != "auto":
         raise OptionError(f"`budget` is for `strategy` auto; {name} costs what its trainings cost.")

@@ -12,19 +12,22 @@ from typing import Any, ClassVar
 
 from thawline.errors import OptionError
 from thawline.plan import FineTunePlan, Granularity
+from thawline.ranges import Fault, Kind, first_fault, kinds, read_number, shown
 from thawline.strategies import STRATEGIES
 from thawline.strategies.context import StrategyContext, Tuned
 
 _FAULTS_OF_A_MODULE = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError)
 """What importing somebody's module raises where it is absent or wrong."""
 _ARGUMENT_TYPES = (int, float, str)
-_KINDS = {int: "whole number", float: "number", str: "text"}
 MOST_COMBINATIONS = 4
 """Combinations of the values in a grid: tuning has six trainings for arguments and rate together."""
 
 
 class Strategy:
-    """Makes a plan. Subclasses are frozen dataclasses whose fields are the arguments, checked on creation."""
+    """Makes a plan. Subclasses are frozen dataclasses whose fields are the arguments, checked on creation.
+
+    The range of a number stands in its annotation: `k: Annotated[int, Range(1, 100)] = 1`.
+    """
 
     name: ClassVar[str]
     """The key in `STRATEGIES`."""
@@ -32,6 +35,11 @@ class Strategy:
     """The granularity it needs; None = whatever the run uses."""
     grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Values that tuning tries for an argument the user left open, at most `MOST_COMBINATIONS` of them all together."""
+
+    def __post_init__(self) -> None:
+        """Check the arguments against their types and ranges; `OptionError` for the first that cannot be used."""
+        if fault := first_fault(self):
+            raise OptionError(f"strategy {self.name!r}: {fault.name} {fault}")
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """A plan that covers every block of `context.blocks` and trains the head.
@@ -95,7 +103,7 @@ def strategy_class(name: str) -> type[Strategy]:
     if name not in STRATEGIES:
         close = difflib.get_close_matches(name, STRATEGIES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(STRATEGIES)}."
-        raise OptionError(f"strategy {name!r} is unknown; {hint}")
+        raise OptionError(f"strategy {shown(name)} is unknown; {hint}")
     entry = STRATEGIES[name]
     if entry.rivals:
         raise OptionError(
@@ -176,18 +184,25 @@ def _parse_arguments(strategy: type[Strategy], text: str) -> dict[str, Any]:
         if not separator or key not in fields:
             known = ", ".join(f"{name}={field.default}" for name, field in fields.items()) or "none"
             raise OptionError(
-                f"strategy {strategy.name!r} has no argument {part!r}; its arguments and their defaults are: {known}."
+                f"strategy {strategy.name!r} has no argument {shown(part)}; its arguments and their defaults are: "
+                f"{known}."
             )
         if key in given:
             raise OptionError(
                 f"strategy {strategy.name!r}: {key} is given twice; repeat the name for another row: "
                 f"{strategy.name}:{key}={given[key]},{strategy.name}:{part}."
             )
-        convert: type = type(fields[key].default)
-        try:
-            given[key] = convert(value)
-        except ValueError:
-            raise OptionError(
-                f"strategy {strategy.name!r}: {key} must be a {_KINDS[convert]}, got {value!r}."
-            ) from None
+        given[key] = _argument(strategy, fields[key], value)
     return given
+
+
+def _argument(strategy: type[Strategy], field: dataclasses.Field[Any], text: str) -> int | float | str:
+    """An argument as the field holds it."""
+    if isinstance(field.default, str):
+        return text
+    kind = int if isinstance(field.default, int) else float
+    number = read_number(text, kind)
+    if number is None:
+        rule = kinds(strategy).get(field.name, Kind((kind,))).rule
+        raise OptionError(f"strategy {strategy.name!r}: {field.name} {Fault(field.name, rule, text)}")
+    return kind(number)

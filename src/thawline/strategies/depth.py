@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from thawline.errors import OptionError
 from thawline.plan import FineTunePlan, Granularity
+from thawline.ranges import Range
 from thawline.strategies.base import Strategy
 from thawline.strategies.context import StrategyContext
 
@@ -16,15 +17,14 @@ from thawline.strategies.context import StrategyContext
 class Depth(Strategy):
     """The axis of the depth study (Philip 2025): a layer is one convolution or linear layer with its norm."""
 
-    share: float = 25.0
+    share: Annotated[float, Range(0, 100, "percent")] = 25.0
     """Percent of the layers below the head that train, 0 to 100, rounded up to whole layers; the head is extra."""
 
     name: ClassVar[str] = "depth"
     granularity: ClassVar[Granularity | None] = "layer"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 100:
-            raise OptionError(f"strategy 'depth': share must be between 0 and 100 percent, got {self.share}.")
+        super().__post_init__()
         if 0 < self.share < 1:
             raise OptionError(
                 f"strategy 'depth': share is in percent, got {self.share:g}; did you mean {100 * self.share:g}?"

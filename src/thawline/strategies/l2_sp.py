@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from thawline.errors import OptionError
 from thawline.plan import FineTunePlan, Penalty
+from thawline.ranges import Range
 from thawline.strategies.base import Strategy
 from thawline.strategies.context import StrategyContext
 
@@ -16,17 +16,13 @@ from thawline.strategies.context import StrategyContext
 class L2SP(Strategy):
     """L2-SP (Li, Grandvalet and Davoine 2018): the starting point as reference of weight decay."""
 
-    strength: float = 0.01
+    strength: Annotated[float, Range(0, 1e6)] = 0.01
     """Half of it multiplies the squared distance to the pretrained weights."""
-    head_strength: float = 0.01
+    head_strength: Annotated[float, Range(0, 1e6)] = 0.01
     """Half of it multiplies the squared norm of the head."""
 
     name: ClassVar[str] = "l2_sp"
     grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"strength": (1e-3, 1e-2, 1e-1)}
-
-    def __post_init__(self) -> None:
-        if min(self.strength, self.head_strength) < 0:
-            raise OptionError(f"strategy 'l2_sp': strengths must be 0 or more, got {self.spec}.")
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """Every block at the base rate, with the penalty."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from thawline.errors import OptionError, PlanError
+from thawline.errors import PlanError
 from thawline.plan import FineTunePlan
+from thawline.ranges import Range
 from thawline.strategies.base import Strategy
 from thawline.strategies.context import StrategyContext
 
@@ -29,15 +30,11 @@ def train_last(context: StrategyContext, name: str, k: int) -> FineTunePlan:
 class LastBlocks(Strategy):
     """Partial fine-tuning from the top; k = 1 is strategy A of the FER2013 and DeepWeeds study."""
 
-    k: int = 1
+    k: Annotated[int, Range(1, 100_000, "linear_probe trains the head alone")] = 1
     """Blocks below the head that train."""
 
     name: ClassVar[str] = "last_blocks"
     grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"k": (1, 2, 3)}
-
-    def __post_init__(self) -> None:
-        if self.k < 1:
-            raise OptionError(f"strategy 'last_blocks': k must be at least 1, got {self.k}; use linear_probe for 0.")
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """The last k blocks and the head at the base rate."""

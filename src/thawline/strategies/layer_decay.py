@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from thawline.errors import OptionError
 from thawline.plan import FineTunePlan
+from thawline.ranges import Range
 from thawline.strategies.base import Strategy
 from thawline.strategies.context import StrategyContext
 
@@ -16,15 +16,11 @@ from thawline.strategies.context import StrategyContext
 class LayerDecay(Strategy):
     """Layer-wise learning rate decay: the block b steps below the head trains at base rate x decay^b."""
 
-    decay: float = 0.75
+    decay: Annotated[float, Range(0.1, 1)] = 0.75
     """Factor from one block to the next below it; 1 is full fine-tuning."""
 
     name: ClassVar[str] = "layer_decay"
     grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {"decay": (0.65, 0.75, 0.9)}
-
-    def __post_init__(self) -> None:
-        if not 0 < self.decay <= 1:
-            raise OptionError(f"strategy 'layer_decay': decay must be above 0 and at most 1, got {self.decay}.")
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """The head at the base rate, every block below it by `decay` slower than the next."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from thawline.errors import OptionError
 from thawline.plan import Adapter, FineTunePlan
+from thawline.ranges import Range
 from thawline.strategies.base import Strategy
 from thawline.strategies.context import StrategyContext
 
@@ -18,16 +18,12 @@ class LoRA(Strategy):
     Depthwise and grouped convolutions have no adapter and stay frozen.
     """
 
-    rank: int = 8
+    rank: Annotated[int, Range(1, 100_000)] = 8
     """Rank of the update of each layer's weight."""
-    alpha: float = 16.0
+    alpha: Annotated[float, Range(1e-6, 1e6)] = 16.0
     """The update is scaled by alpha / rank."""
 
     name: ClassVar[str] = "lora"
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0:
-            raise OptionError(f"strategy 'lora': rank must be at least 1 and alpha above 0, got {self.spec}.")
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """Every block at the base rate, through adapters."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from thawline.errors import OptionError, PlanError
+from thawline.errors import PlanError
 from thawline.plan import FineTunePlan
+from thawline.ranges import Range
 from thawline.strategies.base import Strategy
 from thawline.strategies.context import StrategyContext
 
@@ -38,14 +39,10 @@ def probe_then_all(context: StrategyContext, name: str, share: float, **others: 
 class LPFT(Strategy):
     """Linear probing, then fine-tuning (Kumar et al. 2022), so that a random head does not distort the features."""
 
-    share: float = 0.5
+    share: Annotated[float, Range(0, 1, above=True, below=True)] = 0.5
     """Share of the epochs in which the head trains alone."""
 
     name: ClassVar[str] = "lp_ft"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise OptionError(f"strategy 'lp_ft': share must be between 0 and 1, got {self.share}.")
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """A probe at 1e-2, then everything at the base rate."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from thawline.errors import OptionError
 from thawline.plan import FineTunePlan
+from thawline.ranges import Range
 from thawline.strategies.base import Strategy
 from thawline.strategies.context import StrategyContext
 
@@ -16,18 +16,14 @@ from thawline.strategies.context import StrategyContext
 class SubTune(Strategy):
     """Greedy forward selection of blocks (SubTuning, Kaplun et al. 2023). Costs one training per block and step."""
 
-    most: int = 3
+    most: Annotated[int, Range(1, 100_000)] = 3
     """Blocks below the head that are added at most."""
-    gain: float = 0.005
+    gain: Annotated[float, Range(0, 1)] = 0.005
     """Validation score, 0 to 1, that a block must add to be kept."""
-    selecting_rate: float = 1e-3
+    selecting_rate: Annotated[float, Range(1e-9, 100)] = 1e-3
     """Learning rate of the trainings that select; the rate of the plan is tuned afterwards, with the blocks settled."""
 
     name: ClassVar[str] = "subtune"
-
-    def __post_init__(self) -> None:
-        if self.most < 1 or self.gain < 0:
-            raise OptionError(f"strategy 'subtune': most must be at least 1 and gain 0 or more, got {self.spec}.")
 
     def propose(self, context: StrategyContext) -> FineTunePlan:
         """The head and the greedily chosen blocks at the base rate."""
