@@ -15,13 +15,8 @@ import thawline
 PACKAGE = Path(thawline.__file__).parent
 
 ROWS: tuple[set[str], ...] = (
-<<<<<<< HEAD
-    {"errors", "field_docs", "formatting", "version", "pytorch_lines", "reading", "results", "spreadsheet"},
+    {"errors", "field_docs", "formatting", "version", "pytorch_lines", "ranges", "reading", "results", "spreadsheet"},
     {"records", "plan", "signatures", "sums"},
-=======
-    {"errors", "field_docs", "formatting", "version", "pytorch_lines", "ranges", "reading", "results"},
-    {"records", "plan", "signatures"},
->>>>>>> 8288d77 (Every number is checked in one place against a stated range, and check looks at images as the training would)
     {"config", "callback"},
     {"strategies"},
     {"model", "data", "export", "search"},

@@ -7,13 +7,13 @@ frozen. A learning rate of `None` means frozen.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Literal, NotRequired, TypedDict, TypeVar, Unpack, cast, get_args
+from typing import Annotated, Literal, NotRequired, TypedDict, TypeVar, Unpack, cast, get_args
 
 from thawline.errors import PlanError
 from thawline.pytorch_lines import pytorch_lines
+from thawline.ranges import Range, first_fault, plain_number, shown
 from thawline.reading import parse_json
 
 FORMAT_VERSION = 1
@@ -26,6 +26,9 @@ PenaltyKind = Literal["l1_sp", "l2_sp"]
 
 Value = TypeVar("Value")
 
+RATE = Range(0, 1e6, above=True)
+STRENGTH = Range(0, 1e6)
+SHARE = Range(0, 1)
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
 
 
@@ -59,8 +62,13 @@ class Phase:
 
     learning_rates: Mapping[str, float | None]
     """Learning rate of each block, by name, before warm-up and cosine; None = frozen."""
-    epochs: int | None = None
+    epochs: Annotated[int | None, Range(1, 1_000_000)] = None
     """Number of epochs; None = until the end (last phase only)."""
+
+    def __post_init__(self) -> None:
+        _refuse("a phase's", self)
+        rates = {name: _rate(name, rate) for name, rate in self.learning_rates.items()}
+        object.__setattr__(self, "learning_rates", rates)
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -74,30 +82,25 @@ class Penalty:
 
     kind: PenaltyKind
     """l2_sp: strength/2 x squared distance to the pretrained weights; l1_sp: strength x absolute distance."""
-    strength: float
+    strength: Annotated[float, STRENGTH]
     """Strength of the penalty on pretrained weights."""
-    head_strength: float = 1e-2
+    head_strength: Annotated[float, STRENGTH] = 1e-2
     """Strength of the penalty on the head: head_strength/2 x squared norm."""
 
     def __post_init__(self) -> None:
-        for name, value in (("strength", self.strength), ("head_strength", self.head_strength)):
-            if not (_is_number(value) and value >= 0):
-                raise PlanError(f"plan: the penalty's {name} must be a finite number >= 0, got {_shown(value)}.")
+        _refuse("the penalty's", self)
 
 
 @dataclass(frozen=True)
 class Adapter:
     """Low-rank updates, trained instead of the weights and merged into them afterwards (LoRA)."""
 
-    rank: int
-    scale: float
+    rank: Annotated[int, Range(1, 100_000)]
+    scale: Annotated[float, Range(0, 1e9, above=True)]
     """Factor on the low-rank product (alpha / rank in the papers)."""
 
     def __post_init__(self) -> None:
-        if not (_is_count(self.rank) and self.rank >= 1):
-            raise PlanError(f"plan: the adapter's rank must be an integer >= 1, got {_shown(self.rank)}.")
-        if not (_is_number(self.scale) and self.scale > 0):
-            raise PlanError(f"plan: the adapter's scale must be a finite number > 0, got {_shown(self.scale)}.")
+        _refuse("the adapter's", self)
 
 
 class PlanOptions(TypedDict, total=False):
@@ -175,9 +178,10 @@ class FineTunePlan:
             ("penalty kind", self.penalty and self.penalty.kind, (None, *get_args(PenaltyKind))),
         ):
             if value not in choices:
-                raise PlanError(f"plan: {name} must be one of {', '.join(filter(None, choices))}, got {_shown(value)}.")
-        if any(not (_is_number(share) and 0 <= share <= 1) for share in self.interpolation):
-            raise PlanError(f"plan: interpolation must be numbers from 0 to 1, got {_shown(self.interpolation)}.")
+                raise PlanError(f"plan: {name} must be one of {', '.join(filter(None, choices))}, got {shown(value)}.")
+        shares = [plain_number(share, float) for share in self.interpolation]
+        if any(share is None or share not in SHARE for share in shares):
+            raise PlanError(f"plan: interpolation must be numbers {SHARE}, got {shown(self.interpolation)}.")
         if self.adapter and self.rate_rule == "relative_gradient":
             raise PlanError("plan: an adapter starts at zero and has no relative gradient; use rate_rule 'constant'.")
 
@@ -295,8 +299,8 @@ class FineTunePlan:
         if not isinstance(data, Mapping):
             raise PlanError(f"plan: must be a JSON object, got {type(data).__name__}.")
         version = data.get("format_version")
-        if not _is_count(version) or version != FORMAT_VERSION:
-            raise PlanError(f"plan: format_version must be {FORMAT_VERSION}, got {_shown(version)}.")
+        if plain_number(version, int) != FORMAT_VERSION:
+            raise PlanError(f"plan: format_version must be {FORMAT_VERSION}, got {shown(version)}.")
         known = {"format_version", *(each.name for each in fields(cls))}
         if unknown := sorted(set(data) - known):
             raise PlanError(f"plan: unknown keys {unknown}; the keys are {sorted(known)}.")
@@ -348,46 +352,35 @@ def _check_phases(phases: tuple[Phase, ...]) -> None:
         is_last = number == len(phases)
         if phase.epochs is None and not is_last:
             raise PlanError(f"plan: phase {number} has no number of epochs; only the last phase may omit it.")
-        if phase.epochs is not None and not (_is_count(phase.epochs) and phase.epochs > 0):
-            raise PlanError(f"plan: phase {number} must last at least 1 epoch, got {_shown(phase.epochs)}.")
-        for name, rate in phase.learning_rates.items():
-            if rate is not None and not (_is_number(rate) and rate > 0):
-                raise PlanError(
-                    f"plan: the learning rate of block {name!r} must be a finite number > 0, or null = frozen; got "
-                    f"{_shown(rate)}."
-                )
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value < 2**31
+def _refuse(what: str, part: Phase | Penalty | Adapter) -> None:
+    if fault := first_fault(part):
+        raise PlanError(f"plan: {what} {fault.name} {fault}")
 
 
-def _is_number(value: object) -> bool:
-    # NaN, infinity and integers that no float can hold are not.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
-def _shown(value: object) -> str:
-    """The value in a message, short; Python refuses to print integers of thousands of digits."""
-    try:
-        return f"{value!r:.60}"
-    except ValueError:
-        return "a number of thousands of digits"
+def _rate(block: str, rate: object) -> float | None:
+    number = plain_number(rate, float)
+    if rate is None or (number is not None and number in RATE):
+        return number
+    raise PlanError(
+        f"plan: the learning rate of block {block!r} must be a number {RATE}, or null = frozen; got {shown(rate)}."
+    )
 
 
 def _object(value: Mapping[str, Value]) -> dict[str, Value]:
     if not isinstance(value, Mapping):
-        raise TypeError(f"{_shown(value)}, which is not an object")
+        raise TypeError(f"{shown(value)}, which is not an object")
     return dict(value)
 
 
 def _list(value: Sequence[Value]) -> tuple[Value, ...]:
     if not isinstance(value, list | tuple):
-        raise TypeError(f"{_shown(value)}, which is not a list")
+        raise TypeError(f"{shown(value)}, which is not a list")
     return tuple(value)
 
 
 def _names(value: Sequence[str]) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in _list(value)):
-        raise TypeError(f"{_shown(value)}, which is not a list of names")
+        raise TypeError(f"{shown(value)}, which is not a list of names")
     return tuple(value)

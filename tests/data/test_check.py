@@ -179,10 +179,10 @@ def test_check_looks_with_the_eyes_of_fit(
         {"model": "test_vit", "image_size": 600},
         {"model": "test_vit", "crop_pct": 0.1},
     ):
-        (line,) = api.check(root, **options).warnings  # type: ignore[arg-type]
+        (line,) = api.check(root, **options).warnings
         assert line.startswith("1 image is too narrow to be resized to")
         with pytest.raises(DataError, match="is too narrow"):
-            api.fit(root, tmp_path / "run", **{**tiny, "weights": "random", **options})
+            api.fit(root, tmp_path / "run", **{"model": "test_vit", "weights": "random", **options})  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_split_is_found(
