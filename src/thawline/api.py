@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,8 @@ from thawline.explanation import explain as explaining
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
+from thawline.model.own import is_own
+from thawline.model.trust import Trust, code_to_run
 from thawline.model.work import WorkTable
 from thawline.plan import Granularity
 from thawline.recipes.cells import Overrides, expand
@@ -145,12 +147,19 @@ def run(request: Request, out: str | Path, callback: Callback | None = None) -> 
 
 @takes_listener
 def resume(
-    run_folder: str | Path, callback: Callback | None = None, *, add: Sequence[str] = ()
+    run_folder: str | Path,
+    callback: Callback | None = None,
+    *,
+    add: Sequence[str] = (),
+    trust_code: bool = False,
+    code: str | None = None,
 ) -> FitResults | Comparison:
     """Continue an interrupted run: finished trainings are not repeated, and the result is as without a break.
 
-    `add` = strategies to add to a comparison, finished or not; only they are trained.
+    `add` = strategies to add to a comparison, finished or not; only they are trained. If the run's model is Python code
+    (`file.py:factory`), it runs only with `trust_code=True`, or if `code` names the same file and function.
     """
+    trust = Trust(trust_code, code)
     with RunFolder.open(Path(run_folder)) as folder:
         callback, before = callback or Callback(), folder.request()
         if add:
@@ -159,11 +168,13 @@ def resume(
         if finished is not None:
             callback.note(f"{folder.path} is already finished; nothing is trained or scored again.")
             if not is_closed(folder):
+                _require_trust(folder, trust)
                 close(folder, callback)
             return finished
         if changed := ", ".join(folder.other_versions()):
             callback.note(f"Not what the run began with: {changed}; what is trained now may differ for that.")
         try:
+            _require_trust(folder, trust)
             return _work(folder, callback)
         except InputError:
             folder.store(before)  # else a strategy that cannot be used would stand in the way of every resume
@@ -244,10 +255,13 @@ def repeat_study(
     expansion = expand(study, Overrides(**(overrides or {})))
     for note in expansion.notes:
         callback.note(note)
+    _require_named(recipe, {cell.request.model for cell in expansion.cells} - {*(overrides or {}).get("models", ())})
 
     def execute(request: Request, run_folder: Path) -> Comparison:
         started = (run_folder / REQUEST).exists()
-        found = resume(run_folder, callback) if started else run(request, run_folder, callback)
+        if not started:
+            return cast(Comparison, run(request, run_folder, callback))
+        found = resume(run_folder, callback, trust_code=True)  # code that the recipe names was refused above
         return cast(Comparison, found)
 
     cells = run_cells(study, expansion.cells, folder, execute)
@@ -283,18 +297,33 @@ def _classes_of(model: str) -> int:
     return max(2, read_timm_folder(Path(path)).num_classes or 1000) if saved else 1000
 
 
-def evaluate(run_folder: str | Path, data: str | Path) -> Evaluation:
+def evaluate(
+    run_folder: str | Path, data: str | Path, *, trust_code: bool = False, code: str | None = None
+) -> Evaluation:
     """Score a run's saved model, or any timm folder, on labelled images; the scores are logged in the folder.
 
     Unlike data for training, `data` may have a single class, a single image, or nothing but a test split.
+    `trust_code`, `code`: as in `predict`.
     """
-    return serving.evaluate(Path(run_folder), str(data))
+    return serving.evaluate(Path(run_folder), str(data), Trust(trust_code, code))
 
 
-def predict(run_folder: str | Path, images: str | Path | Sequence[str | Path], *, top: int = 5) -> Predictions:
-    """The likeliest classes of images, files or folders of them, by a run's saved model or any timm folder."""
+def predict(
+    run_folder: str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    top: int = 5,
+    trust_code: bool = False,
+    code: str | None = None,
+) -> Predictions:
+    """The likeliest classes of images, files or folders of them, by a run's saved model or any timm folder.
+
+    If the folder names Python code that builds the network, it runs only with `trust_code=True`, or if `code`
+    (`file.py:factory`) names the code to run in its place.
+    """
     paths = [images] if isinstance(images, str | Path) else images
-    return serving.predict(Path(run_folder), [Path(path) for path in paths], top=PredictOptions(top=top).top)
+    chosen = PredictOptions(top=top).top
+    return serving.predict(Path(run_folder), [*map(Path, paths)], top=chosen, trust=Trust(trust_code, code))
 
 
 def report(run_folder: str | Path) -> Path:
@@ -310,15 +339,23 @@ def explain(
     layer: str | None = None,
     beside: Sequence[str | Path] = (),
     callback: Callback | None = None,
+    trust_code: bool = False,
+    code: str | None = None,
 ) -> Explanation:
     """Compute Grad-CAM before and after fine-tuning, and the changes of every block; returns what explain.json holds.
 
     Draws Grad-CAM of images, files or folders of them, into the run folder. `layer`: the module to weigh; None = found.
     `beside`: further runs of the same network, a column each: `depth:share=25` and `depth:share=50` beside `full`.
+    `trust_code`, `code`: as in `predict`.
     """
     paths = [images] if isinstance(images, str | Path) else images
     return explaining.explain(
-        Path(run_folder), [*map(Path, paths)], layer=layer, beside=[*map(Path, beside)], callback=callback
+        Path(run_folder),
+        [*map(Path, paths)],
+        layer=layer,
+        beside=[*map(Path, beside)],
+        callback=callback,
+        trust=Trust(trust_code, code),
     )
 
 
@@ -328,6 +365,21 @@ def _with_rate(request: Request) -> Request:
     if request.verb == "compare" or all(searching) or request.search.learning_rate is not None:
         return request
     return replace(request, search=replace(request.search, learning_rate=BASE_RATE))
+
+
+def _require_named(recipe: str, models: Collection[str]) -> None:
+    """Raise `OptionError` if any of the recipe's own models is code: a file must not decide what runs."""
+    if code := [model for model in models if is_own(model)]:
+        raise OptionError(
+            f"{recipe} names Python code, {code[0]!r}; read it first, then name it yourself with `model`."
+        )
+
+
+def _require_trust(folder: RunFolder, trust: Trust) -> None:
+    """Raise `InputError` if the run's model is code that the user does not allow to run, or names other code."""
+    model = folder.request().model
+    if (named := code_to_run(model, folder.file(REQUEST), trust)) != model:
+        raise OptionError(f"`code` must be {model}, with which {folder.path} began, got {named}.")
 
 
 def _add_strategies(folder: RunFolder, add: Sequence[str]) -> None:

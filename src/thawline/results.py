@@ -365,6 +365,8 @@ class ModelFacts(Result):
     architecture: str
     weights_fingerprint: str
     """SHA-256 of the pretrained weights, and of the code for a network of one's own."""
+    own_files: Mapping[str, str] | None = field(default=None, metadata=_OPTIONAL)
+    """SHA-256 of every file of the code of a network of one's own, by its path relative to the factory's."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,7 @@ def test_run_on_a_full_disk_says_so_and_is_resumed(base: Base, tmp_path: Path) -
             "missing_tensor",
         ),
         *("weights_empty", "weights_lost", "crop_pct_zero", "model_args_unknown", "architecture_unknown"),
-        fails_today("own_model_code", fault="B1"),
+        "own_model_code",
     ],
 )
 def test_hostile_models_are_refused(base: Base, case: str) -> None:

@@ -36,6 +36,10 @@ PLAIN_WIDTH = 160
 Data = Annotated[str, Argument(help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}.")]
 Out = Annotated[Path, Option(help="New folder for everything that this run produces.")]
 RunArgument = Annotated[Path, Argument(help="Run folder.")]
+TrustCode = Annotated[bool, Option("--trust-code", help="Run the Python code that the folder names for its network.")]
+Code = Annotated[
+    str | None, Option(help="Code of the network, file.py:factory, to run in place of what the folder names.")
+]
 Json = Annotated[bool, Option("--json", help="Print one JSON object on standard output, and nothing else.")]
 
 app = typer.Typer(
@@ -132,6 +136,8 @@ def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json:
 def resume(
     run: RunArgument,
     add: Annotated[str | None, Option(help="Strategies to add to a comparison; only they are trained.")] = None,
+    trust_code: TrustCode = False,
+    code: Code = None,
     as_json: Json = False,
 ) -> None:
     """Continue an interrupted run, or add to a comparison."""
@@ -139,7 +145,7 @@ def resume(
     from thawline.strategies.base import split_specs
 
     with _interruptible(f"`thawline resume {run}`"), _callback(as_json) as callback:
-        results = api.resume(run, callback, add=split_specs(add or ""))
+        results = api.resume(run, callback, add=split_specs(add or ""), trust_code=trust_code, code=code)
     _show(results, run, as_json)
 
 
@@ -224,12 +230,14 @@ def list_strategies(as_json: Json = False) -> None:
 def evaluate(
     run: RunArgument,
     data: Annotated[str, Argument(help="Folder of images; its test split if it has one, else all of it.")],
+    trust_code: TrustCode = False,
+    code: Code = None,
     as_json: Json = False,
 ) -> None:
     """Score a run's saved model on labelled images; every evaluation is logged in the run folder."""
     from thawline import api
 
-    scores = api.evaluate(run, data)
+    scores = api.evaluate(run, data, trust_code=trust_code, code=code)
     if as_json:
         _print_json(scores)
     else:
@@ -254,12 +262,15 @@ def predict(
     images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],
     as_csv: Annotated[bool, Option("--csv", help="Print CSV: path, rank, class, probability.")] = False,
     top: Annotated[str, number_option(PredictOptions, "top")] = str(PredictOptions.top),
+    trust_code: TrustCode = False,
+    code: Code = None,
     as_json: Json = False,
 ) -> None:
     """Classify images, with probabilities; files that cannot be read are listed."""
     from thawline import api
 
-    predictions = api.predict(run, images, top=int(read_option(PredictOptions, "top", top)))
+    number = int(read_option(PredictOptions, "top", top))
+    predictions = api.predict(run, images, top=number, trust_code=trust_code, code=code)
     if as_json:
         _print_json(predictions)
     elif as_csv:
@@ -279,6 +290,8 @@ def explain(
         list[Path] | None,
         Option(help="Another run of the same network, as a column; may be given several times."),
     ] = None,
+    trust_code: TrustCode = False,
+    code: Code = None,
     as_json: Json = False,
 ) -> None:
     """Show where the network looks, before and after fine-tuning, and what that changed in every block.
@@ -288,7 +301,9 @@ def explain(
     from thawline import api
 
     with _callback(as_json) as callback:
-        explained = api.explain(run, images, layer=layer, beside=beside or (), callback=callback)
+        explained = api.explain(
+            run, images, layer=layer, beside=beside or (), callback=callback, trust_code=trust_code, code=code
+        )
     if as_json:
         _print_json(explained)
     else:
@@ -314,9 +329,16 @@ def _run(
     request = Request.from_options(verb, data, strategies, given)  # before anything heavy is imported
     from thawline import api
 
-    with _interruptible(f"`thawline resume {out}`"), _callback(as_json) as callback:
+    with _interruptible(_resuming(out, request.model)), _callback(as_json) as callback:
         results = api.run(request, out, callback)
     _show(results, out, as_json)
+
+
+def _resuming(run: Path, model: str) -> str:
+    """The command that continues a run; the model's code, if it has any, was named by the user."""
+    from thawline.model.own import is_own
+
+    return f"`thawline resume {run}{' --trust-code' if is_own(model) else ''}`"
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from thawline.strategies import STRATEGIES
 Given = Mapping[str, Any]
 """Options that the user set, by name."""
 
-OTHER_OPTIONS = frozenset({"add", "beside", "data", "layer", "out", "recipe", "top"})
+OTHER_OPTIONS = frozenset({"add", "beside", "code", "data", "layer", "out", "recipe", "top", "trust_code"})
 """Options of commands that are not fields of a config class, and that messages may name."""
 OPTION_NAMES = frozenset(field.name for cls in (FitOptions, CompareOptions) for field in fields(cls)) | OTHER_OPTIONS
 

@@ -14,6 +14,7 @@ from thawline.errors import RunFolderError
 from thawline.explanation.changes import Known, block_changes, known_images, probe_head
 from thawline.explanation.page import page
 from thawline.explanation.panels import View, draw_maps
+from thawline.model.trust import TRUSTED, Trust
 from thawline.records import FORMAT_VERSION, environment, write_json, write_text
 from thawline.report.thumbnails import EXAMPLES
 from thawline.results import Explanation
@@ -33,6 +34,7 @@ def explain(
     layer: str | None = None,
     beside: Sequence[Path] = (),
     callback: Callback | None = None,
+    trust: Trust,
 ) -> Explanation:
     """Write `run`/explain.json, explain/index.html and its images, and draw report.html with them.
 
@@ -43,7 +45,7 @@ def explain(
     callback = callback or Callback()
     paths, ignored = find_images(images)  # before anything takes time
     with RunFolder.open(run) as folder:
-        explanation = _explain(folder, paths, ignored, layer, beside, callback)
+        explanation = _explain(folder, paths, ignored, layer, beside, callback, trust)
         report(folder.path, callback)
     return explanation
 
@@ -51,7 +53,8 @@ def explain(
 def explain_examples(folder: RunFolder, callback: Callback) -> None:
     """Explain the images that the report of a finished `fit` shows; a failure is reported and does not end the run.
 
-    The results are already written, and the report can be drawn without.
+    The results are already written, and the report can be drawn without. Code that the run names runs: the same command
+    has trained with it, or has been allowed to.
     """
     with results_are_safe(
         folder.path, callback, "Grad-CAM could not be computed", f"thawline explain {folder.path} IMAGES"
@@ -64,7 +67,7 @@ def explain_examples(folder: RunFolder, callback: Callback) -> None:
         paths = [path for guess in shown if (path := root / guess.path).is_file()]
         if paths:
             callback.note("Computing Grad-CAM before and after fine-tuning (`explain=False` skips it) ...")
-            _explain(folder, paths, (), None, (), Callback())
+            _explain(folder, paths, (), None, (), Callback(), TRUSTED)
 
 
 def _explain(
@@ -74,9 +77,10 @@ def _explain(
     layer: str | None,
     beside: Sequence[Path],
     callback: Callback,
+    trust: Trust,
 ) -> Explanation:
-    opened = open_finished(folder)
-    others = [_comparable(open_finished(RunFolder.open(path)), opened) for path in beside]
+    opened = open_finished(folder, trust)
+    others = [_comparable(open_finished(RunFolder.open(path), trust), opened) for path in beside]
     known = known_images(opened)
     views, head_before = _views(opened, others, known)
     maps = draw_maps(views, paths, layer, folder.path)

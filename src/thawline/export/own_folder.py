@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -26,6 +26,8 @@ class OwnFolder:
     """module.py:factory, as the user gave it, the file's path made absolute."""
     label_names: tuple[str, ...]
     preprocessing: Preprocessing
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of every file of the code by its path relative to the factory's; empty = not recorded, or installed."""
 
 
 def save_own_folder(folder: Path, module: nn.Module, about: OwnFolder, thawline: Mapping[str, object]) -> None:

@@ -22,6 +22,8 @@ from thawline.export.own_folder import OWN_FILE, read_own_folder
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.load import load_model, load_saved
+from thawline.model.own import is_own
+from thawline.model.trust import ASK, Trust, code_to_run
 from thawline.model.weights import fill, read_saved
 from thawline.records import FORMAT_VERSION, write_json
 from thawline.results import Evaluation, EvaluationLog, Likelihood, Prediction, Predictions, SkippedFile
@@ -38,13 +40,17 @@ BATCH = 64
 class Classifier:
     """A model that thawline trained, or any timm folder, with the preprocessing that it was trained with."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises `RunFolderError` or `ModelError` if `folder` is not a run or timm folder, or has no classifier."""
+    def __init__(self, folder: Path, trust: Trust = ASK) -> None:
+        """Raises `RunFolderError` or `ModelError` if `folder` is not a run or timm folder, or has no classifier.
+
+        Code that the folder names runs as far as `trust` says.
+        """
         self.folder = folder / MODEL_FOLDER if (folder / MODEL_FOLDER).is_dir() else folder
         check_sums(self.folder, (WEIGHTS_FILE,))
         if (self.folder / OWN_FILE).is_file():
-            self._open_own()
+            self._open_own(trust)
         elif (self.folder / CONFIG_FILE).is_file():
+            code_to_run(CONFIG_FILE, self.folder / CONFIG_FILE, trust)
             self._open_timm()
         else:
             raise RunFolderError(f"{folder} does not contain a model: {_how_to_get_one(folder)}.")
@@ -60,10 +66,17 @@ class Classifier:
         """Class names in index order; numbers where the folder has no names."""
         self.network: nn.Module = load_saved(self.folder, about.num_classes, about.preprocessing.image_size)
 
-    def _open_own(self) -> None:
+    def _open_own(self, trust: Trust) -> None:
         about = read_own_folder(self.folder)
         self.preprocessing, self.classes = about.preprocessing, about.label_names
-        model = load_model(about.source, len(about.label_names), image_size=about.preprocessing.image_size)
+        if not is_own(about.source):
+            raise RunFolderError(f"{self.folder / OWN_FILE}: source must be file.py:factory, got {about.source!r}.")
+        source = code_to_run(about.source, self.folder / OWN_FILE, trust)
+        model = load_model(source, len(about.label_names), image_size=about.preprocessing.image_size)
+        if changed := ", ".join(model.changed_files(about.files)):
+            raise ModelError(
+                f"the code of {self.folder} changed since it was trained ({changed}); restore it, or train again."
+            )
         weights = self.folder / WEIGHTS_FILE
         fill(model.module, read_saved(weights), weights, allow_extra=False, classifier=True)
         self.network = model.module.eval()
@@ -105,9 +118,9 @@ class Classifier:
             yield np.stack(pixels), rows
 
 
-def predict(folder: Path, images: Sequence[Path], *, top: int) -> Predictions:
+def predict(folder: Path, images: Sequence[Path], *, top: int, trust: Trust) -> Predictions:
     """The `top` likeliest classes of every image; folders are searched, unreadable files listed with a reason."""
-    classifier = Classifier(folder)
+    classifier = Classifier(folder, trust)
     paths, ignored = find_images(images)
     probabilities, positions, unreadable = classifier.probabilities(paths)
     return Predictions(
@@ -138,13 +151,13 @@ def _how_to_get_one(folder: Path) -> str:
     return "give a finished `fit` run, or a timm folder"
 
 
-def evaluate(folder: Path, data: str) -> Evaluation:
+def evaluate(folder: Path, data: str, trust: Trust) -> Evaluation:
     """Score a saved model on labelled images and log the scores in `folder`/evaluations.json.
 
     Uses the test split of `data` if there is one, else all images. Classes are matched by name; raises `DataError` for
     a class that the model does not know.
     """
-    classifier = Classifier(folder)
+    classifier = Classifier(folder, trust)
     earlier = _logged(folder / EVALUATION_LOG)  # a damaged log is refused before anything takes time
     images = read_named(data, user_cache() / "data", on_bad="skip", known=classifier.classes)
     splits = {item.split for item in images.items}

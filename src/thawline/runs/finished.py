@@ -18,9 +18,11 @@ from thawline.errors import ModelError, RunFolderError
 from thawline.export.writing import WEIGHTS_FILE
 from thawline.model.blocks import partition
 from thawline.model.load import load_model
+from thawline.model.trust import ASK, Trust, code_to_run
 from thawline.model.weights import fill, read_saved
 from thawline.plan import Block, FineTunePlan
 from thawline.results import FitResults
+from thawline.runs.files import REQUEST
 from thawline.runs.folder import RunFolder
 from thawline.runs.listed import Listed, listed
 from thawline.runs.model_folder import MODEL_FOLDER
@@ -92,14 +94,20 @@ class FinishedRun:
         return DecodedImages(store.array, store.facts, self.preprocessing)
 
 
-def open_finished(folder: RunFolder) -> FinishedRun:
-    """Raises `RunFolderError` if the run is not a finished `fit`, `ModelError` if its pretrained weights changed."""
+def open_finished(folder: RunFolder, trust: Trust = ASK) -> FinishedRun:
+    """Raises `RunFolderError` if the run is not a finished `fit`, `ModelError` if its weights or its code changed.
+
+    Code that the run names runs as far as `trust` says.
+    """
     request, results = folder.request(), folder.results()
     weights = folder.path / MODEL_FOLDER / WEIGHTS_FILE
     if not isinstance(results, FitResults) or not weights.is_file():
         raise RunFolderError(f"{folder.path} has no saved model; give the folder of a finished `fit`.")
     classes = results.data.classes
-    model = load_model(request.model, len(classes), weights=request.weights, image_size=request.images.image_size)
+    source = code_to_run(request.model, folder.file(REQUEST), trust)
+    model = load_model(source, len(classes), weights=request.weights, image_size=request.images.image_size)
+    if changed := ", ".join(model.changed_files(results.model.own_files or {})):
+        raise ModelError(f"the code of {folder.path} changed since its training ({changed}); restore it.")
     if model.weights_fingerprint != results.model.weights_fingerprint:
         raise ModelError(
             f"{request.model}: its weights or code differ from those that {folder.path} started from; restore them."

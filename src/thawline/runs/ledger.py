@@ -6,7 +6,7 @@ most the current training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -57,6 +57,22 @@ class Ledger:
         """Append a finished training; it is on disk when this returns."""
         self._study.add_trial(_trial(record))
         self._records[record.key] = record
+
+    @property
+    def own_files(self) -> Mapping[str, str]:
+        """SHA-256 of the files of a network of one's own when the run began, by path; empty for other networks."""
+        found: Mapping[str, str] = self._study.user_attrs.get("own_files", {})
+        return found
+
+    def bind_code(self, changed: Sequence[str], files: Mapping[str, str]) -> None:
+        """Bind the ledger to the files of a network of one's own; raises `RunFolderError` if any has changed since."""
+        if changed:
+            raise RunFolderError(
+                f"the code of the model changed since this run began ({', '.join(changed)}); restore it, or start a "
+                "new run with another `out`."
+            )
+        if files and not self.own_files:
+            self._study.set_user_attr("own_files", dict(files))
 
     def bind(self, origin: str) -> None:
         """Bind the ledger to the data and model of its trainings; raises `RunFolderError` if they differ."""

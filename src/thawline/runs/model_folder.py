@@ -22,7 +22,8 @@ _ORIGIN = ("strategy", "chosen", "learning_rate", "plan", "blocks", "model", "se
 def save_model(folder: Path, model: LoadedModel, results: FitResults) -> None:
     """Write `folder` from the network with its current weights and the run's results: a timm folder if timm has it."""
     if not model.is_timm:
-        about = OwnFolder(_absolute(model.source), tuple(results.data.classes), model.preprocessing)
+        classes = tuple(results.data.classes)
+        about = OwnFolder(_absolute(model.source), classes, model.preprocessing, model.own_files)
         save_own_folder(folder, model.module, about, _origin(results))
         return
     save_timm_folder(

@@ -61,6 +61,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     paths = tuple(images.name(item) for item in images.items)
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
     ledger = Ledger(folder.file(LEDGER))
+    ledger.bind_code(model.changed_files(ledger.own_files), model.own_files)
     ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
     ledger.bind_pixels(pixels.sha256)
     _report(folder, images, found, splits, callback)
@@ -161,6 +162,7 @@ def _facts(experiment: Experiment, images: ImageSet, splits: Splits) -> RunFacts
             source=request.model,
             architecture=experiment.model.architecture,
             weights_fingerprint=experiment.model.weights_fingerprint,
+            own_files=experiment.model.own_files or None,
         ),
         seed=request.images.seed,
         seeds=request.search.seeds,
