@@ -15,6 +15,7 @@ import thawline
 PACKAGE = Path(thawline.__file__).parent
 
 ROWS: tuple[set[str], ...] = (
+    {"visible"},
     {"errors", "field_docs", "formatting", "version", "pytorch_lines", "ranges", "reading", "results", "spreadsheet"},
     {"records", "plan", "signatures", "sums"},
     {"config", "callback"},
@@ -30,7 +31,7 @@ ROWS: tuple[set[str], ...] = (
     {"__main__", "__init__"},
 )
 """From the bottom up; parts of one row never import each other, but `__main__` and `__init__` do."""
-PLAIN = frozenset.union(*map(frozenset, ROWS[:3]))
+PLAIN = frozenset.union(*map(frozenset, ROWS[:4]))
 """Parts that use the standard library only."""
 
 

@@ -18,7 +18,10 @@ A message is one line that says what is wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+import errno
 import os
+
+from thawline.visible import visible
 
 
 def debugging() -> bool:
@@ -27,9 +30,15 @@ def debugging() -> bool:
 
 
 class ThawlineError(Exception):
-    """Root of the tree; `exit_code` is what the command line returns."""
+    """Root of the tree; `exit_code` is what the command line returns.
+
+    Whatever names of files and words of libraries the message quotes, it is one line without control characters.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(visible(message))
 
 
 class InputError(ThawlineError, ValueError):
@@ -76,3 +85,29 @@ class TooLittleMemoryError(RunError):
 
 class FrozenBlockMovedError(RunError):
     """A frozen block's parameters or buffers changed during training."""
+
+
+_REMEDIES = {
+    (errno.ENOSPC, errno.EDQUOT): "free some space",
+    (errno.EACCES, errno.EPERM): "change its permissions",
+    (errno.EROFS,): "make its disk writable",
+    (errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT): "check the disk and its connection",
+    (errno.EMFILE, errno.ENFILE): "raise the limit on open files (`ulimit -n`)",
+    (errno.EFBIG,): "raise the limit on the size of files (`ulimit -f`)",
+    (errno.ENAMETOOLONG,): "choose a shorter path",
+    (errno.ENOENT, errno.ENOTDIR): "put back what was moved or removed",
+    (errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY): "move away what is in its place",
+    (errno.ENOMEM,): "free some memory",
+    (errno.EBUSY, errno.EAGAIN): "close what is using it",
+}
+
+
+def remedy(error: OSError) -> str:
+    """What helps against an error of the operating system, as a clause without an end: `free some space`."""
+    return next((advice for numbers, advice in _REMEDIES.items() if error.errno in numbers), "remove the cause")
+
+
+def cause(error: OSError) -> str:
+    """What the operating system said, and about which file: `No space left on device: run/results.json`."""
+    said = error.strerror or str(error) or type(error).__name__
+    return f"{said}: {error.filename}" if isinstance(error.filename, str) else said

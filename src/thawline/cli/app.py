@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
 from typer import Argument, Option
+from typer.core import TyperGroup
 
 from thawline.cli import progress as live
 from thawline.cli import tables as console
+from thawline.cli import terminal
+from thawline.cli.interrupts import INTERRUPTS, Interrupted, WayOn, begun_or_not
 from thawline.cli.options import Given, GroupedCommand, as_flags, help_of, number_option, takes_options
 from thawline.config import CompareOptions, DataConfig, FitOptions, OnBad, PredictOptions, Request, read_option
 from thawline.data.named import named_forms
-from thawline.errors import OptionError, ThawlineError, debugging
+from thawline.errors import OptionError, ThawlineError, cause, debugging, remedy
 from thawline.plan import Granularity
-from thawline.results import Comparison, FitResults, plain
+from thawline.records import RUN_FILES
+from thawline.results import Comparison, FitResults
 from thawline.strategies.auto import with_budget
 from thawline.version import __version__
+from thawline.visible import visible
 
 RECIPE_OPTIONS = frozenset(
     {"model", "strategies", "limit", "image_size", "epochs", "seeds", "seed", "threads", "device", "weights"}
 )
 """Options that `compare --recipe` takes."""
-INTERRUPTED = 130
-PLAIN_WIDTH = 160
-"""Columns where the output is not a terminal."""
 
 Data = Annotated[str, Argument(help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}.")]
 Out = Annotated[Path, Option(help="New folder for everything that this run produces.")]
@@ -42,9 +42,22 @@ Code = Annotated[
 ]
 Json = Annotated[bool, Option("--json", help="Print one JSON object on standard output, and nothing else.")]
 
+
+class _Commands(TyperGroup):
+    """All commands: code of the user's that raises KeyboardInterrupt ends them like Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:  # Typer's types: their home differs between versions
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Which blocks of a pretrained vision model should be trained on your images, and how fast each?",
-    epilog="Exit codes: 0 done, 1 the run failed, 2 the input was wrong, 130 interrupted (resume continues).",
+    epilog="Exit codes: 0 done, 1 the run failed, 2 the input was wrong, 130 interrupted (143 SIGTERM, 129 SIGHUP).",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -124,12 +137,14 @@ def _models(given: Given) -> dict[str, list[str]]:
 def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json: bool) -> None:
     from thawline import api
 
-    with _interruptible("the same command"), _callback(as_json) as callback:
+    INTERRUPTS.way_on = lambda: "the same command continues it"
+    with _callback(as_json) as callback:
         study = api.repeat_study(recipe, out, overrides, callback)
     if as_json:
         _print_json(study.cells)
     else:
         sys.stdout.write(f"{study.tables}\n")
+        _is_kept(out)
 
 
 @app.command()
@@ -144,7 +159,8 @@ def resume(
     from thawline import api
     from thawline.strategies.base import split_specs
 
-    with _interruptible(f"`thawline resume {run}`"), _callback(as_json) as callback:
+    INTERRUPTS.way_on = lambda: f"{_resuming(run, trust_code=trust_code, code=code)} continues it"
+    with _callback(as_json) as callback:
         results = api.resume(run, callback, add=split_specs(add or ""), trust_code=trust_code, code=code)
     _show(results, run, as_json)
 
@@ -156,7 +172,8 @@ def demo(
     """Run fit on handwritten digits with embedded data and weights: offline, in under a minute."""
     from thawline import api
 
-    with _interruptible(f"`thawline resume {out / 'run'}`"), _callback(as_json) as callback:
+    INTERRUPTS.way_on = _begun_or_not(out / "run")
+    with _callback(as_json) as callback:
         results = api.demo(out, callback)
     _show(results, out / "run", as_json)
 
@@ -254,6 +271,7 @@ def report(run: RunArgument, as_json: Json = False) -> None:
         _print_json({"report": str(path)})
     else:
         sys.stdout.write(f"{path}\n")
+        _is_kept(path)
 
 
 @app.command()
@@ -274,7 +292,7 @@ def predict(
     if as_json:
         _print_json(predictions)
     elif as_csv:
-        console.write_predictions_csv(sys.stdout, predictions)
+        console.write_predictions_csv(terminal.for_programs(sys.stdout), predictions)
     else:
         console.print_predictions(_console(), predictions)
 
@@ -308,19 +326,45 @@ def explain(
         _print_json(explained)
     else:
         console.print_explained(_console(), explained, run)
+        _is_kept(run)
 
 
 def main() -> None:
-    """Entry point: an expected error is one line and its exit code, with a traceback only under --debug."""
+    """Entry point: whatever ends a command is one line and its exit code, with a traceback only under --debug."""
     if "--debug" in sys.argv[1:]:
         os.environ["THAWLINE_DEBUG"] = "1"
+    with terminal.standard_streams() as output:
+        code = _exit_code()
+        if code == 0 and (lost := output.tell_loss()):
+            code = _say(lost, 1)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Run the command that the arguments name."""
     try:
-        app()
-    except ThawlineError as error:
+        with INTERRUPTS.raised():
+            app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Interrupted as end:
+        sys.stderr.write(INTERRUPTS.line(end.number))
+        return end.exit_code
+    except (ThawlineError, OSError) as error:
         if debugging():
             raise
-        sys.stderr.write(f"thawline: {as_flags(str(error))}\n")
-        sys.exit(error.exit_code)
+        return (
+            _say(f"{cause(error)}; {remedy(error)}.", 1)
+            if isinstance(error, OSError)
+            else _say(str(error), error.exit_code)
+        )
+    return 0
+
+
+def _say(message: str, code: int) -> int:
+    """One line on standard error."""
+    sys.stderr.write(f"thawline: {as_flags(visible(message))}\n")
+    return code
 
 
 def _run(
@@ -328,27 +372,12 @@ def _run(
 ) -> None:
     request = Request.from_options(verb, data, strategies, given)  # before anything heavy is imported
     from thawline import api
-
-    with _interruptible(_resuming(out, request.model)), _callback(as_json) as callback:
-        results = api.run(request, out, callback)
-    _show(results, out, as_json)
-
-
-def _resuming(run: Path, model: str) -> str:
-    """The command that continues a run; the model's code, if it has any, was named by the user."""
     from thawline.model.own import is_own
 
-    return f"`thawline resume {run}{' --trust-code' if is_own(model) else ''}`"
-
-
-@contextmanager
-def _interruptible(command: str) -> Iterator[None]:
-    """Ctrl-C says which command continues."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.stderr.write(f"thawline: interrupted; {command} continues it.\n")
-        raise typer.Exit(INTERRUPTED) from None
+    INTERRUPTS.way_on = _begun_or_not(out, own_code=is_own(request.model))
+    with _callback(as_json) as callback:
+        results = api.run(request, out, callback)
+    _show(results, out, as_json)
 
 
 def _show(results: FitResults | Comparison, run: Path, as_json: bool) -> None:
@@ -360,6 +389,23 @@ def _show(results: FitResults | Comparison, run: Path, as_json: bool) -> None:
         from thawline.runs.model_folder import MODEL_FOLDER, opening_lines
 
         console.print_fit(_console(), results, run, opening_lines(run / MODEL_FOLDER))
+    if not as_json:
+        _is_kept(run)
+
+
+def _is_kept(where: Path) -> None:
+    """What standard output lost stands in a file, too: a word, and the command has done its work."""
+    if isinstance(sys.stdout, terminal.Screen) and (lost := sys.stdout.tell_loss(kept=f"everything is in {where}")):
+        _say(lost, 0)
+
+
+def _begun_or_not(run: Path, *, own_code: bool = False) -> WayOn:
+    return begun_or_not(_resuming(run, trust_code=own_code), run / RUN_FILES[0])
+
+
+def _resuming(run: Path, *, trust_code: bool = False, code: str | None = None) -> str:
+    """The command that continues a run; the model's code, if it has any, was named by the user."""
+    return f"`thawline resume {run}{' --trust-code' if trust_code else ''}{f' --code {code}' if code else ''}`"
 
 
 def _size(image_size: str | None) -> int | None:
@@ -367,13 +413,13 @@ def _size(image_size: str | None) -> int | None:
 
 
 def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    return terminal.console(sys.stdout)
 
 
 def _callback(as_json: bool) -> live.ConsoleCallback:
     """Progress goes to standard error when standard output belongs to JSON."""
-    return live.ConsoleCallback(Console(stderr=True) if as_json else _console())
+    return live.ConsoleCallback(terminal.console(sys.stderr if as_json else sys.stdout))
 
 
 def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(terminal.json_text(value, sys.stdout.encoding))

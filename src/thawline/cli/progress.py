@@ -13,6 +13,7 @@ from thawline.callback import Callback
 from thawline.cli.options import as_flags
 from thawline.formatting import counted, duration, figure, mebibytes, rate
 from thawline.records import EpochRecord, TrainingRecord
+from thawline.visible import visible
 
 SILENCE = 60.0
 """Seconds after which an epoch is worth a line of its own, where the output is not a terminal."""
@@ -24,7 +25,7 @@ class _WrappedProgress(Progress):
     def get_renderables(self) -> Iterator[RenderableType]:
         """The words of every task, then all bars."""
         for task in self.tasks:
-            yield Text(f"{task.description}: {task.fields['status']}")
+            yield Text(visible(f"{task.description}: {task.fields['status']}"))
         yield self.make_tasks_table(self.tasks)
 
 
@@ -58,7 +59,7 @@ class ConsoleCallback(Callback):
 
     def note(self, text: str) -> None:
         """Print a line above the progress."""
-        self.console.print(as_flags(text), highlight=False, markup=False)
+        self.console.print(visible(as_flags(text)), highlight=False, markup=False, emoji=False)
         self._last_line = time.monotonic()
 
     def decoding(self, done: int, total: int) -> None:

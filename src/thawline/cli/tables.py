@@ -30,6 +30,7 @@ from thawline.results import (
     SkippedFile,
 )
 from thawline.spreadsheet import write_rows
+from thawline.visible import visible
 
 FROZEN = "❄"
 COLUMNS = {
@@ -65,13 +66,13 @@ _SCALE = ("#5b8fc7", "#7aa6a1", "#c9b458", "#e8953a", "#d9480f")
 def print_fit(console: Console, results: FitResults, run: Path, snippet: str) -> None:
     """The answer of `fit`: the sentence, the network, the table, where it all is, and the lines that open the model."""
     console.print()
-    console.print(summary.headline(results), style="bold", highlight=False, markup=False)
+    console.print(visible(summary.headline(results)), style="bold", highlight=False, markup=False)
     console.print()
     console.print(block_band(results.blocks))
     console.print()
     print_table(console, results.rows, run)
     for note in summary.search_notes(results.search):
-        console.print(note, highlight=False, markup=False)
+        console.print(visible(note), highlight=False, markup=False)
     if frozen := sum(block.frozen for block in results.blocks):
         console.print(
             f"\n{counted(frozen, 'frozen block')} bit-identical to the pretrained network, "
@@ -79,7 +80,7 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
             highlight=False,
         )
     console.print(
-        f"\nEverything is in {run}; {run}/report.html shows it. Open the model:\n",
+        f"\nEverything is in {visible(str(run))}; {visible(str(run))}/report.html shows it. Open the model:\n",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -90,10 +91,12 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
 def print_comparison(console: Console, comparison: Comparison, run: Path) -> None:
     """The answer of `compare`: the sentence, the table, where the rest is, and how to get a model."""
     console.print()
-    console.print(summary.comparison_headline(comparison), style="bold", highlight=False, markup=False)
+    console.print(visible(summary.comparison_headline(comparison)), style="bold", highlight=False, markup=False)
     console.print()
     print_table(console, comparison.rows, run)
-    text = f"\nEverything is in {run}; {run}/report.html shows it. A comparison saves no model"
+    text = (
+        f"\nEverything is in {visible(str(run))}; {visible(str(run))}/report.html shows it. A comparison saves no model"
+    )
     if command := summary.fit_command(comparison):
         text += f"; this trains the best one on validation and saves it:\n{command}"
     console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -114,10 +117,10 @@ def print_table(console: Console, rows: Sequence[Row], run: Path) -> None:
     console.print(table)
     for line in lines:
         if line.verdict:
-            console.print(f"{line.strategy}: {line.verdict}", highlight=False, markup=False)
+            console.print(visible(f"{line.strategy}: {line.verdict}"), highlight=False, markup=False)
     if len(names) < len(COLUMNS):
         left_out = ", ".join(title for name, title in COLUMNS.items() if name not in names)
-        text = f"Hidden (narrow window): {left_out}; see {run / TABLE_FILE}."
+        text = f"Hidden (narrow window): {left_out}; see {visible(str(run / TABLE_FILE))}."
         console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -126,7 +129,7 @@ def _results_table(lines: Sequence[summary.TableRow], names: Sequence[str]) -> T
     for name in names:
         table.add_column(COLUMNS[name], no_wrap=True)
     for line in lines:
-        table.add_row(*(Text(getattr(line, name)) for name in names))
+        table.add_row(*(Text(visible(getattr(line, name))) for name in names))
     return table
 
 
@@ -141,7 +144,7 @@ def block_band(blocks: Sequence[BlockRow]) -> Text:
     band = Text()
     for run in runs:
         first, last = run[0], run[-1]
-        name = first.name if len(run) == 1 else f"{first.name} to {last.name}"
+        name = visible(first.name if len(run) == 1 else f"{first.name} to {last.name}")
         if first.learning_rate is None:
             band.append(f" {name} {FROZEN} ", style="#7d8590 on #e7edf3")
         else:
@@ -165,7 +168,7 @@ def _colour(learning_rate: float) -> str:
 def print_blocks(console: Console, inspected: InspectResult) -> None:
     """The answer of `inspect`."""
     console.print(
-        f"{inspected.architecture} at {inspected.image_size} px, blocks by {inspected.granularity}\n",
+        f"{visible(inspected.architecture)} at {inspected.image_size} px, blocks by {inspected.granularity}\n",
         style="bold",
         highlight=False,
     )
@@ -173,7 +176,7 @@ def print_blocks(console: Console, inspected: InspectResult) -> None:
     flops = sum(block.flops for block in inspected.blocks) or 1
     for block in inspected.blocks:
         table.add_row(
-            Text(block.name),
+            Text(visible(block.name)),
             str(block.layers),
             f"{block.parameters:,}",
             f"{block.flops / 1e6:,.1f}",
@@ -203,7 +206,7 @@ def print_strategies(console: Console, strategies: Sequence[Mapping[str, Any]]) 
                 "", Text(f"{name}={default}" + (f"; left open, tuning tries {values}" if values else ""), style="dim")
             )
         if "error" in listed:
-            table.add_row("", Text(listed["error"], style="red"))
+            table.add_row("", Text(visible(listed["error"]), style="red"))
     console.print(table)
     console.print("\nArguments follow a colon: last_blocks:k=3, lora:rank=8,alpha=16.", style="dim", highlight=False)
 
@@ -212,18 +215,18 @@ def print_check(console: Console, found: CheckResult) -> None:
     """The answer of `check`: what to look at first, then the files it is about."""
     counts = list(found.classes.values())
     console.print(
-        f"{found.root}: {counted(found.images, 'image')} in {counted(len(counts), 'class', 'classes')}, "
+        f"{visible(found.root)}: {counted(found.images, 'image')} in {counted(len(counts), 'class', 'classes')}, "
         f"{extent(counts)} in each",
         style="bold",
         highlight=False,
         markup=False,
     )
-    console.print(tally({**found.formats, **found.oddities}), highlight=False)
+    console.print(visible(tally({**found.formats, **found.oddities})), highlight=False, markup=False)
     if found.sizes.different:
         sizes = sizes_in_words(found.sizes)
         console.print(sizes[0].upper() + sizes[1:], highlight=False)
     for text in found.warnings or [NO_PROBLEMS]:
-        console.print(f"  {text}", highlight=False, markup=False)
+        console.print(f"  {visible(text)}", highlight=False, markup=False)
     for finding in findings(found):
         if finding.title != "Unreadable":
             _print_groups(console, finding.title, finding.groups)
@@ -236,7 +239,7 @@ def _print_groups(console: Console, title: str, groups: Sequence[Sequence[str]])
     console.print(f"\n{title} ({len(groups):,} in {counted(files, 'file')})", style="bold", highlight=False)
     for paths in groups[:SHOWN]:
         more = f"  and {len(paths) - NAMED:,} more" if len(paths) > NAMED else ""
-        console.print(f"  {'  =  '.join(paths[:NAMED])}{more}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {visible('  =  '.join(paths[:NAMED]))}{more}", highlight=False, markup=False, soft_wrap=True)
     if len(groups) > SHOWN:
         console.print(f"  and {len(groups) - SHOWN} more: --out FILE or --json lists them all", highlight=False)
 
@@ -253,10 +256,10 @@ def print_scores(console: Console, scores: Evaluation) -> None:
         uses = " and ".join(f"{count:,} {_USES[split]}" for split, count in scores.seen.items())
         console.print(f"These scores are optimistic: {uses}.", highlight=False)
     for note in scores.notes:
-        console.print(f"{note[:1].upper()}{note[1:]}.", highlight=False, markup=False, soft_wrap=True)
+        console.print(visible(f"{note[:1].upper()}{note[1:]}."), highlight=False, markup=False, soft_wrap=True)
     table = _table("class", "precision", "recall", "F1", "images")
     for row in scores.per_class:
-        table.add_row(Text(row.name), *map(figure, (row.precision, row.recall, row.f1)), str(row.images))
+        table.add_row(Text(visible(row.name)), *map(figure, (row.precision, row.recall, row.f1)), str(row.images))
     console.print(table)
     _print_unreadable(console, scores.unreadable)
 
@@ -265,7 +268,7 @@ def print_predictions(console: Console, predicted: Predictions) -> None:
     """The answer of `predict`: one line per image."""
     for image in predicted.predictions:
         guesses = ", ".join(f"{guess.label} {figure(guess.probability)}" for guess in image.top)
-        console.print(f"{image.path}: {guesses}", highlight=False, markup=False, soft_wrap=True)
+        console.print(visible(f"{image.path}: {guesses}"), highlight=False, markup=False, soft_wrap=True)
     _print_unreadable(console, predicted.unreadable)
     _print_ignored(console, predicted.ignored)
 
@@ -276,20 +279,24 @@ def print_explained(console: Console, explained: Explanation, run: Path) -> None
         true = "" if image.true is None else f" (true: {image.true})"
         before = f"{image.predicted_before} {figure(image.probability_before)}"
         after = f"{image.predicted} {figure(image.probability)}"
-        console.print(f"{image.path}{true}: {before} -> {after}", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            visible(f"{image.path}{true}: {before} -> {after}"), highlight=False, markup=False, soft_wrap=True
+        )
     _print_unreadable(console, explained.unreadable)
     _print_ignored(console, explained.ignored)
     if explained.drift is not None:
         _print_drift(console, explained.drift)
     page = run / "explain" / "index.html"
-    console.print(f"\nPictures and what the columns mean: {page}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"\nPictures and what the columns mean: {visible(str(page))}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _print_drift(console: Console, drift: Drift) -> None:
     table = _table("block", "weight change", "batch norm drift", "CKA", "probe before", "probe after")
     for block in drift.blocks:
         figures = (block.weight_change, block.norm_drift, block.cka, block.probe_before, block.probe_after)
-        table.add_row(Text(block.name), *(figure(value, missing="-") for value in figures))
+        table.add_row(Text(visible(block.name)), *(figure(value, missing="-") for value in figures))
     console.print()
     console.print(table)
     if source := drift.source:
@@ -322,9 +329,11 @@ def _table(first: str, *others: str) -> Table:
 
 def _print_ignored(console: Console, ignored: Sequence[SkippedFile]) -> None:
     for reason, count in Counter(skipped.reason for skipped in ignored).most_common():
-        console.print(f"ignored: {counted(count, 'file')}: {reason}", highlight=False, markup=False)
+        console.print(visible(f"ignored: {counted(count, 'file')}: {reason}"), highlight=False, markup=False)
 
 
 def _print_unreadable(console: Console, unreadable: Sequence[SkippedFile]) -> None:
     for skipped in unreadable:
-        console.print(f"unreadable: {skipped.path}: {skipped.reason}", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            visible(f"unreadable: {skipped.path}: {skipped.reason}"), highlight=False, markup=False, soft_wrap=True
+        )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
+
+from thawline.visible import visible
 
 _MARKDOWN = re.compile(r"[\\`*_\[\]#|~$]")
 
@@ -19,14 +20,4 @@ def one_line(text: str) -> str:
 
     A backslash becomes two, so the escaping is reversible: it is that of Python's string literals.
     """
-    return "".join(_visible(character) for character in text)
-
-
-def _visible(character: str) -> str:
-    hidden = unicodedata.category(character) in {"Cc", "Zl", "Zp", "Cs"} or _turns_text(character)
-    return character.encode("unicode_escape").decode("ascii") if hidden or character == "\\" else character
-
-
-def _turns_text(character: str) -> bool:
-    # Embeddings, overrides and isolates reorder whatever follows on the line; plain right-to-left letters do not.
-    return unicodedata.bidirectional(character) in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    return visible(text.replace("\\", r"\\"))

@@ -1,0 +1,86 @@
+"""Ctrl-C, SIGTERM and SIGHUP end a command with one line; a second one ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from thawline.visible import visible
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_SHOW_CURSOR = "\x1b[?25h"
+
+WayOn = Callable[[], str]
+"""Which command continues what was interrupted, as a clause; empty if none does."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the command to end; no `except Exception` stops it, and none of Click's words replace ours."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """As shells count: 130 for Ctrl-C."""
+        return 128 + self.number
+
+
+class Interrupts:
+    """What the signals do while a command runs."""
+
+    def __init__(self) -> None:
+        self.way_on: WayOn = str
+        """Commands set it when they begin."""
+        self._said = False
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """Let the signals raise `Interrupted`, but those that were ignored from the start (nohup) stay so."""
+        self.way_on, self._said = str, False
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        try:
+            for number, handler in before.items():
+                if handler is not signal.SIG_IGN:
+                    signal.signal(number, self._raise)
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def line(self, number: int) -> str:
+        """What the user is told, once."""
+        what = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        self._said = True
+        return visible("; ".join(filter(None, (f"thawline: {what}", self.way_on()))) + ".") + "\n"
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        for other in SIGNALS:
+            if signal.getsignal(other) is not signal.SIG_IGN:
+                signal.signal(other, self._end)
+        raise Interrupted(number)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """The user does not wait for threads and files; a run survives it as it survives a kill."""
+        with suppress(OSError):
+            os.write(2, b"" if self._said else (_cursor() + self.line(number)).encode("utf-8", "backslashreplace"))
+        os._exit(128 + number)
+
+
+def begun_or_not(command: str, request: Path) -> WayOn:
+    """`command` continues a run once its request is written, unless that of another run was there before."""
+    others = request.exists()
+    return lambda: f"{command} continues it" if request.exists() and not others else "nothing was begun"
+
+
+def _cursor() -> str:
+    """A live progress bar hides the cursor."""
+    return f"\r{_SHOW_CURSOR}" if os.isatty(2) else ""
+
+
+INTERRUPTS = Interrupts()

@@ -1,0 +1,96 @@
+"""Ctrl-C, SIGTERM and SIGHUP: one line, and a promise only where it can be kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from thawline import api
+from thawline.callback import Callback
+from thawline.cli import app as cli
+from thawline.cli.interrupts import SIGNALS, Interrupted, Interrupts
+from thawline.records import RUN_FILES
+
+
+def _main(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["thawline", *argv])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_signal_is_one_line(
+    number: signal.Signals,
+    begun: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(request: object, out: Path, callback: Callback) -> None:
+        if begun:
+            out.mkdir()
+            (out / RUN_FILES[0]).write_text("{}")
+        os.kill(os.getpid(), number)
+        raise AssertionError("the signal raises")
+
+    monkeypatch.setattr(api, "run", run)
+    out = tmp_path / "run"
+    before = signal.getsignal(number)
+    assert _main(["fit", "photos", "--out", str(out)], monkeypatch) == 128 + number
+    name = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    way_on = f"`thawline resume {out}` continues it" if begun else "nothing was begun"
+    assert capsys.readouterr().err == f"thawline: {name}; {way_on}.\n"
+    assert signal.getsignal(number) is before
+
+
+def test_commands_that_cannot_be_resumed_promise_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def predict(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt  # from a factory of the user's
+
+    monkeypatch.setattr(api, "predict", predict)
+    assert _main(["predict", "run", "image.png"], monkeypatch) == 130
+    assert capsys.readouterr().err == "thawline: interrupted.\n"
+
+
+def test_signals_that_were_ignored_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with Interrupts().raised():
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted), Interrupts().raised():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+TWICE = """
+import os, signal, sys
+from thawline.cli.interrupts import INTERRUPTS
+with INTERRUPTS.raised():
+    INTERRUPTS.way_on = lambda: "`x` continues it"
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        {said}
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("still here")
+"""
+
+
+@pytest.mark.parametrize("said", ["pass", "sys.stderr.write(INTERRUPTS.line(2))"])
+def test_a_second_signal_ends_at_once_with_one_line(said: str) -> None:
+    done = subprocess.run([sys.executable, "-c", TWICE.format(said=said)], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert done.returncode == 143
+    assert done.stderr.count("thawline: ") == 1
+    assert done.stderr.endswith("; `x` continues it.\n")
