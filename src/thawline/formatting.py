@@ -17,6 +17,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def shortened(names: Sequence[str], limit: int = 3) -> str:
+    """`a, b, c and 4 more`."""
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
 def tally(counts: Mapping[str, int]) -> str:
     """`JPEG 1,200, PNG 3`."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())

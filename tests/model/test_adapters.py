@@ -168,7 +168,7 @@ def test_a_layer_with_a_parametrization_of_its_own_keeps_it() -> None:
     x = torch.randn(2, 3)
     plain = layer(x)
     model, blocks = stem_and_head(layer)
-    assert adapters.adaptable_layers(model, blocks[0]) == {}
+    assert adapters.adaptable_weights(model, blocks[0]) == {}
     applied = applied_to(layer)
     applied.finish()
     assert torch.equal(layer(x), plain)
@@ -177,8 +177,8 @@ def test_a_layer_with_a_parametrization_of_its_own_keeps_it() -> None:
 
 def test_a_weight_that_two_layers_share_has_no_adapter() -> None:
     model = Tied()
-    found = [name for block in partition(model, "layer", 8) for name in adapters.adaptable_layers(model, block)]
-    assert found == ["middle"]
+    found = [name for block in partition(model, "layer", 8) for name in adapters.adaptable_weights(model, block)]
+    assert found == ["middle.weight"]
 
 
 @pytest.mark.parametrize("name", TINY_MODELS)
@@ -205,3 +205,53 @@ def test_a_whole_network_keeps_its_names_and_its_output_merged(name: str) -> Non
         load_trained_state(model, state)
         assert not torch.allclose(unmerged, plain)
         torch.testing.assert_close(model(x), unmerged)
+
+
+class Token(nn.Module):
+    """A transformer block as torchvision writes it: q, k and v in one bare parameter, token and positions in others."""
+
+    def __init__(self, **options: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.token, self.positions = nn.Parameter(torch.ones(1, 1, 8)), nn.Parameter(torch.randn(1, 5, 8))
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True, **options)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.depthwise(self.stem(images)).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.positions
+        return self.head(self.attention(x, x, x, need_weights=False)[0][:, 0])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("options", [{}, {"kdim": 8, "vdim": 8}, {"kdim": 8, "vdim": 8, "add_bias_kv": True}])
+def test_attention_in_bare_parameters_moves_and_the_rest_is_named(options: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    model, images = Token(**options), torch.randn(4, 3, 8, 8)
+    if options:
+        model.attention._qkv_same_embed_dim = False
+        for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
+            model.attention.register_parameter(name, nn.Parameter(torch.randn(8, 8)))
+        model.attention.register_parameter("in_proj_weight", None)
+    blocks = partition(model, "stage", 8)
+    before, order = {name: value.clone() for name, value in model.state_dict().items()}, list(model.state_dict())
+    expected = {"token", "positions", "depthwise.weight"} | ({"attention.bias_k", "attention.bias_v"} & set(order))
+    assert set(adapters.left_out(model, blocks)) == expected
+    rates = {block.name: 1e-3 for block in blocks}
+    applied = AppliedPlan(
+        model, blocks, FineTunePlan.constant(blocks, rates, adapter=Adapter(4, 2.0)), optimizer="adam"
+    )
+    for _ in range(3):
+        applied.optimizer.zero_grad()
+        model(images).square().sum().backward()
+        applied.optimizer.step()
+    output, state = model(images), applied.trained_state()
+    applied.finish()
+    assert list(model.state_dict()) == order
+    matrices = {name for name in order if name.endswith(("proj_weight", "proj.weight"))}
+    assert all(torch.equal(model.state_dict()[name], before[name]) for name in matrices)
+    moved = {name for name, value in state.items() if not torch.equal(value, before[name])}
+    assert matrices <= moved
+    assert not moved & expected
+    load_trained_state(model, state)
+    assert torch.allclose(model(images), output, atol=1e-6)

@@ -105,6 +105,19 @@ def test_imbalance_options_run(change: dict[str, str], images: Path, tmp_path: P
     assert api.run(request, tmp_path / "run")["val"]["macro_f1"]["n"] == 1
 
 
+def test_weights_without_an_adapter_are_named_once(images: Path, tmp_path: Path) -> None:
+    found: list[str] = []
+
+    class Notes(Callback):
+        def note(self, text: str) -> None:
+            found.append(text)
+
+    request = replace(quick(images), strategies=("lora:rank=2",))
+    api.run(replace(request, train=replace(request.train, epochs=1)), tmp_path / "run", Notes())
+    (said,) = [text for text in found if text.startswith("Adapters leave")]
+    assert "blocks.3.0.conv_dw.weight" in said
+
+
 def test_a_resumed_run_refuses_images_that_changed(flat: Path, tmp_path: Path) -> None:
     api.run(quick(flat), tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()  # as if it had been interrupted

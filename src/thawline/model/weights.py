@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -16,12 +16,11 @@ from timm.models import _builder, load_state_dict
 from torch import Tensor, nn
 
 from thawline.errors import ModelError
+from thawline.formatting import shortened
 from thawline.model.head import head_modules
 
 State = dict[str, Tensor]
 _COUNTER = "num_batches_tracked"
-_NAMED = 3
-"""Number of tensors that an error message names."""
 
 
 def read_weights(path: Path) -> State:
@@ -116,7 +115,7 @@ def fill(
     if not given.keys() & expected.keys():
         raise ModelError(
             f"{path} does not fit {_kind(model)}: they have no tensor in common "
-            f"(the file has {_list(list(given))}; the network {_list(list(expected))})."
+            f"(the file has {shortened(list(given))}; the network {shortened(list(expected))})."
         )
     common = [name for name in expected if name in given]
     problems = {
@@ -127,10 +126,12 @@ def fill(
         "unknown": [] if allow_extra else [n for n in given if n not in expected and not n.endswith(_COUNTER)],
     }
     if any(problems.values()):
-        words = "; ".join(f"{word}: {_list(names)}" for word, names in problems.items() if names)
+        words = "; ".join(f"{word}: {shortened(names)}" for word, names in problems.items() if names)
         raise ModelError(f"{path} does not fit {_kind(model)} ({words}); is it for another architecture or image size?")
     if damaged := [name for name in common if not _is_finite(given[name], expected[name])]:
-        raise ModelError(f"{path} holds NaN or infinite values in {_list(damaged)}; use weights that are not damaged.")
+        raise ModelError(
+            f"{path} holds NaN or infinite values in {shortened(damaged)}; use weights that are not damaged."
+        )
     model.load_state_dict({name: given[name] for name in common}, strict=False)
 
 
@@ -149,8 +150,3 @@ def _is_finite(tensor: Tensor, as_built: Tensor) -> bool:
 def _kind(model: nn.Module) -> str:
     cfg = getattr(model, "pretrained_cfg", {})
     return str(cfg.get("architecture") or type(model).__name__)
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -16,6 +16,8 @@ from torch import Tensor
 from thawline.callback import Callback
 from thawline.config import Request
 from thawline.errors import NonFiniteLossError, RunFolderError, TooLittleMemoryError
+from thawline.formatting import percent, shortened
+from thawline.model.adapters import left_out
 from thawline.model.apply import trainable_size
 from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel
@@ -86,6 +88,7 @@ class Experiment:
         )
         self.trainer.on_smaller_batch = self._smaller_batch
         self._in_network: str | None = None
+        self._adapters_explained = False
 
     def blocks(self, granularity: Granularity) -> tuple[Block, ...]:
         """The model's blocks at a granularity."""
@@ -168,6 +171,7 @@ class Experiment:
         self.callback.training_started(record)
         self._in_network = None
         plan = FineTunePlan.from_dict(record.plan)
+        self._say_left_out(plan)
         try:
             trained = self.trainer.train(
                 plan,
@@ -263,6 +267,20 @@ class Experiment:
     def keep_plan(self, plan: FineTunePlan) -> None:
         """Write the best plan so far to the run folder, in place of the final one."""
         write_text(self.folder.file(PLAN), plan.to_json() + "\n")
+
+    def _say_left_out(self, plan: FineTunePlan) -> None:
+        """Say once which weights have no adapter, so that they stay as pretrained although their blocks train."""
+        if plan.adapter is None or self._adapters_explained:
+            return
+        self._adapters_explained = True
+        trained = [block for block in self.blocks(plan.granularity) if block.name in plan.trained]
+        if names := left_out(self.model.module, trained):
+            sizes = {name: parameter.numel() for name, parameter in self.model.module.named_parameters()}
+            share = sum(sizes[name] for name in names) / sum(sizes.values())
+            self.callback.note(
+                f"Adapters leave {len(names)} weights as pretrained, {percent(share)} of all parameters: "
+                f"{shortened(names)}. They belong to no linear layer, ungrouped convolution or nn.MultiheadAttention."
+            )
 
     def _smaller_batch(self, size: int) -> None:
         self.ledger.keep_micro_batch(size)

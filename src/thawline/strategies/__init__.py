@@ -62,7 +62,10 @@ OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "auto_rgn": StrategyEntry(
         "thawline.strategies.auto_rgn:AutoRGN", "everything, each tensor in proportion to its relative gradient norm"
     ),
-    "lora": StrategyEntry("thawline.strategies.lora:LoRA", "low-rank updates of all weights, and the head"),
+    "lora": StrategyEntry(
+        "thawline.strategies.lora:LoRA",
+        "low-rank updates of linear layers, convolutions and `nn.MultiheadAttention`, and the head",
+    ),
     "lp_ft": StrategyEntry("thawline.strategies.lp_ft:LPFT", "the head first, then everything"),
     "norm_only": StrategyEntry("thawline.strategies.norm_only:NormOnly", "norm layers, biases and the head"),
     "subtune": StrategyEntry("thawline.strategies.subtune:SubTune", "blocks chosen greedily, and the head"),

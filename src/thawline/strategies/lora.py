@@ -1,4 +1,4 @@
-"""Train low-rank updates of all weights, and the head."""
+"""Train low-rank updates of linear layers, convolutions and attention, and the head."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from thawline.strategies.context import StrategyContext
 
 @dataclass(frozen=True)
 class LoRA(Strategy):
-    """LoRA (Hu et al. 2021) for convolutions and linear layers of any timm model; norms and biases train as they are.
+    """LoRA (Hu et al. 2021) for convolutions, linear layers and nn.MultiheadAttention; norms and biases train, too.
 
-    Depthwise and grouped convolutions have no adapter and stay frozen.
+    Other weights stay frozen and are named on screen: depthwise and grouped convolutions, class tokens, position
+    embeddings and whatever else a network keeps in bare parameters.
     """
 
     rank: Annotated[int, Range(1, 100_000)] = 8
