@@ -160,7 +160,10 @@ class Versus(Result):
     p_holm: float
     """Two-sided permutation test, Holm-adjusted over the strategies compared."""
     words: str
-    """The same as a sentence: `2.1 points better than full (p = 0.012)`."""
+    """The same as a sentence, with its interval, the number of test images and of trainings (`thawline.verdicts`)."""
+
+    def __str__(self) -> str:
+        return self.words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -431,6 +434,11 @@ class FitResults(ScoredRow, _SavedFacts):
     """Whether frozen blocks kept every bit, checked after every training."""
     digest: str
     """SHA-256 of everything that the seed decides: two runs are equal when these are."""
+    answer: str = ""
+    """The answer in words, as the screen and the report give it."""
+
+    def __str__(self) -> str:
+        return self.answer
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -455,9 +463,15 @@ class DepthCurve(Result):
     alike: Sequence[float]
     """Shares that the test images cannot separate from the best: the 95 % interval of their distance reaches 0."""
     gap_growth: Sequence[Interval]
-    """How much more train exceeds test than at the smallest share: 95 % interval, simultaneous over the shares."""
+    """How much more train exceeds test than at the smallest share: 95 % interval over train images, test images and
+    seeds, simultaneous over the shares."""
     over_fitting_from: float | None
-    """The smallest share whose gap has grown significantly; None = no share."""
+    """The smallest share from which on every gap has grown; None = no share, or a single seed, which cannot say."""
+    words: str = ""
+    """What the curve shows, in sentences."""
+
+    def __str__(self) -> str:
+        return self.words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -470,6 +484,11 @@ class Comparison(RunFacts):
     """SHA-256 of everything that the seed decides: two runs are equal when these are."""
     depth: DepthCurve | None = field(default=None, metadata=_OPTIONAL)
     """The curve through the rows depth:share=..., if there are at least three."""
+    answer: str = ""
+    """The answer in words, as the screen and the report give it."""
+
+    def __str__(self) -> str:
+        return self.answer
 
 
 @dataclass(frozen=True, kw_only=True)

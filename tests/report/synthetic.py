@@ -65,7 +65,8 @@ def over_seeds(mean: float, *, seeds: int = 3) -> Figure:
 
 def scores(accuracy: float, *, seeds: int = 3) -> SplitScores:
     figures = {metric.name: over_seeds(0.1, seeds=seeds) for metric in fields(SplitScores)}
-    return SplitScores(**{**figures, "accuracy": over_seeds(accuracy, seeds=seeds)})
+    right = over_seeds(accuracy, seeds=seeds)
+    return SplitScores(**{**figures, "accuracy": right, "balanced_accuracy": right})
 
 
 def scores_on_test(accuracy: float, *, seeds: int = 3) -> TestScores:

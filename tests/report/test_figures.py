@@ -39,7 +39,7 @@ def test_a_plan_of_phases_has_a_strip_for_each() -> None:
 
 def test_the_depth_curve_says_where_it_is_best() -> None:
     assert "highest where 25 %" in str(figures.depth(DEPTH))
-    assert "grows significantly from 25 %" in str(figures.gap(DEPTH))
+    assert str(figures.gap(DEPTH)).count("whisker") == len(DEPTH.shares)
 
 
 def test_every_block_shows_every_candidate_and_one_winner() -> None:

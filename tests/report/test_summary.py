@@ -61,7 +61,7 @@ def test_what_rates_do_not_tell_is_said(others: dict[str, Any], words: str) -> N
 
 
 def test_norm_layers_that_keep_their_statistics_are_named() -> None:
-    kept = ", norm layers keep their pretrained statistics"
+    kept = ", norm layers keep the statistics they started with"
     assert summary.plan_in_words(plan(1e-3, 1e-3, 1e-3, norm="eval")) == f"Train everything at 1e-3{kept}"
     assert summary.plan_in_words(plan(None, 1e-3, norm="eval")).endswith("freeze the rest")
 
@@ -81,24 +81,24 @@ def test_phases_are_said() -> None:
 def test_training_everything_in_another_way_is_not_full_fine_tuning() -> None:
     found = summary.headline(saved(plan(1e-4, 1e-3, norm="eval"), "auto"))
     assert "so use it" not in found
-    assert "norm layers keep their pretrained statistics: accuracy 0.700" in found
+    assert "norm layers keep the statistics they started with: accuracy 0.700" in found
 
 
 def test_the_first_line_says_so_when_full_fine_tuning_wins() -> None:
     found = summary.headline(saved(plan(1e-3, 1e-3), "full"))
     assert found.startswith("On validation full fine-tuning is as good as anything tried, so use it.")
-    assert "0.700 ± 0.012 on test" in found
+    assert "accuracy 0.700 on test (95 % interval over 60 test images: 0.660 to 0.740; mean of 3 trainings)." in found
 
 
 def test_without_a_test_split_the_sentence_says_validation() -> None:
     found = summary.headline(saved(plan(None, 1e-3), "linear_probe", test=False, val=scores(0.7, seeds=1)))
-    assert "accuracy 0.700 on validation (no test split)." in found
+    assert "accuracy 0.700 on validation, which also chose (no test split; one training)." in found
 
 
-def test_one_seed_has_the_interval_over_images() -> None:
+def test_one_seed_has_the_same_kind_of_interval() -> None:
     results = replace(saved(plan(None, 1e-3), "linear_probe"), test=scores_on_test(0.7, seeds=1))
     found = summary.headline(results)
-    assert "accuracy 0.700 (0.660 to 0.740) on test." in found
+    assert "accuracy 0.700 on test (95 % interval over 60 test images: 0.660 to 0.740; one training)." in found
 
 
 def tuned(strategy: str, accuracy: float, macro_f1: float = 0.5, **others: Any) -> ScoredRow:
@@ -143,13 +143,20 @@ def test_rates_and_durations() -> None:
 def test_why_the_plan_of_a_search_is_not_that_of_the_highest_score() -> None:
     candidates = [candidate(0, slot, score) for slot, score in enumerate((0.5, 0.6, 0.6))]
     found = search(candidates=candidates, winner=[0, 0], best=[0, 1])
+    chosen = "Chosen in the search: 0.500 on validation (one training); the table has new trainings."
     assert summary.choice_note(found) == (
-        "Chosen: 0.500 on validation. The best candidate (generation 0, candidate 1) had 0.600; the difference is "
-        "within one standard error, so the simpler plan wins."
+        f"{chosen} The best candidate (generation 0, candidate 1) had 0.600 (one training); the difference is within "
+        "one standard error, so the simpler plan wins."
     )
     assert "a tie with generation 0, candidate 1" in summary.choice_note(replace(found, winner=[0, 2]))
-    assert summary.choice_note(replace(found, best=[0, 0])) == ""
-    assert summary.choice_note(search(candidates=candidates, winner=[0, 0])) == ""  # of an evolution
+    assert summary.choice_note(replace(found, best=[0, 0])) == chosen
+    assert summary.choice_note(search(candidates=candidates, winner=[0, 0])) == chosen, "an evolution"
+
+
+def test_a_score_of_several_seeds_is_called_their_mean() -> None:
+    several = candidate(0, 0, 0.683, per_seed=[0.7, 0.66, 0.69])
+    note = summary.choice_note(search(candidates=[several], winner=[0, 0], best=[0, 0]))
+    assert "0.683 on validation (mean over 3 seeds)" in note
 
 
 def test_baselines_that_a_search_did_not_finish_are_named() -> None:

@@ -72,9 +72,3 @@ def test_a_real_difference_is_found_and_an_imagined_one_is_not() -> None:
 def test_holm_by_hand() -> None:
     assert significance.holm([0.01, 0.04, 0.03]) == pytest.approx((0.03, 0.06, 0.06))
     assert significance.holm([0.5, 0.9]) == (1.0, 1.0)
-
-
-def test_words() -> None:
-    assert significance.in_words(0.09, 0.0001, "full") == "9.0 points better than full (p < 0.001)"
-    assert significance.in_words(-0.021, 0.04, "full") == "2.1 points worse than full (p = 0.04)"
-    assert significance.in_words(0.02, 0.3, "full") == "no significant difference to full (p = 0.3)"

@@ -13,13 +13,15 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from thawline.formatting import counted, extent, figure, interval, percent, rate, tally
+from thawline import verdicts
+from thawline.formatting import counted, extent, figure, percent, rate, tally
 from thawline.report import summary
 from thawline.report.audit import NAMED, NO_PROBLEMS, findings, sizes_in_words
 from thawline.results import (
     BlockRow,
     CheckResult,
     Comparison,
+    DataFacts,
     Drift,
     Evaluation,
     Explanation,
@@ -70,15 +72,11 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     console.print()
     console.print(block_band(results.blocks))
     console.print()
-    print_table(console, results.rows, run)
+    print_table(console, results.rows, results.data, run)
     for note in summary.search_notes(results.search):
         console.print(visible(note), highlight=False, markup=False)
-    if frozen := sum(block.frozen for block in results.blocks):
-        console.print(
-            f"\n{counted(frozen, 'frozen block')} bit-identical to the pretrained network, "
-            "checked after every training.",
-            highlight=False,
-        )
+    if kept := verdicts.frozen_kept(sum(block.frozen for block in results.blocks), results.request):
+        console.print(f"\n{kept}", highlight=False)
     console.print(
         f"\nEverything is in {visible(str(run))}; {visible(str(run))}/report.html shows it. Open the model:\n",
         highlight=False,
@@ -93,7 +91,9 @@ def print_comparison(console: Console, comparison: Comparison, run: Path) -> Non
     console.print()
     console.print(visible(summary.comparison_headline(comparison)), style="bold", highlight=False, markup=False)
     console.print()
-    print_table(console, comparison.rows, run)
+    print_table(console, comparison.rows, comparison.data, run)
+    if comparison.depth:
+        console.print(summary.depth_in_words(comparison), highlight=False, markup=False)
     text = (
         f"\nEverything is in {visible(str(run))}; {visible(str(run))}/report.html shows it. A comparison saves no model"
     )
@@ -103,9 +103,9 @@ def print_comparison(console: Console, comparison: Comparison, run: Path) -> Non
     console.print(f"digest {comparison.digest[:16]} (equal digests = equal results)", style="dim", highlight=False)
 
 
-def print_table(console: Console, rows: Sequence[Row], run: Path) -> None:
-    """The results table, as many of its columns as fit, and the verdicts below it."""
-    lines = [summary.table_row(row) for row in rows]
+def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Path) -> None:
+    """The results table, as many of its columns as fit, and below it what its figures are and the verdicts."""
+    lines = [summary.table_row(row, data) for row in rows]
     names = list(COLUMNS)
     table = _results_table(lines, names)
     unbounded = console.options.update_width(UNBOUNDED)
@@ -115,6 +115,8 @@ def print_table(console: Console, rows: Sequence[Row], run: Path) -> None:
         names.remove(hidden)
         table = _results_table(lines, names)
     console.print(table)
+    if any("±" in line.val for line in lines):
+        console.print("± is the standard error over seeds; the interval is over test images.", style="dim")
     for line in lines:
         if line.verdict:
             console.print(visible(f"{line.strategy}: {line.verdict}"), highlight=False, markup=False)
@@ -247,11 +249,12 @@ def _print_groups(console: Console, title: str, groups: Sequence[Sequence[str]])
 def print_scores(console: Console, scores: Evaluation) -> None:
     """The answer of `evaluate`."""
     console.print(
-        f"{counted(scores.images, 'image')} ({scores.split}): accuracy {figure(scores.accuracy)} "
-        f"(95 % interval {interval(scores.interval95)}), macro F1 {figure(scores.macro_f1)}, "
-        f"calibration error {figure(scores.calibration_error)}",
+        f"{counted(scores.images, 'image')} ({scores.split}): {verdicts.evaluated(scores)}, "
+        f"macro F1 {figure(scores.macro_f1)}, calibration error {figure(scores.calibration_error)}",
         highlight=False,
     )
+    if guess := verdicts.guessing(scores):
+        console.print(f"{guess[0].upper()}{guess[1:]}.", highlight=False)
     if scores.seen:
         uses = " and ".join(f"{count:,} {_USES[split]}" for split, count in scores.seen.items())
         console.print(f"These scores are optimistic: {uses}.", highlight=False)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from thawline import verdicts
 from thawline.recipes.cells import AXES, label
 from thawline.recipes.reading import by, failures, interval, on_test, percent, scored, size, sizes, spread, title
 from thawline.recipes.recipe import Recipe, Table
@@ -13,8 +14,7 @@ from thawline.recipes.search_tables import data_share_tables, plan_tables
 from thawline.records import unpack_bits
 from thawline.results import DepthCurve, RecipeCell, Row, ScoredCellRow
 from thawline.studies.depth_curve import depth_curve
-from thawline.studies.results import REFERENCE
-from thawline.training.significance import SIGNIFICANT
+from thawline.verdicts import REFERENCE, SIGNIFICANT, differs
 
 LARGEST_CONFUSION = 20
 """Classes of the largest confusion matrix that is shown; larger ones are in the cells only."""
@@ -51,6 +51,7 @@ def curve_of(cell: RecipeCell) -> DepthCurve:
         np.array([float(row.strategy.partition("share=")[2]) for row in rows]),
         np.array([row.train.accuracy.per_seed for row in rows]),
         np.array([[unpack_bits(seed, images) for seed in row.test_right] for row in rows]),
+        cell.data.images["train"],
     )
 
 
@@ -72,7 +73,8 @@ def _in_order(recipe: Recipe, cells: Sequence[RecipeCell]) -> list[RecipeCell]:
 def _accuracy_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
     """Strategy x data for each network: test accuracy, its gain relative to full fine-tuning; what searches found."""
     notes = [
-        "Test accuracy in %, mean ± standard error over seeds; in brackets the gain relative to full; bold = best.",
+        "Test accuracy in %, mean ± standard error over seeds; in brackets the gain relative to full; bold = highest; "
+        "guessing = not better than always naming the most frequent class (95 % over test images).",
         f"\\* = differs from full: paired permutation test over the test images, Holm, p < {SIGNIFICANT}.",
     ]
     for model, group in by(cells, "model").items():
@@ -90,9 +92,11 @@ def _accuracy_cell(strategy: str, cell: RecipeCell) -> str:
     text = spread(row)
     if means[strategy] == max(means.values()):
         text = f"**{text}**"
+    if verdicts.guessing(on_test(row)):
+        text += " (guessing)"
     if strategy == REFERENCE or not means.get(REFERENCE):
         return text
-    mark = "\\*" if row.versus_full and row.versus_full.p_holm < SIGNIFICANT else ""
+    mark = "\\*" if row.versus_full and differs(row.versus_full) else ""
     return f"{text} ({100 * (means[strategy] / means[REFERENCE] - 1):+.1f} %{mark})"
 
 
@@ -117,20 +121,10 @@ def _depth_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
 
 
 def _depth_notes(cell: RecipeCell, curve: DepthCurve) -> list[str]:
-    alike = ", ".join(f"{share:g}" for share in curve.alike)
-    images = cell.data.images["test"]
-    begins = curve.over_fitting_from
-    grows = "does not grow significantly" if begins is None else f"grows significantly from {begins:g} % on"
-    separable = len(curve.alike) == 1
-    tied = (
-        "all other shares are worse" if separable else f"{images:,} test images cannot separate any of these: {alike} %"
-    )
-    return [
-        f"Sweet spot (highest test accuracy): {curve.best:g} % of the layers; {tied} (95 %, paired over test images "
-        f"and seeds). One rate for all: {scored(cell)[0].learning_rate:g}.",
-        f"Overfitting: the gap between train and test accuracy {grows}, compared with the smallest share.",
-        size(cell),
-    ]
+    rows = scored(cell)
+    trainings = rows[0].train.accuracy.n
+    found = verdicts.depth(curve, [on_test(row) for row in rows], cell.data.images["test"], trainings)
+    return [f"{found} One rate for all: {rows[0].learning_rate:g}.", size(cell)]
 
 
 def _class_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
@@ -149,7 +143,7 @@ def _class_line(cell: RecipeCell, row: Row) -> list[str]:
         return [*start, *[""] * 6, row["error"]]
     test = on_test(row)
     figures = (test.accuracy, test.macro_precision, test.macro_recall, test.macro_f1)
-    verdict = row.versus_full.words if row.versus_full else ""
+    verdict = verdicts.row(test, row.versus_full, cell.data.images["test"])
     rates = [f"{row.learning_rate:g}", f"{row.trainable_percent:.1f}"]
     return [*start, *rates, *(percent(figure.mean) for figure in figures), verdict]
 

@@ -93,16 +93,14 @@ def depth(curve: DepthCurve) -> Markup:
 
 
 def gap(curve: DepthCurve) -> Markup:
-    """Train minus test accuracy, and how much of its growth is significant."""
+    """Train minus test accuracy, and the intervals of its growth."""
     shares = curve.shares
     gaps = [seen - unseen for seen, unseen in zip(curve.train, curve.test, strict=True)]
     ends = [gaps[0] + end for pair in curve.gap_growth for end in pair]
-    begins = curve.over_fitting_from
-    words = "It does not grow significantly." if begins is None else f"It grows significantly from {begins:g} % on."
     chart = Chart(
         "gap",
         "Train minus test accuracy",
-        words,
+        "Whiskers: 95 % intervals of its growth since the smallest share.",
         Axis("layers that train, % from the top", 0, 100, [(share, f"{share:g}") for share in shares]),
         linear_axis("difference", [0.0, *gaps, *ends]),
     )

@@ -15,7 +15,8 @@ from typing import TypeAlias
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from thawline.formatting import figure, interval, percent, rate, signed
+from thawline import verdicts
+from thawline.formatting import figure, percent, rate, signed
 from thawline.plan import FineTunePlan
 from thawline.report import figures, search_figures
 from thawline.report.audit import NO_PROBLEMS, audit
@@ -25,6 +26,7 @@ from thawline.report.explained import block_changes, examples
 from thawline.report.reading import Run
 from thawline.report.summary import (
     comparison_headline,
+    depth_in_words,
     fit_command,
     headline,
     plan_in_words,
@@ -67,7 +69,10 @@ def _context(run: Run) -> Context:
         "title": Path(run.results.data.root).name,
         "answer": _unbroken(_answer(run.results)),
         "league": [
-            (table_row(row), figures.accuracy_bar(row, run.scored) if isinstance(row, ScoredRow) else "")
+            (
+                table_row(row, run.results.data),
+                figures.accuracy_bar(row, run.scored) if isinstance(row, ScoredRow) else "",
+            )
             for row in run.rows
         ],
         "bands": _bands(run),
@@ -77,6 +82,7 @@ def _context(run: Run) -> Context:
         "changes": block_changes(run.explanation),
         "fit_command": fit_command(run.results) if isinstance(run.results, Comparison) else None,
         "searches": _searches(run),
+        "frozen_kept": _frozen_kept(run.results),
     }
     return {**shared, **_of_the_rows(run), **_of_the_shown(run)}
 
@@ -85,10 +91,16 @@ def _answer(results: FitResults | Comparison) -> str:
     return headline(results) if isinstance(results, FitResults) else comparison_headline(results)
 
 
+def _frozen_kept(results: FitResults | Comparison) -> str:
+    blocks = results.blocks if isinstance(results, FitResults) else ()
+    return verdicts.frozen_kept(sum(block.frozen for block in blocks), results.request)
+
+
 def _of_the_rows(run: Run) -> Context:
     curve = run.results.depth if isinstance(run.results, Comparison) and run.scored else None
     return {
         "curve": curve,
+        "curve_words": depth_in_words(run.results) if isinstance(run.results, Comparison) and curve else "",
         "front": figures.front(run.scored, run.split) if len(run.scored) > 1 else None,
         "depth": figures.depth(curve) if curve else None,
         "gap": figures.gap(curve) if curve else None,
@@ -125,11 +137,11 @@ def _facts(run: Run, row: ScoredRow) -> list[tuple[str, str, str]]:
     """Beside the sentence: (name, figure, what to know of it)."""
     accuracy = figures.scores_of(row).accuracy
     error = accuracy.standard_error
-    seeds = f"± {figure(error)} standard error, {accuracy.n} seeds" if error is not None else "one seed"
+    seeds = f"± {figure(error)} standard error, {accuracy.n} trainings" if error is not None else "one training"
     facts = [(f"accuracy on {run.split}", figure(accuracy.mean), seeds)]
     if row.test:
         images = run.results.data.images["test"]
-        facts.append(("95 % interval", interval(row.test.interval95), f"over {images:,} test images"))
+        facts.append(("95 % interval", table_row(row, run.results.data).interval, f"over {images:,} test images"))
     facts.append(("parameters trained", f"{row.trainable_percent:.3g} %", "of the network"))
     full = next((found for found in run.scored if found.strategy == "full"), None)
     beside = f"tuning included; full fine-tuning: {figure(full.cost.work, 2)}" if full else "tuning included"

@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from thawline import verdicts
 from thawline.config import DataConfig, Request, TrainConfig
 from thawline.formatting import counted, duration, figure, interval, mebibytes, rate, signed, spread
 from thawline.plan import FineTunePlan, Phase
-from thawline.results import Comparison, FitResults, Row, ScoredRow, SearchRecord, SplitScores, TestScores
+from thawline.results import Candidate, Comparison, DataFacts, FitResults, Row, ScoredRow, SearchRecord, SplitScores
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,36 @@ class TableRow:
 
 
 def headline(results: FitResults) -> str:
-    """The answer in one sentence, with its uncertainty; says so when full fine-tuning wins."""
-    what = plan_in_words(FineTunePlan.from_dict(results.plan))
-    split = "test" if results.test else "validation (no test split)"
-    sentence = f"{what}: accuracy {_uncertain(results.test or results.val)} on {split}"
+    """The answer with its uncertainty; says so when full fine-tuning wins, and recommends nothing that only guesses."""
+    found = _measured(results, results.data)
+    if guess := _guessing(results, results.data):
+        return f"Nothing to recommend: {guess}. The saved model has {found}."
+    sentence = f"{plan_in_words(FineTunePlan.from_dict(results.plan))}: {found}."
     if results.chosen.partition(":")[0] == "full" and results.baselines:
-        return f"On validation full fine-tuning is as good as anything tried, so use it. {sentence}."
-    if results.versus_full:
-        sentence += f", {results.versus_full.words}"
-    return f"{sentence}."
+        return f"On validation full fine-tuning is as good as anything tried, so use it. {sentence}"
+    return f"{sentence}{_against_full(results, results.data)}"
+
+
+def row_verdict(row: ScoredRow, data: DataFacts) -> str:
+    """How a row compares with guessing and with full fine-tuning; empty where there is nothing to say."""
+    return verdicts.row(row.test, row.versus_full, data.images["test"]) if row.test else _guessing(row, data)
+
+
+def _measured(row: ScoredRow, data: DataFacts) -> str:
+    return verdicts.measured(row.test or row.val, data.images.get("test", 0))
+
+
+def _guessing(row: ScoredRow, data: DataFacts) -> str:
+    if row.test:
+        return verdicts.guessing(row.test)
+    return verdicts.guessing_on_validation(row.val, len(data.classes), data.images["val"])
+
+
+def _against_full(row: ScoredRow, data: DataFacts) -> str:
+    if row.versus_full is None or row.test is None:
+        return ""
+    words = verdicts.against_full(row.versus_full, data.images["test"], row.test.accuracy.n)
+    return f" {words[0].upper()}{words[1:]}."
 
 
 def search_notes(search: SearchRecord | None, *, baselines: bool = True) -> list[str]:
@@ -56,19 +78,26 @@ def search_notes(search: SearchRecord | None, *, baselines: bool = True) -> list
 
 
 def choice_note(search: SearchRecord) -> str:
-    """Why the plan of a search does not have the highest score; empty where it has."""
-    if search.best is None or list(search.winner) == list(search.best):
+    """The chosen plan's score in the search, and why it may not be the highest; empty where it is not recorded."""
+    winner = search.candidate(search.winner)
+    if winner is None:
         return ""
-    winner, best = search.candidate(search.winner), search.candidate(search.best)
-    if winner is None or best is None:
-        return ""
+    chosen = f"Chosen in the search: {winner.score:.3f} on validation ({_seeds(winner)}); the table has new trainings."
+    best = search.candidate(search.best) if search.best is not None else None
+    if best is None or best == winner:
+        return chosen
     name = f"generation {best.generation}, candidate {best.slot}"
     if winner.score == best.score:
-        return f"Chosen: {winner.score:.3f} on validation, a tie with {name}; the simpler plan wins."
+        return f"{chosen} It is a tie with {name}; the simpler plan wins."
     return (
-        f"Chosen: {winner.score:.3f} on validation. The best candidate ({name}) had {best.score:.3f}; the difference "
-        "is within one standard error, so the simpler plan wins."
+        f"{chosen} The best candidate ({name}) had {best.score:.3f} ({_seeds(best)}); the difference is within one "
+        "standard error, so the simpler plan wins."
     )
+
+
+def _seeds(candidate: Candidate) -> str:
+    seeds = len(candidate.per_seed)
+    return f"mean over {seeds} seeds" if seeds > 1 else "one training"
 
 
 def unfinished_notes(search: SearchRecord) -> list[str]:
@@ -91,18 +120,24 @@ def comparison_headline(comparison: Comparison) -> str:
     best = best_row(comparison)
     if best is None:
         return "No strategy could be trained."
-    sentence = f"Best on validation: {best.chosen} at {rate(best.learning_rate)}"
-    if best.test:
-        sentence += f", accuracy {_uncertain(best.test)} on test"
-    if best.versus_full:
-        sentence += f", {best.versus_full.words}"
-    return f"{sentence}."
+    found = f"{best.chosen} at {rate(best.learning_rate)}, {_measured(best, comparison.data)}"
+    if guess := _guessing(best, comparison.data):
+        return f"Nothing to recommend: the best on validation is {guess}: {found}."
+    return f"Best on validation: {found}.{_against_full(best, comparison.data)}"
+
+
+def depth_in_words(comparison: Comparison) -> str:
+    """What the depth curve shows; empty without one."""
+    tests = [row.test for row in scored(comparison.rows) if row.test and row.strategy.startswith("depth:share=")]
+    if comparison.depth is None:
+        return ""
+    return verdicts.depth(comparison.depth, tests, comparison.data.images["test"], comparison.seeds)
 
 
 def fit_command(comparison: Comparison) -> str | None:
-    """The command that trains and saves what is best on validation; None if nothing could be trained."""
+    """The command that trains and saves what is best on validation; None if nothing was trained, or it only guesses."""
     best, request = best_row(comparison), Request.from_dict(comparison.request)
-    if best is None:
+    if best is None or _guessing(best, comparison.data):
         return None
     words = ["thawline", "fit", request.data, "--model", request.model, "--strategy", best.chosen]
     changed: dict[str, object] = {
@@ -144,7 +179,7 @@ def _exact_rate(value: float) -> str:
 def plan_in_words(plan: FineTunePlan) -> str:
     """`Train blocks.6 and the head at 1e-3, freeze the rest`, and what the plan does besides rates."""
     moves = any(plan.highest_rate(name) is not None for name in plan.blocks[:-1])
-    kept = ", norm layers keep their pretrained statistics" if plan.norm == "eval" and moves else ""
+    kept = ", norm layers keep the statistics they started with" if plan.norm == "eval" and moves else ""
     further = "; ".join(besides_rates(plan))
     return _rates_in_words(plan) + kept + (f" ({further})" if further else "")
 
@@ -159,7 +194,7 @@ def besides_rates(plan: FineTunePlan) -> list[str]:
     if plan.adapter:
         facts.append("low-rank updates in place of the weights")
     if plan.penalty:
-        facts.append("pulled back to the pretrained weights")
+        facts.append("pulled back to the weights it started from")
     if plan.rate_rule == "relative_gradient":
         facts.append("each tensor's rate follows its gradient")
     if plan.interpolation:
@@ -190,8 +225,8 @@ def _rates_in_words(plan: FineTunePlan) -> str:
     return f"Train {_span(plan.blocks, list(body))} at {between} and the head at {at_head}{frozen}"
 
 
-def table_row(row: Row) -> TableRow:
-    """A row of `comparison.json` as text."""
+def table_row(row: Row, data: DataFacts) -> TableRow:
+    """A row of results as text."""
     if not isinstance(row, ScoredRow):
         return TableRow(row.strategy, verdict=f"failed: {row['error']}")
     return TableRow(
@@ -200,15 +235,20 @@ def table_row(row: Row) -> TableRow:
         val=_mean(row.val),
         test=_mean(row.test) if row.test else "",
         n=str(row.val.accuracy.n),
-        interval=interval(row.test.interval95) if row.test else "",
+        interval=_interval(row, data.images["test"]),
         gap=signed(row.train_test_gap),
         trained=f"{row.trainable_percent:.3g} %",
         work=figure(row.cost.work, 2),
         trainings=str(row.cost.trainings),
         time=duration(row.cost.seconds),
         memory=mebibytes(row.cost.peak_memory_bytes),
-        verdict=row.versus_full.words if row.versus_full else "",
+        verdict=row_verdict(row, data),
     )
+
+
+def _interval(row: ScoredRow, images: int) -> str:
+    test = row.test
+    return interval(verdicts.accuracy_interval(test.interval95, test.accuracy.mean, images)) if test else ""
 
 
 def _chosen(asked: str, chosen: str) -> str:
@@ -218,13 +258,6 @@ def _chosen(asked: str, chosen: str) -> str:
 
 def _mean(scores: SplitScores) -> str:
     return spread(scores.accuracy.mean, scores.accuracy.standard_error)
-
-
-def _uncertain(scores: SplitScores) -> str:
-    """Mean ± standard error over seeds; for one seed, the 95 % interval over test images instead."""
-    if scores.accuracy.standard_error is None and isinstance(scores, TestScores):
-        return f"{_mean(scores)} ({interval(scores.interval95)})"
-    return _mean(scores)
 
 
 def _span(blocks: Sequence[str], body: Sequence[str]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 
 from thawline.records import write_json
+from thawline.report.summary import comparison_headline, depth_in_words
 from thawline.results import Comparison, DepthCurve, RunFacts
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import RESULTS
@@ -29,6 +30,8 @@ def compare(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> Co
         digest=run_digest(experiment),
         depth=_depth(experiment, rows),
     )
+    curve = comparison.depth and replace(comparison.depth, words=depth_in_words(comparison))
+    comparison = replace(comparison, answer=comparison_headline(comparison), depth=curve)
     folder = experiment.folder
     write_tables(experiment, rows, comparison.rows, paths)
     write_json(folder.file(RESULTS["compare"]), comparison)
@@ -44,7 +47,7 @@ def _depth(experiment: Experiment, rows: Sequence[TrainedRow]) -> DepthCurve | N
     train, test = experiment.data.train.labels.numpy(), experiment.test.labels.numpy()
     seen = [[(seed.argmax(1) == train).mean() for seed in row.probabilities("train")] for row in scored.values()]
     right = [[seed.argmax(1) == test for seed in row.probabilities("test")] for row in scored.values()]
-    return depth_curve(np.array(list(scored)), np.array(seen), np.array(right))
+    return depth_curve(np.array(list(scored)), np.array(seen), np.array(right), len(train))
 
 
 def _is_depth(row: TrainedRow) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from thawline.errors import NonFiniteLossError, RunError
 from thawline.records import write_json
+from thawline.report.summary import headline
 from thawline.results import FitResults, RunFacts, ScoredRow
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import RESULTS
@@ -48,7 +49,7 @@ def _results(experiment: Experiment, facts: RunFacts, row: TrainedRow, baselines
     if not isinstance(summary, ScoredRow):
         raise RunError(f"{row.strategy} could not be scored.")
     shared = {field.name: getattr(part, field.name) for part in (facts, summary) for field in fields(part)}
-    return FitResults(
+    results = FitResults(
         **shared,
         saved_seed=row.finals[0].seed,
         blocks=block_table(experiment, row.plan),
@@ -57,3 +58,4 @@ def _results(experiment: Experiment, facts: RunFacts, row: TrainedRow, baselines
         frozen_bit_identical=True,
         digest=run_digest(experiment),
     )
+    return replace(results, answer=headline(results))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Literal
 
 import numpy as np
 
+from thawline import verdicts
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord, digest
 from thawline.results import BlockRow, Cost, FailedRow, Row, ScoredRow, SplitScores, TestScores, Versus
@@ -18,9 +19,7 @@ from thawline.studies.rows import TrainedRow
 from thawline.training import evaluation, significance
 from thawline.training.images import LabelledRows
 
-REFERENCE = "full"
-"""The row that others are compared with."""
-SAME_PLAN = Versus(difference=0.0, interval95=(0.0, 0.0), p_holm=1.0, words="the same plan as full")
+SAME_PLAN = Versus(difference=0.0, interval95=(0.0, 0.0), p_holm=1.0, words=verdicts.SAME_PLAN)
 
 
 def summaries(experiment: Experiment, rows: Sequence[TrainedRow]) -> list[Row]:
@@ -95,10 +94,10 @@ def cost(experiment: Experiment, row: TrainedRow) -> Cost:
 def versus_reference(experiment: Experiment, rows: Sequence[TrainedRow]) -> dict[str, Versus]:
     """The paired comparison of every scored row with full fine-tuning, Holm-adjusted, by strategy."""
     scored = {row.strategy: row for row in rows if row.error is None}
-    if experiment.test is None or REFERENCE not in scored:
+    if experiment.test is None or verdicts.REFERENCE not in scored:
         return {}
     labels = experiment.test.labels.numpy()
-    full = scored.pop(REFERENCE)
+    full = scored.pop(verdicts.REFERENCE)
     same = {name: SAME_PLAN for name, row in scored.items() if row.plan == full.plan}
     reference = full.test_correctness(labels)
     # Rows with one plan between them are one comparison: counting it twice would blur it.
@@ -106,16 +105,13 @@ def versus_reference(experiment: Experiment, rows: Sequence[TrainedRow]) -> dict
     rows_of = {plan: scored[name] for name, plan in plan_of.items()}
     found = {plan: significance.compare(row.test_correctness(labels), reference) for plan, row in rows_of.items()}
     adjusted = dict(zip(found, significance.holm([paired.p for paired in found.values()]), strict=True))
-    return same | {name: _versus(found[plan], adjusted[plan]) for name, plan in plan_of.items()}
+    trainings = len(full.finals)
+    return same | {name: _versus(found[plan], adjusted[plan], len(labels), trainings) for name, plan in plan_of.items()}
 
 
-def _versus(found: significance.Comparison, p_holm: float) -> Versus:
-    return Versus(
-        difference=found.difference,
-        interval95=found.interval95,
-        p_holm=p_holm,
-        words=significance.in_words(found.difference, p_holm, REFERENCE),
-    )
+def _versus(found: significance.Comparison, p_holm: float, images: int, trainings: int) -> Versus:
+    versus = Versus(difference=found.difference, interval95=found.interval95, p_holm=p_holm, words="")
+    return replace(versus, words=verdicts.against_full(versus, images, trainings))
 
 
 def block_table(experiment: Experiment, plan: FineTunePlan) -> list[BlockRow]:

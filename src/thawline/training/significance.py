@@ -12,7 +12,6 @@ from scipy.stats import permutation_test
 from thawline.training.evaluation import bootstrap_interval
 
 PERMUTATIONS = 10_000
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,3 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return tuple(adjusted)
-
-
-def in_words(difference: float, p_holm: float, reference: str) -> str:
-    """The result: `3.2 points better than full (p = 0.012)`, or `no significant difference to full (p = 0.41)`."""
-    chance = f"p = {p_holm:.2g}" if p_holm >= 0.001 else "p < 0.001"
-    if p_holm >= SIGNIFICANT:
-        return f"no significant difference to {reference} ({chance})"
-    direction = "better" if difference > 0 else "worse"
-    return f"{abs(difference) * 100:.1f} points {direction} than {reference} ({chance})"

@@ -1,0 +1,231 @@
+"""Every verdict that thawline gives, made from typed results: no more and no less than was measured.
+
+An interval is always the 95 % interval over test images; how many trainings stand behind a figure is said beside it.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from thawline.formatting import counted, figure, interval
+from thawline.results import DepthCurve, Evaluation, Interval, SplitScores, TestScores, Versus
+
+SIGNIFICANT = 0.05
+"""Largest p-value of a difference that is called one."""
+WORTH_TELLING = 0.02
+"""Difference in accuracy that a test split should be able to show, 0 to 1."""
+REFERENCE = "full"
+"""The row that others are compared with."""
+SAME_PLAN = "the same plan as full"
+FROM_PRETRAINED, FROM_START = "the pretrained network", "the starting weights"
+RANDOM_START = (
+    "The starting weights are random: frozen blocks stay random, so freezing makes no sense here, except as a control."
+)
+UNKNOWN_START = (
+    "thawline cannot know whether your own model starts from pretrained weights; if they are random, freezing blocks "
+    "makes no sense."
+)
+_TAIL = 0.025
+"""What a 95 % interval leaves out on either side."""
+_ROUNDING = 1e-9
+
+
+def against_full(found: Versus, images: int, trainings: int) -> str:
+    """A paired comparison with full fine-tuning over so many test images, with so many trainings on either side."""
+    if found.words == SAME_PLAN:
+        return SAME_PLAN
+    ends = difference_interval(found, images)
+    spread = f"95 % interval over {counted(images, 'test image')}: {_points(ends[0])} to {_points(ends[1])}"
+    if differs(found):
+        direction = "better" if found.difference > 0 else "worse"
+        others = "one training each, so another seed may differ" if trainings == 1 else f"{trainings} trainings each"
+        chance = f"p = {found.p_holm:.2g}" if found.p_holm >= 0.001 else "p < 0.001"
+        amount = f"{100 * abs(found.difference):.1f} points {direction} than {REFERENCE}"
+        return f"{amount} ({spread}; {chance} over test images; {others})"
+    each = "one training each" if trainings == 1 else f"{trainings} trainings each"
+    sentence = f"cannot be told from {REFERENCE}: {_points(found.difference)} points ({spread}; {each})"
+    return "; ".join([sentence, *_unconfirmed(found), *_too_few(ends, images)])
+
+
+def row(scores: TestScores, versus: Versus | None, images: int) -> str:
+    """How a row compares with guessing and with full fine-tuning on test; empty where there is nothing to say."""
+    compared = against_full(versus, images, scores.accuracy.n) if versus else ""
+    return "; ".join(filter(None, (guessing(scores), compared)))
+
+
+def differs(found: Versus) -> bool:
+    """Whether the test images tell a row from full fine-tuning: by the permutation test and by the interval."""
+    low, high = found.interval95
+    return found.p_holm < SIGNIFICANT and (low > 0 or high < 0)
+
+
+def difference_interval(found: Versus, images: int) -> Interval:
+    """The stored interval; where no image sets the two apart, how large a difference so many images may miss.
+
+    If a share q of all images set them apart, none of n would show it with probability (1 - q)^n, which is 2.5 % at
+    q = 1 - 0.025^(1/n).
+    """
+    low, high = found.interval95
+    if low == high == 0 and images:
+        missed = 1 - _TAIL ** (1 / images)
+        return -missed, missed
+    return low, high
+
+
+def images_needed(ends: Interval, images: int, difference: float = WORTH_TELLING) -> int:
+    """Test images that would narrow a 95 % interval to ± `difference`, to two digits; an estimate.
+
+    The half width h over n images is 1.96 s / √n, where s is the standard deviation of an image's difference (the
+    square root of the share of images on which two models disagree, if they are about equally good). Over m images it
+    is h √(n / m), which is d at m = n (h / d)².
+    """
+    half = (ends[1] - ends[0]) / 2
+    needed = images * (half / difference) ** 2
+    step = 10 ** max(0, math.floor(math.log10(max(needed, 1))) - 1)
+    return int(step * math.ceil(needed / step))
+
+
+def measured(scores: SplitScores, images: int) -> str:
+    """`accuracy 0.517 on test (95 % interval over 60 test images: 0.383 to 0.650; one training)`."""
+    accuracy = scores.accuracy
+    trainings = "one training" if accuracy.n == 1 else f"mean of {accuracy.n} trainings"
+    if not isinstance(scores, TestScores):
+        return f"accuracy {figure(accuracy.mean)} on validation, which also chose (no test split; {trainings})"
+    ends = interval(accuracy_interval(scores.interval95, accuracy.mean, images))
+    return (
+        f"accuracy {figure(accuracy.mean)} on test (95 % interval over {counted(images, 'test image')}: {ends}; "
+        f"{trainings})"
+    )
+
+
+def evaluated(scores: Evaluation) -> str:
+    """`accuracy 0.517 (95 % interval over these images: 0.383 to 0.650)`."""
+    ends = interval(accuracy_interval(scores.interval95, scores.accuracy, scores.images))
+    return f"accuracy {figure(scores.accuracy)} (95 % interval over these images: {ends})"
+
+
+def accuracy_interval(stored: Interval, accuracy: float, images: int) -> Interval:
+    """The stored interval; the exact one (Clopper and Pearson) where all images were right, or none.
+
+    Resampling images that are all alike cannot show that others may differ.
+    """
+    if stored[0] == stored[1] and images and accuracy in (0, 1):
+        bound = _TAIL ** (1 / images)
+        return (bound, 1.0) if accuracy == 1 else (0.0, 1 - bound)
+    return stored
+
+
+def guessing(scores: TestScores | Evaluation) -> str:
+    """Says so where a model is not better than one that always names the most frequent class; else empty.
+
+    It is better if its accuracy is above the share of that class, or its balanced accuracy above one over the number
+    of classes, by the whole of a 95 % interval over the images. Images of a single class cannot tell.
+    """
+    counts = [sum(line) for line in scores.confusion_matrix]
+    if len(list(filter(None, counts))) < 2:
+        return ""
+    accuracy = scores.accuracy if isinstance(scores, Evaluation) else scores.accuracy.mean
+    level = max(counts) / sum(counts)
+    low, _ = accuracy_interval(scores.interval95, accuracy, sum(counts))
+    if low > level + _ROUNDING or _is_balanced_skill(scores):
+        return ""
+    said = "no better than guessing" if accuracy <= level + _ROUNDING else "cannot be told from guessing"
+    return f"{said} ({figure(level)} by always naming the most frequent class)"
+
+
+def guessing_on_validation(scores: SplitScores, classes: int, images: int) -> str:
+    """The same without a test split, by the balanced accuracy, whose 95 % interval under guessing is binomial."""
+    level = 1 / classes
+    reach = 1.96 * math.sqrt(level * (1 - level) / max(images, 1))
+    if scores.balanced_accuracy.mean > level + reach:
+        return ""
+    return f"no better than guessing ({figure(level)} by always naming one class)"
+
+
+def _is_balanced_skill(scores: TestScores | Evaluation) -> bool:
+    """Whether the mean recall of the classes is above that of guessing by the whole of a 95 % interval.
+
+    The recalls of the lowest seed, each binomial, give the standard error.
+    """
+    recalls = [(line[at] / sum(line), sum(line)) for at, line in enumerate(scores.confusion_matrix) if sum(line)]
+    mean = sum(recall for recall, _ in recalls) / len(recalls)
+    error = math.sqrt(sum(recall * (1 - recall) / count for recall, count in recalls)) / len(recalls)
+    return mean - 1.96 * error > 1 / len(recalls) + _ROUNDING
+
+
+def depth(curve: DepthCurve, tests: Sequence[TestScores], images: int, trainings: int) -> str:
+    """What a depth curve shows: the best share and where over-fitting begins; `tests` are the scores of its rows."""
+    if tests and all(map(guessing, tests)):
+        return "Nothing can be read off the curve: at no share is the network better than guessing."
+    return f"{_best_depth(curve, images, trainings)} {_over_fitting(curve, trainings)}"
+
+
+def _best_depth(curve: DepthCurve, images: int, trainings: int) -> str:
+    """Which share of the layers is best on test, and which ones cannot be told from it."""
+    others = [f"{share:g}" for share in curve.alike if share != curve.best]
+    tied = (
+        f"{counted(images, 'test image')} cannot separate it from {', '.join(others)} %"
+        if others
+        else f"all other shares are worse on {counted(images, 'test image')}"
+    )
+    seeds = "test images; one training each, so another seed may differ" if trainings == 1 else "test images and seeds"
+    return f"Highest on test: {curve.best:g} % of the layers; {tied} (95 %, paired over {seeds})."
+
+
+def _over_fitting(curve: DepthCurve, trainings: int) -> str:
+    """Whether the gap between train and test accuracy grows with depth; one training of each share cannot say."""
+    if trainings < 2:
+        return "Whether the gap between train and test accuracy grows with depth: one seed cannot say."
+    over = f"95 %, over train images, test images and {trainings} seeds, simultaneous over the shares"
+    if curve.over_fitting_from is None:
+        return f"The gap between train and test accuracy is not shown to grow with depth ({over})."
+    return f"The gap between train and test accuracy has grown at {curve.over_fitting_from:g} % and beyond ({over})."
+
+
+def started_from(request: Mapping[str, object]) -> str:
+    """What frozen blocks are identical to: known to be pretrained only where neither random nor the user's own."""
+    return FROM_START if request.get("weights") == "random" or _is_own(request) else FROM_PRETRAINED
+
+
+def start_warning(request: Mapping[str, object]) -> str:
+    """Why freezing may make no sense; empty for pretrained weights."""
+    if request.get("weights") == "random":
+        return RANDOM_START
+    return UNKNOWN_START if _is_own(request) and request.get("weights") is None else ""
+
+
+def _is_own(request: Mapping[str, object]) -> bool:
+    return str(request.get("model")).rpartition(":")[0].endswith(".py")
+
+
+def frozen_kept(frozen: int, request: Mapping[str, object]) -> str:
+    """What was checked of the frozen blocks, and whether it was sensible to freeze them; empty without any."""
+    if not frozen:
+        return ""
+    kept = f"{counted(frozen, 'frozen block')} bit-identical to {started_from(request)}, checked after every training."
+    return " ".join(filter(None, (kept, start_warning(request))))
+
+
+def _unconfirmed(found: Versus) -> Sequence[str]:
+    """Where the permutation test and the interval disagree."""
+    low, high = found.interval95
+    if found.p_holm < SIGNIFICANT:
+        return [f"p = {found.p_holm:.2g} over test images, but the interval reaches 0"]
+    if low > 0 or high < 0:
+        chance = f" (p = {found.p_holm:.2g} over test images)" if found.p_holm < 0.995 else ""
+        return [f"a permutation test, adjusted for all rows, does not confirm the difference{chance}"]
+    return []
+
+
+def _too_few(ends: Interval, images: int) -> Sequence[str]:
+    if (ends[1] - ends[0]) / 2 <= WORTH_TELLING:
+        return []
+    narrow = f"about {images_needed(ends, images):,} would narrow the interval to ± {100 * WORTH_TELLING:g} points"
+    return [f"{counted(images, 'test image')} {'is' if images == 1 else 'are'} too few: {narrow}"]
+
+
+def _points(difference: float) -> str:
+    """A difference of accuracies in points, never -0.0."""
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"
