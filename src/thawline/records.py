@@ -216,18 +216,28 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def encoded(text: str) -> bytes:
+    """UTF-8, in which file names that are not valid UTF-8 keep their bytes."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 atomically; line ends and file names that are not valid UTF-8 are preserved."""
-    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+    write_bytes(path, encoded(text))
 
 
-def write_json(path: Path, data: object) -> None:
-    """Write indented JSON atomically; accepts results. Raises `ValueError` for NaN, which JSON lacks."""
+def json_bytes(data: object) -> bytes:
+    """Indented JSON; accepts results. Raises `ValueError` for NaN, which JSON lacks."""
     data = plain(data)
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         text = json.dumps(data, indent=2, allow_nan=False)  # file names that are not valid UTF-8
-    write_text(path, text + "\n")
+    return encoded(text + "\n")
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write `json_bytes` atomically."""
+    write_bytes(path, json_bytes(data))
 
 
 def read_json(path: Path) -> Any:

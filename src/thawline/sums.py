@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from thawline.errors import ModelError
-from thawline.reading import open_regular, read_regular
+from thawline.errors import InputError, ModelError
+from thawline.reading import digest_of, read_regular
 
 SUMS_FILE = "SHA256SUMS"
 
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
-_LARGEST = 1 << 20
-"""Bytes; a file of a few lines has no more."""
+_LARGEST = 1 << 24
+"""Bytes; a file of thousands of lines has no more."""
+WAYS_OUT = f"restore the folder, or delete {SUMS_FILE} if you changed it on purpose."
 
 
 def write_sums(folder: Path, names: Iterable[str]) -> None:
     """Write the digests of these files of `folder`."""
-    lines = [f"{file_digest(folder / name)}  {name}\n" for name in names]
-    (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8", newline="")
+    text = sums_text({name: digest_of(folder / name) for name in names})
+    (folder / SUMS_FILE).write_text(text, encoding="utf-8", newline="")
+
+
+def sums_text(sums: Mapping[str, str]) -> str:
+    """What SHA256SUMS contains, from digests by file name."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sums.items())
 
 
 def check_sums(folder: Path, needed: Iterable[str] = ()) -> None:
@@ -31,33 +36,25 @@ def check_sums(folder: Path, needed: Iterable[str] = ()) -> None:
     path = folder / SUMS_FILE
     if not path.exists():
         return
-    sums = _read_sums(path)
+    sums = read_sums(folder, ModelError)
     if absent := [name for name in needed if name not in sums]:
-        raise ModelError(f"{path} is damaged: it has no line for {absent[0]}; {_WAYS_OUT}")
+        raise ModelError(f"{path} is damaged: it has no line for {absent[0]}; {WAYS_OUT}")
     for name, expected in sums.items():
         if not (folder / name).is_file():
-            raise ModelError(f"{folder / name} is missing, but {SUMS_FILE} names it; {_WAYS_OUT}")
-        if file_digest(folder / name) != expected:
-            raise ModelError(f"{folder / name} is damaged or was changed: {SUMS_FILE} has another digest; {_WAYS_OUT}")
+            raise ModelError(f"{folder / name} is missing, but {SUMS_FILE} names it; {WAYS_OUT}")
+        if digest_of(folder / name) != expected:
+            raise ModelError(f"{folder / name} is damaged or was changed: {SUMS_FILE} has another digest; {WAYS_OUT}")
 
 
-_WAYS_OUT = f"restore the folder, or delete {SUMS_FILE} if you changed it on purpose."
-
-
-def _read_sums(path: Path) -> Mapping[str, str]:
-    """File name -> SHA-256; only files of the folder itself."""
+def read_sums(folder: Path, refusal: type[InputError]) -> Mapping[str, str]:
+    """SHA-256 by file name, only of files of the folder itself; raises `refusal` if SHA256SUMS is damaged."""
+    path = folder / SUMS_FILE
     try:
         lines = read_regular(path, _LARGEST).decode("utf-8").splitlines()
         found = [(match[2], match[1]) for line in lines if (match := _LINE.fullmatch(line))]
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); {_WAYS_OUT}") from error
+        raise refusal(f"{path} cannot be read ({error}); {WAYS_OUT}") from error
     names = [name for name, _ in found]
     if len(set(names)) != len(lines) or any(Path(name).name != name for name in names):
-        raise ModelError(f"{path} is damaged: it is not a list of digests and file names; {_WAYS_OUT}")
+        raise refusal(f"{path} is damaged: it is not a list of digests and file names; {WAYS_OUT}")
     return dict(found)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with open_regular(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

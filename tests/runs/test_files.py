@@ -28,6 +28,7 @@ from thawline.results import (
 )
 from thawline.runs import files
 from thawline.runs.files import read, read_predictions, read_results, read_run, write_predictions
+from thawline.sums import SUMS_FILE
 
 KINDS: dict[str, type[Result]] = {
     "run.json": RunRecord,
@@ -138,6 +139,7 @@ def test_results_of_an_earlier_version_still_read(fitted: Path, tmp_path: Path) 
     for candidate in stored["search"]["candidates"]:
         del candidate["weights"], candidate["early_score"], candidate["epochs"], candidate["rung"]
     write_json(tmp_path / "run" / "results.json", stored)
+    (tmp_path / "run" / SUMS_FILE).unlink()
     (tmp_path / "run" / "check.json").unlink()
     (tmp_path / "run" / "explain.json").unlink()
     assert api.report(tmp_path / "run").is_file()

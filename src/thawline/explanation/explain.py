@@ -15,13 +15,14 @@ from thawline.explanation.changes import Known, block_changes, known_images, pro
 from thawline.explanation.page import page
 from thawline.explanation.panels import View, draw_maps
 from thawline.model.trust import TRUSTED, Trust
-from thawline.records import FORMAT_VERSION, environment, write_json, write_text
+from thawline.records import FORMAT_VERSION, encoded, environment
 from thawline.report.thumbnails import EXAMPLES
 from thawline.results import Explanation
-from thawline.runs.files import EXPLANATION, EXPLANATION_PAGE, read_run
+from thawline.runs.files import EXPLANATION, EXPLANATION_PAGE, read_run, write
 from thawline.runs.finished import FinishedRun, open_finished
 from thawline.runs.folder import RunFolder
 from thawline.runs.reporting import report, results_are_safe
+from thawline.runs.sealed import publish
 
 _NO_IMAGES = "The training images of this run can no longer be read, so features were not compared."
 _FEW_IMAGES = "This run has too few readable validation images, so features were not compared."
@@ -97,8 +98,8 @@ def _explain(
         drift=block_changes(opened, known),
         notes=[missing] if missing else [],
     )
-    write_json(folder.path / EXPLANATION, explanation)
-    write_text(folder.path / EXPLANATION_PAGE, page(explanation, run=opened.name))
+    publish(folder.path / EXPLANATION_PAGE, encoded(page(explanation, run=opened.name)))
+    write(folder.path / EXPLANATION, explanation)
     return explanation
 
 

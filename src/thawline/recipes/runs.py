@@ -22,7 +22,7 @@ from thawline.results import (
     ScoredCellRow,
     ScoredRow,
 )
-from thawline.runs.files import PREDICTIONS, read, read_predictions
+from thawline.runs.files import PREDICTIONS, read, read_predictions, write
 
 Execute = Callable[[Request, Path], Comparison]
 """Runs a comparison in a folder, or resumes the one that is there."""
@@ -41,7 +41,7 @@ def run_cells(
         path = out / f"{cell.name}.json"
         if not path.exists():
             _refuse_other(recipe, out)
-            write_json(path, _run(recipe, cell, (runs or out / "runs") / cell.name, execute))
+            write(path, _run(recipe, cell, (runs or out / "runs") / cell.name, execute))
         stored = read(path, RecipeCell)
         if stored.key != _key(recipe, cell):
             raise RunFolderError(f"{path} was run with other settings; remove it, or choose another `out`.")
@@ -109,7 +109,7 @@ def _begin(folder: Path, key: str) -> None:
     mark = folder / "cell.json"
     if not mark.exists():
         write_json(mark, {"format_version": FORMAT_VERSION, "key": key})
-    if read_json(mark).get("key") != key:
+    if _stored(mark, "key") != key:
         raise RunFolderError(f"{folder} was begun with other settings; remove it, or choose another `out`.")
 
 
@@ -164,5 +164,9 @@ def _refuse_other(recipe: Recipe, out: Path) -> None:
 
 
 def _recipe_of(path: Path) -> object:
+    return _stored(path, "recipe")
+
+
+def _stored(path: Path, name: str) -> object:
     stored = read_json(path)
-    return stored.get("recipe") if isinstance(stored, dict) else None
+    return stored.get(name) if isinstance(stored, dict) else None

@@ -25,12 +25,13 @@ from thawline.model.load import load_model, load_saved
 from thawline.model.own import is_own
 from thawline.model.trust import ASK, Trust, code_to_run
 from thawline.model.weights import fill, read_saved
-from thawline.records import FORMAT_VERSION, write_json
+from thawline.records import FORMAT_VERSION
 from thawline.results import Evaluation, EvaluationLog, Likelihood, Prediction, Predictions, SkippedFile
-from thawline.runs.files import EVALUATION_LOG, REQUEST, RESULTS, read_if_there
+from thawline.runs.files import EVALUATION_LOG, REQUEST, RESULTS, read_if_there, write
 from thawline.runs.folder import RunFolder
 from thawline.runs.listed import seen
 from thawline.runs.model_folder import MODEL_FOLDER
+from thawline.runs.sealed import updating
 from thawline.sums import check_sums
 from thawline.training import evaluation
 
@@ -158,7 +159,7 @@ def evaluate(folder: Path, data: str, trust: Trust) -> Evaluation:
     a class that the model does not know.
     """
     classifier = Classifier(folder, trust)
-    earlier = _logged(folder / EVALUATION_LOG)  # a damaged log is refused before anything takes time
+    _logged(folder)  # a damaged log is refused before anything takes time
     images = read_named(data, user_cache() / "data", on_bad="skip", known=classifier.classes)
     splits = {item.split for item in images.items}
     items = [item for item in images.items if "test" not in splits or item.split == "test"]
@@ -186,8 +187,9 @@ def evaluate(folder: Path, data: str, trust: Trust) -> Evaluation:
         notes=[*images.notes, *_absent(classifier.classes, labels_there)],
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    log = EvaluationLog(format_version=FORMAT_VERSION, evaluations=[*earlier, scores])
-    write_json(folder / EVALUATION_LOG, log)
+    with updating(folder):  # another process may score the same model
+        log = EvaluationLog(format_version=FORMAT_VERSION, evaluations=[*_logged(folder), scores])
+        write(folder / EVALUATION_LOG, log)
     return scores
 
 
@@ -197,6 +199,6 @@ def _absent(classes: Sequence[str], present: Collection[str]) -> list[str]:
     return [f"no images of {listed_classes(absent)}: averages are over the other classes"] if absent else []
 
 
-def _logged(path: Path) -> Sequence[Evaluation]:
-    log = read_if_there(path, EvaluationLog)
+def _logged(folder: Path) -> Sequence[Evaluation]:
+    log = read_if_there(folder / EVALUATION_LOG, EvaluationLog)
     return log.evaluations if log else ()

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from thawline.errors import DataError, RunFolderError
-from thawline.records import FORMAT_VERSION, RUN_FILES, TrainingRecord, furthest, read_json, write_json, write_text
+from thawline.reading import open_regular
+from thawline.records import (
+    FORMAT_VERSION,
+    RUN_FILES,
+    TrainingRecord,
+    encoded,
+    furthest,
+    json_bytes,
+    read_json,
+)
 from thawline.report.explained import MAP_SIDE, files_of, shown_images
 from thawline.report.predictions import Guess, Predictions
 from thawline.report.reading import Run
@@ -29,6 +41,7 @@ from thawline.results import (
     ScoredRow,
     Thumbnails,
 )
+from thawline.runs.sealed import is_there, proved, publish
 from thawline.spreadsheet import csv_text, read_rows
 
 REQUEST, LEDGER = RUN_FILES
@@ -54,6 +67,7 @@ REPORT_ERROR = "report-error.txt"
 
 T = TypeVar("T", bound=Result)
 _SPLIT_COLUMNS = ("path", "label", "split")
+_SPLITS = ("train", "val", "test", "")
 _PREDICTION_COLUMNS = ("row", "seed", "split", "path", "true")
 """Columns of predictions.csv; the probability of every class follows."""
 _HISTORY_COLUMNS = ("strategy", "purpose", "learning_rate", "seed", "epoch", "train_loss", "val_loss", "val_accuracy")
@@ -74,7 +88,7 @@ _TABLE_COLUMNS = (
 
 def read(path: Path, kind: type[T]) -> T:
     """A JSON file of a run as `kind`; `RunFolderError` names the file, the key and what was expected there."""
-    stored = read_json(path)
+    stored = read_json(proved(path))
     version = stored.get("format_version") if isinstance(stored, dict) else None
     if version != FORMAT_VERSION:
         raise RunFolderError(f"{path} has format_version {version!r}; this thawline reads {FORMAT_VERSION}.")
@@ -89,16 +103,21 @@ def decode(stored: object, kind: type[T]) -> T:
     return msgspec.convert(stored, kind, dec_hook=_row)
 
 
+def write(path: Path, result: Result) -> None:
+    """Write a JSON file of a run, and its digest."""
+    publish(path, json_bytes(result))
+
+
 def read_if_there(path: Path, kind: type[T]) -> T | None:
     """`read`, or None if the file does not exist."""
-    return read(path, kind) if path.is_file() else None
+    return read(path, kind) if is_there(path) else None
 
 
 def read_results(folder: Path) -> FitResults | Comparison:
     """What a finished run found; `RunFolderError` if it is unfinished or not a run."""
-    if (folder / RESULTS["fit"]).is_file():
+    if os.path.lexists(folder / RESULTS["fit"]):
         return read(folder / RESULTS["fit"], FitResults)
-    if (folder / RESULTS["compare"]).is_file():
+    if os.path.lexists(folder / RESULTS["compare"]):
         return read(folder / RESULTS["compare"], Comparison)
     if (folder / REQUEST).is_file():
         raise RunFolderError(f"{folder} is not finished; `thawline resume {folder}` finishes it.")
@@ -142,16 +161,28 @@ class SplitLine:
 def write_splits(path: Path, lines: Iterable[SplitLine]) -> None:
     """Write splits.csv."""
     rows = ((line.path, line.label, line.split) for line in lines)
-    write_text(path, csv_text(_SPLIT_COLUMNS, rows, ending="\n"))
+    publish(path, encoded(csv_text(_SPLIT_COLUMNS, rows, ending="\n")))
 
 
 def read_splits(path: Path) -> list[SplitLine]:
     """Every image that the run knew; `RunFolderError` if the file is damaged."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        header, *rows = [row for _, row in read_rows(stream)]
-    if tuple(header) != _SPLIT_COLUMNS or any(len(row) != len(_SPLIT_COLUMNS) for row in rows):
+    rows = [row for _, row in _rows(path)]
+    if tuple(rows[0] if rows else ()) != _SPLIT_COLUMNS:
         raise RunFolderError(f"{path} is damaged: expected the columns {', '.join(_SPLIT_COLUMNS)}.")
-    return [SplitLine(*row) for row in rows]
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(_SPLIT_COLUMNS) or row[-1] not in _SPLITS:
+            raise RunFolderError(f"{path} is damaged in row {number}: expected a path, a label and a split.")
+    return [SplitLine(*row) for row in rows[1:]]
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and cells of a table, the header first; `RunFolderError` if it cannot be read."""
+    try:
+        content = BufferedReader(open_regular(proved(path)))
+        with TextIOWrapper(content, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            yield from read_rows(stream)
+    except (OSError, csv.Error) as error:
+        raise RunFolderError(f"{path} cannot be read ({error}); restore it from a copy.") from error
 
 
 @dataclass(frozen=True)
@@ -182,28 +213,37 @@ def write_predictions(path: Path, classes: Sequence[str], lines: Iterable[Predic
         (line.row, line.seed, line.split, line.path, classes[line.true], *(f"{p:.6f}" for p in line.probabilities))
         for line in lines
     )
-    write_text(path, csv_text((*_PREDICTION_COLUMNS, *classes), rows))
+    publish(path, encoded(csv_text((*_PREDICTION_COLUMNS, *classes), rows)))
 
 
 def read_predictions(path: Path, row: str | None = None, seed: int | None = None) -> Iterator[PredictionLine]:
     """The lines of predictions.csv, or those of one row or seed; `RunFolderError` if the file is damaged."""
-    facts = len(_PREDICTION_COLUMNS)
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        lines = read_rows(stream)
-        classes = {name: number for number, name in enumerate(next(lines, (0, []))[1][facts:])}
-        for number, line in lines:
-            if (row is None or line[:1] == [row]) and (seed is None or line[1:2] == [str(seed)]):
-                try:
-                    values = [float(value) for value in line[facts:]]
-                    yield PredictionLine(line[0], int(line[1]), line[2], line[3], classes[line[4]], values)
-                except (LookupError, ValueError) as error:
-                    raise RunFolderError(f"{path} is damaged in line {number} ({error}).") from error
+    lines = _rows(path)
+    classes = {name: number for number, name in enumerate(_classes(next(lines, (0, []))[1]))}
+    for number, line in lines:
+        if (row is None or line[:1] == [row]) and (seed is None or line[1:2] == [str(seed)]):
+            try:
+                yield _prediction(line, classes)
+            except (LookupError, ValueError) as error:
+                raise RunFolderError(f"{path} is damaged in line {number} ({error}).") from error
+
+
+def _prediction(line: Sequence[str], classes: Mapping[str, int]) -> PredictionLine:
+    """Raises `LookupError` or `ValueError` for what does not fit."""
+    row, seed, split, path, true, *shares = line
+    values = [float(share) for share in shares]
+    if split not in _SPLITS[1:3] or len(values) != len(classes) or not all(0 <= value <= 1 for value in values):
+        raise ValueError(f"expected val or test, and {len(classes)} probabilities")
+    return PredictionLine(row, int(seed), split, path, classes[true], values)
 
 
 def prediction_classes(path: Path) -> tuple[str, ...]:
     """The classes of predictions.csv in the order of its columns."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        return tuple(next(read_rows(stream), (0, []))[1][len(_PREDICTION_COLUMNS) :])
+    return _classes(next(_rows(path), (0, []))[1])
+
+
+def _classes(header: Sequence[str]) -> tuple[str, ...]:
+    return tuple(header[len(_PREDICTION_COLUMNS) :])
 
 
 def write_history(path: Path, records: Iterable[TrainingRecord]) -> None:
@@ -216,13 +256,13 @@ def write_history(path: Path, records: Iterable[TrainingRecord]) -> None:
         for record in furthest(records)
         for epoch in record.epochs
     )
-    write_text(path, csv_text(_HISTORY_COLUMNS, rows))
+    publish(path, encoded(csv_text(_HISTORY_COLUMNS, rows)))
 
 
 def write_comparison_table(path: Path, rows: Iterable[Row]) -> None:
     """Write comparison.csv: every figure of every row; those of test are empty without a test split."""
-    lines = [_table_line(row) for row in rows]
-    write_text(path, csv_text(_TABLE_COLUMNS, ([line.get(name, "") for name in _TABLE_COLUMNS] for line in lines)))
+    lines = ([line.get(name, "") for name in _TABLE_COLUMNS] for line in map(_table_line, rows))
+    publish(path, encoded(csv_text(_TABLE_COLUMNS, lines)))
 
 
 def _table_line(row: Row) -> dict[str, object]:
@@ -251,7 +291,7 @@ def read_thumbnails(folder: Path) -> dict[str, str]:
 
 def write_thumbnails(folder: Path, images: Mapping[str, str]) -> None:
     """Write thumbnails.json: path relative to the data -> picture in base64."""
-    write_json(folder / THUMBNAILS, Thumbnails(format_version=FORMAT_VERSION, side=SIDE, images=images))
+    write(folder / THUMBNAILS, Thumbnails(format_version=FORMAT_VERSION, side=SIDE, images=images))
 
 
 def read_run(folder: Path) -> Run:
@@ -270,7 +310,7 @@ def read_run(folder: Path) -> Run:
 def _shown_predictions(run: Run) -> Predictions | None:
     """The test images, else the validation images, by the shown row and seed; None if there are none."""
     path = run.folder / PREDICTIONS
-    if run.shown is None or not path.is_file():
+    if run.shown is None or not is_there(path):
         return None
     found: dict[str, list[Guess]] = {"test": [], "val": []}
     for line in read_predictions(path, run.shown.strategy, run.shown_seed):
@@ -280,9 +320,13 @@ def _shown_predictions(run: Run) -> Predictions | None:
 
 
 def read_overlays(run: Run) -> dict[str, str]:
-    """Pictures of the explanation that the report shows, as data URIs by file; those that are gone are left out."""
+    """Pictures of the explanation that the report shows, as data URIs by file.
+
+    Without digests, those that are gone are left out.
+    """
     overlays = {}
     for name in (name for image in shown_images(run.explanation) for name in files_of(image)):
+        path = proved(run.folder / name)
         with suppress(DataError, OSError):
-            overlays[name] = small_picture(run.folder / name, MAP_SIDE)
+            overlays[name] = small_picture(path, MAP_SIDE)
     return overlays

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -10,10 +11,12 @@ from filelock import FileLock, Timeout
 
 from thawline.config import Request
 from thawline.errors import OptionError, RunFolderError
-from thawline.records import FORMAT_VERSION, packages, write_json
+from thawline.records import FORMAT_VERSION, packages, read_json
 from thawline.results import Comparison, Environment, FitResults, RunRecord
-from thawline.runs.files import CHECK, LEDGER, REQUEST, RESULTS, SPLITS, read, read_results
-from thawline.runs.ledger import Ledger
+from thawline.runs.files import CHECK, LEDGER, REQUEST, RESULTS, SPLITS, read, read_results, write
+from thawline.runs.ledger import Ledger, changes, requested
+from thawline.runs.sealed import LOCK
+from thawline.sums import SUMS_FILE
 
 
 class RunFolder:
@@ -45,7 +48,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             folder = cls(path)
             folder.__enter__()  # before anything is written: two starts at once must not overwrite each other
-            write_json(path / REQUEST, _stored(request, environment))
+            write(path / REQUEST, _stored(request, environment))
         except OSError as error:
             raise RunFolderError(f"{path} cannot be written to ({error.strerror}); choose another `out`.") from error
         return folder
@@ -69,7 +72,7 @@ class RunFolder:
     def discard(self) -> None:
         """Take back a folder in which nothing was trained, so that the mended command can use the same `out`."""
         if not (self.path / LEDGER).exists() or not Ledger(self.path / LEDGER).records:
-            for name in (REQUEST, LEDGER, CHECK, SPLITS, ".lock"):
+            for name in (REQUEST, LEDGER, CHECK, SPLITS, SUMS_FILE, LOCK, ".lock"):
                 (self.path / name).unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
@@ -77,7 +80,7 @@ class RunFolder:
     def results(self) -> FitResults | Comparison | None:
         """What the run found, if it is finished and was asked for nothing more since."""
         request = self.request()
-        if not (self.path / RESULTS[request.verb]).exists():
+        if not os.path.lexists(self.path / RESULTS[request.verb]):
             return None
         found = read_results(self.path)
         return found if Request.from_dict(found.request).strategies == request.strategies else None
@@ -89,7 +92,7 @@ class RunFolder:
 
     def store(self, request: Request) -> None:
         """Change what the run was asked to do."""
-        write_json(self.path / REQUEST, _stored(request, self._record().environment))
+        write(self.path / REQUEST, _stored(request, self._record().environment))
 
     def file(self, *parts: str) -> Path:
         """Path of a file of the run; its folder exists."""
@@ -98,7 +101,23 @@ class RunFolder:
         return path
 
     def _record(self) -> RunRecord:
-        return read(self.path / REQUEST, RunRecord)
+        """What run.json holds; if it was edited, the error names the options."""
+        path = self.path / REQUEST
+        try:
+            return read(path, RunRecord)
+        except RunFolderError as refused:
+            if edits := self._edits():
+                raise RunFolderError(f"{path} was edited: {edits}; undo that, or start a new run.") from refused
+            raise
+
+    def _edits(self) -> str:
+        """The options of run.json that are not what the ledger knows, in words."""
+        with suppress(RunFolderError):
+            stored = read_json(self.path / REQUEST)
+            now, known = stored.get("request") if isinstance(stored, dict) else None, requested(self.path / LEDGER)
+            if known and isinstance(now, dict):
+                return changes(known, now)
+        return ""
 
     def __enter__(self) -> RunFolder:
         try:

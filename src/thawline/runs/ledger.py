@@ -6,8 +6,10 @@ most the current training.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import optuna
@@ -16,11 +18,16 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from thawline.errors import RunFolderError
+from thawline.reading import read_regular
 from thawline.records import TrainingRecord
-from thawline.runs.chain import ChainedJournal
+from thawline.results import plain
+from thawline.runs.chain import LARGEST_LEDGER, ChainedJournal
 
 STUDY_NAME = "thawline"
 RECORD = "record"
+REQUESTED = "request"
+_BOUND_BY_CONTENT = ("data", "model", "weights")
+"""Options that name files, which may move: `bind` compares what is in them."""
 
 
 class Ledger:
@@ -99,6 +106,17 @@ class Ledger:
         elif bound != value:
             raise RunFolderError(refusal)
 
+    def bind_request(self, request: Mapping[str, Any]) -> None:
+        """Bind the ledger to `Request.to_dict()`; of that, the places of files and further strategies may change."""
+        bound, now = self._study.user_attrs.get(REQUESTED), plain(request)
+        if bound is not None:
+            may_change = {name: bound[name] for name in _BOUND_BY_CONTENT}
+            may_change["strategies"] = now["strategies"][: len(bound["strategies"])]
+            if edits := changes(bound, {**now, **may_change}):
+                raise RunFolderError(f"this run began with other options: {edits}; start a new run with another `out`.")
+        if bound != now:
+            self._study.set_user_attr(REQUESTED, now)
+
     @property
     def micro_batch(self) -> int | None:
         """Images processed at a time, if the batch did not fit into memory during the run."""
@@ -132,6 +150,29 @@ class Ledger:
         entry = self._study.user_attrs.get(f"test:{key}", {})
         known: str | None = entry.get("sha256", "" if "scores" in entry else None)
         return known
+
+
+def requested(path: Path) -> Mapping[str, Any] | None:
+    """What a ledger is bound to by `bind_request`; None if that cannot be read. Changes nothing, and needs no lock."""
+    try:
+        lines = read_regular(path, LARGEST_LEDGER).splitlines()
+        found = [json.loads(line)["user_attr"][REQUESTED] for line in lines if b'{"%b":{' % REQUESTED.encode() in line]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return found[-1] if found and isinstance(found[-1], dict) else None
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The options that differ between two `Request.to_dict()`, in words; empty = none."""
+    old, new = _flat(before), _flat(now)
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return ", ".join(f"`{name}` is {new.get(name)!r:.60} and was {old.get(name)!r:.60}" for name in names)
+
+
+def _flat(request: Mapping[str, Any]) -> dict[str, object]:
+    parts = [part for part in request.values() if isinstance(part, dict)]
+    own = {name: value for name, value in request.items() if not isinstance(value, dict)}
+    return {**own, **{name: value for part in parts for name, value in part.items()}}
 
 
 def _study(storage: JournalStorage) -> optuna.Study:

@@ -18,10 +18,10 @@ from thawline.data.read import read_named
 from thawline.data.sources import ImageSet
 from thawline.data.splits import Splits, draw_splits, limit_images
 from thawline.model.load import load_model
-from thawline.records import FORMAT_VERSION, environment, fingerprint, write_json
+from thawline.records import FORMAT_VERSION, environment, fingerprint
 from thawline.results import DataFacts, ModelFacts, RunFacts
 from thawline.runs.experiment import Experiment
-from thawline.runs.files import CHECK, LEDGER, SPLITS, SplitLine, write_splits
+from thawline.runs.files import CHECK, LEDGER, SPLITS, SplitLine, write, write_splits
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.training.device import resolve
@@ -61,6 +61,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     paths = tuple(images.name(item) for item in images.items)
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
     ledger = Ledger(folder.file(LEDGER))
+    ledger.bind_request(request.to_dict())
     ledger.bind_code(model.changed_files(ledger.own_files), model.own_files)
     ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
     ledger.bind_pixels(pixels.sha256)
@@ -112,7 +113,7 @@ def _read(request: Request) -> ImageSet:
 
 def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, callback: Callback) -> None:
     """check.json and splits.csv, and what the user should know before anything is trained."""
-    write_json(folder.file(CHECK), found.result())
+    write(folder.file(CHECK), found.result())
     write_splits(folder.file(SPLITS), split_lines(images, splits))
     sizes = {name: len(splits.indices(name)) for name in ("train", "val", "test")}
     callback.note(

@@ -7,11 +7,10 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from thawline.records import write_json
 from thawline.report.summary import comparison_headline, depth_in_words
 from thawline.results import Comparison, DepthCurve, RunFacts
 from thawline.runs.experiment import Experiment
-from thawline.runs.files import RESULTS
+from thawline.runs.files import RESULTS, write
 from thawline.studies.depth_curve import depth_curve
 from thawline.studies.finish import close, write_tables
 from thawline.studies.results import run_digest, summaries
@@ -34,7 +33,7 @@ def compare(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> Co
     comparison = replace(comparison, answer=comparison_headline(comparison), depth=curve)
     folder = experiment.folder
     write_tables(experiment, rows, comparison.rows, paths)
-    write_json(folder.file(RESULTS["compare"]), comparison)
+    write(folder.file(RESULTS["compare"]), comparison)
     close(folder, experiment.callback)
     return comparison
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from thawline.errors import NonFiniteLossError, RunError
-from thawline.records import write_json
 from thawline.report.summary import headline
 from thawline.results import FitResults, RunFacts, ScoredRow
 from thawline.runs.experiment import Experiment
-from thawline.runs.files import RESULTS
+from thawline.runs.files import RESULTS, write
 from thawline.runs.model_folder import MODEL_FOLDER, save_model
 from thawline.studies.finish import close, write_tables
 from thawline.studies.results import block_table, run_digest, summaries
@@ -38,7 +37,7 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     save_model(folder.file(MODEL_FOLDER), experiment.network_of(row.finals[0]), results)
     experiment.keep_plan(row.plan)
     write_tables(experiment, [row, *baselines], results.rows, paths)
-    write_json(folder.file(RESULTS["fit"]), results)
+    write(folder.file(RESULTS["fit"]), results)
     close(folder, experiment.callback)
     return results
 

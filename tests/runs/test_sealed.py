@@ -1,0 +1,196 @@
+"""A file of a run that was changed since it was written is one line; a run without digests is read as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.small_runs import Stop, small_request
+from thawline import api
+from thawline.config import Request
+from thawline.errors import InputError, RunFolderError
+from thawline.records import write_bytes
+from thawline.runs import sealed
+from thawline.runs.classifier import evaluate
+from thawline.runs.folder import RunFolder
+from thawline.runs.sealed import LOCK, digests, is_there, proved, publish, updating
+from thawline.sums import SUMS_FILE
+
+
+@pytest.fixture(scope="module")
+def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "fit"
+    api.run(replace(small_request(images, ("linear_probe",), "fit"), explain=True), run)
+    evaluate(run, str(images))
+    return run
+
+
+@pytest.fixture(scope="module")
+def stopped(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison with two of its trainings."""
+    run = tmp_path_factory.mktemp("runs") / "compare"
+    with pytest.raises(KeyboardInterrupt):
+        api.run(small_request(images, ("linear_probe", "full"), learning_rate=1e-3), run, Stop(1))
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum here")
+def test_sha256sum_agrees_with_every_file(finished: Path) -> None:
+    named = {*digests(finished), *(f"explain/{name}" for name in digests(finished / "explain"))}
+    rest = {"ledger.journal", "report.html", LOCK, f"explain/{LOCK}", SUMS_FILE, f"explain/{SUMS_FILE}", ".lock"}
+    found = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
+    assert {name for name in found - rest if not name.startswith(("model/", "evaluations/"))} == named
+    for folder in (finished, finished / "explain"):
+        done = subprocess.run(["sha256sum", "--strict", "-c", SUMS_FILE], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def _change_a_digit(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"[0-8](?!.*\d)", lambda found: str(int(found[0]) + 1), text, count=1), encoding="utf-8")
+
+
+PUT: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda path: None,
+    "an empty file": Path.touch,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+}
+"""What is put in the place of a file."""
+READERS = {
+    "report": ("results.json", "check.json", "explain.json", "thumbnails.json", "predictions.csv"),
+    "evaluate": ("results.json", "splits.csv", "evaluations.json"),
+    "explain": ("results.json", "run.json", "splits.csv"),
+    "resume": ("results.json", "run.json"),
+}
+CASES = [
+    (verb, name, damage)
+    for verb, names in READERS.items()
+    for name in names
+    for damage in ("a digit", *PUT)
+    if not (damage == "nothing" and name in ("results.json", "run.json"))  # not finished, or not a run: that is said
+]
+
+
+@pytest.mark.parametrize(("verb", "name", "damage"), CASES)
+def test_a_file_that_changed_is_refused(run: Path, images: Path, verb: str, name: str, damage: str) -> None:
+    read: dict[str, Callable[[], object]] = {
+        "report": lambda: api.report(run),
+        "evaluate": lambda: evaluate(run, str(images)),
+        "explain": lambda: api.explain(run, images / "val" / "red" / "0.png"),
+        "resume": lambda: api.resume(run),
+    }
+    if damage == "a digit":
+        _change_a_digit(run / name)
+    else:
+        (run / name).unlink()
+        PUT[damage](run / name)
+    with pytest.raises(RunFolderError, match=rf"{name} .*SHA256SUMS|{name} is missing") as refused:
+        read[verb]()
+    assert "\n" not in str(refused.value)
+
+
+def test_a_picture_that_changed_is_refused(run: Path) -> None:
+    picture = next((run / "explain").glob("*-after.png"))
+    picture.write_bytes(picture.read_bytes()[:-20])
+    with pytest.raises(RunFolderError, match=picture.name):
+        api.report(run)
+
+
+def test_without_digests_a_run_opens_as_before(run: Path, images: Path) -> None:
+    for folder in (run, run / "explain"):
+        (folder / SUMS_FILE).unlink()
+    (run / "check.json").unlink()
+    assert api.report(run).is_file()
+    assert evaluate(run, str(images)).seen == {}
+    assert api.resume(run).digest
+
+
+@pytest.mark.parametrize("text", ["x", "0" * 64, f"{'0' * 64}  ../results.json\n", "\0"])
+def test_digests_that_are_none_are_refused(run: Path, text: str) -> None:
+    (run / SUMS_FILE).write_text(text)
+    with pytest.raises(RunFolderError, match=r"SHA256SUMS (is damaged|cannot be read)"):
+        api.report(run)
+
+
+EDITS: dict[str, Callable[[Request], Request]] = {
+    "verb": lambda request: replace(request, verb="fit", strategies=("linear_probe",)),
+    "strategies": lambda request: replace(request, strategies=("full", "linear_probe")),
+    "augment": lambda request: replace(request, images=replace(request.images, augment="none")),
+    "seeds": lambda request: replace(request, search=replace(request.search, seeds=2)),
+    "explain": lambda request: replace(request, explain=True),
+    "epochs": lambda request: replace(request, train=replace(request.train, epochs=3)),
+    "data": lambda request: replace(request, data="elsewhere"),
+}
+
+
+@pytest.mark.parametrize("option", EDITS)
+def test_an_edited_request_is_refused_by_name(stopped: Path, tmp_path: Path, option: str) -> None:
+    run = Path(shutil.copytree(stopped, tmp_path / "run"))
+    folder = RunFolder(run)
+    edited = EDITS[option](folder.request())
+    sums = (run / SUMS_FILE).read_bytes()
+    folder.store(edited)
+    (run / SUMS_FILE).write_bytes(sums)
+    with pytest.raises(RunFolderError, match=f"run.json was edited: .*`{option}` is"):
+        api.resume(run)
+    (run / SUMS_FILE).unlink()  # the ledger knows it, too
+    with pytest.raises((RunFolderError, InputError), match=f"`{option}` is|elsewhere"):
+        api.resume(run)
+
+
+def test_strategies_may_be_added_and_images_may_move(stopped: Path, images: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(stopped, tmp_path / "run"))
+    moved = Path(shutil.copytree(images, tmp_path / images.name))
+    folder = RunFolder(run)
+    folder.store(replace(folder.request(), data=str(moved)))
+    rows = api.resume(run, add=["norm_only"]).rows
+    assert [row.strategy for row in rows] == ["linear_probe", "full", "norm_only"]
+
+
+def test_a_process_killed_while_it_writes_leaves_nothing_that_looks_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    for writes in range(3):
+        publish(path, b"old")
+
+        def write(path: Path, content: bytes, left: list[int] = list(range(writes))) -> None:  # noqa: B006
+            left.pop()  # raises IndexError when it is time to die
+            write_bytes(path, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sealed, "write_bytes", write)
+            with pytest.raises(IndexError):
+                publish(path, b"new")
+        assert proved(path).read_bytes() == (b"new" if writes == 2 else b"old")
+
+
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    def count() -> None:
+        for _ in range(5):
+            with updating(tmp_path):
+                number = int(proved(tmp_path / "n").read_bytes()) if is_there(tmp_path / "n") else 0
+                publish(tmp_path / "n", b"%d" % (number + 1))
+
+    children = []
+    for _ in range(3):
+        if (child := os.fork()) == 0:
+            count()
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    assert proved(tmp_path / "n").read_bytes() == b"15"
