@@ -18,7 +18,6 @@ from thawline.config import Request
 from thawline.errors import InputError, RunFolderError
 from thawline.records import write_bytes
 from thawline.runs import sealed
-from thawline.runs.classifier import evaluate
 from thawline.runs.folder import RunFolder
 from thawline.runs.sealed import LOCK, digests, is_there, proved, publish, updating
 from thawline.sums import SUMS_FILE
@@ -28,7 +27,7 @@ from thawline.sums import SUMS_FILE
 def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "fit"
     api.run(replace(small_request(images, ("linear_probe",), "fit"), explain=True), run)
-    evaluate(run, str(images))
+    api.evaluate(run, str(images))
     return run
 
 
@@ -89,7 +88,7 @@ CASES = [
 def test_a_file_that_changed_is_refused(run: Path, images: Path, verb: str, name: str, damage: str) -> None:
     read: dict[str, Callable[[], object]] = {
         "report": lambda: api.report(run),
-        "evaluate": lambda: evaluate(run, str(images)),
+        "evaluate": lambda: api.evaluate(run, str(images)),
         "explain": lambda: api.explain(run, images / "val" / "red" / "0.png"),
         "resume": lambda: api.resume(run),
     }
@@ -115,7 +114,7 @@ def test_without_digests_a_run_opens_as_before(run: Path, images: Path) -> None:
         (folder / SUMS_FILE).unlink()
     (run / "check.json").unlink()
     assert api.report(run).is_file()
-    assert evaluate(run, str(images)).seen == {}
+    assert api.evaluate(run, str(images)).seen == {}
     assert api.resume(run).digest
 
 
