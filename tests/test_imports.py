@@ -17,7 +17,7 @@ PACKAGE = Path(thawline.__file__).parent
 ROWS: tuple[set[str], ...] = (
     {"visible"},
     {"errors", "field_docs", "formatting", "version", "pytorch_lines", "ranges", "reading", "results", "spreadsheet"},
-    {"records", "plan", "signatures", "sums", "verdicts"},
+    {"memory", "records", "plan", "signatures", "sums", "verdicts"},
     {"config", "callback"},
     {"strategies"},
     {"model", "data", "export", "search"},

@@ -40,8 +40,8 @@ def test_phases_follow_each_other() -> None:
     [
         ({"format_version": 99}, "format_version"),
         ({"phases": []}, "at least one phase"),
-        ({"phases": [{"learning_rates": {"a": -1}}]}, "a number above 0 and at most 1,000,000"),
-        ({"phases": [{"learning_rates": {"a": "fast"}}]}, "a number above 0 and at most 1,000,000"),
+        ({"phases": [{"learning_rates": {"a": -1}}]}, "a number above 0 and at most 1e"),
+        ({"phases": [{"learning_rates": {"a": "fast"}}]}, "a number above 0 and at most 1e"),
         ({"phases": [{"rates": {}}]}, "learning_rates"),
         ({"phases": 3}, "learning_rates"),
         ({"granularity": "atom"}, "granularity"),

@@ -34,6 +34,7 @@ from thawline.data.splits import refusal
 from thawline.errors import InputError, OptionError, RunError, RunFolderError
 from thawline.explanation import explain as explaining
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
+from thawline.memory import within_memory
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
 from thawline.model.own import is_own
@@ -68,6 +69,9 @@ from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
+
+FREE_MEMORY = "free some memory, or use a smaller model or fewer images"
+SMALLER = "start again with a smaller `image_size`, `batch_size` or `model`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +205,7 @@ def demo(out: str | Path, callback: Callback | None = None) -> FitResults:
 
 
 @takes_listener
+@within_memory(FREE_MEMORY)
 def check(
     data: str | Path,
     *,
@@ -270,6 +275,7 @@ def repeat_study(
     return StudyResult(cells=cells, tables=tables)
 
 
+@within_memory(FREE_MEMORY)
 def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> InspectResult:
     """The blocks of a model and their cost; builds the structure without reading weights."""
     image_size = InspectOptions(model=model, image_size=image_size, granularity=granularity).image_size
@@ -297,6 +303,7 @@ def _classes_of(model: str) -> int:
     return max(2, read_timm_folder(Path(path)).num_classes or 1000) if saved else 1000
 
 
+@within_memory(FREE_MEMORY)
 def evaluate(
     run_folder: str | Path, data: str | Path, *, trust_code: bool = False, code: str | None = None
 ) -> Evaluation:
@@ -308,6 +315,7 @@ def evaluate(
     return serving.evaluate(Path(run_folder), str(data), Trust(trust_code, code))
 
 
+@within_memory(FREE_MEMORY)
 def predict(
     run_folder: str | Path,
     images: str | Path | Sequence[str | Path],
@@ -326,12 +334,14 @@ def predict(
     return serving.predict(Path(run_folder), [*map(Path, paths)], top=chosen, trust=Trust(trust_code, code))
 
 
+@within_memory(FREE_MEMORY)
 def report(run_folder: str | Path) -> Path:
     """Draw report.html of a finished run again, from its records; returns its path."""
     return write_report(Path(run_folder))
 
 
 @takes_listener
+@within_memory(FREE_MEMORY)
 def explain(
     run_folder: str | Path,
     images: str | Path | Sequence[str | Path],
@@ -407,11 +417,12 @@ def _absolute(request: Request) -> Request:
 def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
     """Do what a run folder asks for; a full disk ends it with one line and leaves what is done for `resume`."""
     try:
-        opened = open_experiment(folder, callback)
-        expected = forecast(opened.experiment, opened.experiment.request.strategies)
-        callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
-        if opened.experiment.request.verb == "fit":
-            return fit_study.fit(opened.experiment, opened.facts, opened.paths)
-        return compare_study.compare(opened.experiment, opened.facts, opened.paths)
+        with within_memory(f"{SMALLER}, or free some memory and `thawline resume {folder.path}`"):
+            opened = open_experiment(folder, callback)
+            expected = forecast(opened.experiment, opened.experiment.request.strategies)
+            callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
+            if opened.experiment.request.verb == "fit":
+                return fit_study.fit(opened.experiment, opened.facts, opened.paths)
+            return compare_study.compare(opened.experiment, opened.facts, opened.paths)
     except OSError as error:
         raise RunError(f"{folder.path}: {error}; free some space, then `thawline resume {folder.path}`.") from error

@@ -26,7 +26,7 @@ PenaltyKind = Literal["l1_sp", "l2_sp"]
 
 Value = TypeVar("Value")
 
-RATE = Range(0, 1e6, above=True)
+RATE = Range(0, 1e30, above=True)
 STRENGTH = Range(0, 1e6)
 SHARE = Range(0, 1)
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)

@@ -51,7 +51,7 @@ class Range:
 
 
 def _written(number: float) -> str:
-    return f"{number:,.0f}" if number == int(number) else f"{number:g}".replace("e-0", "e-")
+    return f"{number:,.0f}" if number % 1 == 0 and number < 1e15 else f"{number:g}".replace("e-0", "e-")
 
 
 class Fault(NamedTuple):

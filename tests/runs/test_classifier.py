@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import pytest
 import timm
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor, nn
 
 from thawline import api
-from thawline.errors import DataError, RunFolderError
+from thawline.errors import DataError, RunFolderError, TooLittleMemoryError
 from thawline.export.timm_folder import save_timm_folder
 from thawline.model.load import load_model
+from thawline.runs import classifier as serving
+from thawline.runs.classifier import Classifier
 
 SIZE = 64
 CLASSES = ("a", "b", "c", "d")
@@ -185,3 +189,37 @@ def test_unknown_classes_are_one_line(scored: Path, tmp_path: Path) -> None:
     (data / "a").rename(data / "eel")
     with pytest.raises(DataError, match=r"does not know the class 'eel'; it knows 'a', 'b', 'c', 'd'\. Class folders"):
         api.evaluate(scored, data)
+
+
+def test_too_little_memory_for_a_batch_halves_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = sorted(labelled(tmp_path / "data").rglob("*.png"))
+    classifier = Classifier(folder)
+    whole, seen = classifier.probabilities(paths)[0], []
+
+    def small(network: nn.Module, most: int) -> Callable[[Tensor], Tensor]:
+        def forward(images: Tensor) -> Tensor:
+            if len(images) > most:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes.")
+            seen.append(len(images))
+            return network(images)  # type: ignore[no-any-return]
+
+        return forward
+
+    network = classifier.network
+    monkeypatch.setattr(classifier, "network", small(network, 3))
+    assert np.abs(classifier.probabilities(paths)[0] - whole).max() < 1e-5
+    assert seen == [2, 2, 2, 2]
+    monkeypatch.setattr(classifier, "network", small(network, 0))
+    monkeypatch.setattr(serving, "Classifier", lambda _: classifier)
+    with pytest.raises(
+        TooLittleMemoryError, match=r"^out of memory \(0.0 GiB at once\); free some memory, or use"
+    ) as caught:
+        api.predict(folder, paths)
+    assert "\n" not in str(caught.value)
+
+
+def test_large_images_come_in_smaller_batches(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = sorted(labelled(tmp_path / "data").rglob("*.png"))
+    monkeypatch.setattr(serving, "BATCH_PIXELS", 3 * SIZE**2)
+    sizes = [len(rows) for _, rows in Classifier(folder)._batches(paths, [])]
+    assert sizes == [3, 3, 2]

@@ -294,6 +294,25 @@ def test_a_full_disk_is_said_and_costs_time_only(tiny: LoadedModel, monkeypatch:
     assert_alike(found, Trainer(tiny, data(), STEADY, OFF).train(last(blocks, 1), blocks, seed=0))
 
 
+@pytest.mark.parametrize("disk", [0, 1 << 30])
+def test_less_memory_than_the_budget_is_said_and_costs_time_only(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch, disk: int
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    blocks = partition(tiny.module, "stage", SIZE)
+    notes: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "new_empty", full)
+        trainer = Trainer(tiny, data(), STEADY, CacheConfig(memory_bytes=1 << 30, disk_bytes=disk), notes.append)
+        found = trainer.train(last(blocks, 1), blocks, seed=0)
+    assert (found.cache_hits > 0) is bool(disk)
+    (note,) = notes
+    assert note.startswith("Less memory than `cache_memory`")
+    assert_alike(found, Trainer(tiny, data(), STEADY, OFF).train(last(blocks, 1), blocks, seed=0))
+
+
 def test_nothing_stays_on_disk(tiny: LoadedModel, tmp_path: Path) -> None:
     blocks = partition(tiny.module, "stage", SIZE)
     trainer = Trainer(tiny, data(), CONFIG, DISK)

@@ -12,7 +12,7 @@ import torch
 
 from thawline.config import TrainConfig
 from thawline.data.augment import Augmenter
-from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, RunError
+from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, TooLittleMemoryError
 from thawline.model.apply import AppliedPlan
 from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel, load_model
@@ -183,8 +183,16 @@ def test_every_option_changes_the_training_and_trains(
     assert changed.epochs[-1].train_loss < changed.epochs[0].train_loss
 
 
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["GPU", "CPU", "Python"])
 def test_out_of_memory_halves_what_is_in_memory_and_keeps_the_batch(
-    model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+    model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     trainer = Trainer(model, data(), CONFIG)
     plan = FineTunePlan.constant(blocks, {block.name: 1e-3 for block in blocks}, norm="eval")
@@ -194,7 +202,7 @@ def test_out_of_memory_halves_what_is_in_memory_and_keeps_the_batch(
 
     def small_memory(images: torch.Tensor) -> torch.Tensor:
         if model.module.training and len(images) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return forward(images)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(model.module, "forward", small_memory)
@@ -205,15 +213,40 @@ def test_out_of_memory_halves_what_is_in_memory_and_keeps_the_batch(
         assert epoch.train_loss == pytest.approx(other.train_loss, rel=1e-4)
 
 
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["GPU", "CPU", "Python"])
 def test_out_of_memory_with_two_images_is_the_end(
-    model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+    model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def no_memory(_: torch.Tensor) -> torch.Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(model.module, "forward", no_memory)
-    with pytest.raises(RunError, match="smaller model or `image_size`"):
+    trainer = Trainer(model, data(), CONFIG)
+    with pytest.raises(TooLittleMemoryError, match="smaller model or `image_size`"):
+        trainer.train(plan_for(blocks, trained=1), blocks, seed=0)
+    with pytest.raises(TooLittleMemoryError):
+        trainer.probabilities(np.arange(4))
+
+
+def test_other_errors_of_a_network_are_not_out_of_memory(
+    model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(model.module, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
         Trainer(model, data(), CONFIG).train(plan_for(blocks, trained=1), blocks, seed=0)
+
+
+def test_a_batch_larger_than_the_data_is_cut_to_it(model: LoadedModel, blocks: tuple[Block, ...]) -> None:
+    plan = plan_for(blocks, trained=1)
+    all_at_once, huge = (
+        Trainer(model, data(), replace(CONFIG, batch_size=size)) for size in (max(32, len(data().pixels)), 2**31)
+    )
+    assert huge.micro_batch == all_at_once.micro_batch
+    expected, found = (trainer.train(plan, blocks, seed=0) for trainer in (all_at_once, huge))
+    assert found.epochs == expected.epochs
 
 
 def test_memory_grows_with_what_trains_and_with_the_batch(model: LoadedModel, blocks: tuple[Block, ...]) -> None:

@@ -21,6 +21,7 @@ from thawline.cli.options import Given, GroupedCommand, as_flags, help_of, numbe
 from thawline.config import CompareOptions, DataConfig, FitOptions, OnBad, PredictOptions, Request, read_option
 from thawline.data.named import named_forms
 from thawline.errors import OptionError, ThawlineError, cause, debugging, remedy
+from thawline.memory import within_memory
 from thawline.plan import Granularity
 from thawline.records import RUN_FILES
 from thawline.results import Comparison, FitResults
@@ -343,7 +344,7 @@ def main() -> None:
 def _exit_code() -> int:
     """Run the command that the arguments name."""
     try:
-        with INTERRUPTS.raised():
+        with INTERRUPTS.raised(), within_memory("free some memory"):
             app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

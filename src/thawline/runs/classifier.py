@@ -21,6 +21,7 @@ from thawline.errors import DataError, ModelError, RunFolderError
 from thawline.export.own_folder import OWN_FILE, read_own_folder
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.export.writing import WEIGHTS_FILE
+from thawline.memory import is_out_of_memory
 from thawline.model.load import load_model, load_saved
 from thawline.model.own import is_own
 from thawline.model.trust import ASK, Trust, code_to_run
@@ -36,6 +37,8 @@ from thawline.sums import check_sums
 from thawline.training import evaluation
 
 BATCH = 64
+BATCH_PIXELS = 64 * 512**2
+"""Networks of larger images get fewer of them at a time."""
 
 
 class Classifier:
@@ -88,9 +91,7 @@ class Classifier:
         positions: list[int] = []
         unreadable: list[Ignored] = []
         for pixels, rows in self._batches(paths, unreadable):
-            images = normalise(torch.from_numpy(pixels), self.preprocessing)
-            with torch.inference_mode():
-                logits = self.network(images).float()
+            logits = self._logits(pixels)
             if not logits.isfinite().all():
                 raise ModelError(f"{self.folder} gives NaN or infinite values for images; its weights are damaged.")
             batches.append(torch.softmax(logits, dim=1).numpy())
@@ -99,9 +100,22 @@ class Classifier:
             return np.zeros((0, len(self.classes)), np.float32), [], unreadable
         return np.concatenate(batches), positions, unreadable
 
+    def _logits(self, pixels: np.ndarray) -> torch.Tensor:
+        """Logits [B, C] of pixels [B, S, S, 3]; in halves, if memory is too small for all of them at once."""
+        try:
+            with torch.inference_mode():
+                logits: torch.Tensor = self.network(normalise(torch.from_numpy(pixels), self.preprocessing))
+                return logits.float()
+        except (MemoryError, RuntimeError) as error:
+            if len(pixels) == 1 or not is_out_of_memory(error):
+                raise
+        half = len(pixels) // 2
+        return torch.cat([self._logits(pixels[:half]), self._logits(pixels[half:])])
+
     def _batches(self, paths: Sequence[Path], unreadable: list[Ignored]) -> Iterator[tuple[np.ndarray, list[int]]]:
         """Pixels [B, S, S, 3] and positions of readable images; the others are added to `unreadable`."""
         size = self.preprocessing.image_size
+        at_once = max(1, min(BATCH, BATCH_PIXELS // size**2))
         pixels: list[np.ndarray] = []
         rows: list[int] = []
         transform, depth = eval_transform(self.preprocessing), self.preprocessing.bit_depth
@@ -112,7 +126,7 @@ class Classifier:
                 continue
             pixels.append(np.frombuffer(image.pixels, np.uint8).reshape(size, size, 3))
             rows.append(position)
-            if len(rows) == BATCH:
+            if len(rows) == at_once:
                 yield np.stack(pixels), rows
                 pixels, rows = [], []
         if rows:

@@ -287,7 +287,7 @@ class Experiment:
         self.ledger.keep_micro_batch(size)
         self.callback.note(
             f"Out of memory: continuing with {size} images at a time, accumulating gradients to batches of "
-            f"{self.request.train.batch_size}."
+            f"{min(self.request.train.batch_size, len(self.data.train))}."
         )
 
     def _completed(

@@ -17,6 +17,7 @@ from thawline.data.pixels import PixelStore, build_pixels, found_bit_depth
 from thawline.data.read import read_named
 from thawline.data.sources import ImageSet
 from thawline.data.splits import Splits, draw_splits, limit_images
+from thawline.formatting import counted
 from thawline.model.load import load_model
 from thawline.records import FORMAT_VERSION, environment, fingerprint
 from thawline.results import DataFacts, ModelFacts, RunFacts
@@ -65,7 +66,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     ledger.bind_code(model.changed_files(ledger.own_files), model.own_files)
     ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
     ledger.bind_pixels(pixels.sha256)
-    _report(folder, images, found, splits, callback)
+    _report(folder, images, found, splits, request.train.batch_size, callback)
     experiment = Experiment(
         request,
         folder,
@@ -111,7 +112,9 @@ def _read(request: Request) -> ImageSet:
     return images if options.group_pattern is None else with_groups(images, options.group_pattern)
 
 
-def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, callback: Callback) -> None:
+def _report(
+    folder: RunFolder, images: ImageSet, found: Check, splits: Splits, batch_size: int, callback: Callback
+) -> None:
     """check.json and splits.csv, and what the user should know before anything is trained."""
     write(folder.file(CHECK), found.result())
     write_splits(folder.file(SPLITS), split_lines(images, splits))
@@ -122,6 +125,11 @@ def _report(folder: RunFolder, images: ImageSet, found: Check, splits: Splits, c
     )
     if not splits.has_test:
         callback.note("No test split: there will be no test figures (`test_share=0.2` carves one off train).")
+    if batch_size > sizes["train"]:
+        callback.note(
+            f"`batch_size` {batch_size:,} is more than the {counted(sizes['train'], 'training image')}: every step "
+            "takes all of them."
+        )
     for note in (*found.warnings, *splits.notes):
         callback.note(note)
 

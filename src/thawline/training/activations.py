@@ -28,6 +28,7 @@ from torch import Tensor
 
 from thawline.config import CacheConfig
 from thawline.data.cache import user_cache
+from thawline.memory import is_out_of_memory
 from thawline.model.boundary import Boundary
 from thawline.training.images import Images
 
@@ -71,6 +72,7 @@ class Activations:
     _groups: list[np.ndarray] = field(default_factory=list)
     _stores: OrderedDict[_Key, _Store | None] = field(default_factory=OrderedDict)
     """Sorted by last use; None = does not fit."""
+    _memory_works: bool = True
     _disk_works: bool = True
 
     def __post_init__(self) -> None:
@@ -122,12 +124,31 @@ class Activations:
         """Allocate a store for `count` images in memory, else on disk, evicting old stores; None if it does not fit."""
         nbytes = count * sum(tensor[0].nbytes for tensor in like)
         on_disk = self._tier(nbytes)
-        if on_disk is None:
-            return None
-        if not on_disk:
-            return _Store([output.new_empty((count, *output.shape[1:])) for output in like], False, nbytes)
+        if on_disk is False:
+            if (tensors := self._in_memory(like, count)) is not None:
+                return _Store(tensors, False, nbytes)
+            on_disk = self._tier(nbytes)
+        tensors = self._on_disk(like, count) if on_disk else None
+        return None if tensors is None else _Store(tensors, True, nbytes)
+
+    def _in_memory(self, like: Sequence[Tensor], count: int) -> list[Tensor] | None:
+        """Empty tensors, or None if there is less memory than the budget allows."""
         try:
-            return _Store([mapped((count, *output.shape[1:]), output.dtype) for output in like], True, nbytes)
+            return [output.new_empty((count, *output.shape[1:])) for output in like]
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._memory_works = False
+            self.note(
+                "Less memory than `cache_memory` for the outputs of frozen blocks: the rest is kept on disk "
+                "(`cache_disk`) or recomputed, which takes longer and may change the last digits."
+            )
+            return None
+
+    def _on_disk(self, like: Sequence[Tensor], count: int) -> list[Tensor] | None:
+        """Empty tensors in mapped files, or None if the disk is full."""
+        try:
+            return [mapped((count, *output.shape[1:]), output.dtype) for output in like]
         except (OSError, RuntimeError) as error:  # RuntimeError: the file cannot be mapped
             self._disk_works = False
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:100]
@@ -142,7 +163,10 @@ class Activations:
 
         None if the store exceeds both budgets.
         """
-        budgets = {False: self.config.memory_bytes, True: self.config.disk_bytes if self._disk_works else 0}
+        budgets = {
+            False: self.config.memory_bytes if self._memory_works else 0,
+            True: self.config.disk_bytes if self._disk_works else 0,
+        }
         for on_disk, budget in budgets.items():
             if self._used(on_disk) + nbytes <= budget:
                 return on_disk

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from thawline.config import CacheConfig, TrainConfig
 from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, TooLittleMemoryError
+from thawline.memory import is_out_of_memory
 from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors, set_modes
 from thawline.model.boundary import Boundary, remove_stubs
 from thawline.model.load import LoadedModel
@@ -30,6 +32,11 @@ from thawline.training.mixing import fresh_statistics, mixed
 from thawline.training.pause import Paused
 from thawline.training.schedule import batches
 from thawline.training.steps import Steps
+
+LEAST_CUT = 32
+"""A batch is cut to the number of images, but not below the default batch size, so that such runs keep their bits."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Trainer:
         self.data = data
         self.config = config
         self.device = torch.device(config.device)
-        self.micro_batch = micro_batch or config.batch_size
+        self.micro_batch = micro_batch or min(config.batch_size, max(len(data.pixels), LEAST_CUT))
         """Images processed at a time; if less than the batch size, gradients are accumulated."""
         self.on_smaller_batch: Callable[[int], None] = _ignore
         """Called with the new `micro_batch` after it was reduced."""
@@ -112,11 +119,9 @@ class Trainer:
         highest validation score, then the lowest validation loss. Raises `NonFiniteLossError` if the loss diverges and
         `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
         """
-        while True:
-            try:
-                return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
-            except torch.OutOfMemoryError as error:
-                self._halve_micro_batch(error)
+        return self._within_memory(
+            lambda: self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
+        )
 
     def load(self, state: dict[str, Tensor], *, seed: int) -> None:
         """Load the weights of an earlier training into the network."""
@@ -134,8 +139,12 @@ class Trainer:
 
     def probabilities(self, rows: np.ndarray) -> Tensor:
         """Class probabilities of unaugmented images, [n, classes] float32 on the CPU."""
-        self.forward.keep_group(rows)
-        return torch.softmax(self._logits(rows), dim=1).cpu()
+
+        def attempt() -> Tensor:
+            self.forward.keep_group(rows)
+            return torch.softmax(self._logits(rows), dim=1).cpu()
+
+        return self._within_memory(attempt)
 
     def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Iterator[AppliedPlan]:
         """Take real training steps of `plan` through the whole network, one per item, for measurements.
@@ -148,7 +157,7 @@ class Trainer:
         rows = np.arange(min(self.config.batch_size, len(self.data.train)))
         try:
             for _ in range(steps):
-                self._step_within_memory(applied, rows)
+                self._within_memory(lambda: self._steps(applied, self.data.train).step(rows, epoch=0).item())
                 yield applied
         finally:
             applied.finish()
@@ -286,15 +295,17 @@ class Trainer:
         state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
         return {name: state[name].detach() for name in names}
 
-    def _step_within_memory(self, applied: AppliedPlan, rows: np.ndarray) -> None:
+    def _within_memory(self, attempt: Callable[[], Result]) -> Result:
+        """Repeat an attempt with ever smaller micro-batches until it fits into memory."""
         while True:
             try:
-                self._steps(applied, self.data.train).step(rows, epoch=0).item()
-                return
-            except torch.OutOfMemoryError as error:
+                return attempt()
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 self._halve_micro_batch(error)
 
-    def _halve_micro_batch(self, error: torch.OutOfMemoryError) -> None:
+    def _halve_micro_batch(self, error: Exception) -> None:
         """Halve the micro-batch; raises `TooLittleMemoryError` if it would fall below two images."""
         if self.micro_batch < 4:
             raise TooLittleMemoryError(

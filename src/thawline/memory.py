@@ -1,0 +1,45 @@
+"""Running out of memory, which every library says in its own way, as one error of ours. Standard library only."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from thawline.errors import ThawlineError, TooLittleMemoryError
+
+_WORDS = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|bad_alloc|could not create a memory"
+    r"|size calculation overflowed|integer multiplication overflow|can't start new thread|failed to map segment",
+    re.IGNORECASE,
+)
+_KINDS = (RuntimeError, ImportError)
+_ASKED = re.compile(r"allocate ([0-9]+) bytes|allocate ([0-9.]+ [KMGTPE]iB)")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, numpy, PyTorch (on any device) or the system had too little memory."""
+    if isinstance(error, ThawlineError):
+        return False
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, _KINDS) and bool(_WORDS.search(str(error))))
+
+
+@contextmanager
+def within_memory(advice: str) -> Iterator[None]:
+    """Raise `TooLittleMemoryError`, one line that ends with `advice`, where memory runs out inside."""
+    try:
+        yield
+    except (MemoryError, OSError, *_KINDS) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TooLittleMemoryError(f"out of memory{_asked(error)}; {advice}.") from error
+
+
+def _asked(error: BaseException) -> str:
+    found = _ASKED.search(str(error))
+    if found is None:
+        return ""
+    return f" ({found[2] or f'{int(found[1]) / 2**30:,.1f} GiB'} at once)"

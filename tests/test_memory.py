@@ -1,0 +1,77 @@
+"""Out of memory, as Python, numpy, PyTorch and the system say it, is one line of ours with exit code 1."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import thawline
+from thawline.cli import app as cli
+from thawline.errors import RunError, TooLittleMemoryError
+from thawline.memory import is_out_of_memory, within_memory
+
+MUCH = 1 << 55
+
+
+def raising(error: Exception) -> Callable[[], object]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("attempt", "says"),
+    [
+        (lambda: torch.empty(MUCH, dtype=torch.uint8), r" \(33,554,432.0 GiB at once\)"),
+        (lambda: np.zeros(MUCH, np.uint8), r" \(32.0 PiB at once\)"),
+        (lambda: bytearray(MUCH), ""),
+        (lambda: np.resize(np.arange(3), MUCH), ""),
+        (lambda: torch.empty(2**62, 2**62), ""),
+        (raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")), r" \(2.00 GiB at once\)"),
+        (raising(OSError(errno.ENOMEM, "Cannot allocate memory")), ""),
+        (raising(RuntimeError("can't start new thread")), ""),
+        (raising(RuntimeError("MPS backend out of memory")), ""),
+    ],
+)
+def test_every_way_to_run_out_of_memory_is_known(attempt: Callable[[], object], says: str) -> None:
+    with pytest.raises(TooLittleMemoryError, match=rf"^out of memory{says}; use less\.$"), within_memory("use less"):
+        attempt()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes cannot be multiplied"),
+        ValueError("out of memory"),
+        OSError(errno.ENOSPC, "full"),
+        KeyError(),
+    ],
+)
+def test_other_errors_are_left_alone(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+    with pytest.raises(type(error)), within_memory("use less"):
+        raise error
+
+
+def test_an_error_of_ours_is_left_alone() -> None:
+    with pytest.raises(RunError, match=r"^out of memory on cpu$"), within_memory("use less"):
+        raise RunError("out of memory on cpu")
+
+
+def test_the_library_and_the_command_line_say_it_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("thawline.api.read_named", lambda *_, **__: bytearray(MUCH))
+    with pytest.raises(TooLittleMemoryError, match=r"^out of memory; free some memory"):
+        thawline.check(tmp_path)
+    monkeypatch.setattr("sys.argv", ["thawline", "check", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.startswith("thawline: out of memory; free some memory")
