@@ -71,6 +71,8 @@ class LoadedModel:
         self._pristine = {name: tensor.detach().clone() for name, tensor in named_tensors(module) if name not in head}
         self._heads = heads
         self._package = own_network.package if own_network else None
+        self.notes: tuple[str, ...] = ()
+        """What the user should know about its layers, in one line each."""
         self.weights_fingerprint = _fingerprint(self._pristine, own_network.code if own_network else "")
         """SHA-256 over names and values of the pretrained tensors, without the classifier, and over the user's code."""
 
@@ -144,21 +146,24 @@ def load_saved(folder: Path, num_classes: int, image_size: int) -> nn.Module:
 
 def _load_own(origin: Origin, num_classes: int, weights: Path | None, image_size: int | None, seed: int) -> LoadedModel:
     with seeded(seed):
-        network, preprocessing = _build_own(origin, num_classes, image_size)
+        network, preprocessing, notes = _build_own(origin, num_classes, image_size)
     module = network.module
     if weights is not None:
         fill(module, read_weights(weights), weights, allow_extra=False)
     heads = ResettingHead(module, origin.source)
     model = LoadedModel(origin, module, preprocessing, heads, num_classes=num_classes, own_network=network)
+    model.notes = notes
     model.restore(seed)
     return model
 
 
-def _build_own(origin: Origin, num_classes: int, image_size: int | None) -> tuple[own.OwnNetwork, Preprocessing]:
+def _build_own(
+    origin: Origin, num_classes: int, image_size: int | None
+) -> tuple[own.OwnNetwork, Preprocessing, tuple[str, ...]]:
     network = own.build(origin.source, num_classes)
     preprocessing = _preprocessing(network.module, image_size, origin.source)
-    own.examine(network, num_classes, preprocessing.image_size)
-    return network, preprocessing
+    notes = own.examine(network, num_classes, preprocessing.image_size)
+    return network, preprocessing, notes
 
 
 def build_on_meta(source: str, num_classes: int, image_size: int | None = None) -> ModelStructure:
@@ -174,7 +179,7 @@ def build_on_meta(source: str, num_classes: int, image_size: int | None = None) 
         preprocessing = _preprocessing(module, image_size, source)
     else:
         with seeded(0):  # user code may compute with its tensors, which is not possible on the meta device
-            network, preprocessing = _build_own(origin, num_classes, image_size)
+            network, preprocessing, _ = _build_own(origin, num_classes, image_size)
         module = network.module.to("meta")
     return ModelStructure(
         source=source,

@@ -3,7 +3,8 @@
 `factory(num_classes: int) -> nn.Module` returns a network from images `[B, 3, S, S]` to logits `[B, num_classes]` and
 loads any pretrained weights itself. The settings that timm has for its networks come from an optional attribute of the
 module, `pretrained_cfg` or `default_cfg`: a dict with any of `input_size`, `mean`, `std`, `interpolation`, `crop_pct`,
-`crop_mode` and `classifier` (dotted name of the head; default: the last layer to run).
+`crop_mode` and `classifier` (dotted name of the head, or several; default: the last layer to run, and layers without
+pretrained weights just before it). To tell which weights are pretrained, the factory runs twice.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from thawline.errors import ModelError
+from thawline.formatting import shortened
 from thawline.model.execution import is_layer, record_execution
-from thawline.model.head import declared_names, named_tensors
+from thawline.model.fresh import drawn_before_head, drawn_weights, nothing_is_pretrained
+from thawline.model.head import declared_names, head_modules, named_tensors, seeded
 from thawline.model.isolated import OwnPackage, is_beside, plain_names
 
 FACTORY = "FACTORY(num_classes) returns the network"
@@ -54,6 +57,8 @@ class OwnNetwork:
     """Source of the factory's file and the network's structure, because weights do not determine its function."""
     package: OwnPackage | None
     """The user's files that ran; None if the code is installed."""
+    build_again: Callable[[], nn.Module]
+    """Runs the factory once more, with whatever random numbers are drawn then."""
 
 
 def build(source: str, num_classes: int) -> OwnNetwork:
@@ -65,11 +70,15 @@ def build(source: str, num_classes: int) -> OwnNetwork:
         factory = getattr(code, name, None)
     if not callable(factory):
         raise ModelError(f"{source}: {place} has no function {name or 'after the colon'!r}; {FACTORY}.")
-    with _users_code(source, f"{name}({num_classes})", package):
-        module = _require_trainable(source, _call(factory, num_classes)).to("cpu", torch.float32)
+
+    def run() -> nn.Module:
+        with _users_code(source, f"{name}({num_classes})", package):
+            return _require_trainable(source, _call(factory, num_classes)).to("cpu", torch.float32)
+
+    module = run()
     module.pretrained_cfg = {"architecture": source, **_settings(module)}  # type: ignore[assignment]
     _own_memory(module)
-    return OwnNetwork(source, module, f"{_text(code)}\n{module}", package)
+    return OwnNetwork(source, module, f"{_text(code)}\n{module}", package, run)
 
 
 def _require_trainable(source: str, module: object) -> nn.Module:
@@ -83,21 +92,42 @@ def _require_trainable(source: str, module: object) -> nn.Module:
             raise ModelError(f"{source} returned a compiled module (torch.compile), {_UNDIVIDED}.")
     if next(module.parameters(), None) is None:
         raise ModelError(f"{source} returned a network without parameters: there is nothing to train.")
-    if complex_ones := [name for name, parameter in module.named_parameters() if parameter.is_complex()]:
-        raise ModelError(f"{source}: its weight {complex_ones[0]} is complex; thawline trains real weights only.")
+    if complex_weights := [name for name, parameter in module.named_parameters() if parameter.is_complex()]:
+        raise ModelError(f"{source}: its weight {complex_weights[0]} is complex; thawline trains real weights only.")
     return module
 
 
 _UNDIVIDED = "whose layers cannot be trained or frozen one by one; return the network that it was made from"
 
 
-def examine(network: OwnNetwork, num_classes: int, image_size: int) -> None:
+def examine(network: OwnNetwork, num_classes: int, image_size: int) -> tuple[str, ...]:
     """Check the output in both modes and find the head; the network is left unchanged.
 
-    Raises `ModelError` if two images of `image_size` do not give `[2, num_classes]`, or if it has no head to train.
+    Returns what the user should know about layers without pretrained weights. Raises `ModelError` if two images of
+    `image_size` do not give `[2, num_classes]`, if a weight is not finite, or if there is no head to train.
     """
+    _require_logits(network, num_classes, image_size)
     module = network.module
-    doing = f"a batch {[_IMAGES, 3, image_size, image_size]}"
+    if damaged := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:
+        raise ModelError(f"{network.source}: its weight {damaged[0]} has NaN or infinite values; check what it loads.")
+    settings = cast("dict[str, object]", module.pretrained_cfg)
+    is_named = "classifier" in settings
+    if not is_named:
+        settings["classifier"] = _last_layer(network, num_classes, image_size)
+    _require_head(network)
+    with seeded(_OTHER_SEED):
+        drawn = drawn_weights(module, network.build_again())
+    if nothing_is_pretrained(module, drawn):
+        return (f"{network.source}: none of its layers has pretrained weights; the code draws all of them at random.",)
+    return _about_drawn(network, drawn, [] if is_named else _enlarge_head(network, drawn, image_size))
+
+
+_OTHER_SEED = 2**31 + 7
+"""Beyond the seeds of runs."""
+
+
+def _require_logits(network: OwnNetwork, num_classes: int, image_size: int) -> None:
+    module, doing = network.module, f"a batch {[_IMAGES, 3, image_size, image_size]}"
     with _users_code(network.source, doing, network.package), _unchanged(module):
         outputs = {mode: _trial(module, image_size, training=mode == "training") for mode in ("evaluation", "training")}
     for mode, output in outputs.items():
@@ -107,12 +137,29 @@ def examine(network: OwnNetwork, num_classes: int, image_size: int) -> None:
                 f"{network.source}: in {mode} mode its output for {_IMAGES} images is {found} instead of logits "
                 f"{[_IMAGES, num_classes]}; fix its forward method or its last layer."
             )
-    if damaged := [name for name, weight in module.named_parameters() if not weight.isfinite().all()]:
-        raise ModelError(f"{network.source}: its weight {damaged[0]} has NaN or infinite values; check what it loads.")
-    settings = cast("dict[str, object]", module.pretrained_cfg)
-    if "classifier" not in settings:
-        settings["classifier"] = _last_layer(network, num_classes, image_size)
-    _require_head(network)
+
+
+def _enlarge_head(network: OwnNetwork, drawn: frozenset[str], image_size: int) -> list[str]:
+    """Make layers that run just before the head and are drawn at random part of it; returns their names."""
+    settings = cast("dict[str, object]", network.module.pretrained_cfg)
+    head = cast("str", settings["classifier"])
+    if added := drawn_before_head(network.module, head, drawn, image_size):
+        settings["classifier"] = [*added, head]
+        _require_head(network)
+    return added
+
+
+def _about_drawn(network: OwnNetwork, drawn: frozenset[str], added: Sequence[str]) -> tuple[str, ...]:
+    heads = tuple(f"{name}." for name in head_modules(network.module))
+    notes = []
+    if added:
+        notes.append(f"{network.source}: {', '.join(added)} have no pretrained weights, so they train with the head.")
+    if others := sorted(name for name in drawn if not name.startswith(heads)):
+        notes.append(
+            f"{network.source}: {shortened(others)} have no pretrained weights, but are not in the head: strategies "
+            "that freeze them freeze random weights. Name them with the head in default_cfg = {'classifier': [...]}."
+        )
+    return tuple(notes)
 
 
 def _package_of(source: str, place: str) -> OwnPackage | None:
