@@ -1,7 +1,8 @@
-"""Family `fuzz`: the readers of plans, tables, recipes, ledgers, records and images, on mutated input."""
+"""Family `fuzz`: the readers of options, plans, tables, recipes, ledgers, records and images, on mutated input."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import json
@@ -12,30 +13,37 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.faults import mutate
+from benchmarks.faults import mutate, pictures
 from benchmarks.faults.base import Base
 from benchmarks.faults.outcomes import GOOD, Trial, Verdict
-from thawline.config import Request
+from thawline.config import FitOptions, Preprocessing, Request, read_option
 from thawline.data.decode import decode
-from thawline.data.manifest import read_manifest
+from thawline.data.pixels import eval_transform
+from thawline.data.sources import read_images
+from thawline.data.survey import examine
 from thawline.errors import ThawlineError
 from thawline.export.own_folder import read_own_folder
 from thawline.export.timm_folder import read_timm_folder
 from thawline.plan import FineTunePlan
+from thawline.ranges import Kind, kinds
 from thawline.recipes.recipe import parse_recipe
 from thawline.results import Comparison, FitResults, RunRecord
 from thawline.runs.files import prediction_classes, read, read_predictions, read_splits
 from thawline.runs.ledger import Ledger
+from thawline.strategies import OWN_STRATEGIES
+from thawline.strategies.auto import with_budget
+from thawline.strategies.base import split_specs, strategy_class, variants
 
 INPUT_SECONDS = 5
 """For one input."""
 _IMAGE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA")
 _MANIFEST = "path,label,split,group\n" + "".join(
-    f"{n}.png,{'ab'[n % 2]},{('train', 'val')[n % 2]},g{n}\n" for n in range(8)
+    f"{n}.png,{'ab'[n % 2]},{('train', 'val')[n // 2 % 2]},g{n}\n" for n in range(8)
 )
 
 
@@ -64,7 +72,24 @@ def _recipes(_: Base) -> list[bytes]:
 
 def _pictures(_: Base) -> list[bytes]:
     pixels = np.random.default_rng(0).integers(0, 255, (24, 24, 3), dtype=np.uint8)
-    return [_picture(Image.fromarray(pixels), kind) for kind in _IMAGE_FORMATS]
+    deep = np.random.default_rng(0).integers(0, 4095, (24, 24, 4), dtype=np.uint16)
+    return [
+        *(_picture(Image.fromarray(pixels), kind) for kind in _IMAGE_FORMATS),
+        *(_picture(Image.fromarray(deep[..., 0]), kind) for kind in ("PNG", "TIFF", "JPEG2000")),
+        *(_picture(Image.fromarray(deep[..., 0].astype(kind)), "TIFF") for kind in (np.float32, np.int32)),
+        *(
+            pictures.png(deep, 6),
+            pictures.png(deep[..., :2], 4),
+            pictures.pnm(deep[..., :3]),
+            pictures.pnm(deep[..., 0]),
+        ),
+        *(
+            pictures.tiff(deep[..., :3], planar=planar, deflate=deflate)
+            for planar in (False, True)
+            for deflate in (False, True)
+        ),
+        pictures.tiff(deep.astype(np.uint32)[..., 0]),
+    ]
 
 
 def _picture(image: Image.Image, kind: str) -> bytes:
@@ -86,6 +111,51 @@ def _own_model(_: Base) -> list[bytes]:
     return [json.dumps(about).encode()]
 
 
+def _options(_: Base) -> list[bytes]:
+    """Every option that is a number, a size or a strategy, as people give them."""
+    numbers = [f"{name}={_plausible(kind)}" for name, kind in kinds(FitOptions).items() if _is_number(kind)]
+    others = ("cache_memory=500M", "cache_disk=1.5G", "budget=30m", "budget=40candidates", "preset=paper")
+    arguments = [
+        f"strategy={name}:{field.name}={field.default}"
+        for name in OWN_STRATEGIES
+        for field in dataclasses.fields(strategy_class(name))  # type: ignore[arg-type]
+    ]
+    return [line.encode() for line in (*numbers, *others, *arguments, "strategy=auto:budget=5x,sampler=tpe")]
+
+
+def _is_number(kind: Kind) -> bool:
+    return kind.types[0] in (int, float)
+
+
+def _plausible(kind: Kind) -> str:
+    return "0.5" if float in kind.types else "12"
+
+
+def _read_options(path: Path) -> object:
+    """As the command line does: numbers are read, then everything is checked."""
+    given: dict[str, object] = {}
+    for line in _text(path).splitlines():
+        name, _, text = line.partition("=")
+        numeric = name in kinds(FitOptions) and _is_number(kinds(FitOptions)[name])
+        given[name] = read_option(FitOptions, name, text) if numeric else text
+    strategy = with_budget(str(given.get("strategy", "auto")), cast("str | None", given.get("budget")))
+    for spec in split_specs(strategy):
+        variants(spec)
+    return Request.from_options("fit", "photos", (strategy,), given)
+
+
+def _read_manifest(path: Path) -> object:
+    """For scoring, then for training."""
+    return read_images(path, known=("a", "b")), read_images(path)
+
+
+def _look_at(path: Path) -> object:
+    """As `check`, as a training at 12 bits, and alone."""
+    for depth in (16, 12):
+        examine(path, eval_transform(Preprocessing(32, "bicubic", 0.875, "center", (0.5,) * 3, (0.5,) * 3)), depth)
+    return decode(path)
+
+
 def _text(path: Path) -> str:
     """Text that a caller hands over has been decoded already."""
     return path.read_bytes().decode("utf-8", "replace")
@@ -95,7 +165,7 @@ READERS: Mapping[str, Reader] = {
     reader.name: reader
     for reader in (
         Reader("plan.json", _of_run("probe", "plan.json"), lambda path: FineTunePlan.from_json(_text(path))),
-        Reader("manifest.csv", lambda _: [_MANIFEST.encode()], read_manifest),
+        Reader("manifest.csv", lambda _: [_MANIFEST.encode()], _read_manifest),
         Reader("recipe.toml", _recipes, lambda path: parse_recipe(_text(path), "recipe.toml")),
         Reader("ledger.journal", _of_run("probe", "ledger.journal"), lambda path: Ledger(path).records),
         Reader("run.json", _of_run("probe", "run.json"), lambda path: Request.from_dict(read(path, RunRecord).request)),
@@ -109,7 +179,8 @@ READERS: Mapping[str, Reader] = {
             _of_run("probe", "predictions.csv"),
             lambda path: (prediction_classes(path), list(read_predictions(path))),
         ),
-        Reader("image.png", _pictures, decode),
+        Reader("image.png", _pictures, _look_at),
+        Reader("fit.options", _options, _read_options),
     )
 }
 

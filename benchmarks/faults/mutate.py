@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,6 +36,27 @@ STRANGE: Sequence[Any] = (
     *([], [[]], [None], {}, {"": {}}, [[[[[[]]]]]]),
 )
 """Values that are valid JSON and seldom expected."""
+
+WRITTEN: Sequence[str] = (
+    *("9" * 400, "9" * 5000, "-" + "9" * 400, "1e999", "-1e999", "1e-999", "0." + "0" * 400 + "1", "inf", "-Infinity"),
+    *("nan", "NaN", "1_0", " 1_0 ", "\u0663", "\uff11\uff12", "\u00bd", "\u22121", "0x10", "0b1", "1e", ".", "-", "+1"),
+    *(
+        "-0",
+        "-0.0",
+        "00",
+        "1,000",
+        "1 000",
+        "2147483648",
+        "4294967296",
+        "9223372036854775808",
+        "1e308",
+        "5e-324",
+        "",
+        "true",
+    ),
+)
+"""Numbers as nobody writes them, and what is none."""
+_NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?")
 
 
 def truncate(content: bytes, rng: random.Random) -> bytes:
@@ -207,6 +229,16 @@ def tensor_lost(content: bytes, rng: random.Random) -> bytes:
     return save(tensors if rng.random() < 0.5 else {**tensors, "stranger": lost})
 
 
+def number(content: bytes, rng: random.Random) -> bytes:
+    """One number becomes another way to write one, or what only looks like it."""
+    found = list(_NUMBER.finditer(content))
+    if not found:
+        return flip_bit(content, rng)
+    place = rng.choice(found)
+    written = rng.choice((*WRITTEN, str(rng.randrange(-(10**6), 10**6)), repr(rng.uniform(-10, 10))))
+    return content[: place.start()] + written.encode() + content[place.end() :]
+
+
 BYTES: Sequence[Mutation] = (truncate, empty, zero_payload, flip_bit, flip_payload, overwrite, append, foreign)
 JSON: Sequence[Mutation] = (json_value, json_nudge, json_key)
 LINES: Sequence[Mutation] = (line_lost, line_twice, lines_swapped)
@@ -217,9 +249,11 @@ def mutations_for(name: str) -> Sequence[Mutation]:
     """What can be done to a file of that name."""
     ending = name.rpartition(".")[2]
     own: dict[str, Sequence[Mutation]] = {
-        "json": JSON,
-        "journal": (*LINES, json_line),
-        "csv": (*LINES, csv_cell),
+        "json": (*JSON, number),
+        "journal": (*LINES, json_line, number),
+        "csv": (*LINES, csv_cell, number),
+        "toml": (*LINES, number),
+        "options": (*LINES, number, number),
         "npy": TENSORS,
         "safetensors": (*TENSORS, not_a_number, tensor_lost),
         "txt": LINES,

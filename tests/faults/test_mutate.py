@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from benchmarks.faults import mutate
 
 TENSORS = save({"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2)})
-NAMES = ("x.json", "x.journal", "x.csv", "x.npy", "x.safetensors")
+NAMES = ("x.json", "x.journal", "x.csv", "x.toml", "x.options", "x.npy", "x.safetensors")
 KINDS = tuple(dict.fromkeys(mutation for name in NAMES for mutation in mutate.mutations_for(name)))
 
 

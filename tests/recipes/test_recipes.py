@@ -162,6 +162,9 @@ def _as_in_keras(module: Any) -> list[str]:
         ("[axes]\nrate = [1]", "'rate' is unknown"),
         ("[axes]\nepochs = [1]", "a grid needs"),
         ("= 3", "is not valid TOML"),
+        (f"x = {'9' * 5000}", "is not valid TOML"),
+        (f"x = {'[' * 5000}", "is not valid TOML"),
+        ("images = {crop_pct = nan}", "`crop_pct` must be a number from 0.1 to 1, got nan."),
         ("source = 5", "recipe tiny: [[columns]] source: expected `str`, got `int`."),
         ("[[expected]]\ntitle = 'Table'", "recipe tiny: [[expected]] columns, rows missing."),
         ("[expected]\ntitle = 'Table'", "recipe tiny: [[expected]] columns, rows missing."),
@@ -442,3 +445,11 @@ def test_cells_of_other_settings_are_never_mixed_in(images: Path, tmp_path: Path
     other = dataclasses.replace(recipe, name="other")
     with pytest.raises(RunFolderError, match="choose another `out`"):
         run_cells(other, expand(other, small(images, seed=1)).cells, tmp_path, Runner())
+
+
+def test_a_recipe_that_is_not_text_and_an_override_that_is_not_a_number(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(OptionError, match=r"cannot be read .*; it must be a UTF-8 text file"):
+        load_recipe(str(tmp_path / "own.toml"))
+    with pytest.raises(OptionError, match="`epochs` must be a whole number, got '3'"):
+        Overrides(epochs="3")  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from thawline.config import BASE_RATE, DataConfig, Device, Optimizer, Request, TrainConfig, TuningConfig
 from thawline.errors import OptionError
+from thawline.ranges import first_fault
 from thawline.recipes.recipe import Column, Recipe
 from thawline.results import CellSetting
 
@@ -43,6 +44,10 @@ class Overrides:
     weights: str | None = None
     full_grid: bool = False
     """Run every combination of a grid's axes instead of one axis at a time."""
+
+    def __post_init__(self) -> None:
+        if fault := first_fault(self):
+            raise OptionError(f"`{fault.name}` {fault}")
 
 
 @dataclass(frozen=True)

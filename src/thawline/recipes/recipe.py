@@ -16,6 +16,7 @@ import msgspec
 from thawline.config import DataConfig, Optimizer, TrainConfig
 from thawline.errors import OptionError
 from thawline.plan import Granularity
+from thawline.reading import read_regular
 from thawline.strategies.base import variants
 
 Kind = Literal["accuracy", "data_share", "depth", "classes", "grid"]
@@ -150,18 +151,25 @@ def load_recipe(name: str) -> Recipe:
     """Load a shipped study by name, or a .toml file; `OptionError` if it is unknown or cannot be used."""
     own = Path(name)
     if own.suffix == ".toml" and own.is_file():
-        return parse_recipe(own.read_text(encoding="utf-8"), name)
+        return parse_recipe(_text(own), name)
     if name not in recipe_names():
         raise OptionError(f"recipe {name!r} is unknown; {_hint(name, recipe_names())}")
     return parse_recipe(_shipped().joinpath(f"{name}.toml").read_text(encoding="utf-8"), name)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_regular(path).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"recipe {str(path)!r} cannot be read ({error}); it must be a UTF-8 text file.") from error
 
 
 def parse_recipe(text: str, where: str) -> Recipe:
     """Parse TOML from the source `where`; `OptionError` of one line for unknown, missing or invalid entries."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise OptionError(f"recipe {where!r} is not valid TOML ({error}).") from None
+    except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
+        raise OptionError(f"recipe {where!r} is not valid TOML ({' '.join(str(error).split())}).") from None
     images = data.get("images", {})
     sections = {
         **data,
