@@ -183,7 +183,10 @@ def json_line(content: bytes, rng: random.Random) -> bytes:
 
 def csv_cell(content: bytes, rng: random.Random) -> bytes:
     """One cell of a table becomes something else."""
-    rows = list(csv.reader(io.StringIO(content.decode("utf-8", "replace"), newline="")))
+    try:
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8", "replace"), newline="")))
+    except csv.Error:  # a field beyond the limit
+        return flip_bit(content, rng)
     filled = [row for row in rows if row]
     if filled:
         row = rng.choice(filled)

@@ -175,7 +175,7 @@ def resume(
                 _require_trust(folder, trust)
                 close(folder, callback)
             return finished
-        if changed := ", ".join(folder.other_versions()):
+        if changed := ", ".join(folder.other_environment()):
             callback.note(f"Not what the run began with: {changed}; what is trained now may differ for that.")
         try:
             _require_trust(folder, trust)

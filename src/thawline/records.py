@@ -31,7 +31,9 @@ RUN_FILES = ("run.json", "ledger.journal")
 Purpose = Literal["tuning", "search", "final"]
 """What a training is for: tuning a strategy, a candidate of a search, or the final scores."""
 
-RECORDED_PACKAGES = ("thawline", "torch", "torchvision", "timm", "scikit-learn", "optuna", "numpy", "pillow")
+RECORDED_PACKAGES = (
+    *("thawline", "torch", "torchvision", "timm", "scikit-learn", "scipy", "optuna", "numpy", "pillow", "safetensors"),
+)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,11 @@ def test_flipped_payload_differs_in_one_bit() -> None:
     assert load(changed).keys() == load(TENSORS).keys()
 
 
+def test_a_table_that_python_cannot_read_is_damaged_all_the_same() -> None:
+    endless = b"a" * 200_000
+    assert mutate.csv_cell(endless, random.Random(0)) != endless
+
+
 def test_lines_and_cells() -> None:
     table = b"a,b\n1,2\n3,4\n"
     assert len(mutate.line_lost(table, random.Random(0)).splitlines()) == 2

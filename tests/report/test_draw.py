@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from thawline.callback import Callback
 from thawline.config import DataConfig, TrainConfig, TuningConfig
 from thawline.data.demo import demo_network, write_digits
 from thawline.errors import RunFolderError
-from thawline.records import TrainingRecord, packages, read_json
+from thawline.records import TrainingRecord, environment, read_json
 from thawline.runs import folder as run_folder
 from thawline.runs import reporting
 
@@ -75,11 +76,15 @@ def test_other_versions_are_said_on_resume(images: Path, tmp_path: Path, monkeyp
 
     with pytest.raises(KeyboardInterrupt):
         compare(images, tmp_path / "run", Stopped())
-    now = packages()
-    monkeypatch.setattr(run_folder, "packages", lambda: {**now, "torch": "9.9"})
+    now = environment(device="cpu", threads=1)
+    changed = replace(now, python="9.9", processor="abacus", packages={**now.packages, "scipy": "8.8", "new": "1"})
+    monkeypatch.setattr(run_folder, "environment", lambda **_: changed)
     told = Told()
     api.resume(tmp_path / "run", told)
-    assert any(f"torch {now['torch']} -> 9.9" in note for note in told.notes)
+    (note,) = (note for note in told.notes if note.startswith("Not what the run began with"))
+    for change in (f"scipy {now.packages['scipy']} -> 8.8", f"Python {now.python} -> 9.9", "-> abacus"):
+        assert change in note
+    assert "new" not in note.partition(";")[0]
 
 
 def test_a_report_that_cannot_be_drawn_spoils_nothing(

@@ -20,6 +20,18 @@ def test_a_run_killed_before_it_wrote_its_request_can_begin_again(tmp_path: Path
         assert folder.request() == REQUEST
 
 
+def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path, REQUEST, ENVIRONMENT).__exit__(None, None, None)
+    left = [tmp_path / name for name in (".run.json.4711", ".report.html.1", "checkpoints/.ab.safetensors.12")]
+    for path in (*left, tmp_path / "checkpoints" / "ab.safetensors", tmp_path / ".mine"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with RunFolder.open(tmp_path):
+        assert not any(path.exists() for path in left)
+    assert (tmp_path / "checkpoints" / "ab.safetensors").exists()
+    assert (tmp_path / ".mine").exists()
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(RunFolderError, match="is not empty, and not a run folder"):

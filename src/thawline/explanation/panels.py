@@ -21,11 +21,11 @@ from thawline.explanation.overlay import Panel, enlarged, overlay, side_by_side
 from thawline.explanation.saliency import find_layer, grad_cam, heat
 from thawline.export.escaping import one_line
 from thawline.results import ExplainedImage, OtherMap, SkippedFile
+from thawline.runs.files import EXPLANATION_FOLDER
 from thawline.runs.finished import BATCH, DecodedImages, FinishedRun, State
 from thawline.runs.listed import Listed, by_file
 from thawline.runs.sealed import publish
 
-FOLDER = "explain"
 _FILE_LETTERS = re.compile(r"[^A-Za-z0-9]+")
 _LONGEST = 40
 """Letters of an image's name in the names of its files."""
@@ -77,7 +77,7 @@ def draw_maps(views: Sequence[View], paths: Sequence[Path], layer: str | None, f
         raise DataError(f"{as_text(paths[0])!r} {images.facts[0].error}; none of {len(paths)} images can be read.")
     layer = layer or find_layer(views[-1].network(), next(images.batches((rows * 2)[:2])))
     known = by_file(run.listed())
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / EXPLANATION_FOLDER, ignore_errors=True)
     explained = []
     for row, seen in _seen(views, images, rows, layer):
         listed = known.get(os.path.realpath(paths[row]))
@@ -157,7 +157,7 @@ def _draw(
 
 def _write(folder: Path, stem: str, files: Mapping[str, Image.Image]) -> dict[str, str]:
     """The files as PNG; returns their names relative to `folder`."""
-    names = {name: f"{FOLDER}/{stem}-{name}.png" for name in files}
+    names = {name: f"{EXPLANATION_FOLDER}/{stem}-{name}.png" for name in files}
     for name, image in files.items():
         publish(folder / names[name], _png(image))
     return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -11,12 +12,27 @@ from filelock import FileLock, Timeout
 
 from thawline.config import Request
 from thawline.errors import OptionError, RunFolderError
-from thawline.records import FORMAT_VERSION, packages, read_json
+from thawline.records import FORMAT_VERSION, environment, read_json
 from thawline.results import Comparison, Environment, FitResults, RunRecord
-from thawline.runs.files import CHECK, LEDGER, REQUEST, RESULTS, SPLITS, read, read_results, write
+from thawline.runs.files import (
+    CHECK,
+    CHECKPOINTS,
+    EVALUATIONS,
+    EXPLANATION_FOLDER,
+    LEDGER,
+    REQUEST,
+    RESULTS,
+    SPLITS,
+    read,
+    read_results,
+    write,
+)
 from thawline.runs.ledger import Ledger, changes, requested
-from thawline.runs.sealed import LOCK
+from thawline.runs.sealed import LOCK, updating
 from thawline.sums import SUMS_FILE
+
+_UNFINISHED = re.compile(r"\..+\.\d+")
+"""What `write_bytes` calls a file until it is complete."""
 
 
 class RunFolder:
@@ -85,10 +101,14 @@ class RunFolder:
         found = read_results(self.path)
         return found if Request.from_dict(found.request).strategies == request.strategies else None
 
-    def other_versions(self) -> list[str]:
-        """Packages that are not what they were when the run began: `torch 2.14.1 -> 2.15.0`."""
-        began = self._record().environment.packages
-        return [f"{name} {began[name]} -> {now}" for name, now in packages().items() if began.get(name, now) != now]
+    def other_environment(self) -> list[str]:
+        """Packages, Python, system and processor that are not those of the beginning: `torch 2.14.1 -> 2.15.0`."""
+        began = self._record().environment
+        now = environment(device=began.device, threads=began.threads)
+        before = {**began.packages, "Python": began.python, "system": began.platform, "processor": began.processor}
+        after = {**now.packages, "Python": now.python, "system": now.platform, "processor": now.processor}
+        changed = [name for name, new in after.items() if before.get(name, new) != new]
+        return [f"{name} {before[name]} -> {after[name]}" for name in changed]
 
     def store(self, request: Request) -> None:
         """Change what the run was asked to do."""
@@ -124,7 +144,16 @@ class RunFolder:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise RunFolderError(f"{self.path} is in use by another thawline process.") from None
+        self._remove_leftovers()
         return self
+
+    def _remove_leftovers(self) -> None:
+        """Remove the unfinished files of killed processes; whoever writes here now holds one of the two locks."""
+        with suppress(OSError), updating(self.path):
+            for folder in ("", CHECKPOINTS, EVALUATIONS, EXPLANATION_FOLDER):
+                for path in (self.path / folder).glob(".*"):
+                    if _UNFINISHED.fullmatch(path.name):
+                        path.unlink()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -15,12 +15,15 @@ from thawline.records import write_text
 from thawline.report import html
 from thawline.report.thumbnails import thumbnails
 from thawline.runs.files import REPORT, REPORT_ERROR, read_overlays, read_run, read_thumbnails, write_thumbnails
+from thawline.runs.sealed import updating
 
 
 def write_report(folder: Path) -> Path:
     """Draw report.html of a finished run, again if it is there; raises `RunFolderError` for any other folder."""
     run = read_run(folder)
-    write_text(folder / REPORT, html.draw(replace(run, overlays=read_overlays(run))))
+    page = html.draw(replace(run, overlays=read_overlays(run)))
+    with updating(folder):
+        write_text(folder / REPORT, page)
     return folder / REPORT
 
 
