@@ -34,6 +34,7 @@ from thawline.config import (
     TrainConfig,
     TuningConfig,
 )
+from thawline.errors import OptionError
 from thawline.field_docs import field_docs
 from thawline.signatures import takes
 
@@ -152,3 +153,28 @@ def test_no_error_of_the_library_names_a_flag() -> None:
             texts = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
             if isinstance(node, ast.Raise):
                 assert not any(isinstance(text, str) and " --" in f" {text}" for text in texts), (path, node.lineno)
+
+
+SINGLE = [
+    (name, option.opts[0])
+    for name, command in COMMANDS.items()
+    for option in command.params
+    if option.param_type_name == "option" and not option.multiple
+]
+
+
+@pytest.mark.parametrize(("command", "option"), SINGLE, ids=lambda value: str(value).strip("-"))
+def test_no_option_given_twice_loses_a_value_without_a_word(command: str, option: str) -> None:
+    """Options that may be given several times take all values; every other one is refused before anything runs."""
+    value = [] if getattr(option_of(command, option), "is_flag", False) else ["2"]
+    with pytest.raises(OptionError, match=f"{option} is given 2 times; it takes one value"):
+        COMMANDS[command].make_context(command, ["somewhere", option, *value, "else", option, *value])
+
+
+def option_of(command: str, flag: str) -> object:
+    return next(option for option in COMMANDS[command].params if flag in option.opts)
+
+
+def test_opposite_flags_are_the_same_option_twice() -> None:
+    with pytest.raises(OptionError, match="given 2 times"):
+        COMMANDS["fit"].make_context("fit", ["photos", "--explain", "--no-explain"])

@@ -17,7 +17,7 @@ from thawline.cli import progress as live
 from thawline.cli import tables as console
 from thawline.cli import terminal
 from thawline.cli.interrupts import INTERRUPTS, Interrupted, WayOn, begun_or_not
-from thawline.cli.options import Given, GroupedCommand, as_flags, help_of, number_option, takes_options
+from thawline.cli.options import Given, GroupedCommand, StrictCommand, as_flags, help_of, number_option, takes_options
 from thawline.config import CompareOptions, DataConfig, FitOptions, OnBad, PredictOptions, Request, read_option
 from thawline.data.named import named_forms
 from thawline.errors import OptionError, ThawlineError, cause, debugging, remedy
@@ -101,7 +101,7 @@ def compare(
     recipe: Annotated[str | None, Option(help="Published study to repeat: its name, or a .toml file.")] = None,
     recipe_data: Annotated[
         list[str] | None,
-        Option("--data", help="Data of a recipe: COLUMN=SOURCE, or SOURCE alone; may be given several times."),
+        Option("--data", help="Data of a recipe: COLUMN=SOURCE, COLUMN or SOURCE; several times for several, all others are left out."),
     ] = None,
     full_grid: Annotated[
         bool, Option("--full-grid", help="Run every combination of a recipe's axes, not one axis at a time.")
@@ -148,7 +148,7 @@ def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json:
         _is_kept(out)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def resume(
     run: RunArgument,
     add: Annotated[str | None, Option(help="Strategies to add to a comparison; only they are trained.")] = None,
@@ -166,7 +166,7 @@ def resume(
     _show(results, run, as_json)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def demo(
     out: Annotated[Path, Option(help="New folder for the demo's run.")] = Path("thawline-demo"), as_json: Json = False
 ) -> None:
@@ -179,7 +179,7 @@ def demo(
     _show(results, out / "run", as_json)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def check(
     data: Data,
     out: Annotated[Path | None, Option(help="Also write everything found to this JSON file.")] = None,
@@ -216,7 +216,7 @@ def check(
         console.print_check(_console(), found)
 
 
-@app.command("inspect")
+@app.command("inspect", cls=StrictCommand)
 def inspect_model(
     model: Annotated[str, Argument(help=help_of("model"))],
     image_size: Annotated[str | None, number_option(DataConfig, "image_size")] = None,
@@ -233,7 +233,7 @@ def inspect_model(
         console.print_blocks(_console(), table)
 
 
-@app.command("strategies")
+@app.command("strategies", cls=StrictCommand)
 def list_strategies(as_json: Json = False) -> None:
     """List the strategies: what each trains, its arguments with their defaults, and the values that tuning tries."""
     from thawline.strategies.base import listed
@@ -244,7 +244,7 @@ def list_strategies(as_json: Json = False) -> None:
         console.print_strategies(_console(), listed())
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def evaluate(
     run: RunArgument,
     data: Annotated[str, Argument(help="Folder of images; its test split if it has one, else all of it.")],
@@ -262,7 +262,7 @@ def evaluate(
         console.print_scores(_console(), scores)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def report(run: RunArgument, as_json: Json = False) -> None:
     """Draw report.html of a finished run again from its records, without training or loading a model."""
     from thawline.runs.reporting import write_report
@@ -275,7 +275,7 @@ def report(run: RunArgument, as_json: Json = False) -> None:
         _is_kept(path)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def predict(
     run: Annotated[Path, Argument(help="Run folder, or any timm folder of a model.")],
     images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],
@@ -298,7 +298,7 @@ def predict(
         console.print_predictions(_console(), predictions)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def explain(
     run: RunArgument,
     images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],

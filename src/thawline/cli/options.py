@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from types import NoneType
@@ -15,6 +16,7 @@ from typer import Option
 from typer.core import TyperCommand
 
 from thawline.config import CompareOptions, FitOptions, RunOptions, read_option
+from thawline.errors import OptionError
 from thawline.field_docs import field_docs
 from thawline.strategies import STRATEGIES
 
@@ -24,6 +26,9 @@ Given = Mapping[str, Any]
 OTHER_OPTIONS = frozenset({"add", "beside", "code", "data", "layer", "out", "recipe", "top", "trust_code"})
 """Options of commands that are not fields of a config class, and that messages may name."""
 OPTION_NAMES = frozenset(field.name for cls in (FitOptions, CompareOptions) for field in fields(cls)) | OTHER_OPTIONS
+
+COMMA_SEPARATED = frozenset({"add", "strategies"})
+"""Options whose one value is a list."""
 
 _NAMED = re.compile(r"""`(\w+)(?:=(['"]?)([^`'"]*)\2)?`""")
 """How messages name an option (`epochs`), or an option and its value (`on_bad='skip'`)."""
@@ -120,7 +125,22 @@ def is_set(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-class GroupedCommand(TyperCommand):
+class StrictCommand(TyperCommand):
+    """A command that takes every single-valued option once: of two values the last one would win without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Typer's types: their home differs between versions
+        """Raises `OptionError` for an option that is given twice."""
+        if args:
+            _, _, order = self.make_parser(ctx).parse_args(list(args))
+            single = [each for each in order if each.param_type_name == "option" and not each.multiple]
+            for option, count in Counter(single).items():
+                if count > 1:
+                    listed = ", in which commas separate several" if option.name in COMMA_SEPARATED else ""
+                    raise OptionError(f"{option.opts[0]} is given {count} times; it takes one value{listed}.")
+        return super().parse_args(ctx, args)
+
+
+class GroupedCommand(StrictCommand):
     """A command whose help shows its options in groups."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # Typer's types: their home differs between versions

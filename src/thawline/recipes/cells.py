@@ -26,7 +26,7 @@ class Overrides:
     """Changes to a recipe; empty or None = as the recipe says."""
 
     data: Sequence[str] = ()
-    """COLUMN=SOURCE gives the source of one dataset; a bare COLUMN or SOURCE leaves out all others."""
+    """The datasets to run, all others being left out: COLUMN=SOURCE, a COLUMN with its own source, or a SOURCE."""
     models: Sequence[str] = ()
     strategies: Sequence[str] = ()
     """The rows, or the first axis of a grid."""
@@ -106,7 +106,15 @@ def expand(recipe: Recipe, overrides: Overrides | None = None) -> Expansion:
         for point in _points(recipe, changes)
     ]
     _refuse_equal_names(recipe, cells)
-    return Expansion(tuple(cells), tuple(f"{name} is left out: it needs --data {name}=FOLDER." for name in missing))
+    return Expansion(tuple(cells), _left_out(recipe, columns, missing))
+
+
+def _left_out(recipe: Recipe, columns: Sequence[Column], missing: Sequence[str]) -> tuple[str, ...]:
+    """Datasets that cannot be run or were not named, a line for either kind."""
+    named = [column.name for column in columns]
+    others = [column.name for column in recipe.columns if column.name not in named]
+    notes = [f"{name} is left out: it needs --data {name}=FOLDER, beside a --data for every other." for name in missing]
+    return (*notes, *([f"Left out, since --data does not name them: {', '.join(others)}."] if others else ()))
 
 
 def label(source: str) -> str:
@@ -115,19 +123,19 @@ def label(source: str) -> str:
 
 
 def _columns(recipe: Recipe, given: Sequence[str]) -> tuple[Column, ...]:
+    if not given:
+        return tuple(recipe.columns)
     columns = {column.name: column for column in recipe.columns}
     chosen: list[str] = []
-    everything = True
     for entry in given:
         name, _, source = entry.partition("=")
         if not (source and name in columns):
-            everything = False
             name, source = (entry, columns[entry].source) if entry in columns else (label(entry), entry)
         if name in chosen:
             raise OptionError(f"--data names {name!r} twice; rename one of the folders.")
         columns[name] = replace(columns.get(name, Column(name)), source=source)
         chosen.append(name)
-    return tuple(columns.values()) if everything else tuple(columns[name] for name in chosen)
+    return tuple(columns[name] for name in chosen)
 
 
 def _points(recipe: Recipe, changes: Overrides) -> Iterator[GridPoint | None]:
