@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
+import pytest
 from rich.console import Console
 
 from thawline.cli.progress import ConsoleCallback
@@ -46,5 +48,60 @@ def test_further_seeds_of_a_candidate_are_told_apart() -> None:
         record = TrainingRecord("key", "search", "auto", 1e-3, seed, {}, (best,), 0, generation=0, slot=7)
         callback.training_done(record, stored=False)
     first, second = text.getvalue().splitlines()[1:]
-    assert first.startswith("[1/1] auto generation 0, candidate 7: val 0.812")
+    assert first.startswith("[1] auto generation 0, candidate 7: val 0.812")
     assert second.startswith("[2] auto generation 0, candidate 7, seed 9: val 0.812")
+
+
+def lines_after(*records: TrainingRecord, trainings: int = 2) -> list[str]:
+    text = io.StringIO()
+    callback = ConsoleCallback(Console(file=text, width=400))
+    callback.forecast(60, 2.5, trainings, 2**30)
+    for record in records:
+        callback.training_done(record, stored=False)
+    return text.getvalue().splitlines()
+
+
+def trained(val: float, *, seed: int = 0, slot: int = 7, **others: Any) -> TrainingRecord:
+    epoch = EpochRecord(7, 0.1, 0.2, val, val)
+    usual = {"generation": 0, "slot": slot}
+    return TrainingRecord(f"{slot} {seed}", "search", "auto", 1e-3, seed, {"slot": slot}, (epoch,), 0, **usual | others)
+
+
+@pytest.mark.parametrize("trainings", [1, 2, 50])
+def test_the_counter_never_claims_a_total_that_may_be_wrong(trainings: int) -> None:
+    """Neither [54] after /53 nor an end at 29 of 61: nobody knows the number before the search is over."""
+    _, *lines = lines_after(*(trained(0.5, slot=slot) for slot in range(4)), trainings=trainings)
+    assert [line.split()[0] for line in lines] == ["[1]", "[2]", "[3]", "[4]"]
+
+
+def test_a_bar_without_a_total_does_not_keep_that_of_decoding() -> None:
+    callback = ConsoleCallback(Console(file=io.StringIO(), width=80, force_terminal=True))
+    callback.decoding(10, 10)
+    callback.training_started(trained(0.5))
+    (task,) = callback._progress.tasks
+    assert (task.total, task.percentage) == (None, 0)
+
+
+def test_the_best_so_far_is_the_mean_where_a_plan_has_several_seeds() -> None:
+    *_, first, second, third = lines_after(trained(0.7), trained(0.66, seed=1), trained(0.69, seed=2))
+    assert "best so far 0.700 (one training)" in first
+    assert "best so far 0.680 (mean over 2 seeds)" in second
+    assert "best so far 0.683 (mean over 3 seeds)" in third
+
+
+def test_a_failed_training_is_not_the_best() -> None:
+    *_, line = lines_after(trained(0.7, error="the loss became nan"))
+    assert "no result yet" in line
+
+
+@pytest.mark.parametrize(
+    ("units", "trainings", "words"),
+    [
+        (0.004, 1, "1 training, less work than 0.1 full fine-tunings"),
+        (5.0, 53, "about 53 trainings, as much work as 5.0 full fine-tunings"),
+    ],
+)
+def test_the_forecast_is_english_and_not_zero(units: float, trainings: int, words: str) -> None:
+    text = io.StringIO()
+    ConsoleCallback(Console(file=text, width=400)).forecast(5, units, trainings, 2**30)
+    assert words in text.getvalue()

@@ -101,7 +101,10 @@ def compare(
     recipe: Annotated[str | None, Option(help="Published study to repeat: its name, or a .toml file.")] = None,
     recipe_data: Annotated[
         list[str] | None,
-        Option("--data", help="Data of a recipe: COLUMN=SOURCE, COLUMN or SOURCE; several times for several, all others are left out."),
+        Option(
+            "--data",
+            help="Data of a recipe: COLUMN=SOURCE, COLUMN or SOURCE, once for each; all others are left out.",
+        ),
     ] = None,
     full_grid: Annotated[
         bool, Option("--full-grid", help="Run every combination of a recipe's axes, not one axis at a time.")

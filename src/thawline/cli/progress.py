@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from statistics import fmean
+from typing import NamedTuple
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn
@@ -29,6 +31,30 @@ class _WrappedProgress(Progress):
         yield self.make_tasks_table(self.tasks)
 
 
+class _Subject(NamedTuple):
+    """What is trained, whatever the seed."""
+
+    strategy: str
+    purpose: str
+    plan: str
+    fold: int | None
+
+
+def _subject(record: TrainingRecord) -> _Subject:
+    return _Subject(record.strategy, record.purpose, repr(record.plan), record.fold)
+
+
+def _trainings(count: int) -> str:
+    """Where there are several, some of them are an estimate."""
+    return f"about {counted(count, 'training')}" if count > 1 else counted(count, "training")
+
+
+def _work(units: float) -> str:
+    if units < 0.05:
+        return "less work than 0.1 full fine-tunings"
+    return f"as much work as {units:.1f} full fine-tunings"
+
+
 class ConsoleCallback(Callback):
     """Progress for people: a live bar on a terminal, one line per training elsewhere."""
 
@@ -43,11 +69,9 @@ class ConsoleCallback(Callback):
         )
         self._task: TaskID | None = None
         self._expected_seconds = 0.0
-        self._expected_trainings = 0
         self._done = 0
-        self._best: TrainingRecord | None = None
-        self._first_seeds: dict[tuple[str, int | None, int | None], int] = {}
-        """Candidate of a search -> the seed that it was tried with first."""
+        self._scores: dict[_Subject, dict[int, float]] = {}
+        """What was trained, whatever the seed -> the latest validation score of each seed, the first seed first."""
         self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> ConsoleCallback:
@@ -64,40 +88,39 @@ class ConsoleCallback(Callback):
 
     def decoding(self, done: int, total: int) -> None:
         """A bar while pixels are made."""
-        self._show("decoding images", done, total, f"{done:,} of {total:,}")
+        self._show("decoding images", f"{done:,} of {total:,}", done, total)
 
     def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
         """Say how long it will take, at most."""
-        self._expected_seconds, self._expected_trainings = seconds, trainings
+        self._expected_seconds = seconds
         self._started = time.monotonic()
         self.note(
             f"Forecast: about {duration(seconds)} on this machine, less with early stopping; "
-            f"{counted(trainings, 'training')}, as much work as {units:.1f} full fine-tunings (tuning or search, final "
-            f"trainings, baselines), {mebibytes(memory_bytes)} of memory per training step."
+            f"{_trainings(trainings)}, {_work(units)} (tuning or search, final trainings, "
+            f"baselines), {mebibytes(memory_bytes)} of memory per training step."
         )
 
     def training_started(self, record: TrainingRecord) -> None:
         """Show what is running."""
-        self._show(self._title(record), self._done, max(self._expected_trainings, self._done + 1), self._status(record))
+        self._show(self._title(record), self._status(record))
 
     def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
         """Show where the running training stands."""
         status = f"epoch {epoch.epoch + 1}, val {figure(epoch.val_accuracy)}; {self._status(record)}"
-        self._show(self._title(record), self._done, max(self._expected_trainings, self._done + 1), status)
+        self._show(self._title(record), status)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
             self.note(f"{self._title(record)}: {status}")
 
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
         """Keep the best so far; print a line where the output is not a terminal."""
         self._done += not stored
-        if not self._again(record) and (self._best is None or record.score > self._best.score):
-            self._best = record
+        if not record.error:
+            self._scores.setdefault(_subject(record), {})[record.seed] = record.score[0]
         if self.console.is_terminal or stored:
             return
         outcome = record.error or f"val {figure(record.score[0])} after {counted(len(record.epochs), 'epoch')}"
-        # A search may need more trainings than it was thought to.
-        expected = f"/{self._expected_trainings}" if self._done <= self._expected_trainings else ""
-        self.note(f"[{self._done}{expected}] {self._title(record)}: {outcome}; {self._status(record)}")
+        # No total: how many trainings there will be is not known before a search, or tuning, has ended.
+        self.note(f"[{self._done}] {self._title(record)}: {outcome}; {self._status(record)}")
 
     def _title(self, record: TrainingRecord) -> str:
         if record.purpose != "search":
@@ -109,20 +132,28 @@ class ConsoleCallback(Callback):
 
     def _again(self, record: TrainingRecord) -> bool:
         """Whether it is a further seed of a candidate, whose scores only count together."""
-        if record.purpose != "search":
-            return False
-        candidate = record.strategy, record.generation, record.slot
-        return self._first_seeds.setdefault(candidate, record.seed) != record.seed
+        seeds = self._scores.get(_subject(record), {})
+        return record.purpose == "search" and next(iter(seeds), record.seed) != record.seed
 
     def _status(self, current: TrainingRecord) -> str:
-        best = "no result yet"
-        if self._best:
-            whose = "" if self._best.strategy == current.strategy else f"{self._best.strategy} "
-            best = f"best so far {whose}{figure(self._best.score[0])}"
+        best = self._best(current.strategy)
         left = self._expected_seconds - (time.monotonic() - self._started)
         return f"{best}, at most {duration(left)} left" if left > 0 else best
 
-    def _show(self, description: str, done: int, total: int, status: str) -> None:
+    def _best(self, running: str) -> str:
+        """The highest validation score so far, the mean where one plan was trained with several seeds."""
+        if not self._scores:
+            return "no result yet"
+        subject, seeds = max(self._scores.items(), key=lambda item: fmean(item[1].values()))
+        whose = "" if subject.strategy == running else f"{subject.strategy} "
+        trainings = "one training" if len(seeds) == 1 else f"mean over {len(seeds)} seeds"
+        return f"best so far {whose}{figure(fmean(seeds.values()))} ({trainings})"
+
+    def _show(self, description: str, status: str, done: int = 0, total: int | None = None) -> None:
+        """One bar; without a total it only moves."""
+        if self._task is not None and (self._progress.tasks[0].total is None) != (total is None):
+            self._progress.remove_task(self._task)
+            self._task = None
         if self._task is None:
-            self._task = self._progress.add_task(description, status=status)
+            self._task = self._progress.add_task(description, total=total, status=status)
         self._progress.update(self._task, description=description, completed=done, total=total, status=status)
