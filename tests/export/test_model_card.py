@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 import yaml  # type: ignore[import-untyped]
@@ -54,7 +55,7 @@ def test_card_says_what_was_trained_and_what_was_frozen() -> None:
     text = model_card(CARD)
     assert "| stem | 900 | frozen |" in text
     assert "| blocks.6 | 2,000 | 0.0003 |" in text
-    assert "70 % of 3,000 parameters; the frozen blocks are those of the base model" in text
+    assert "70 % of 3,000 parameters; the frozen blocks are identical to the pretrained network, bit for bit" in text
 
 
 def test_nothing_is_said_of_frozen_blocks_when_all_trained() -> None:
@@ -113,3 +114,17 @@ def test_long_lists_of_names_are_cut_and_counted() -> None:
     assert f"class {SHOWN_NAMES - 1} |" in text
     assert f"class {SHOWN_NAMES} |" not in text
     assert "7 more are not shown." in text
+
+
+def test_the_answer_stands_above_the_figures() -> None:
+    text = model_card(replace(CARD, answer="Cannot be told from full."))
+    assert "## Test\n\nCannot be told from full.\n\nScored once" in text
+    assert "## Test\n\nScored once" in model_card(CARD)
+
+
+def test_random_weights_are_not_called_pretrained() -> None:
+    text = model_card(replace(CARD, start="the starting weights", warning="Freezing makes no sense."))
+    assert (
+        "identical to the starting weights, bit for bit, running statistics included. Freezing makes no sense." in text
+    )
+    assert "pretrained network" not in text

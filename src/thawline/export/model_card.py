@@ -71,6 +71,12 @@ class ModelCard:
     """License of the base model, if known."""
     test_metrics: Sequence[CardMetric] = ()
     """Empty without a test split."""
+    start: str = "the pretrained network"
+    """What frozen blocks are identical to."""
+    answer: str = ""
+    """What the run found, in words."""
+    warning: str = ""
+    """Why freezing may have made no sense."""
 
 
 def model_card(card: ModelCard) -> str:
@@ -82,6 +88,7 @@ def model_card(card: ModelCard) -> str:
         shown_names=card.label_names[:SHOWN_NAMES],
         hidden_names=len(card.label_names[SHOWN_NAMES:]),
         parameters=sum(block.parameters for block in card.blocks),
+        frozen=any(block.learning_rate is None for block in card.blocks),
         resize=_resize_in_words(card.preprocessing),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from thawline import verdicts
 from thawline.data.decode import DECODING_RULE
 from thawline.data.named import is_named
 from thawline.export.model_card import CardBlock, CardMetric, ModelCard, model_card
@@ -82,7 +83,7 @@ def _card(model: LoadedModel, results: FitResults) -> ModelCard:
     blocks = [CardBlock(block.name, block.parameters, block.learning_rate) for block in results.blocks]
     return ModelCard(
         architecture=model.architecture,
-        base_model=_without_folders(model.source),
+        base_model=_base(model, results),
         strategy=results.chosen,
         label_names=results.data.classes,
         blocks=blocks,
@@ -95,7 +96,15 @@ def _card(model: LoadedModel, results: FitResults) -> ModelCard:
         versions=results.environment.packages,
         license=license_name if isinstance(license_name, str) else None,
         test_metrics=_metrics(results.test) if results.test else (),
+        start=verdicts.started_from(results.request),
+        answer=results.answer,
+        warning=verdicts.start_warning(results.request),
     )
+
+
+def _base(model: LoadedModel, results: FitResults) -> str:
+    name = _without_folders(model.source)
+    return f"random weights of {name}" if results.request["weights"] == "random" else name
 
 
 def _metrics(test: TestScores) -> list[CardMetric]:

@@ -27,6 +27,7 @@ from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.training.device import resolve
 from thawline.training.images import LabelledRows, TrainingData
+from thawline.verdicts import start_warning
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
     ledger.bind_pixels(pixels.sha256)
     _report(folder, images, found, splits, request.train.batch_size, callback)
-    for note in model.notes:
+    for note in filter(None, (start_warning(request.to_dict()), *model.notes)):
         callback.note(note)
     experiment = Experiment(
         request,
