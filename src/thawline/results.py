@@ -692,14 +692,14 @@ class ExplainedImage(Result):
     true: str | None
     """None = not an image of the run."""
     predicted_before: str | None = None
-    """Class predicted by the pretrained network with a fitted head."""
+    """Class predicted before fine-tuning, by a head fitted to other images; None = the head was fitted to this one."""
     predicted: str | None
     """Class predicted by the fine-tuned network; all maps of the image are for this class."""
     probability_before: float | None = None
     probability: float | None = None
     image: str | None = None
     before: str | None = None
-    """Grad-CAM overlay of the pretrained network."""
+    """Grad-CAM overlay of the network before fine-tuning."""
     after: str | None = None
     """Grad-CAM overlay of the fine-tuned network."""
     all: str | None = None
@@ -752,7 +752,7 @@ class Explanation(Result):
     format_version: int
     environment: Environment | None = field(default=None, metadata=_OPTIONAL)
     head_before: str = "fine_tuned"
-    """The pretrained network's head in the pictures: linear_probe or fine_tuned."""
+    """The head before fine-tuning in the pictures: linear_probe or fine_tuned."""
     layer: str = ""
     """The module whose output Grad-CAM weighs."""
     images: Sequence[ExplainedImage]

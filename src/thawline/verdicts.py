@@ -184,6 +184,19 @@ def _over_fitting(curve: DepthCurve, trainings: int) -> str:
     return f"The gap between train and test accuracy has grown at {curve.over_fitting_from:g} % and beyond ({over})."
 
 
+def before_fine_tuning(head: str) -> str:
+    """What predictions before fine-tuning are worth, by the head that made them: linear_probe or fine_tuned."""
+    if head == "linear_probe":
+        return (
+            "Before fine-tuning, the head is a linear probe: a logistic regression on the features of training images. "
+            "It predicts nothing for an image that it was fitted to."
+        )
+    return (
+        "Before fine-tuning, the head is the fine-tuned one, since no linear probe could be fitted. It was trained on "
+        "other features, so these predictions mean little."
+    )
+
+
 def started_from(request: Mapping[str, object]) -> str:
     """What frozen blocks are identical to: known to be pretrained only where neither random nor the user's own."""
     return FROM_START if request.get("weights") == "random" or _is_own(request) else FROM_PRETRAINED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -12,19 +13,22 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.small_runs import small_request
 from thawline import api
 from thawline.callback import Callback
 from thawline.cli.app import app
+from thawline.cli.tables import print_explained
 from thawline.data.demo import demo_network
 from thawline.errors import DataError, ModelError, OptionError, RunFolderError
 from thawline.explanation import changes
 from thawline.explanation import explain as explaining
 from thawline.explanation.changes import MOST_IMAGES, known_images
 from thawline.plan import FineTunePlan
-from thawline.results import Drift, Explanation
+from thawline.results import Drift, ExplainedImage, Explanation
+from thawline.runs.files import read_splits
 from thawline.runs.finished import open_finished
 from thawline.runs.folder import RunFolder
 
@@ -120,6 +124,30 @@ def test_what_is_written(run: Path, images: Path) -> None:
     page = Words((run / "explain" / "index.html").read_text())
     assert all((run / "explain" / source).is_file() for source in page.sources)
     assert len(page.sources) == 3 * 9
+
+
+def test_no_prediction_of_a_head_that_was_fitted_to_the_image(run: Path, images: Path, tmp_path: Path) -> None:
+    """A copy under another name is the same image; one that was not trained on has its prediction."""
+    trained_on, other = [images / line.path for line in read_splits(run / "splits.csv") if line.split == "train"][:2]
+    copy = Path(shutil.copyfile(other, tmp_path / "photo.png"))
+    found = api.explain(run, [copy, trained_on, images / "test" / "red" / "0.png"]).images
+    names = [image.path for image in found if image.predicted_before is None]
+    assert sorted(names) == sorted([str(copy), trained_on.relative_to(images).as_posix()])
+    assert all(image.predicted for image in found)
+    page = Words((run / "explain" / "index.html").read_text())
+    assert page.text.count("its head was fitted to this image") == 2
+
+
+def test_the_screen_leaves_it_out_too_and_says_what_the_head_is() -> None:
+    image = {"path": "a.png", "true": "rose", "predicted": "tulip", "probability": 0.727}
+    text = io.StringIO()
+    for head, before in (("linear_probe", {}), ("fine_tuned", {"predicted_before": "rose", "probability_before": 0.9})):
+        shown = Explanation(format_version=1, head_before=head, images=[ExplainedImage(**image, **before)])  # type: ignore[arg-type]
+        print_explained(Console(file=text, width=300), shown, Path("run"))
+    probe, fallback = text.getvalue().split("a.png")[1:]
+    assert "(head fitted to this image) -> tulip 0.727" in probe
+    assert "a logistic regression on the features of training images" in probe
+    assert "these predictions mean little" in fallback
 
 
 def test_predictions_are_those_of_predict(run: Path, images: Path) -> None:

@@ -280,11 +280,15 @@ def print_explained(console: Console, explained: Explanation, run: Path) -> None
     """The answer of `explain`: both networks' predictions, how each block changed, where the page is."""
     for image in explained.images:
         true = "" if image.true is None else f" (true: {image.true})"
-        before = f"{image.predicted_before} {figure(image.probability_before)}"
+        before = "(head fitted to this image)"
+        if image.predicted_before is not None:
+            before = f"{image.predicted_before} {figure(image.probability_before)}"
         after = f"{image.predicted} {figure(image.probability)}"
         console.print(
             visible(f"{image.path}{true}: {before} -> {after}"), highlight=False, markup=False, soft_wrap=True
         )
+    if explained.images:
+        console.print(verdicts.before_fine_tuning(explained.head_before), highlight=False, soft_wrap=True)
     _print_unreadable(console, explained.unreadable)
     _print_ignored(console, explained.ignored)
     if explained.drift is not None:

@@ -42,6 +42,11 @@ class Known:
     """Class index of every row."""
 
     @property
+    def fitted(self) -> frozenset[bytes]:
+        """Digests of the images that probes are fitted to, which these know by heart."""
+        return frozenset(map(self.images.digest, self.train))
+
+    @property
     def comparable(self) -> bool:
         """Whether there are enough validation images to compare features on."""
         return len(self.val) >= _FEWEST

@@ -84,7 +84,8 @@ def _explain(
     others = [_comparable(open_finished(RunFolder.open(path), trust), opened) for path in beside]
     known = known_images(opened)
     views, head_before = _views(opened, others, known)
-    maps = draw_maps(views, paths, layer, folder.path)
+    fitted = known.fitted if known and head_before == "linear_probe" else ()
+    maps = draw_maps(views, paths, layer, folder.path, fitted)
     missing = _NO_IMAGES if known is None else "" if known.comparable else _FEW_IMAGES
     callback.note(missing or "Comparing the features of every block before and after fine-tuning ...")
     explanation = Explanation(
@@ -104,14 +105,14 @@ def _explain(
 
 
 def _views(run: FinishedRun, others: Sequence[FinishedRun], known: Known | None) -> tuple[list[View], str]:
-    """The columns of the panels, and which head the pretrained network has in them.
+    """The columns of the panels, and which head the network before fine-tuning has in them.
 
     Its own classifier knows other classes, and the fine-tuned head was trained on other features, so a linear probe of
     the pretrained features is the fairest substitute; the fine-tuned head is used if none can be fitted.
     """
     probe = probe_head(run, known)
     views = [
-        View("pretrained", run, (run.fine_tuned, run.pretrained, probe or {})),
+        View("before", run, (run.fine_tuned, run.pretrained, probe or {})),
         *(View(other.name, other, (other.fine_tuned,)) for other in others),
         View(run.name if others else "fine-tuned", run, (run.fine_tuned,)),
     ]

@@ -7,11 +7,14 @@ from pathlib import PurePosixPath
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from thawline.results import Explanation
+from thawline.verdicts import before_fine_tuning
 
 
 def page(explanation: Explanation, *, run: str) -> str:
     """HTML for the folder that the images are in; all user text is escaped."""
-    return _TEMPLATES.get_template("page.html.jinja").render(found=explanation, run=run)
+    return _TEMPLATES.get_template("page.html.jinja").render(
+        found=explanation, run=run, head_before=before_fine_tuning(explanation.head_before)
+    )
 
 
 def _figure(value: float | None) -> str:

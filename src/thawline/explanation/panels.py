@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path, PurePath
 
@@ -49,8 +49,9 @@ class Seen:
     """The prediction and the map of a view for one image."""
 
     title: str
-    predicted: str
-    probability: float
+    predicted: str | None
+    """None = the head was fitted to this very image."""
+    probability: float | None
     overlay: Image.Image
 
 
@@ -64,11 +65,14 @@ class Maps:
     unreadable: Sequence[SkippedFile]
 
 
-def draw_maps(views: Sequence[View], paths: Sequence[Path], layer: str | None, folder: Path) -> Maps:
+def draw_maps(
+    views: Sequence[View], paths: Sequence[Path], layer: str | None, folder: Path, fitted: Collection[bytes] = ()
+) -> Maps:
     """Draw the Grad-CAM maps of all images into `folder`/explain; `layer` None = found.
 
     The first view is the pretrained one, the last the fine-tuned one; all maps of an image are for the class that the
-    last one predicts. Raises `DataError` if no image can be read.
+    last one predicts. `fitted`: digests of images that the head of the first view was fitted to, so that its prediction
+    for them says nothing and is left out. Raises `DataError` if no image can be read.
     """
     run = views[-1].run
     images = run.decode(paths)
@@ -79,9 +83,11 @@ def draw_maps(views: Sequence[View], paths: Sequence[Path], layer: str | None, f
     known = by_file(run.listed())
     shutil.rmtree(folder / EXPLANATION_FOLDER, ignore_errors=True)
     explained = []
-    for row, seen in _seen(views, images, rows, layer):
+    for row, (before, *others) in _seen(views, images, rows, layer):
+        if images.digest(row) in fitted:
+            before = replace(before, predicted=None, probability=None)
         listed = known.get(os.path.realpath(paths[row]))
-        explained.append(_draw(folder, row, paths[row], listed, images.pixels[row], seen))
+        explained.append(_draw(folder, row, paths[row], listed, images.pixels[row], (before, *others)))
     unreadable = [
         SkippedFile(path=as_text(path), reason=facts.error)
         for path, facts in zip(paths, images.facts, strict=True)
@@ -146,7 +152,7 @@ def _draw(
         beside=[
             OtherMap(
                 run=other.title,
-                predicted=other.predicted,
+                predicted=other.predicted or "",
                 probability=other.probability,
                 picture=places[f"beside-{number}"],
             )
@@ -164,7 +170,10 @@ def _write(folder: Path, stem: str, files: Mapping[str, Image.Image]) -> dict[st
 
 
 def _panel(seen: Seen) -> Panel:
-    return Panel(seen.overlay, one_line(seen.title), (f"{seen.probability:.2f} {one_line(seen.predicted)}",))
+    said = "head fitted to this image"
+    if seen.predicted is not None:
+        said = f"{seen.probability:.2f} {one_line(seen.predicted)}"
+    return Panel(seen.overlay, one_line(seen.title), (said,))
 
 
 def _png(image: Image.Image) -> bytes:

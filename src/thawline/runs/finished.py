@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,10 @@ class DecodedImages:
     """[n, S, S, 3] uint8."""
     facts: Sequence[Facts]
     preprocessing: Preprocessing
+
+    def digest(self, row: int) -> bytes:
+        """SHA-256 of one image's pixels."""
+        return hashlib.sha256(self.pixels[row].tobytes()).digest()
 
     def batches(self, rows: Sequence[int] | None = None) -> Iterator[Tensor]:
         """Network input [B, 3, S, S] of some rows, or of all rows."""
