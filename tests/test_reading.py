@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from thawline.reading import LARGEST_FILE, parse_json, read_regular
+from thawline.records import write_bytes
 
 SPECIAL: dict[str, tuple[Callable[[Path], object], str]] = {
     "a pipe": (os.mkfifo, "not a regular file"),
@@ -79,3 +80,11 @@ def test_json_of_ours_is_read() -> None:
     assert parse_json(json.dumps([name, "\U0001f600", 2**63, -1.5, {"a": None}])) == [
         *(name, "\U0001f600", 2**63, -1.5, {"a": None})
     ]
+
+
+def test_nothing_but_a_file_is_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path()):
+        with pytest.raises(OSError, match="Not a regular file"):
+            write_bytes(path, b"text")
+    assert (tmp_path / "pipe").is_fifo()

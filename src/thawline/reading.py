@@ -28,6 +28,15 @@ _LONGEST_INTEGER = len(str(-LARGEST_INTEGER))
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path exists; unlike `Path.exists`, False for a name that is too long for the system."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def open_regular(path: Path) -> FileIO:
     """Open an unbuffered binary stream without blocking; raises `OSError` for anything but a regular file."""
     return FileIO(_opened(path)[0])

@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -205,6 +206,8 @@ def _processor_name() -> str:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `path` atomically: neither readers nor crashes leave a partial file."""
+    if path.exists() and not path.is_file():  # a device must not be replaced by a file of its name
+        raise OSError(errno.EEXIST, "Not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -387,3 +387,22 @@ def test_debug_shows_the_traceback(
         run(capsys, monkeypatch, ["--debug", "evaluate", tmp_path / "nowhere", tmp_path])
     monkeypatch.setenv("THAWLINE_DEBUG", "")
     assert run(capsys, monkeypatch, ["evaluate", tmp_path / "nowhere", tmp_path]) == 2
+
+
+@pytest.mark.parametrize("target", ["", "folder", "pipe"])
+def test_check_writes_to_files_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    out = tmp_path / target if target else ""
+    assert run(capsys, monkeypatch, ["check", tmp_path, "--out", out]) == 2
+    assert capsys.readouterr().err.startswith("thawline: --out must be a file to write, got ")
+
+
+def test_a_name_that_is_too_long_is_wrong_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["check", "x" * 5000], ["predict", "x" * 5000, "y"], ["fit", "photos", "--out", "x" * 5000]):
+        assert run(capsys, monkeypatch, arguments) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1

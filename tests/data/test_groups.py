@@ -121,3 +121,11 @@ def test_groups_across_given_splits_are_reported() -> None:
     found = Check(images, tuple(Facts(str(number)) for number in range(len(items))), (), ())
     assert sorted(found.leaking_groups) == ["a4", "b4"]
     assert "2 groups with images in two splits: scores will be optimistic." in found.warnings
+
+
+@pytest.mark.parametrize("pattern", ["(", "(" * 3000, "a{99999999999999}", "*"])
+def test_what_is_not_a_regular_expression_is_one_line(pattern: str) -> None:
+    images = image_set(Path("/data"), [Item(Path("/data/a/0.png"), "a"), Item(Path("/data/b/0.png"), "b")])
+    with pytest.raises(OptionError, match="is not a valid regular expression") as caught:
+        with_groups(images, pattern)
+    assert len(str(caught.value)) < 250

@@ -391,3 +391,10 @@ def test_no_extension_reaches_the_screen_as_it_is(make_folder: MakeFolder) -> No
     (root / "a" / f"y.{'long' * 50}").write_bytes(b"x")
     (note,) = read_images(root).notes
     assert note.endswith(r": .\x1b[2j..., .longlonglonglonglon...")
+
+
+def test_a_name_that_is_too_long_does_not_exist() -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        read_images("x" * 5000)
+    with pytest.raises(DataError, match="does not exist"):
+        find_images(["x" * 5000])

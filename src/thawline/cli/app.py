@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from thawline.data.named import named_forms
 from thawline.errors import OptionError, ThawlineError, cause, debugging, remedy
 from thawline.memory import within_memory
 from thawline.plan import Granularity
+from thawline.reading import is_there
 from thawline.records import RUN_FILES
 from thawline.results import Comparison, FitResults
 from thawline.strategies.auto import with_budget
@@ -201,6 +203,8 @@ def check(
     from thawline import api
     from thawline.records import write_json
 
+    if out is not None and is_there(out) and not out.is_file():
+        raise OptionError(f"`out` must be a file to write, got {str(out)!r}.")
     with _callback(as_json) as callback:
         found = api.check(
             data,
@@ -358,7 +362,7 @@ def _exit_code() -> int:
         if debugging():
             raise
         return (
-            _say(f"{cause(error)}; {remedy(error)}.", 1)
+            _say(f"{cause(error)}; {remedy(error)}.", 2 if error.errno == errno.ENAMETOOLONG else 1)
             if isinstance(error, OSError)
             else _say(str(error), error.exit_code)
         )

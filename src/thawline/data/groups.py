@@ -17,6 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from thawline.data.sources import ImageSet
 from thawline.errors import DataError, OptionError
 from thawline.formatting import counted
+from thawline.ranges import shown
 
 _ATTEMPTS = 10
 """Largest number of seeded draws; the most balanced is used."""
@@ -33,8 +34,8 @@ def with_groups(images: ImageSet, pattern: str) -> ImageSet:
     """
     try:
         expression = re.compile(pattern)
-    except re.error as error:
-        raise OptionError(f"`group_pattern` {pattern!r} is not a valid regular expression ({error}).") from error
+    except (re.error, RecursionError, OverflowError) as error:
+        raise OptionError(f"`group_pattern` {shown(pattern)} is not a valid regular expression ({error}).") from error
     found = [expression.search(images.name(item)) for item in images.items]
     if not any(found):
         first = images.name(images.items[0])

@@ -13,6 +13,7 @@ from thawline.data.manifest import MANIFEST_ENDINGS, read_manifest
 from thawline.data.walk import RUN, Ignored, is_run, sort_key, unwanted_name, walk
 from thawline.errors import DataError
 from thawline.formatting import counted
+from thawline.reading import is_there
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def read_images(data: str | Path, *, on_bad: OnBad = "error", known: Collection[
 
 def _read(root: Path, on_bad: OnBad, known: Collection[str] | None) -> ImageSet:
     data = str(root)
-    if not root.exists():
+    if not is_there(root):
         raise DataError(f"{data!r} does not exist: pass a folder with one subfolder of images per class.")
     if root.suffix.lower() in MANIFEST_ENDINGS and root.is_file():
         rows, notes = read_manifest(root)
@@ -169,14 +170,14 @@ def find_images(paths: Iterable[str | Path]) -> tuple[list[Path], list[Ignored]]
     images: set[Path] = set()
     ignored: list[Ignored] = []
     for path in map(Path, paths):
+        if not is_there(path):
+            raise DataError(f"{str(path)!r} does not exist: pass image files or folders.")
         if path.is_dir():
             found, passed_over = walk(path)
             images.update(found)
             ignored += passed_over
-        elif path.exists():
-            images.add(path)
         else:
-            raise DataError(f"{str(path)!r} does not exist: pass image files or folders.")
+            images.add(path)
     if not images:
         raise DataError(f"no images found{_most_frequent(ignored)}: pass image files or folders.")
     return sorted(images, key=sort_key), ignored
