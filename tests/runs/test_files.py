@@ -27,7 +27,7 @@ from thawline.results import (
     Thumbnails,
 )
 from thawline.runs import files
-from thawline.runs.files import read, read_predictions, read_results, read_run, write_predictions
+from thawline.runs.files import read, read_plan, read_predictions, read_results, read_run, write_predictions
 from thawline.sums import SUMS_FILE
 
 KINDS: dict[str, type[Result]] = {
@@ -143,6 +143,23 @@ def test_results_of_an_earlier_version_still_read(fitted: Path, tmp_path: Path) 
     (tmp_path / "run" / "check.json").unlink()
     (tmp_path / "run" / "explain.json").unlink()
     assert api.report(tmp_path / "run").is_file()
+
+
+def test_the_plan_reads_back(fitted: Path, tmp_path: Path) -> None:
+    plan = read_plan(fitted / "plan.json")
+    assert plan.to_dict() == read(fitted / "results.json", FitResults).plan
+    for content in ("{}", "[" * 100_000, ""):
+        (tmp_path / "plan.json").write_text(content, encoding="utf-8")
+        with pytest.raises(RunFolderError, match=r"plan\.json"):
+            read_plan(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("request_", [{}, {"train": 5}, {"train": {"epochs": "x"}}, {"strategies": 5}, {"verb": "x"}])
+def test_options_in_results_are_read_or_refused(fitted: Path, tmp_path: Path, request_: dict[str, object]) -> None:
+    stored = read_json(fitted / "results.json")
+    write_json(tmp_path / "results.json", {**stored, "request": {**stored["request"], **request_} if request_ else {}})
+    with pytest.raises(RunFolderError, match=r"results\.json is damaged, or from another version"):
+        read(tmp_path / "results.json", FitResults)
 
 
 def test_predictions_read_back(compared: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from thawline.config import Request
 from thawline.data.demo import demo_network, source_set
 from thawline.data.pixels import eval_transform, normalise
 from thawline.explanation.drift import Features, Labels, Probe, State, linear_cka, norm_drift, weight_change
@@ -153,9 +154,9 @@ def source_accuracy(run: FinishedRun) -> SourceAccuracy | None:
 
     Only the demo's network comes with some.
     """
-    request = run.results.request
-    kind, _, place = request["model"].partition(":")
-    if request["weights"] or kind != "local-dir" or Path(place).resolve() != demo_network().resolve():
+    request = Request.from_dict(run.results.request)
+    kind, _, place = request.model.partition(":")
+    if request.weights or kind != "local-dir" or Path(place).resolve() != demo_network().resolve():
         return None
     pixels, labels, _ = source_set()
     original = timm.create_model(f"local-dir:{demo_network()}", pretrained=True).eval()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from thawline.errors import RunFolderError
+from thawline.config import DataConfig, TrainConfig, TuningConfig
+from thawline.errors import OptionError, RunFolderError
 from thawline.results import RecipeCell, ScoredCellRow, TestScores
 
 
@@ -38,12 +39,20 @@ def sizes(cells: Sequence[RecipeCell]) -> list[str]:
 
 def size(cell: RecipeCell) -> str:
     """Images, pixels, epochs, seeds."""
-    request = cell.request
-    epochs, seeds, side = request["train"]["epochs"], request["search"]["seeds"], request["images"]["image_size"]
+    train, images, search = options_of(cell)
     counts = ", ".join(f"{count:,} {split}" for split, count in cell.data.images.items())
-    pixels = f" at {side} px" if side else ""
-    plural = "s" if seeds > 1 else ""
-    return f"{cell.setting.data}: {counts} images{pixels}; up to {epochs} epochs, {seeds} seed{plural}."
+    pixels = f" at {images.image_size} px" if images.image_size else ""
+    plural = "s" if search.seeds > 1 else ""
+    return f"{cell.setting.data}: {counts} images{pixels}; up to {train.epochs} epochs, {search.seeds} seed{plural}."
+
+
+def options_of(cell: RecipeCell) -> tuple[TrainConfig, DataConfig, TuningConfig]:
+    """The options that every training of a cell had; `RunFolderError` if they cannot be read."""
+    stored = cell.request
+    try:
+        return TrainConfig(**stored["train"]), DataConfig(**stored["images"]), TuningConfig(**stored["search"])
+    except (KeyError, TypeError, OptionError) as error:
+        raise RunFolderError(f"{cell.cell}.json: its options cannot be read ({error}); run the cell again.") from error
 
 
 def on_test(row: ScoredCellRow) -> TestScores:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from thawline.config import TrainConfig
+from thawline.config import Request, TrainConfig
 from thawline.report import summary
 from thawline.report.predictions import Predictions
 from thawline.results import CheckResult, Comparison, Explanation, FitResults, Row, ScoredRow
@@ -60,6 +60,11 @@ class Run:
         return "test" if all(row.test for row in self.scored) else "validation"
 
     @property
+    def request(self) -> Request:
+        """What the run was asked to do."""
+        return Request.from_dict(self.results.request)
+
+    @property
     def train_config(self) -> TrainConfig:
         """How every training was done."""
-        return TrainConfig(**self.results.request["train"])
+        return self.request.train

@@ -24,11 +24,10 @@ from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.reading import damage
-from thawline.records import Purpose, TrainingRecord, encoded, fingerprint, pack_bits, write_bytes
-from thawline.runs.files import CHECKPOINTS, EVALUATIONS, PLAN
+from thawline.records import Purpose, TrainingRecord, fingerprint, pack_bits, write_bytes
+from thawline.runs.files import CHECKPOINTS, EVALUATIONS, PLAN, write_plan
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
-from thawline.runs.sealed import publish
 from thawline.training import evaluation
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.pause import Paused
@@ -267,7 +266,7 @@ class Experiment:
 
     def keep_plan(self, plan: FineTunePlan) -> None:
         """Write the best plan so far to the run folder, in place of the final one."""
-        publish(self.folder.file(PLAN), encoded(plan.to_json() + "\n"))
+        write_plan(self.folder.file(PLAN), plan)
 
     def _say_left_out(self, plan: FineTunePlan) -> None:
         """Say once which weights have no adapter, so that they stay as pretrained although their blocks train."""

@@ -13,7 +13,9 @@ from typing import TypeVar
 
 import msgspec
 
-from thawline.errors import DataError, RunFolderError
+from thawline.config import Request
+from thawline.errors import DataError, OptionError, PlanError, RunFolderError
+from thawline.plan import FineTunePlan
 from thawline.reading import open_regular
 from thawline.records import (
     FORMAT_VERSION,
@@ -37,6 +39,7 @@ from thawline.results import (
     FitResults,
     Result,
     Row,
+    RunFacts,
     ScoredCellRow,
     ScoredRow,
     Thumbnails,
@@ -94,9 +97,14 @@ def read(path: Path, kind: type[T]) -> T:
     if version != FORMAT_VERSION:
         raise RunFolderError(f"{path} has format_version {version!r}; this thawline reads {FORMAT_VERSION}.")
     try:
-        return decode(stored, kind)
+        found = decode(stored, kind)
+        if isinstance(found, RunFacts):
+            Request.from_dict(found.request)
+        return found
     except msgspec.ValidationError as error:
         raise RunFolderError(f"{path} is damaged, or from another version of thawline: {_in_words(error)}.") from error
+    except OptionError as error:
+        raise RunFolderError(f"{path} is damaged, or from another version of thawline: {error}") from error
 
 
 def decode(stored: object, kind: type[T]) -> T:
@@ -245,6 +253,19 @@ def prediction_classes(path: Path) -> tuple[str, ...]:
 
 def _classes(header: Sequence[str]) -> tuple[str, ...]:
     return tuple(header[len(_PREDICTION_COLUMNS) :])
+
+
+def write_plan(path: Path, plan: FineTunePlan) -> None:
+    """Write plan.json."""
+    publish(path, encoded(plan.to_json() + "\n"))
+
+
+def read_plan(path: Path) -> FineTunePlan:
+    """The plan of a `fit`, or its best so far; `RunFolderError` if the file is damaged."""
+    try:
+        return FineTunePlan.from_dict(read_json(proved(path)))
+    except PlanError as error:
+        raise RunFolderError(f"{path} is damaged ({error}); restore it from a copy.") from error
 
 
 def write_history(path: Path, records: Iterable[TrainingRecord]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from thawline import verdicts
+from thawline.config import Request
 from thawline.data.decode import DECODING_RULE
 from thawline.data.named import is_named
 from thawline.export.model_card import CardBlock, CardMetric, ModelCard, model_card
@@ -79,7 +80,7 @@ def _is_code(source: str) -> bool:
 
 def _card(model: LoadedModel, results: FitResults) -> ModelCard:
     license_name = model.pretrained_cfg.get("license")
-    named: str = results.request["data"]
+    named = Request.from_dict(results.request).data
     blocks = [CardBlock(block.name, block.parameters, block.learning_rate) for block in results.blocks]
     return ModelCard(
         architecture=model.architecture,

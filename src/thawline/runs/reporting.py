@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from thawline.callback import Callback
-from thawline.config import FULL_DEPTH, Request
+from thawline.config import FULL_DEPTH
 from thawline.errors import debugging
 from thawline.records import write_text
 from thawline.report import html
@@ -38,7 +38,7 @@ def keep_thumbnails(folder: Path) -> None:
     """Write thumbnails.json: the images that the report shows may move away later."""
     run = read_run(folder)
     if run.predictions is not None:
-        depth = Request.from_dict(run.results.request).images.bit_depth
+        depth = run.request.images.bit_depth
         pictures = thumbnails(
             run.predictions,
             Path(run.results.data.root),
