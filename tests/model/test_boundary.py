@@ -18,9 +18,10 @@ from thawline.model.trace import Trace
 
 FAMILIES = {
     "test_resnet": 64, "test_efficientnet": 64, "test_vit": 64, "test_convnext": 64, "test_mambaout": 64,
-    "mobilenetv2_050": 32, "densenet121": 32, "regnety_002": 32,
+    "mobilenetv2_050": 32, "regnety_002": 32,
 }  # fmt: skip
 SLOW_FAMILIES = {
+    "densenet121": 32,
     "inception_v3": 96, "swin_tiny_patch4_window7_224": 224, "maxvit_nano_rw_256": 256, "hrnet_w18_small": 64,
     "coat_tiny": 224, "crossvit_tiny_240": 240, "eva02_tiny_patch14_224": 224, "davit_tiny": 224,
     "edgenext_xx_small": 64, "vgg11_bn": 32, "mixer_s32_224": 224,
