@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tests.data.conftest import MakeFolder
 from thawline.cli.app import app
 from thawline.data.materialise import Sample, materialise
-from thawline.data.named import SOURCES, is_named, named_forms
+from thawline.data.named import SOURCES, hub_dataset, is_named, named_forms
 from thawline.data.read import absolute_name, name_of, read_named
 from thawline.data.sources import ImageSet
 from thawline.errors import DataError
@@ -52,3 +52,9 @@ def test_paths_are_not_names(tmp_path: Path) -> None:
     assert absolute_name("images") == str(Path("images").absolute())
     with pytest.raises(DataError, match="'fake:pets' does not exist"):
         read_named("fake:pets", tmp_path)
+
+
+def test_what_a_dataset_is_called_on_the_hub(tmp_path: Path) -> None:
+    names = ("hf:uoft-cs/cifar10", "hf:uoft-cs/cifar10/plain:image=img", "hf:mnist", "torchvision:MNIST", "photos")
+    assert [hub_dataset(name) for name in names] == ["uoft-cs/cifar10", "uoft-cs/cifar10", "mnist", "", ""]
+    assert hub_dataset(f"hf:{tmp_path}") == ""

@@ -42,12 +42,12 @@ def test_head_is_what_the_hub_reads() -> None:
 
 
 def test_data_set_of_the_hub_stands_in_the_head() -> None:
-    assert head(dataclasses.replace(CARD, dataset="hf:uoft-cs/cifar10"))["datasets"] == ["uoft-cs/cifar10"]
+    assert head(dataclasses.replace(CARD, hub_dataset="uoft-cs/cifar10"))["datasets"] == ["uoft-cs/cifar10"]
 
 
 @pytest.mark.parametrize("words", ["mit\nevil: 1", "a: b", "---", "", "<b>", "../up", "- x"])
 def test_head_cannot_be_broken(words: str) -> None:
-    found = head(dataclasses.replace(CARD, license=words, dataset=f"hf:{words}"))
+    found = head(dataclasses.replace(CARD, license=words, hub_dataset=words))
     assert {"license", "datasets"} & found.keys() == set()
 
 

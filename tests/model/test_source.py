@@ -58,6 +58,12 @@ def test_folders_that_are_no_models(tmp_path: Path) -> None:
     assert "no weights" in error_of(f"local-dir:{tmp_path}")
 
 
+@pytest.mark.parametrize("name", ["hf-hub:", "hf_hub: ", "hf-hub:a/b/c", "hf-hub:@main", "hf-hub:../x", "local-dir:"])
+def test_names_that_end_too_soon_or_are_no_repository_are_one_line(name: str) -> None:
+    assert "write " in error_of(name)
+    assert "\n" not in error_of(name)
+
+
 def test_only_rgb_networks(tmp_path: Path, folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["model_args"]["in_chans"] = 4

@@ -32,6 +32,13 @@ def is_named(data: str) -> bool:
     return bool(separator) and kind in SOURCES
 
 
+def hub_dataset(data: str) -> str:
+    """USER/NAME of a dataset of the Hugging Face Hub, without configuration and options; empty for any other data."""
+    kind, _, name = data.partition(":")
+    path = name.partition(":")[0]
+    return "" if kind != "hf" or Path(path).exists() else "/".join(path.split("/")[:2])
+
+
 def read_named_dataset(data: str, cache: Path) -> ImageSet:
     """Read a dataset for which `is_named` is true; its files are written to `cache` once."""
     kind, _, name = data.partition(":")

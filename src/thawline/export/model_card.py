@@ -57,7 +57,7 @@ class ModelCard:
     trainable_percent: float
     """Percentage of the parameters that trained; within a block, it may be only some of them."""
     dataset: str
-    """The data as the user named it; the YAML head lists it as a Hub data set if it begins with hf:."""
+    """The data as the user named it, or its folder's name."""
     split_counts: Mapping[str, int]
     """Split -> number of images."""
     preprocessing: Preprocessing
@@ -67,6 +67,8 @@ class ModelCard:
     """`timm_snippet()`."""
     versions: Mapping[str, str | None]
     """Package -> version; None = not installed."""
+    hub_dataset: str = ""
+    """The data's identifier on the Hub, which the YAML head lists; empty = it is not from there."""
     license: str | None = None
     """License of the base model, if known."""
     test_metrics: Sequence[CardMetric] = ()
@@ -84,7 +86,7 @@ def model_card(card: ModelCard) -> str:
     return _TEMPLATES.get_template("model_card.md.jinja").render(
         card=card,
         license=_hub_id(card.license or ""),
-        dataset_id=_hub_id(card.dataset.removeprefix("hf:")) if card.dataset.startswith("hf:") else None,
+        dataset_id=_hub_id(card.hub_dataset),
         shown_names=card.label_names[:SHOWN_NAMES],
         hidden_names=len(card.label_names[SHOWN_NAMES:]),
         parameters=sum(block.parameters for block in card.blocks),

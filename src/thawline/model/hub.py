@@ -8,7 +8,8 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import huggingface_hub
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import validate_repo_id
 from timm.models._hub import download_cached_file
 
 from thawline.errors import ModelError
@@ -50,6 +51,10 @@ def repository_weights(repository: str) -> Path:
 def _hub_file(repository: str, filenames: Sequence[str], name: str) -> Path:
     """The first of `filenames` that the repository has; no network access if one is cached."""
     repository, _, revision = repository.partition("@")
+    try:
+        validate_repo_id(repository)
+    except HFValidationError:
+        raise ModelError(f"{name!r} names no repository of the Hub; write hf-hub:ORGANISATION/NAME.") from None
     for filename in filenames:
         cached = huggingface_hub.try_to_load_from_cache(repository, filename, revision=revision or None)
         if isinstance(cached, str):

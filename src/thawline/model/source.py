@@ -22,6 +22,7 @@ from thawline.sums import check_sums
 
 RANDOM = "random"
 _PREFERRED_FILES = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+_AFTER_THE_COLON = {"local-dir": "FOLDER", "hf-hub": "ORGANISATION/NAME", "hf_hub": "ORGANISATION/NAME"}
 _NOT_OF_THE_ARCHITECTURE = frozenset(
     {"checkpoint_path", "cache_dir", "exportable", "features_only", "pretrained_cfg_overlay", "scriptable"}
 )
@@ -86,6 +87,8 @@ def _resolve_weights_folder(origin: Origin, folder: Path, image_size: int | None
 
 def _resolve_source(source: str, image_size: int | None) -> Origin:
     kind, separator, identifier = source.partition(":")
+    if separator and not identifier.strip():
+        raise ModelError(f"{source!r} ends at its colon; write {kind}:{_AFTER_THE_COLON.get(kind, 'FACTORY')}.")
     if separator and kind == "local-dir":
         return _resolve_folder(source, Path(identifier).expanduser(), image_size)
     if separator and kind in ("hf-hub", "hf_hub"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from thawline import verdicts
 from thawline.config import Request
 from thawline.data.decode import DECODING_RULE
-from thawline.data.named import is_named
+from thawline.data.named import hub_dataset, is_named
 from thawline.export.model_card import CardBlock, CardMetric, ModelCard, model_card
 from thawline.export.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
 from thawline.export.timm_folder import save_timm_folder, timm_snippet
@@ -90,6 +90,7 @@ def _card(model: LoadedModel, results: FitResults) -> ModelCard:
         blocks=blocks,
         trainable_percent=results.trainable_percent,
         dataset=named if is_named(named) else Path(results.data.root).name,
+        hub_dataset=hub_dataset(named),
         split_counts=results.data.images,
         preprocessing=model.preprocessing,
         decoding=DECODING_RULE,
