@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.faults.base import OPTIONS, Base
+from benchmarks.faults.damage import a_folder
 from benchmarks.faults.outcomes import MUST_REFUSE, Trial, Verdict, failure
 from benchmarks.faults.sandbox import Ran, run
 from thawline.sums import SUMS_FILE
@@ -24,8 +25,10 @@ MARKER = "code-was-run"
 READINGS = ("predict-model", "evaluate", "fit")
 HEAD = "classifier.weight"
 BODY = "conv_stem.weight"
-NOT_FOR_FIT = ("head", "label", "classes", "own_model")
-"""A new training replaces the classifier, and reads config.json only."""
+MEAN = "bn1.running_mean"
+COUNTER = "bn1.num_batches_tracked"
+NOT_FOR_FIT = ("head", "label", "classes", "own_model", "model_args_pool")
+"""Cases that `fit` may take: a new training replaces the classifier, and reads config.json only."""
 
 
 def _config(**values: Any) -> Change:
@@ -85,6 +88,46 @@ def _own_code(folder: Path) -> None:
     (folder / "config.json").unlink()
 
 
+PREPARED: Mapping[str, object] = {
+    "image_size": 32,
+    "interpolation": "bicubic",
+    "crop_pct": 1.0,
+    "crop_mode": "center",
+    "mean": [0.5] * 3,
+    "std": [0.5] * 3,
+}
+
+
+def _own_model(**values: object) -> Change:
+    """A folder of a network of one's own, whose description has these values."""
+    about = {
+        "format_version": 1,
+        "source": "nowhere.py:make",
+        "label_names": ["blue", "red"],
+        "preprocessing": PREPARED,
+    }
+    return _written("own_model.json", json.dumps({**about, **values}).encode())
+
+
+def _linked(path: Path, target: str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
+class _Code:
+    """What a pickle runs when it is loaded."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
+        return open, (MARKER, "w")
+
+
+def _moved_to_pickle(folder: Path) -> None:
+    """Weights in the older format, with code among them."""
+    weights = folder / "model.safetensors"
+    torch.save({**load_file(weights), "code": _Code()}, folder / "pytorch_model.bin")
+    weights.unlink()
+
+
 CASES: Mapping[str, Change] = {
     "nan_weights": _filled(float("nan")),
     "inf_weights": _filled(float("inf")),
@@ -134,6 +177,79 @@ CASES: Mapping[str, Change] = {
     "model_args_nonsense": _config(model_args={"drop_rate": "much"}),
     "pretrained_cfg_list": _config(pretrained_cfg=[]),
     "pretrained_cfg_unknown_key": lambda folder: _in_cfg(folder, {"wings": 2}),
+    "pretrained_cfg_null": _config(pretrained_cfg=None),
+    "input_size_number": _config(input_size=5),
+    "input_size_empty": _config(input_size=[]),
+    "input_size_fractions": _config(input_size=[3, 32.5, 32.5]),
+    "input_size_not_square_huge": _config(input_size=[3, 32, 10**5]),
+    "mean_of_bytes": _config(mean=[124, 116, 104]),
+    "mean_nested": _config(mean=[[0.5, 0.5, 0.5]]),
+    "std_of_nothing": _config(std=[1e-30] * 3),
+    "std_text": _config(std=["a", "b", "c"]),
+    "crop_pct_text": _config(crop_pct="most"),
+    "crop_pct_list": _config(crop_pct=[0.9]),
+    "num_classes_head_fraction": _config(num_classes=2.5),
+    "num_classes_head_negative": _config(num_classes=-2),
+    "num_classes_head_none": _config(num_classes=0),
+    "label_names_twice": _config(label_names=["blue", "blue"]),
+    "label_names_nested": _config(label_names=[["blue"], ["red"]]),
+    "architecture_list": _config(architecture=["test_efficientnet"]),
+    "architecture_empty": _config(architecture=""),
+    "architecture_own_code": _config(architecture="code.py:make"),
+    "architecture_hub": _config(architecture="hf-hub:timm/resnet18"),
+    "model_args_checkpoint": _config(model_args={"checkpoint_path": "/etc/passwd"}),
+    "model_args_overlay": _config(model_args={"pretrained_cfg_overlay": {"url": "http://localhost/x"}}),
+    "model_args_features": _config(model_args={"features_only": True}),
+    "model_args_module": _config(model_args={"norm_layer": "os.system"}),
+    "model_args_stem": _config(model_args={"stem_size": 10**3}),
+    "model_args_name": _config(model_args={"model_name": "resnet18"}),
+    "model_args_text": _config(model_args="wings"),
+    "model_args_pool_head": _config(model_args={"global_pool": ""}),
+    "classifier_other": _config(classifier=BODY.removesuffix(".weight")),
+    "classifier_number": _config(classifier=5),
+    "classifier_nested": _config(classifier=[["classifier"]]),
+    "bit_depth_head_odd": _config(thawline={"bit_depth": 9}),
+    "bit_depth_head_list": _config(thawline={"bit_depth": [8]}),
+    "double_overflow": _tensors(lambda tensors: tensors.update({BODY: tensors[BODY].double() * 1e300})),
+    "complex_tensor": _tensors(lambda tensors: tensors.update({BODY: tensors[BODY].to(torch.complex64)})),
+    "one_nan": _tensors(lambda tensors: tensors[BODY].flatten()[:1].fill_(float("nan"))),
+    "nan_in_head": _tensors(lambda tensors: tensors.update({HEAD: torch.full_like(tensors[HEAD], float("nan"))})),
+    "nan_statistics": _tensors(lambda tensors: tensors.update({MEAN: torch.full_like(tensors[MEAN], float("nan"))})),
+    "large_statistics_head": _tensors(lambda tensors: tensors.update({MEAN: torch.full_like(tensors[MEAN], -3e38)})),
+    "counter_of_other_type": _tensors(lambda tensors: tensors.update({COUNTER: torch.tensor(0.5)})),
+    "counter_of_other_shape": _tensors(lambda tensors: tensors.update({COUNTER: torch.zeros(3, dtype=torch.int64)})),
+    "empty_tensor": _tensors(lambda tensors: tensors.update({BODY: tensors[BODY][:0]})),
+    "scalar_tensor": _tensors(lambda tensors: tensors.update({BODY: torch.tensor(1.0)})),
+    "weights_of_another": lambda folder: save_file({"weight": torch.ones(2)}, folder / "model.safetensors"),
+    "weights_text": _written(
+        "model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
+    ),
+    "weights_header_huge": _written("model.safetensors", b"\xff" * 8 + b"{}"),
+    "weights_header_deep": _written("model.safetensors", (100_000).to_bytes(8, "little") + b"[" * 100_000),
+    "weights_of_a_device": lambda folder: _linked(folder / "model.safetensors", "/dev/zero"),
+    "weights_of_a_loop": lambda folder: _linked(folder / "model.safetensors", "model.safetensors"),
+    "weights_a_folder": lambda folder: a_folder(folder / "model.safetensors"),
+    "weights_pickled_elsewhere": lambda folder: _moved_to_pickle(folder),
+    "config_twice": _written("config.json", b'{"architecture": "test_vit", "architecture": "test_vit"}'),
+    "config_of_nothing": _written("config.json", b"{}"),
+    "config_of_a_device": lambda folder: _linked(folder / "config.json", "/dev/zero"),
+    "config_of_a_loop": lambda folder: _linked(folder / "config.json", "config.json"),
+    "sums_empty": _written(SUMS_FILE, b""),
+    "sums_binary": _written(SUMS_FILE, b"\xff\x00"),
+    "sums_of_others": _written(SUMS_FILE, b"0" * 64 + b"  config.json\n"),
+    "sums_outside": _written(SUMS_FILE, b"0" * 64 + b"  ../../../etc/passwd\n"),
+    "own_model_empty": _written("own_model.json", b""),
+    "own_model_timm_source": _own_model(source="resnet18"),
+    "own_model_folder_source": _own_model(source="local-dir:."),
+    "own_model_lines_source": _own_model(source="a\nb.py:make"),
+    "own_model_module": _own_model(source="os:system"),
+    "own_model_labels_twice": _own_model(label_names=["blue", "blue"]),
+    "own_model_label_alone": _own_model(label_names=["blue"]),
+    "own_model_crop": _own_model(preprocessing={**PREPARED, "crop_pct": 0}),
+    "own_model_mean": _own_model(preprocessing={**PREPARED, "mean": [9, 9, 9]}),
+    "own_model_size": _own_model(preprocessing={**PREPARED, "image_size": 10**6}),
+    "own_model_files": _own_model(files={"../../etc/passwd": 5}),
+    "own_model_files_device": _own_model(files={"/dev/zero": "0" * 64}),
     "config_lost": lambda folder: folder.joinpath("config.json").unlink(),
     "config_empty": _written("config.json", b""),
     "config_list": _written("config.json", b"[]"),

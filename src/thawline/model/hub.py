@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 
 import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it has no __all__
 from timm.models._hub import download_cached_file
 
 from thawline.errors import ModelError

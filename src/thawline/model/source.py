@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
+import msgspec
 import timm
 from timm.models import get_arch_pretrained_cfgs, resolve_model_input_args
 from timm.models._registry import split_model_name_tag
 
+from thawline.config import Preprocessing
 from thawline.errors import ModelError, RunFolderError
 from thawline.model.head import declared_names
 from thawline.model.hub import hub_folder, published_weights, repository_weights
@@ -134,14 +135,15 @@ def _resolve(
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
         raise ModelError(f"{source}: invalid model settings ({type(error).__name__}: {error}).") from error
     architecture, pretrained_cfg = arguments.pop("model_name"), arguments.pop("pretrained_cfg")
-    _require_known(source, architecture, pretrained_cfg, arguments)
     arguments.pop("pretrained_model_args", None)
     arguments.pop("num_classes", None)
     if image_size is not None and "img_size" in arguments:
         arguments["img_size"] = image_size  # timm makes a tuple of it, which JSON turns into a list
-    channels = arguments.get("in_chans") or (pretrained_cfg.get("input_size") or (3,))[0]
+    seen = pretrained_cfg.get("input_size")
+    channels = arguments.get("in_chans") or (seen[0] if isinstance(seen, list | tuple) and seen else 3)
     if channels != 3:
         raise ModelError(f"{source} expects images with {channels} channels; thawline supports RGB images only.")
+    _require_known(source, architecture, pretrained_cfg, arguments)
     return Origin(
         source=source,
         architecture=architecture,
@@ -152,22 +154,40 @@ def _resolve(
     )
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """What a `pretrained_cfg` says of the images and of the classifier, with types checked."""
+
+    input_size: tuple[int, int, int]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    classifier: str | list[str] | None = None
+
+    def __post_init__(self) -> None:
+        for side in self.input_size[1:]:
+            Preprocessing(side, self.interpolation, self.crop_pct, self.crop_mode, self.mean, self.std)
+
+
 def _require_known(
     source: str, architecture: object, pretrained_cfg: Mapping[str, object], arguments: Mapping[str, object]
 ) -> None:
-    """Raise `ModelError` for settings of a folder that timm takes and that would change more than the architecture."""
+    """Raise `ModelError` for settings of a folder that timm takes, and that no network can use or that change it."""
     if not isinstance(architecture, str) or not timm.is_model(architecture):
         raise ModelError(f"{source}: timm has no architecture {architecture!r}; correct it in config.json.")
     if foreign := sorted(_NOT_OF_THE_ARCHITECTURE & arguments.keys()):
         raise ModelError(f"{source}: model_args must not hold {foreign[0]!r}; remove it from config.json.")
+    try:
+        settings = msgspec.convert(pretrained_cfg, _Settings)
+    except msgspec.ValidationError as error:
+        raise ModelError(f"{source}: its pretrained_cfg cannot be used ({str(error).removesuffix('.')}).") from error
     known = {declared_names(cfg.classifier or ()) for cfg in get_arch_pretrained_cfgs(architecture).values()}
-    found = declared_names(cast("str | Sequence[str]", pretrained_cfg.get("classifier") or ()))
+    found = declared_names(settings.classifier or ())
     if known and found and found not in known:
         names = ", ".join(sorted(known)[0])
         raise ModelError(f"{source}: the classifier of {architecture} is {names}, and not {', '.join(found)!r}.")
-    size = pretrained_cfg.get("input_size")
-    if not isinstance(size, list | tuple) or len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
-        raise ModelError(f"{source}: input_size must be channels, height and width, got {size!r}.")
 
 
 def _require_registered(name: str) -> None:
