@@ -189,8 +189,8 @@ class Generation(Result):
     """Mean validation score."""
     quartiles: Sequence[float]
     """Lower quartile, median and upper quartile of the validation scores."""
-    diversity: float
-    """Mean distance between two candidates, 0 to 1."""
+    diversity: float | None
+    """Mean distance between two candidates, 0 to 1; None = a single candidate."""
     evaluations: int
     """Candidates trained in this generation."""
 

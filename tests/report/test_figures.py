@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.report.synthetic import BLOCKS, DEPTH, row, search
+from tests.report.synthetic import BLOCKS, DEPTH, fit_results, row, search
 from thawline.plan import FineTunePlan, Phase
 from thawline.report import figures, search_figures
 from thawline.report.band import band, label_of
+from thawline.report.summary import copied_note
+from thawline.results import FailedRow
 
 
 def test_the_front_is_what_nothing_cheaper_beats() -> None:
@@ -18,6 +20,54 @@ def test_the_front_is_what_nothing_cheaper_beats() -> None:
         row("as good, dearer", (None, None, None, 1e-3), 0.6, 2.0),
     ]
     assert figures.front_of(rows) == [1, 0]
+
+
+def test_what_the_search_found_is_one_point_at_the_cost_of_the_search() -> None:
+    plan = (None, None, None, 1e-3)
+    rows = [
+        row("auto", plan, 0.8, 5.0, search=search()),
+        row("full", (1e-3,) * 4, 0.7, 1.0),
+        FailedRow(strategy="lora", error="the loss became nan"),
+        row("linear_probe", plan, 0.8, 0.4),
+        row("last_blocks", (None, None, 1e-3, 1e-3), 0.75, 0.6),
+    ]
+    points = figures.points_of(rows, one_search=True)
+    assert list(points) == [1, 2, 5]
+    assert points[1].cost.work == 5.0
+    drawn = str(figures.front(points, "test"))
+    assert drawn.count("<circle") == 3
+    assert ">5</text>" in drawn, "numbered as in the table, failed rows included"
+    assert list(figures.points_of(rows, one_search=False)) == [1, 2, 4, 5], (
+        "rows of a comparison are tuned by themselves"
+    )
+
+
+def test_the_baseline_that_the_search_settled_on_is_named() -> None:
+    plan = (None, None, None, 1e-3)
+    baselines = [row("full", (1e-3,) * 4, 0.7, 1.0), row("linear_probe", plan, 0.8, 0.4)]
+    found = fit_results(row("auto", plan, 0.8, 5.0, search=search()), baselines)
+    assert copied_note(found) == (
+        "linear_probe is the plan that the search settled on; what it cost to find is the work of auto."
+    )
+    assert copied_note(replace(found, baselines={})) == ""
+    assert copied_note(replace(found, search=None)) == ""
+
+
+def test_no_line_bridges_generations_that_are_missing() -> None:
+    first, second, third = search().generations
+    whole = replace(search(), generations=[first, second, third])
+    gap = replace(whole, generations=[first, second, replace(third, generation=5)])
+    assert str(search_figures.generations(whole, "x")).count('class="line') == 2 * 2
+    assert str(search_figures.generations(gap, "x")).count('class="line') == 2 * 1
+    assert str(search_figures.diversity(gap, "x")).count('class="line') == 1
+
+
+def test_a_single_plan_has_no_diversity() -> None:
+    first, *others = search().generations
+    alone = replace(search(), generations=[replace(first, diversity=None), *others])
+    drawn = str(search_figures.diversity(alone, "x"))
+    assert drawn.count("<circle") == 2
+    assert "generation 0:" not in drawn
 
 
 def test_a_band_has_a_flake_for_every_frozen_block_and_the_rates_of_the_others() -> None:

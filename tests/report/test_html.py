@@ -198,3 +198,9 @@ def test_a_search_by_rungs_says_when_candidates_were_compared(tmp_path: Path) ->
     assert "generation (0 = the baselines)" in drawn
     assert "Scores are those after 2 epochs, which all candidates reached" in drawn
     assert "scores may fall" not in drawn
+
+
+def test_the_scores_by_generation_have_a_legend(tmp_path: Path) -> None:
+    page = write_report(write_run(tmp_path / "run", classes=["a", "b"])).read_text(encoding="utf-8")
+    assert 'Score by generation: <i class="main"></i> best of the population, each on another part' in page
+    assert '<i class="quiet"></i> mean of the population; whiskers: quartiles; no line where' in page

@@ -120,7 +120,7 @@ def test_diversity_is_the_mean_distance_of_pairs() -> None:
     assert diversity([(0, 0), (0, 0)]) == 0
     assert diversity([(None, 0), (0, 5)]) == pytest.approx((1 + 0.5) / 2)
     assert diversity([(0, 0), (0, 0), (None, None)]) == pytest.approx(2 / 3)
-    assert diversity([(0,)]) == 0
+    assert diversity([(0,)]) is None
 
 
 def test_free_freezes_any_block_at_any_rate() -> None:

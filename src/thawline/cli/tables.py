@@ -73,7 +73,7 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     console.print(block_band(results.blocks))
     console.print()
     print_table(console, results.rows, results.data, run)
-    for note in summary.search_notes(results.search):
+    for note in filter(None, (*summary.search_notes(results.search), summary.copied_note(results))):
         console.print(visible(note), highlight=False, markup=False)
     if kept := verdicts.frozen_kept(sum(block.frozen for block in results.blocks), results.request):
         console.print(f"\n{kept}", highlight=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -10,7 +10,7 @@ from thawline.formatting import counted, signed
 from thawline.formatting import figure as digits
 from thawline.report.charts import Axis, Chart, figure, linear_axis, log_axis
 from thawline.report.predictions import Bin
-from thawline.results import DepthCurve, ScoredRow, SplitScores
+from thawline.results import DepthCurve, Row, ScoredRow, SplitScores
 
 
 def scores_of(row: ScoredRow) -> SplitScores:
@@ -44,6 +44,19 @@ def accuracy_bar(row: ScoredRow, rows: Sequence[ScoredRow]) -> Markup:
     ).format(axis.at(low), axis.at(high), axis.at(accuracy_of(row)))
 
 
+def points_of(run_rows: Sequence[Row], *, one_search: bool) -> dict[int, ScoredRow]:
+    """The points of the picture: rows by their number in the table.
+
+    `one_search`: the first row is the answer of a search that tuned the others on its way. A row with the same plan is
+    no point of its own: what it cost to find it is the cost of the search.
+    """
+    rows = {number: row for number, row in enumerate(run_rows, start=1) if isinstance(row, ScoredRow)}
+    found = rows.get(1)
+    if not one_search or found is None or found.search is None:
+        return rows
+    return {number: row for number, row in rows.items() if number == 1 or row.plan != found.plan}
+
+
 def front_of(rows: Sequence[ScoredRow]) -> list[int]:
     """Positions of the rows that none beats in accuracy at the same cost or less, the cheapest first."""
     order = sorted(range(len(rows)), key=lambda at: (rows[at].cost.work, -accuracy_of(rows[at])))
@@ -54,22 +67,23 @@ def front_of(rows: Sequence[ScoredRow]) -> list[int]:
     return front
 
 
-def front(rows: Sequence[ScoredRow], split: str) -> Markup:
-    """Accuracy against cost; rows are numbered as in the results table."""
+def front(points: Mapping[int, ScoredRow], split: str) -> Markup:
+    """Accuracy against cost of rows by their number in the results table."""
+    numbers, rows = list(points), list(points.values())
     costs = [row.cost.work for row in rows]
     wide = min(costs) > 0 and max(costs) / min(costs) > 8
     label = "work, in full fine-tunings" + (" (logarithmic)" if wide else "")
     x = log_axis(label, costs) if wide else linear_axis(label, [0.0, *costs])
     y = linear_axis("accuracy", [end for row in rows for end in whisker_of(row)], bounds=(0, 1))
     best = front_of(rows)
-    names = ", ".join(f"{at + 1} {rows[at].strategy}" for at in best)
+    names = ", ".join(f"{numbers[at]} {rows[at].strategy}" for at in best)
     chart = Chart("front", f"Accuracy on {split} against work", f"Not beaten at their cost: {names}.", x, y, 300)
     chart.line([(costs[at], accuracy_of(rows[at])) for at in best], "front")
     for at in sorted(range(len(rows)), key=lambda at: at in best):
         row, kind = rows[at], "" if at in best else "muted"
         chart.whisker(costs[at], *whisker_of(row), kind)
         tooltip = f"{row.strategy}: accuracy {digits(accuracy_of(row))} at {digits(costs[at], 2)} full fine-tunings"
-        chart.badge((costs[at], accuracy_of(row)), str(at + 1), tooltip, kind)
+        chart.badge((costs[at], accuracy_of(row)), str(numbers[at]), tooltip, kind)
     return chart.draw()
 
 

@@ -26,6 +26,7 @@ from thawline.report.explained import block_changes, examples
 from thawline.report.reading import Run
 from thawline.report.summary import (
     comparison_headline,
+    copied_note,
     depth_in_words,
     fit_command,
     headline,
@@ -97,11 +98,13 @@ def _frozen_kept(results: FitResults | Comparison) -> str:
 
 
 def _of_the_rows(run: Run) -> Context:
+    points = figures.points_of(run.rows, one_search=run.is_fit)
     curve = run.results.depth if isinstance(run.results, Comparison) and run.scored else None
     return {
         "curve": curve,
         "curve_words": depth_in_words(run.results) if isinstance(run.results, Comparison) and curve else "",
-        "front": figures.front(run.scored, run.split) if len(run.scored) > 1 else None,
+        "front": figures.front(points, run.split) if len(points) > 1 else None,
+        "copied": copied_note(run.results) if isinstance(run.results, FitResults) else "",
         "depth": figures.depth(curve) if curve else None,
         "gap": figures.gap(curve) if curve else None,
     }
@@ -170,6 +173,10 @@ class DrawnSearch:
     search: SearchRecord
     notes: list[str]
     generations: Markup
+    best: str
+    """What the dark line of `generations` is."""
+    mean: str
+    """What the pale line of `generations` is."""
     diversity: Markup
     importance: Markup | None
     tried: list[Markup]
@@ -184,6 +191,8 @@ def _searches(run: Run) -> list[DrawnSearch]:
             # Baselines that `compare` has rows of are tuned there, each by itself.
             search_notes(search, baselines=run.is_fit),
             search_figures.generations(search, f"search{number}"),
+            search_figures.best_in_words(search),
+            search_figures.mean_in_words(search),
             search_figures.diversity(search, f"search{number}"),
             search_figures.importance(search, f"search{number}"),
             search_figures.tried(search, f"search{number}"),

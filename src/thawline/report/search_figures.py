@@ -11,7 +11,7 @@ from markupsafe import Markup
 from thawline.formatting import counted, figure, rate
 from thawline.report.charts import Axis, Chart, linear_axis, shorten
 from thawline.report.figures import bars
-from thawline.results import Candidate, SearchRecord
+from thawline.results import Candidate, Generation, SearchRecord
 
 FROZEN_ROOM = 1.7
 """Distance between the edge of a chart and its frozen candidates, as a factor of the learning rate."""
@@ -29,12 +29,13 @@ def generations(search: SearchRecord, name: str) -> Markup:
     chart = Chart(
         f"{name}-generations",
         "Score by generation",
-        _course(search),
+        f"Dark: {best_in_words(search)}. Pale: {mean_in_words(search)}.",
         Axis(_first(search), -0.3, last + 0.3, [(at, str(at)) for at in range(0, last + 1, step)]),
         linear_axis("validation score", [*scores, *(row.quartiles[at] for row in rows for at in (0, 2))]),
     )
-    chart.line([(row.generation, row.mean) for row in rows], "quiet")
-    chart.line([(row.generation, row.best) for row in rows])
+    for stretch in _stretches(rows):
+        chart.line([(row.generation, row.mean) for row in stretch], "quiet")
+        chart.line([(row.generation, row.best) for row in stretch])
     for row in rows:
         low, _, high = row.quartiles
         chart.whisker(row.generation, low, high, "quiet")
@@ -43,15 +44,29 @@ def generations(search: SearchRecord, name: str) -> Markup:
     return chart.draw()
 
 
-def _course(search: SearchRecord) -> str:
+def best_in_words(search: SearchRecord) -> str:
+    """What the dark line of the scores is."""
     if search.rungs is not None:
-        return (
-            "Dark: best score so far among the candidates trained longest. Pale: mean of each generation, most of it "
-            "trained for a few epochs only; whiskers: quartiles."
-        )
-    described = "Best (dark) and mean (pale) of the population after each generation; whiskers: quartiles."
-    folds = {row.fold for row in search.generations}
-    return f"{described} Each trains on another part of the data, so scores may fall." if len(folds) > 1 else described
+        return "best score so far among the candidates trained longest"
+    folds = len({row.fold for row in search.generations}) > 1
+    return f"best of the population{', each on another part of the data, so scores may fall' if folds else ''}"
+
+
+def mean_in_words(search: SearchRecord) -> str:
+    """What the pale line of the scores is."""
+    short = ", most of it trained for a few epochs only" if search.rungs is not None else ""
+    whose = "of each generation" if search.rungs is not None else "of the population"
+    return f"mean {whose}{short}; whiskers: quartiles; no line where a generation has no candidates"
+
+
+def _stretches(rows: Sequence[Generation]) -> list[list[Generation]]:
+    """Generations without gaps between them: a line would claim scores that nothing had."""
+    found: list[list[Generation]] = []
+    for row in rows:
+        if not found or row.generation != found[-1][-1].generation + 1:
+            found.append([])
+        found[-1].append(row)
+    return found
 
 
 def _first(search: SearchRecord) -> str:
@@ -60,21 +75,22 @@ def _first(search: SearchRecord) -> str:
 
 
 def diversity(search: SearchRecord, name: str) -> Markup:
-    """How unlike the candidates of a population are."""
-    rows = search.generations
-    last = max(rows[-1].generation, 1)
+    """How unlike the candidates of a population are; a single one has no point."""
+    rows = [row for row in search.generations if row.diversity is not None]
+    last = max(search.generations[-1].generation, 1)
     step = max(1, round(last / 8))
     chart = Chart(
         f"{name}-diversity",
         "Diversity by generation",
         "It falls as the search closes in on one plan.",
         Axis(_first(search), -0.3, last + 0.3, [(at, str(at)) for at in range(0, last + 1, step)]),
-        linear_axis("mean distance of two candidates", [0.0, *(row.diversity for row in rows)]),
+        linear_axis("mean distance of two candidates", [0.0, *(row.diversity or 0.0 for row in rows)]),
     )
-    chart.line([(row.generation, row.diversity) for row in rows])
+    for stretch in _stretches(rows):
+        chart.line([(row.generation, row.diversity or 0.0) for row in stretch])
     for row in rows:
         tooltip = f"generation {row.generation}: {figure(row.diversity)}, {counted(row.evaluations, 'new candidate')}"
-        chart.dot((row.generation, row.diversity), tooltip)
+        chart.dot((row.generation, row.diversity or 0.0), tooltip)
     return chart.draw()
 
 

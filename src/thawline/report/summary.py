@@ -100,6 +100,16 @@ def _seeds(candidate: Candidate) -> str:
     return f"mean over {seeds} seeds" if seeds > 1 else "one training"
 
 
+def copied_note(results: FitResults) -> str:
+    """Which baseline is the plan that the search settled on: its work leaves out how it was found. Empty if none is."""
+    if results.search is None:
+        return ""
+    same = [row.strategy for row in scored(results.baselines.values()) if row.plan == results.plan]
+    if not same:
+        return ""
+    return f"{same[0]} is the plan that the search settled on; what it cost to find is the work of {results.strategy}."
+
+
 def unfinished_notes(search: SearchRecord) -> list[str]:
     """Baselines that a search did not train to the end, so that the rates of their rows are not well tuned."""
     notes = []

@@ -275,10 +275,13 @@ def weight(bins: int) -> float:
     return float(10 ** (bins / BINS_PER_DECADE))
 
 
-def diversity(phenotypes: Sequence[Phenotype]) -> float:
-    """Mean distance between two of them, 0 to 1: per block 1 if one freezes it and the other does not, else decades."""
+def diversity(phenotypes: Sequence[Phenotype]) -> float | None:
+    """Mean distance between two of them, 0 to 1: per block 1 if one freezes it and the other does not, else decades.
+
+    None for a single one, which has no distance to another.
+    """
     pairs = [(a, b) for position, a in enumerate(phenotypes) for b in phenotypes[:position]]
-    return float(np.mean([_distance(a, b) for a, b in pairs])) if pairs else 0.0
+    return float(np.mean([_distance(a, b) for a, b in pairs])) if pairs else None
 
 
 def _distance(a: Phenotype, b: Phenotype) -> float:
