@@ -36,6 +36,9 @@ def raising(error: Exception) -> Callable[[], object]:
         (raising(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")), r" \(2.00 GiB at once\)"),
         (raising(OSError(errno.ENOMEM, "Cannot allocate memory")), ""),
         (raising(RuntimeError("can't start new thread")), ""),
+        (raising(RuntimeError("could not create a primitive")), ""),
+        (raising(SystemError("error return without exception set")), ""),
+        (raising(ImportError("libtorch_cpu.so: failed to map segment from shared object")), ""),
         (raising(RuntimeError("MPS backend out of memory")), ""),
     ],
 )

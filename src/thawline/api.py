@@ -69,6 +69,7 @@ from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
+from thawline.training.device import require_threads
 
 FREE_MEMORY = "free some memory, or use a smaller model or fewer images"
 SMALLER = "start again with a smaller `image_size`, `batch_size` or `model`"
@@ -140,6 +141,7 @@ def run(request: Request, out: str | Path, callback: Callback | None = None) -> 
     Interrupted at any moment, it leaves a folder that `resume` continues.
     """
     request = _absolute(_with_rate(request))
+    require_threads(request.train.threads)
     settings = environment(device=request.train.device, threads=request.train.threads)
     with RunFolder.create(Path(out), request, settings) as folder:
         try:

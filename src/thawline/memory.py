@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from thawline.errors import ThawlineError, TooLittleMemoryError
 
 _WORDS = re.compile(
-    r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|bad_alloc|could not create a memory"
-    r"|size calculation overflowed|integer multiplication overflow|can't start new thread|failed to map segment",
+    r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|bad_alloc"
+    r"|could not create a (memory|primitive)"
+    r"|size calculation overflowed|integer multiplication overflow|can't start new thread|failed to map segment"
+    r"|error return without exception set",
     re.IGNORECASE,
 )
-_KINDS = (RuntimeError, ImportError)
+_KINDS = (RuntimeError, ImportError, SystemError)
+"""Besides Python's own: a library that cannot be mapped, and an extension that lost its `MemoryError`."""
 _ASKED = re.compile(r"allocate ([0-9]+) bytes|allocate ([0-9.]+ [KMGTPE]iB)")
 
 

@@ -120,3 +120,10 @@ def test_rows_that_cannot_be_used(tmp_path: Path, row: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):
         read_dataset(Rows(row), tmp_path, classes=["a", "b"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("label", [10**400, 10**5000, -(10**400)], ids=["400 digits", "5,000 digits", "negative"])
+def test_an_endless_label_is_one_line(label: int) -> None:
+    with pytest.raises(DataError, match="integer labels must be from") as caught:
+        read_pairs([("a.png", label), ("b.png", 1)])  # type: ignore[list-item]
+    assert len(str(caught.value)) < 250

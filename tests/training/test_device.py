@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
+from thawline import api
 from thawline.config import TrainConfig
 from thawline.errors import OptionError
-from thawline.training.device import resolve
+from thawline.training.device import require_threads, resolve
 
 DENSE = nn.Conv2d(4, 4, 3)
 DEPTHWISE = nn.Conv2d(4, 4, 3, groups=4)
@@ -36,3 +38,12 @@ def test_a_device_that_is_not_there() -> None:
     missing: Literal["cuda", "mps"] = "cuda" if not torch.cuda.is_available() else "mps"
     with pytest.raises(OptionError, match="not available"):
         resolve(TrainConfig(device=missing, threads=1), DENSE)
+
+
+def test_more_threads_than_a_machine_can_run_are_refused_for_a_new_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    require_threads(16)
+    with pytest.raises(OptionError, match="`threads` must be at most 16, 8 for each of this machine's 2 processors"):
+        api.fit(tmp_path, tmp_path / "run", strategy="full", threads=17)

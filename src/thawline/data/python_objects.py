@@ -17,9 +17,13 @@ from thawline.data.layout import Split
 from thawline.data.materialise import Sample, materialise
 from thawline.data.sources import ImageSet, Item, image_set, require_trainable
 from thawline.errors import DataError
+from thawline.ranges import Range, shown
 
 Pairs = Sequence[tuple[str | Path, str]]
 """Image files and their classes."""
+
+LABEL = Range(-(2**63), 2**63 - 1)
+"""Integers that stand for classes."""
 
 Given = TypeVar("Given")
 
@@ -101,11 +105,13 @@ def _class_name(label: object, classes: Sequence[str] | None, where: str) -> str
     try:
         number = operator.index(cast("SupportsIndex", label))
     except TypeError:
-        raise DataError(f"{where} has the label {label!r}: labels must be strings or integers.") from None
-    if classes is None:
+        raise DataError(f"{where} has the label {shown(label)}: labels must be strings or integers.") from None
+    if classes is None and number in LABEL:
         return str(number)
+    if classes is None:
+        raise DataError(f"{where} has the label {shown(number)}: integer labels must be {LABEL}.")
     if not 0 <= number < len(classes):
-        raise DataError(f"{where} has the label {number}: labels must be 0 to {len(classes) - 1}.")
+        raise DataError(f"{where} has the label {shown(number)}: labels must be 0 to {len(classes) - 1}.")
     return str(classes[number])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +16,9 @@ from thawline.errors import OptionError
 _PHYSICAL_CORES = torch.get_num_threads()
 """torch's default number of threads: physical cores, or OMP_NUM_THREADS."""
 
+MOST_THREADS = 8
+"""Threads per processor that a new run may ask for; one that is resumed keeps what it began with."""
+
 
 def resolve(config: TrainConfig, network: nn.Module) -> TrainConfig:
     """Resolve device, precision and threads, and apply the threads and deterministic kernels to torch."""
@@ -26,6 +30,16 @@ def resolve(config: TrainConfig, network: nn.Module) -> TrainConfig:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     return resolved
+
+
+def require_threads(threads: int) -> None:
+    """`OptionError` for more threads than this machine can run: they would wait for each other for ever."""
+    most = MOST_THREADS * (os.cpu_count() or 1)
+    if threads > most:
+        raise OptionError(
+            f"`threads` must be at most {most}, {MOST_THREADS} for each of this machine's {os.cpu_count()} processors, "
+            f"got {threads}."
+        )
 
 
 def _device(wanted: Device) -> Device:
