@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ from thawline.callback import Callback
 from thawline.cli import app as cli
 from thawline.cli.interrupts import SIGNALS, Interrupted, Interrupts
 from thawline.records import RUN_FILES
+
+
+@pytest.fixture(autouse=True)
+def _not_ignored() -> Iterator[None]:
+    """As in a terminal, wherever the tests run: a shell that starts them in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _main(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> int:

@@ -17,6 +17,7 @@ from thawline.data.splits import Splits, draw_splits
 from thawline.errors import DataError, RunFolderError
 from thawline.runs.files import read_splits, write_splits
 from thawline.runs.setup import split_lines
+from thawline.sums import SUMS_FILE
 
 if TYPE_CHECKING:
     from tests.data.conftest import MakeFolder
@@ -162,6 +163,9 @@ def test_the_file_reads_back(make_folder: MakeFolder, tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("path,label,split\n")
     assert read_splits(path) == split_lines(images, splits)
     path.write_text("path,label\na.png,a\n", encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"splits\.csv has changed since it was written"):
+        read_splits(path)
+    (tmp_path / SUMS_FILE).unlink()
     with pytest.raises(RunFolderError, match=r"splits\.csv is damaged: expected the columns path, label, split"):
         read_splits(path)
 
