@@ -31,7 +31,7 @@ from thawline.data.groups import with_groups
 from thawline.data.pixels import found_bit_depth
 from thawline.data.read import Data, absolute_name, name_of, read_named
 from thawline.data.splits import refusal
-from thawline.errors import InputError, OptionError, RunError, RunFolderError
+from thawline.errors import InputError, OptionError, RunFolderError
 from thawline.explanation import explain as explaining
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.memory import within_memory
@@ -307,14 +307,19 @@ def _classes_of(model: str) -> int:
 
 @within_memory(FREE_MEMORY)
 def evaluate(
-    run_folder: str | Path, data: str | Path, *, trust_code: bool = False, code: str | None = None
+    run_folder: str | Path,
+    data: str | Path,
+    *,
+    trust_code: bool = False,
+    code: str | None = None,
+    callback: Callback | None = None,
 ) -> Evaluation:
     """Score a run's saved model, or any timm folder, on labelled images; the scores are logged in the folder.
 
     Unlike data for training, `data` may have a single class, a single image, or nothing but a test split.
-    `trust_code`, `code`: as in `predict`.
+    `trust_code`, `code`: as in `predict`. `callback` is told where the scores could not be logged.
     """
-    return serving.evaluate(Path(run_folder), str(data), Trust(trust_code, code))
+    return serving.evaluate(Path(run_folder), str(data), Trust(trust_code, code), callback or Callback())
 
 
 @within_memory(FREE_MEMORY)
@@ -417,7 +422,7 @@ def _absolute(request: Request) -> Request:
 
 
 def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
-    """Do what a run folder asks for; a full disk ends it with one line and leaves what is done for `resume`."""
+    """Do what a run folder asks for; an error of the disk ends it with one line and leaves the rest for `resume`."""
     try:
         with within_memory(f"{SMALLER}, or free some memory and `thawline resume {folder.path}`"):
             opened = open_experiment(folder, callback)
@@ -427,4 +432,4 @@ def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
                 return fit_study.fit(opened.experiment, opened.facts, opened.paths)
             return compare_study.compare(opened.experiment, opened.facts, opened.paths)
     except OSError as error:
-        raise RunError(f"{folder.path}: {error}; free some space, then `thawline resume {folder.path}`.") from error
+        raise folder.stopped_by(error) from error

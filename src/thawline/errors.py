@@ -20,6 +20,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from thawline.visible import visible
 
@@ -105,6 +108,16 @@ _REMEDIES = {
 def remedy(error: OSError) -> str:
     """What helps against an error of the operating system, as a clause without an end: `free some space`."""
     return next((advice for numbers, advice in _REMEDIES.items() if error.errno in numbers), "remove the cause")
+
+
+@contextmanager
+def written_to(path: Path, *, then: str = "") -> Iterator[None]:
+    """Turn an error of the operating system into a `RunError`; `then` = the command that tries again."""
+    try:
+        yield
+    except OSError as error:
+        again = f", then `{then}`" if then else ""
+        raise RunError(f"{path} cannot be written ({error.strerror or error}); {remedy(error)}{again}.") from error
 
 
 def cause(error: OSError) -> str:

@@ -72,16 +72,16 @@ def test_builds_that_were_killed_are_removed_after_a_day(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("number", "reason", "advice"),
     [
-        (errno.ENOSPC, "No space left on device", "free space there, or set THAWLINE_CACHE to another folder."),
-        (errno.EACCES, "Permission denied", "; set THAWLINE_CACHE to another folder."),
-        (errno.EROFS, "Read-only file system", "; set THAWLINE_CACHE to another folder."),
+        (errno.ENOSPC, "No space left on device", "; free some space, or set THAWLINE_CACHE to another folder."),
+        (errno.EACCES, "Permission denied", "; change its permissions, or set THAWLINE_CACHE to another folder."),
+        (errno.EROFS, "Read-only file system", "; make its disk writable, or set THAWLINE_CACHE to another folder."),
     ],
 )
 def test_the_advice_fits_the_error(tmp_path: Path, number: int, reason: str, advice: str) -> None:
     with pytest.raises(DataError, match=reason) as caught, folder.building(tmp_path):
         raise OSError(number, reason)
     assert str(caught.value).endswith(advice)
-    assert ("free space" in str(caught.value)) is (number == errno.ENOSPC)
+    assert ("free some space" in str(caught.value)) is (number == errno.ENOSPC)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -239,7 +239,7 @@ def test_failure_while_writing_leaves_the_earlier_folder(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full_disk)
-    with pytest.raises(RunFolderError, match="No space left on device"):
+    with pytest.raises(OSError, match="No space left on device"):
         save(make("test_resnet"), "test_resnet", card="second")
     assert (folder / "README.md").read_text() == "first"
     assert [path.name for path in folder.parent.iterdir()] == ["model"]

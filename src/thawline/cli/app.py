@@ -21,7 +21,7 @@ from thawline.cli.interrupts import INTERRUPTS, Interrupted, WayOn, begun_or_not
 from thawline.cli.options import Given, GroupedCommand, StrictCommand, as_flags, help_of, number_option, takes_options
 from thawline.config import CompareOptions, DataConfig, FitOptions, OnBad, PredictOptions, Request, read_option
 from thawline.data.named import named_forms
-from thawline.errors import OptionError, ThawlineError, cause, debugging, remedy
+from thawline.errors import OptionError, ThawlineError, cause, debugging, remedy, written_to
 from thawline.memory import within_memory
 from thawline.plan import Granularity
 from thawline.reading import is_there
@@ -215,12 +215,13 @@ def check(
             on_bad=cast(OnBad, on_bad),
             callback=callback,
         )
-    if out is not None:
-        write_json(out, found)
     if as_json:
         _print_json(found)
     else:
         console.print_check(_console(), found)
+    if out is not None:
+        with written_to(out):
+            write_json(out, found)
 
 
 @app.command("inspect", cls=StrictCommand)
@@ -262,7 +263,8 @@ def evaluate(
     """Score a run's saved model on labelled images; every evaluation is logged in the run folder."""
     from thawline import api
 
-    scores = api.evaluate(run, data, trust_code=trust_code, code=code)
+    with _callback(as_json) as callback:
+        scores = api.evaluate(run, data, trust_code=trust_code, code=code, callback=callback)
     if as_json:
         _print_json(scores)
     else:

@@ -7,7 +7,6 @@ do not match their seal (truncated, overwritten, copied from elsewhere, from an 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from thawline.errors import DataError
+from thawline.errors import DataError, remedy
 from thawline.reading import digest_of, read_regular
 
 if TYPE_CHECKING:
@@ -243,9 +242,10 @@ def _size(entry: Path) -> int:
 
 
 def _unwritable(cache: Path, error: OSError) -> DataError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = f"{'free space there, or ' if full else ''}set THAWLINE_CACHE to another folder"
-    return DataError(f"cannot write to the cache folder {str(cache)!r} ({_reason(error)}); {advice}.")
+    return DataError(
+        f"cannot write to the cache folder {str(cache)!r} ({_reason(error)}); {remedy(error)}, or set "
+        "THAWLINE_CACHE to another folder."
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -10,20 +10,21 @@ import torch
 from thawline.callback import Callback
 from thawline.data.sources import find_images
 from thawline.data.walk import Ignored
-from thawline.errors import RunFolderError
+from thawline.errors import RunFolderError, written_to
 from thawline.explanation.changes import Known, block_changes, known_images, probe_head
 from thawline.explanation.page import page
 from thawline.explanation.panels import View, draw_maps
 from thawline.model.trust import TRUSTED, Trust
-from thawline.records import FORMAT_VERSION, encoded, environment
+from thawline.records import FORMAT_VERSION, encoded, environment, replacing
 from thawline.report.thumbnails import EXAMPLES
 from thawline.results import Explanation
-from thawline.runs.files import EXPLANATION, EXPLANATION_PAGE, read_run, write
+from thawline.runs.files import EXPLANATION, EXPLANATION_FOLDER, read_run, write
 from thawline.runs.finished import FinishedRun, open_finished
 from thawline.runs.folder import RunFolder
 from thawline.runs.reporting import report, results_are_safe
 from thawline.runs.sealed import publish
 
+PAGE = "index.html"
 _NO_IMAGES = "The training images of this run can no longer be read, so features were not compared."
 _FEW_IMAGES = "This run has too few readable validation images, so features were not compared."
 
@@ -85,22 +86,23 @@ def _explain(
     known = known_images(opened)
     views, head_before = _views(opened, others, known)
     fitted = known.fitted if known and head_before == "linear_probe" else ()
-    maps = draw_maps(views, paths, layer, folder.path, fitted)
     missing = _NO_IMAGES if known is None else "" if known.comparable else _FEW_IMAGES
-    callback.note(missing or "Comparing the features of every block before and after fine-tuning ...")
-    explanation = Explanation(
-        format_version=FORMAT_VERSION,
-        environment=environment(device="cpu", threads=torch.get_num_threads()),
-        head_before=head_before,
-        layer=maps.layer,
-        images=maps.images,
-        unreadable=maps.unreadable,
-        ignored=[file.result() for file in ignored],
-        drift=block_changes(opened, known),
-        notes=[missing] if missing else [],
-    )
-    publish(folder.path / EXPLANATION_PAGE, encoded(page(explanation, run=opened.name)))
-    write(folder.path / EXPLANATION, explanation)
+    with written_to(folder.path / EXPLANATION_FOLDER), replacing(folder.path / EXPLANATION_FOLDER) as pictures:
+        maps = draw_maps(views, paths, layer, pictures, fitted)
+        callback.note(missing or "Comparing the features of every block before and after fine-tuning ...")
+        explanation = Explanation(
+            format_version=FORMAT_VERSION,
+            environment=environment(device="cpu", threads=torch.get_num_threads()),
+            head_before=head_before,
+            layer=maps.layer,
+            images=maps.images,
+            unreadable=maps.unreadable,
+            ignored=[file.result() for file in ignored],
+            drift=block_changes(opened, known),
+            notes=[missing] if missing else [],
+        )
+        publish(pictures / PAGE, encoded(page(explanation, run=opened.name)))
+        write(folder.path / EXPLANATION, explanation)
     return explanation
 
 

@@ -1,10 +1,9 @@
-"""Grad-CAM of images under several sets of weights, drawn side by side into the folder of a run."""
+"""Grad-CAM of images under several sets of weights, drawn side by side into the folder of an explanation."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -68,7 +67,7 @@ class Maps:
 def draw_maps(
     views: Sequence[View], paths: Sequence[Path], layer: str | None, folder: Path, fitted: Collection[bytes] = ()
 ) -> Maps:
-    """Draw the Grad-CAM maps of all images into `folder`/explain; `layer` None = found.
+    """Draw the Grad-CAM maps of all images into `folder`; `layer` None = found.
 
     The first view is the pretrained one, the last the fine-tuned one; all maps of an image are for the class that the
     last one predicts. `fitted`: digests of images that the head of the first view was fitted to, so that its prediction
@@ -81,7 +80,6 @@ def draw_maps(
         raise DataError(f"{as_text(paths[0])!r} {images.facts[0].error}; none of {len(paths)} images can be read.")
     layer = layer or find_layer(views[-1].network(), next(images.batches((rows * 2)[:2])))
     known = by_file(run.listed())
-    shutil.rmtree(folder / EXPLANATION_FOLDER, ignore_errors=True)
     explained = []
     for row, (before, *others) in _seen(views, images, rows, layer):
         if images.digest(row) in fitted:
@@ -162,11 +160,11 @@ def _draw(
 
 
 def _write(folder: Path, stem: str, files: Mapping[str, Image.Image]) -> dict[str, str]:
-    """The files as PNG; returns their names relative to `folder`."""
-    names = {name: f"{EXPLANATION_FOLDER}/{stem}-{name}.png" for name in files}
+    """The files as PNG; returns their names relative to the run."""
+    names = {name: f"{stem}-{name}.png" for name in files}
     for name, image in files.items():
         publish(folder / names[name], _png(image))
-    return names
+    return {name: f"{EXPLANATION_FOLDER}/{file}" for name, file in names.items()}
 
 
 def _panel(seen: Seen) -> Panel:

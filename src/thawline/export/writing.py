@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from thawline.errors import ModelError, RunFolderError
+from thawline.records import replacing
 from thawline.sums import write_sums
 
 WEIGHTS_FILE = "model.safetensors"
@@ -20,19 +22,22 @@ LABELS_FILE = "labels.txt"
 CARD_FILE = "README.md"
 THAWLINE_FILE = "thawline.json"
 
+_SYSTEM_ERROR = re.compile(r"os error ([0-9]+)")
+
 
 def write_folder(folder: Path, texts: Mapping[str, str], module: nn.Module) -> None:
     """Write the text files and the module's weights, replacing an earlier folder that thawline wrote.
 
-    Raises RunFolderError if the folder holds something else or cannot be written.
+    Raises `RunFolderError` if the folder holds something else, and `OSError` if it cannot be written.
     """
-    try:
-        _refuse_foreign(folder)
-        _write_folder(folder, texts, _weights(module))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise RunFolderError(
-            f"{folder} cannot be written ({error}); free some space or choose another `out`."
-        ) from error
+    _refuse_foreign(folder)
+    with replacing(folder) as partial:
+        for name, text in texts.items():
+            (partial / name).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        _save_weights(_weights(module), partial / WEIGHTS_FILE)
+        write_sums(partial, sorted({*texts, WEIGHTS_FILE} - {CARD_FILE}))
+        shutil.copymode(partial / THAWLINE_FILE, partial / WEIGHTS_FILE)  # safetensors lets only the owner read
+        _flush(partial)
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:
@@ -61,25 +66,12 @@ def _refuse_foreign(folder: Path) -> None:
         raise RunFolderError(f"{folder} holds something that thawline did not write; choose another `out`.")
 
 
-def _write_folder(folder: Path, texts: Mapping[str, str], weights: dict[str, Tensor]) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
-    replaced = folder.with_name(f".{folder.name}.replaced")
-    for leftover in (partial, replaced):  # from a run that was killed right here
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
+def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
     try:
-        for name, text in texts.items():
-            (partial / name).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-        safetensors.torch.save_file(weights, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-        write_sums(partial, sorted({*texts, WEIGHTS_FILE} - {CARD_FILE}))
-        shutil.copymode(partial / THAWLINE_FILE, partial / WEIGHTS_FILE)  # safetensors lets only the owner read
-        _flush(partial)
-        if folder.exists():
-            folder.rename(replaced)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(replaced, ignore_errors=True)
+        safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
+    except safetensors.SafetensorError as error:
+        number = _SYSTEM_ERROR.search(str(error))  # what the operating system said is in its text only
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error)) from error
 
 
 def _flush(folder: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from thawline.callback import Callback
 from thawline.data.cache import user_cache
 from thawline.data.layout import some
 from thawline.data.pixels import eval_transform, normalise
@@ -17,7 +18,7 @@ from thawline.data.read import absolute_name, read_named
 from thawline.data.sources import find_images, listed_classes
 from thawline.data.survey import survey
 from thawline.data.walk import Ignored, as_text
-from thawline.errors import DataError, ModelError, RunFolderError
+from thawline.errors import DataError, ModelError, RunFolderError, remedy
 from thawline.export.own_folder import OWN_FILE, read_own_folder
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.export.writing import WEIGHTS_FILE
@@ -166,8 +167,8 @@ def _how_to_get_one(folder: Path) -> str:
     return "give a finished `fit` run, or a timm folder"
 
 
-def evaluate(folder: Path, data: str, trust: Trust) -> Evaluation:
-    """Score a saved model on labelled images and log the scores in `folder`/evaluations.json.
+def evaluate(folder: Path, data: str, trust: Trust, callback: Callback) -> Evaluation:
+    """Score a saved model on labelled images and log the scores in `folder`/evaluations.json, or say why not.
 
     Uses the test split of `data` if there is one, else all images. Classes are matched by name; raises `DataError` for
     a class that the model does not know.
@@ -201,10 +202,20 @@ def evaluate(folder: Path, data: str, trust: Trust) -> Evaluation:
         notes=[*images.notes, *_absent(classifier.classes, labels_there)],
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    with updating(folder):  # another process may score the same model
+    try:
+        _log(folder, scores)
+    except OSError as error:
+        callback.note(
+            f"{folder / EVALUATION_LOG} lacks these scores ({error.strerror or error}); {remedy(error)}, then repeat."
+        )
+    return scores
+
+
+def _log(folder: Path, scores: Evaluation) -> None:
+    """Append scores; another process may score the same model."""
+    with updating(folder):
         log = EvaluationLog(format_version=FORMAT_VERSION, evaluations=[*_logged(folder), scores])
         write(folder / EVALUATION_LOG, log)
-    return scores
 
 
 def _absent(classes: Sequence[str], present: Collection[str]) -> list[str]:

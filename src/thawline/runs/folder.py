@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from contextlib import suppress
@@ -11,7 +12,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from thawline.config import Request
-from thawline.errors import OptionError, RunFolderError
+from thawline.errors import OptionError, RunError, RunFolderError, cause, remedy
 from thawline.records import FORMAT_VERSION, environment, read_json
 from thawline.results import Comparison, Environment, FitResults, RunRecord
 from thawline.runs.files import (
@@ -66,7 +67,9 @@ class RunFolder:
             folder.__enter__()  # before anything is written: two starts at once must not overwrite each other
             write(path / REQUEST, _stored(request, environment))
         except OSError as error:
-            raise RunFolderError(f"{path} cannot be written to ({error.strerror}); choose another `out`.") from error
+            raise RunFolderError(
+                f"{path} cannot be written to ({error.strerror}); {remedy(error)}, or choose another `out`."
+            ) from error
         return folder
 
     @classmethod
@@ -75,7 +78,7 @@ class RunFolder:
         if not (path / REQUEST).is_file():
             raise RunFolderError(f"{path} is not a run folder ({REQUEST} is missing).")
         if not os.access(path, os.W_OK):
-            raise RunFolderError(f"{path} is read-only; the run in it cannot be continued.")
+            raise RunFolderError(f"{path} is read-only; nothing can be added to the run in it.")
         return cls(path)
 
     def request(self) -> Request:
@@ -87,6 +90,8 @@ class RunFolder:
 
     def discard(self) -> None:
         """Take back a folder in which nothing was trained, so that the mended command can use the same `out`."""
+        if not self.path.is_dir():
+            return
         if not (self.path / LEDGER).exists() or not Ledger(self.path / LEDGER).records:
             for name in (REQUEST, LEDGER, CHECK, SPLITS, SUMS_FILE, LOCK, ".lock"):
                 (self.path / name).unlink(missing_ok=True)
@@ -115,10 +120,21 @@ class RunFolder:
         write(self.path / REQUEST, _stored(request, self._record().environment))
 
     def file(self, *parts: str) -> Path:
-        """Path of a file of the run; its folder exists."""
+        """Path of a file of the run; its folder exists. Raises `FileNotFoundError` if the run was moved or removed."""
         path = self.path.joinpath(*parts)
+        if not self.path.is_dir():  # a folder with half of a run must not take its place
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def stopped_by(self, error: OSError) -> RunError:
+        """What ended the run, and how it goes on."""
+        if not (self.path / REQUEST).is_file():
+            return RunError(
+                f"{self.path} was moved or removed while the run worked in it; if it was moved, `thawline resume` "
+                "continues it there, else begin again."
+            )
+        return RunError(f"{self.path}: {cause(error)}; {remedy(error)}, then `thawline resume {self.path}`.")
 
     def _record(self) -> RunRecord:
         """What run.json holds; if it was edited, the error names the options."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from thawline.callback import Callback
 from thawline.config import FULL_DEPTH
-from thawline.errors import debugging
+from thawline.errors import debugging, written_to
 from thawline.records import write_text
 from thawline.report import html
 from thawline.report.thumbnails import thumbnails
@@ -22,7 +22,7 @@ def write_report(folder: Path) -> Path:
     """Draw report.html of a finished run, again if it is there; raises `RunFolderError` for any other folder."""
     run = read_run(folder)
     page = html.draw(replace(run, overlays=read_overlays(run)))
-    with updating(folder):
+    with written_to(folder / REPORT, then=f"thawline report {folder}"), updating(folder):
         write_text(folder / REPORT, page)
     return folder / REPORT
 
@@ -60,9 +60,18 @@ def results_are_safe(folder: Path, callback: Callback, failure: str, command: st
     except Exception as error:
         if debugging():
             raise
-        with suppress(OSError):
-            write_text(folder / REPORT_ERROR, traceback.format_exc())
         callback.note(
-            f"{failure} ({type(error).__name__}: {error}). All results are in {folder}, the traceback is in "
-            f"{folder / REPORT_ERROR}; `{command}` tries again."
+            f"{failure} ({type(error).__name__}: {error}). All results are in {folder}{_kept_traceback(folder)}; "
+            f"`{command}` tries again."
         )
+
+
+def _kept_traceback(folder: Path) -> str:
+    """Where the traceback of the current error was written, in words; empty if it could not be written."""
+    try:
+        if folder.is_dir():
+            write_text(folder / REPORT_ERROR, traceback.format_exc())
+            return f", the traceback is in {folder / REPORT_ERROR}"
+    except OSError:
+        pass
+    return ""
