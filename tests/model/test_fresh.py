@@ -78,10 +78,18 @@ def test_a_layer_that_cannot_be_drawn_anew_is_named(tmp_path: Path) -> None:
 def test_a_network_without_any_pretrained_weights_keeps_its_last_layer_as_head(tmp_path: Path) -> None:
     model = load(tmp_path, NET.replace("torch.manual_seed(0)", "pass"), "nn.Linear(8, 5), nn.Linear(5, n)")
     assert list(head_modules(model.module)) == ["4"]
-    assert model.notes == (
-        f"{tmp_path / 'net.py'}:build: none of its layers has pretrained weights; the code draws all "
-        "of them at random.",
-    )
+    (note,) = model.notes
+    assert "all its layers start from random weights" in note
+
+
+def test_weights_from_a_file_are_the_pretrained_ones(tmp_path: Path) -> None:
+    head = "nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, n)"
+    saved = load(tmp_path, NET, head).module.state_dict()
+    torch.save(saved, tmp_path / "saved.pth")
+    model = load_model(f"{tmp_path / 'net.py'}:build", 3, weights=str(tmp_path / "saved.pth"), image_size=16, seed=5)
+    assert list(head_modules(model.module)) == ["5"]
+    assert model.notes == ()
+    assert torch.equal(model.module.get_parameter("3.weight"), saved["3.weight"])
 
 
 def test_a_named_head_is_left_as_it_is(tmp_path: Path) -> None:

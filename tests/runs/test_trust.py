@@ -14,7 +14,7 @@ import pytest
 from tests.small_runs import small_request
 from thawline import api
 from thawline.cli import app as cli
-from thawline.errors import InputError, ModelError, OptionError
+from thawline.errors import InputError, ModelError, OptionError, RunFolderError
 from thawline.results import FitResults
 from thawline.runs.folder import RunFolder
 
@@ -156,3 +156,11 @@ def test_sources_that_are_no_code_are_refused(folder: Path, images: Path, source
     with pytest.raises(InputError) as caught:
         USES["predict"](folder, images)
     assert "\n" not in str(caught.value)
+
+
+def test_the_model_of_another_run_is_not_explained_as_that_of_this_run(folder: Path, images: Path) -> None:
+    path = folder / "fit" / "model" / "thawline.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "saved_seed": 7}))
+    path.with_name("SHA256SUMS").unlink()
+    with pytest.raises(RunFolderError, match="is not the model of this run"):
+        USES["explain"](folder, images, trust_code=True)

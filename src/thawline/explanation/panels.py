@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from thawline.data.walk import as_text
-from thawline.errors import DataError
+from thawline.errors import DataError, ModelError
 from thawline.explanation.overlay import Panel, enlarged, overlay, side_by_side
 from thawline.explanation.saliency import find_layer, grad_cam, heat
 from thawline.export.escaping import one_line
@@ -120,7 +120,10 @@ def _column(view: View, images: Tensor, classes: Tensor, layer: str, pixels: np.
 
 @torch.inference_mode()
 def _probabilities(network: nn.Module, images: Tensor) -> Tensor:
-    return torch.softmax(network(images).float(), dim=1)
+    logits = network(images).float()
+    if not logits.isfinite().all():
+        raise ModelError("the network gives NaN or infinite values for the images; its weights are damaged.")
+    return torch.softmax(logits, dim=1)
 
 
 def _draw(

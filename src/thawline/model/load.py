@@ -146,7 +146,7 @@ def load_saved(folder: Path, num_classes: int, image_size: int) -> nn.Module:
 
 def _load_own(origin: Origin, num_classes: int, weights: Path | None, image_size: int | None, seed: int) -> LoadedModel:
     with seeded(seed):
-        network, preprocessing, notes = _build_own(origin, num_classes, image_size)
+        network, preprocessing, notes = _build_own(origin, num_classes, image_size, is_filled=weights is not None)
     module = network.module
     if weights is not None:
         fill(module, read_weights(weights), weights, allow_extra=False)
@@ -158,11 +158,11 @@ def _load_own(origin: Origin, num_classes: int, weights: Path | None, image_size
 
 
 def _build_own(
-    origin: Origin, num_classes: int, image_size: int | None
+    origin: Origin, num_classes: int, image_size: int | None, *, is_filled: bool = False
 ) -> tuple[own.OwnNetwork, Preprocessing, tuple[str, ...]]:
     network = own.build(origin.source, num_classes)
     preprocessing = _preprocessing(network.module, image_size, origin.source)
-    notes = own.examine(network, num_classes, preprocessing.image_size)
+    notes = own.examine(network, num_classes, preprocessing.image_size, is_filled=is_filled)
     return network, preprocessing, notes
 
 

@@ -100,10 +100,11 @@ def _require_trainable(source: str, module: object) -> nn.Module:
 _UNDIVIDED = "whose layers cannot be trained or frozen one by one; return the network that it was made from"
 
 
-def examine(network: OwnNetwork, num_classes: int, image_size: int) -> tuple[str, ...]:
+def examine(network: OwnNetwork, num_classes: int, image_size: int, *, is_filled: bool) -> tuple[str, ...]:
     """Check the output in both modes and find the head; the network is left unchanged.
 
-    Returns what the user should know about layers without pretrained weights. Raises `ModelError` if two images of
+    Returns what the user should know about layers without pretrained weights; there are none if the network `is_filled`
+    from a file afterwards. Raises `ModelError` if two images of
     `image_size` do not give `[2, num_classes]`, if a weight is not finite, or if there is no head to train.
     """
     _require_logits(network, num_classes, image_size)
@@ -115,10 +116,12 @@ def examine(network: OwnNetwork, num_classes: int, image_size: int) -> tuple[str
     if not is_named:
         settings["classifier"] = _last_layer(network, num_classes, image_size)
     _require_head(network)
+    if is_filled:
+        return ()
     with seeded(_OTHER_SEED):
         drawn = drawn_weights(module, network.build_again())
     if nothing_is_pretrained(module, drawn):
-        return (f"{network.source}: none of its layers has pretrained weights; the code draws all of them at random.",)
+        return (f"{network.source}: all its layers start from random weights, so freezing them makes no sense.",)
     return _about_drawn(network, drawn, [] if is_named else _enlarge_head(network, drawn, image_size))
 
 

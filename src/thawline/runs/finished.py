@@ -16,13 +16,14 @@ from thawline.data.cache import user_cache
 from thawline.data.pixels import build_pixels, normalise
 from thawline.data.survey import Facts
 from thawline.errors import ModelError, RunFolderError
-from thawline.export.writing import WEIGHTS_FILE
+from thawline.export.writing import THAWLINE_FILE, WEIGHTS_FILE
 from thawline.model.blocks import partition
 from thawline.model.load import load_model
 from thawline.model.trust import ASK, Trust, code_to_run
 from thawline.model.weights import fill, read_saved
 from thawline.plan import Block, FineTunePlan
-from thawline.results import FitResults
+from thawline.records import read_json
+from thawline.results import FitResults, plain
 from thawline.runs.files import REQUEST
 from thawline.runs.folder import RunFolder
 from thawline.runs.listed import Listed, listed
@@ -110,6 +111,7 @@ def open_finished(folder: RunFolder, trust: Trust = ASK) -> FinishedRun:
         raise RunFolderError(f"{folder.path} has no saved model; give the folder of a finished `fit`.")
     classes = results.data.classes
     source = code_to_run(request.model, folder.file(REQUEST), trust)
+    _require_its_model(folder.path, results)
     model = load_model(source, len(classes), weights=request.weights, image_size=request.images.image_size)
     if changed := ", ".join(model.changed_files(results.model.own_files or {})):
         raise ModelError(f"the code of {folder.path} changed since its training ({changed}); restore it.")
@@ -132,6 +134,16 @@ def open_finished(folder: RunFolder, trust: Trust = ASK) -> FinishedRun:
         model.pristine(),
         _fine_tuned(model.module, weights),
     )
+
+
+def _require_its_model(run: Path, results: FitResults) -> None:
+    """Raise `RunFolderError` if the model folder came from another run: before and after would not belong together."""
+    record = read_json(run / MODEL_FOLDER / THAWLINE_FILE)
+    origin = {"plan": plain(results.plan), "saved_seed": results.saved_seed}
+    if not isinstance(record, dict) or any(record.get(key, value) != value for key, value in origin.items()):
+        raise RunFolderError(
+            f"{run / MODEL_FOLDER} is not the model of this run, says its {THAWLINE_FILE}; restore it."
+        )
 
 
 def _fine_tuned(network: nn.Module, path: Path) -> State:

@@ -68,7 +68,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
     ledger.bind_pixels(pixels.sha256)
     _report(folder, images, found, splits, request.train.batch_size, callback)
-    for note in filter(None, (start_warning(request.to_dict()), *model.notes)):
+    for note in filter(None, (start_warning(request.to_dict()) if model.is_timm else None, *model.notes)):
         callback.note(note)
     experiment = Experiment(
         request,
