@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from thawline.errors import PlanError
-from thawline.plan import Block, FineTunePlan, Phase
+from thawline.plan import Block, FineTunePlan, Penalty, Phase
 
 RATES = {"stem": None, "body": 1e-4, "head": 1e-3}
 
@@ -135,3 +136,14 @@ def test_to_pytorch_keeps_the_statistics_that_the_plan_keeps() -> None:
         plan = FineTunePlan((Phase(rates),), norm=norm)  # type: ignore[arg-type]
         exec(plan.to_pytorch(), {"model": model, "torch": torch})
         assert [module.training for module in model] == [False, trains, True]
+
+
+def test_numbers_of_numpy_become_plain() -> None:
+    rates = {"stem": None, "body": np.float32(0.5), "head": np.int64(1)}
+    plan = FineTunePlan((Phase({"stem": None, "body": 1e-3, "head": 1.0}, np.int64(2)), Phase(rates)))  # type: ignore[arg-type]
+    assert FineTunePlan.from_json(plan.to_json()) == plan
+    assert plan.phases[1].learning_rates == {"stem": None, "body": 0.5, "head": 1}
+    assert Penalty("l2_sp", np.float64(0.1)).strength == 0.1
+    for rate in (10**400, 10**5000, float("nan"), float("inf"), 0, -0.0, True):
+        with pytest.raises(PlanError, match="must be a number above 0"):
+            Phase({"head": rate})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.faults.pictures import png, pnm, tiff
+from thawline import api
 from thawline.data.check import check
 from thawline.data.decode import bit_depth_of, decode, largest_sample, load
 from thawline.data.sources import read_images
@@ -91,3 +92,16 @@ def test_check_says_what_is_lost(tmp_path: Path) -> None:
             (tmp_path / name / f"{number}.tif").write_bytes(tiff(values))
     (line,) = check(read_images(tmp_path)).warnings
     assert line.startswith("24 images of 32-bit or floating-point values: each is stretched from its own darkest")
+
+
+@pytest.mark.parametrize("name", ["png with alpha", "tiff in planes", "ppm"])
+def test_the_range_of_colours_over_the_dataset_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path / "cache"))
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(12):
+            (tmp_path / "data" / label / f"{number}.{name.split()[0].replace('tiff', 'tif')}").write_bytes(FILES[name])
+    found = api.check(tmp_path / "data").warnings
+    assert any(line.startswith("The 16-bit images hold 12-bit values (at most 4,095 of 65,535)") for line in found)
