@@ -79,7 +79,8 @@ def images_needed(ends: Interval, images: int, difference: float = WORTH_TELLING
 
     The half width h over n images is 1.96 s / √n, where s is the standard deviation of an image's difference (the
     square root of the share of images on which two models disagree, if they are about equally good). Over m images it
-    is h √(n / m), which is d at m = n (h / d)².
+    is h √(n / m), which is d at m = n (h / d)². Where no image sets two models apart, h is the largest share that may
+    have been missed (`difference_interval`); n h is about 1.96² then, so that m is the number for that share.
     """
     half = (ends[1] - ends[0]) / 2
     needed = images * (half / difference) ** 2

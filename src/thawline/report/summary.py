@@ -45,6 +45,8 @@ def headline(results: FitResults) -> str:
     sentence = f"{plan_in_words(FineTunePlan.from_dict(results.plan))}: {found}."
     if results.chosen.partition(":")[0] == "full" and results.baselines:
         return f"On validation full fine-tuning is as good as anything tried, so use it. {sentence}"
+    if results.versus_full and verdicts.differs(results.versus_full) and results.versus_full.difference < 0:
+        sentence = f"Full fine-tuning is better than this plan on test. {sentence}"
     return f"{sentence}{_against_full(results, results.data)}"
 
 
