@@ -69,7 +69,11 @@ def test_two_networks_get_their_own_helpers(tmp_path: Path, kind: str) -> None:
 
 def test_an_import_inside_forward_finds_its_own_file_later(tmp_path: Path) -> None:
     lazy = """
+        import importlib
+        import importlib.metadata as metadata
+        from importlib import import_module
         from torch import nn
+        assert metadata.version("torch") and importlib.metadata and importlib.util
         class Net(nn.Module):
             def __init__(self, n):
                 super().__init__()
@@ -77,6 +81,8 @@ def test_an_import_inside_forward_finds_its_own_file_later(tmp_path: Path) -> No
             def forward(self, images):
                 from settings import FACTOR
                 import settings as again
+                for found in (importlib.import_module("settings"), import_module("settings"), __import__("settings")):
+                    assert found is again
                 return self.fc(images.mean((2, 3))) * FACTOR * again.FACTOR
         def build(n): return Net(n)
     """
@@ -133,6 +139,17 @@ def test_a_helper_with_an_edit_of_equal_length_runs_as_edited(tmp_path: Path) ->
     assert after.changed_files(before.own_files) == ["layers.py"]
     (tmp_path / "layers.py").write_text(text)
     assert load_model(source, 2).changed_files(before.own_files) == []
+
+
+def test_helpers_run_once_in_a_process_as_those_that_register_operators_must(tmp_path: Path) -> None:
+    code = (
+        'import torch\nLIBRARY = torch.library.Library("thawline_test", "DEF")\nLIBRARY.define("f(Tensor x) -> Tensor")'
+    )
+    (tmp_path / "operators.py").write_text(code)
+    source = write(tmp_path, 1.0, "import operators\nfrom layers import Net\ndef build(n): return Net(n)")
+    first, second = load_model(source, 2), load_model(source, 2)
+    assert first.module is not second.module
+    assert first.own_files == second.own_files
 
 
 def test_messages_name_modules_as_the_user_wrote_them(tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def test_every_mistake_is_one_line(code: str, expected: str, tmp_path: Path) -> 
 
 def test_places_that_are_not_there(tmp_path: Path) -> None:
     assert "does not exist" in error_of(tmp_path, SMALL, "nowhere.py:build")
-    assert "no function 'after the colon'" in error_of(tmp_path, SMALL, "net.py:")
+    assert "net.py:FACTORY" in error_of(tmp_path, SMALL, "net.py:")
     assert "write" in error_of(tmp_path, SMALL, "net.py")
     assert ":FACTORY, where" in error_of(tmp_path, SMALL, "net.py")
 

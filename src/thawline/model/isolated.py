@@ -18,6 +18,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -25,6 +26,7 @@ from types import CodeType, ModuleType
 _PREFIX = "_thawline_own_"
 _numbers = itertools.count(1)
 _packages: dict[str, OwnPackage] = {}
+_by_factory: dict[tuple[Path, str], OwnPackage] = {}
 
 
 def plain_names(text: str) -> str:
@@ -44,13 +46,26 @@ class OwnPackage:
         self._root.__path__ = [str(folder)]
         self._elsewhere: set[str] = set()
         self._usual_path: Sequence[str] | None = None
+        self._importlib = ModuleType("importlib")
+        self._importlib.__dict__.update(import_module=self._import_module, __getattr__=partial(getattr, importlib))
         sys.modules[self.name] = self._root
         _packages[self.name] = self
         if _Finder not in sys.meta_path:
             sys.meta_path.insert(0, _Finder)
 
+    @classmethod
+    def of(cls, folder: Path, factory: str) -> OwnPackage:
+        """The package of a factory; the one of an earlier load if none of its files has changed since.
+
+        Helpers then run once in a process, as they do in a script: some register operators, which works only once.
+        """
+        package = _by_factory.get((folder, factory))
+        if package is None or any(package._digest(name) != digest for name, digest in package.files.items()):
+            package = _by_factory[folder, factory] = cls(folder)
+        return package
+
     def run(self, path: Path) -> ModuleType:
-        """Run a file of the folder, whatever its name."""
+        """Run a file of the folder, whatever its name, also if it ran before."""
         name = f"{self.name}.{path.stem if path.stem.isidentifier() else 'factory'}"
         spec = importlib.util.spec_from_loader(name, _Loader(self, name, str(path)))
         assert spec is not None
@@ -80,7 +95,7 @@ class OwnPackage:
 
     @contextmanager
     def importing(self) -> Iterator[None]:
-        """Within the context, imports by name (`importlib.import_module`) find the folder, too, and leave no trace.
+        """Within the context, imports by other code on their behalf (pickle) find the folder, too, and leave no trace.
 
         So do folders that the user's code adds to `sys.path`: they become part of the package.
         """
@@ -135,12 +150,20 @@ class OwnPackage:
         """What an import statement in the user's files calls: `__import__`, but their own files come first."""
         own, root = f"{self.name}.{name}", name.partition(".")[0]
         itself = namespace is not None and namespace.get("__name__") == own and "__path__" not in namespace
+        if level == 0 and (name == "importlib" or (root == "importlib" and not fromlist)):
+            builtins.__import__(name, namespace, local, (), 0)
+            return self._importlib
         if level or itself or not self._has(root):
             return builtins.__import__(name, namespace, local, fromlist or (), level)
         if fromlist:
             return builtins.__import__(own, namespace, local, fromlist, 0)
         importlib.import_module(own)
         return sys.modules[f"{self.name}.{root}"]
+
+    def _import_module(self, name: str, package: str | None = None) -> ModuleType:
+        """What `importlib.import_module` is in the user's files."""
+        beside = not name.startswith(".") and self._has(name.partition(".")[0])
+        return importlib.import_module(f"{self.name}.{name}" if beside else name, package)
 
 
 class _Loader(SourceFileLoader):

@@ -69,7 +69,7 @@ def build(source: str, num_classes: int) -> OwnNetwork:
         code = _import(source, place, package)
         factory = getattr(code, name, None)
     if not callable(factory):
-        raise ModelError(f"{source}: {place} has no function {name or 'after the colon'!r}; {FACTORY}.")
+        raise ModelError(f"{source}: {place} has no function {name!r}; {FACTORY}.")
 
     def run() -> nn.Module:
         with _users_code(source, f"{name}({num_classes})", package):
@@ -171,8 +171,8 @@ def _package_of(source: str, place: str) -> OwnPackage | None:
         path = Path(place).expanduser()
         if not path.is_file():
             raise ModelError(f"{source}: the file {path} does not exist.")
-        return OwnPackage(path.resolve().parent)
-    return OwnPackage(Path.cwd()) if is_beside(place.partition(".")[0], [str(Path.cwd())]) else None
+        return OwnPackage.of(path.resolve().parent, path.name)
+    return OwnPackage.of(Path.cwd(), place) if is_beside(place.partition(".")[0], [str(Path.cwd())]) else None
 
 
 def _import(source: str, place: str, package: OwnPackage | None) -> ModuleType:
