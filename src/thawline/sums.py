@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from thawline.errors import InputError, ModelError
@@ -50,11 +51,19 @@ def read_sums(folder: Path, refusal: type[InputError]) -> Mapping[str, str]:
     """SHA-256 by file name, only of files of the folder itself; raises `refusal` if SHA256SUMS is damaged."""
     path = folder / SUMS_FILE
     try:
-        lines = read_regular(path, _LARGEST).decode("utf-8").splitlines()
-        found = [(match[2], match[1]) for line in lines if (match := _LINE.fullmatch(line))]
+        text = read_regular(path, _LARGEST).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise refusal(f"{path} cannot be read ({error}); {WAYS_OUT}") from error
-    names = [name for name, _ in found]
-    if len(set(names)) != len(lines) or any(Path(name).name != name for name in names):
+    sums = _parsed(text)
+    if sums is None:
         raise refusal(f"{path} is damaged: it is not a list of digests and file names; {WAYS_OUT}")
-    return dict(found)
+    return sums
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Mapping[str, str] | None:
+    """Digests by name; None if the text is no list of them. A report asks once for every picture."""
+    found = [match.groups() for line in text.splitlines() if (match := _LINE.fullmatch(line))]
+    sums = {name: digest for digest, name in found}
+    is_list = len(sums) == len(text.splitlines()) and all(Path(name).name == name for name in sums)
+    return sums if is_list else None

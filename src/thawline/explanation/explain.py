@@ -15,14 +15,14 @@ from thawline.explanation.changes import Known, block_changes, known_images, pro
 from thawline.explanation.page import page
 from thawline.explanation.panels import View, draw_maps
 from thawline.model.trust import TRUSTED, Trust
-from thawline.records import FORMAT_VERSION, encoded, environment, replacing
+from thawline.records import FORMAT_VERSION, environment, replacing, write_text
 from thawline.report.thumbnails import EXAMPLES
 from thawline.results import Explanation
 from thawline.runs.files import EXPLANATION, EXPLANATION_FOLDER, read_run, write
 from thawline.runs.finished import FinishedRun, open_finished
 from thawline.runs.folder import RunFolder
 from thawline.runs.reporting import report, results_are_safe
-from thawline.runs.sealed import publish
+from thawline.runs.sealed import seal
 
 PAGE = "index.html"
 _NO_IMAGES = "The training images of this run can no longer be read, so features were not compared."
@@ -101,7 +101,8 @@ def _explain(
             drift=block_changes(opened, known),
             notes=[missing] if missing else [],
         )
-        publish(pictures / PAGE, encoded(page(explanation, run=opened.name)))
+        write_text(pictures / PAGE, page(explanation, run=opened.name))
+        seal(pictures)
         write(folder.path / EXPLANATION, explanation)
     return explanation
 

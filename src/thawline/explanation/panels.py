@@ -19,11 +19,11 @@ from thawline.errors import DataError, ModelError
 from thawline.explanation.overlay import Panel, enlarged, overlay, side_by_side
 from thawline.explanation.saliency import find_layer, grad_cam, heat
 from thawline.export.escaping import one_line
+from thawline.records import write_bytes
 from thawline.results import ExplainedImage, OtherMap, SkippedFile
 from thawline.runs.files import EXPLANATION_FOLDER
 from thawline.runs.finished import BATCH, DecodedImages, FinishedRun, State
 from thawline.runs.listed import Listed, by_file
-from thawline.runs.sealed import publish
 
 _FILE_LETTERS = re.compile(r"[^A-Za-z0-9]+")
 _LONGEST = 40
@@ -166,7 +166,7 @@ def _write(folder: Path, stem: str, files: Mapping[str, Image.Image]) -> dict[st
     """The files as PNG; returns their names relative to the run."""
     names = {name: f"{stem}-{name}.png" for name in files}
     for name, image in files.items():
-        publish(folder / names[name], _png(image))
+        write_bytes(folder / names[name], _png(image))
     return {name: f"{EXPLANATION_FOLDER}/{file}" for name, file in names.items()}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from thawline.errors import RunFolderError
-from thawline.reading import damage
+from thawline.reading import damage, digest_of
 from thawline.records import write_bytes
 from thawline.sums import SUMS_FILE, WAYS_OUT, read_sums, sums_text
 
@@ -41,6 +41,11 @@ def publish(path: Path, content: bytes) -> None:
             _write(path.parent, sums)
         write_bytes(path, content)
         _write(path.parent, {**sums, path.name: sha256(content).hexdigest()})
+
+
+def seal(folder: Path) -> None:
+    """Write the digests of all files in a folder that nobody else knows yet: quicker than one after the other."""
+    _write(folder, {path.name: digest_of(path) for path in sorted(folder.iterdir())})
 
 
 def proved(path: Path) -> Path:
