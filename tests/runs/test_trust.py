@@ -97,6 +97,8 @@ def test_trusted_or_named_code_runs(folder: Path, finished: Path, images: Path, 
     assert (copied / "ran").exists()
     with pytest.raises(OptionError, match=r"`code` must be file\.py:factory"):
         USES["predict"](folder, images, code="resnet18")
+    roundabout = f"{finished}/../{finished.name}/net.py:build"
+    assert USES["add"](folder, images, code=roundabout)
     with pytest.raises(OptionError, match=r"with which .* began"):
         USES["resume"](folder, images, code=f"{copied}/net.py:build")
 
