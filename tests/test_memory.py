@@ -14,6 +14,7 @@ import thawline
 from thawline.cli import app as cli
 from thawline.errors import RunError, TooLittleMemoryError
 from thawline.memory import is_out_of_memory, within_memory
+from thawline.model.execution import forward_blank_image
 
 MUCH = 1 << 55
 
@@ -78,3 +79,15 @@ def test_the_library_and_the_command_line_say_it_in_one_line(
         cli.main()
     assert stop.value.code == 1
     assert capsys.readouterr().err.startswith("thawline: out of memory; free some memory")
+
+
+def test_a_network_that_needs_too_much_is_not_called_one_that_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Greedy(torch.nn.Linear):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.empty(MUCH)
+
+    with pytest.raises(TooLittleMemoryError), within_memory("use less"):
+        forward_blank_image(Greedy(2, 2), 8)
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: bytearray(MUCH))
+    with pytest.raises(TooLittleMemoryError, match=r"^out of memory"):
+        thawline.inspect("test_vit")

@@ -30,6 +30,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, _KINDS) and bool(_WORDS.search(str(error))))
 
 
+def raise_if_out_of_memory(error: BaseException) -> None:
+    """Raise the error again if memory ran out, whatever an `except` clause took it for."""
+    if is_out_of_memory(error):
+        raise error
+
+
 @contextmanager
 def within_memory(advice: str) -> Iterator[None]:
     """Raise `TooLittleMemoryError`, one line that ends with `advice`, where memory runs out inside."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from thawline.errors import ModelError
+from thawline.memory import raise_if_out_of_memory
 
 LAYER_TYPES = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear)
 
@@ -89,6 +90,7 @@ def forward_blank_image(model: nn.Module, image_size: int) -> object:
         with _eval_mode(model):
             return model(image)
     except (RuntimeError, AssertionError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise_if_out_of_memory(error)
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{type(model).__name__} cannot run on images of {image_size} x {image_size} pixels ({reason}); "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from thawline.errors import ModelError
+from thawline.memory import raise_if_out_of_memory
 from thawline.model.execution import is_layer
 
 
@@ -108,6 +109,7 @@ class ResettingHead:
             self._heads = {name: copy.deepcopy(module) for name, module in heads.items()}
             first, second = self.draw(0), self.draw(1)
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise_if_out_of_memory(error)
             raise _cannot_be_drawn(source, heads, str(error)) from error
         constant = [name for name, tensor in first.items() if tensor.ndim >= 2 and torch.equal(tensor, second[name])]
         if constant:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from thawline.config import Preprocessing
 from thawline.errors import ModelError
+from thawline.memory import raise_if_out_of_memory
 from thawline.model import own
 from thawline.model.execution import forward_blank_image
 from thawline.model.head import HeadFactory, ResettingHead, head_tensors, named_tensors, seeded
@@ -210,6 +211,7 @@ def _create(origin: Origin, num_classes: int, pretrained: bool = False) -> nn.Mo
     except ModelError:
         raise
     except Exception as error:  # model_args from a file reach any constructor, which may raise anything
+        raise_if_out_of_memory(error)
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         size = origin.model_args.get("img_size")
         hint = f"try another `image_size` than {size}" if size else "check its model_args"

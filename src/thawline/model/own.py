@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from thawline.errors import ModelError
 from thawline.formatting import shortened
+from thawline.memory import raise_if_out_of_memory
 from thawline.model.execution import is_layer, record_execution
 from thawline.model.fresh import drawn_before_head, drawn_weights, nothing_is_pretrained
 from thawline.model.head import declared_names, head_modules, named_tensors, seeded
@@ -198,6 +199,7 @@ def _users_code(source: str, doing: str, package: OwnPackage | None) -> Iterator
         where = f"{Path(error.filename).name if error.filename else source}, line {error.lineno}"
         raise ModelError(f"{source}: {where}: {type(error).__name__}: {error.msg}.") from error
     except (Exception, SystemExit) as error:  # not our code: it may raise anything
+        raise_if_out_of_memory(error)
         reason = plain_names(" ".join(f"{type(error).__name__}: {error}".split()))[:200]
         raise ModelError(f"{source}: {doing} failed with {reason}{_where(error)}.") from error
 

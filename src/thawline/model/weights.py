@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from thawline.errors import ModelError
 from thawline.formatting import shortened
+from thawline.memory import raise_if_out_of_memory
 from thawline.model.head import head_modules
 
 State = dict[str, Tensor]
@@ -86,6 +87,7 @@ def _filtered(state: State, model: nn.Module, filter_fn: Callable[..., State] | 
     try:
         return filter_fn(*arguments)
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        raise_if_out_of_memory(error)
         raise ModelError(
             f"{path} does not fit {_kind(model)} ({_one_line(error)}); is it for another architecture?"
         ) from error

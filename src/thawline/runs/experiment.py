@@ -17,6 +17,7 @@ from thawline.callback import Callback
 from thawline.config import Request
 from thawline.errors import NonFiniteLossError, RunFolderError, TooLittleMemoryError
 from thawline.formatting import percent, shortened
+from thawline.memory import raise_if_out_of_memory
 from thawline.model.adapters import left_out
 from thawline.model.apply import trainable_size
 from thawline.model.blocks import partition
@@ -315,6 +316,7 @@ class Experiment:
         try:
             self.trainer.load(_tensors(path), seed=record.seed)
         except (KeyError, RuntimeError) as error:  # only of a file without a digest
+            raise_if_out_of_memory(error)
             raise RunFolderError(f"{path} does not fit the model ({_first_line(error)}); {_NEW_RUN}.") from error
         self._in_network = record.key
 
