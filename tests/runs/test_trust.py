@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -166,3 +168,14 @@ def test_the_model_of_another_run_is_not_explained_as_that_of_this_run(folder: P
     path.with_name("SHA256SUMS").unlink()
     with pytest.raises(RunFolderError, match="is not the model of this run"):
         USES["explain"](folder, images, trust_code=True)
+
+
+def test_a_recipe_does_not_decide_which_code_runs(folder: Path, images: Path) -> None:
+    text = (files("thawline") / "recipes" / "biotune-table1.toml").read_text()
+    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    (folder / "study.toml").write_text(
+        re.sub(r"models = \[.*?\]", f'models = ["{folder}/evil.py:make"]', text, flags=re.S)
+    )
+    with pytest.raises(OptionError, match="names Python code"):
+        api.repeat_study(str(folder / "study.toml"), folder / "out", {"data": [f"DTD={images}"]})
+    assert not (folder / "ran").exists()
