@@ -34,7 +34,7 @@ KINDS: dict[str, Sequence[str]] = {
     "odd": ODD,
     "hidden": HIDDEN,
 }
-READINGS = ("check", "fit", "predict", "predict-csv", "evaluate", "report")
+READINGS = ("check", "fit", "predict", "predict-csv", "evaluate", "report", "explain", "resume", "json")
 _SAYS_ALIKE = re.compile(
     r"normal form|unicode|spell|by case|letter case|upper case|letters|merged|look the same|trailing|space", re.I
 )
@@ -79,6 +79,9 @@ def _prepared(base: Base, scratch: Path, reading: str) -> Ran:
         "predict-csv": ["predict", "run", "data", "--csv"],
         "evaluate": ["evaluate", "run", "data"],
         "report": ["report", "run"],
+        "explain": ["explain", "run", "data"],
+        "resume": ["resume", "run"],
+        "json": ["predict", "run", "data", "--json"],
     }
     return run(commands[reading], scratch)
 

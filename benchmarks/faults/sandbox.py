@@ -75,6 +75,8 @@ class Ending:
 
     after: float
     signal: signal.Signals = signal.SIGKILL
+    again: float | None = None
+    """Seconds after it, in which the same signal is sent once more."""
 
 
 def run(
@@ -166,7 +168,9 @@ def _read_head(pipe: tuple[int, int] | None, until: float) -> bytes:
 
 def _wait(child: int, started: float, ending: Ending | None, seconds: float) -> int | None:
     """Exit code as in `Ran`; whatever is left of the child's process group is killed."""
-    sent = False
+    moments = [] if ending is None else [ending.after]
+    if ending is not None and ending.again is not None:
+        moments.append(ending.after + ending.again)
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         now = time.monotonic() - started
@@ -177,9 +181,9 @@ def _wait(child: int, started: float, ending: Ending | None, seconds: float) -> 
                 os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return None
-        if ending is not None and not sent and now >= ending.after:
+        if ending is not None and moments and now >= moments[0]:
             os.kill(child, ending.signal)
-            sent = True
+            del moments[0]
         time.sleep(0.002)
 
 
@@ -217,6 +221,7 @@ def _bound() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _redirect(folder: Path, streams: Streams, pipe: tuple[int, int] | None) -> None:

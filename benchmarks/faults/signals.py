@@ -1,4 +1,4 @@
-"""Family `signals`: SIGINT or SIGTERM at a random time, then resume."""
+"""Family `signals`: SIGINT, SIGTERM or SIGHUP at a random time, once or twice, then resume."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ def draw(base: Base, number: int, seed: int) -> Trial:
     """The trial of that number."""
     name = f"signals-{seed}-{number}"
     rng = random.Random(name)
-    kind, which = rng.choice(KINDS), rng.choice((signal.SIGINT, signal.SIGTERM))
+    kind, which = rng.choice(KINDS), rng.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     times = [rng.uniform(0, base.size(kind)[2]) for _ in range(rng.randint(1, 2))]
+    again = rng.choice((None, rng.uniform(0, 0.05)))
 
     def attempt(scratch: Path) -> Verdict:
         for after in times:
-            ran = run(begin_or_resume(base, kind, scratch), scratch, ending=Ending(after, which))
+            ran = run(begin_or_resume(base, kind, scratch), scratch, ending=Ending(after, which, again))
             failed = failure(ran)
             if failed is not None and not (ran.code == -which or failed.outcome == "one_line"):
                 return failed
@@ -30,4 +31,6 @@ def draw(base: Base, number: int, seed: int) -> Trial:
         return finish(base, kind, scratch)
 
     words = ", then ".join(f"after {after:.2f} s" for after in times)
-    return Trial(name, which.name, f"{kind}, {which.name} {words}, then resumed", attempt, MUST_HOLD)
+    return Trial(
+        name, which.name, f"{kind}, {which.name} {words}{' twice' if again else ''}, then resumed", attempt, MUST_HOLD
+    )

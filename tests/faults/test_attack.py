@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +129,7 @@ def test_hostile_models_are_refused(base: Base, case: str) -> None:
         ("odd", ("two\nlines", "<img src=x onerror=alert(1)>"), "report"),
         ("escapes", ("\x1b[31mred", "a\x1b[2Jb"), "predict"),
         ("formulas", ("=1+1", "@SUM(A1)"), "fit"),
+        ("escapes", ("\x1b]0;title\x07", "\x9b31m"), "json"),
         ("spellings", ("caf\u00e9", "cafe\u0301"), "check"),
     ],
 )
@@ -151,10 +153,12 @@ def test_any_standard_output_will_do(base: Base, stream: str, reading: str) -> N
     _require_right(attempt(base, streams.make(base, "streams", stream, reading, kind="probe")))
 
 
-def test_interrupted_run_says_how_to_go_on(base: Base, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")])
+def test_interrupted_run_says_how_to_go_on(base: Base, tmp_path: Path, number: signal.Signals, said: str) -> None:
     base.state("probe")
-    ran = run(base.begin("probe"), tmp_path, hook=signal_at_name("/evaluations/"))
-    assert (ran.code, ran.said.splitlines()[-1]) == (130, "thawline: interrupted; `thawline resume run` continues it.")
+    ran = run(base.begin("probe"), tmp_path, hook=signal_at_name("/evaluations/", number))
+    last = f"thawline: {said}; `thawline resume run` continues it."
+    assert (ran.code, ran.said.splitlines()[-1]) == (128 + number, last)
     assert finish(base, "probe", tmp_path).outcome == "held"
 
 
