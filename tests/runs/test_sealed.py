@@ -11,16 +11,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from tests.small_runs import Stop, small_request
 from thawline import api
+from thawline.callback import Callback
 from thawline.config import Request
 from thawline.errors import InputError, RunFolderError
 from thawline.records import write_bytes
 from thawline.runs import sealed
+from thawline.runs.experiment import Experiment
 from thawline.runs.folder import RunFolder
 from thawline.runs.sealed import LOCK, digests, is_there, proved, publish, updating
 from thawline.sums import SUMS_FILE
+
+ROWS = ("linear_probe", "full")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +42,7 @@ def stopped(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison with two of its trainings."""
     run = tmp_path_factory.mktemp("runs") / "compare"
     with pytest.raises(KeyboardInterrupt):
-        api.run(small_request(images, ("linear_probe", "full"), learning_rate=1e-3), run, Stop(1))
+        api.run(small_request(images, ROWS, learning_rate=1e-3), run, Stop(1))
     return run
 
 
@@ -193,3 +199,54 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     assert proved(tmp_path / "n").read_bytes() == b"15"
+
+
+class Notes(Callback):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def _damage_weights_and_scores(run: Path) -> None:
+    (weights,), (scores,) = (list((run / name).iterdir()) for name in ("checkpoints", "evaluations"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    scores.write_bytes(scores.read_bytes()[:-1] + b"\1")
+
+
+def test_damaged_weights_and_scores_are_computed_again_and_that_is_said(
+    stopped: Path, images: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(stopped, tmp_path / "run"))
+    _damage_weights_and_scores(run)
+    notes = Notes()
+    resumed = api.resume(run, notes)
+    assert resumed.digest == api.run(small_request(images, ROWS, learning_rate=1e-3), tmp_path / "whole").digest
+    assert [note.partition(" has changed ")[2] for note in notes.said if "has changed" in note] == [
+        "since it was written; computing it again from the weights.",
+        "since it was written; training it again.",
+    ]
+
+
+def test_what_comes_out_differently_is_refused(stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Path(shutil.copytree(stopped, tmp_path / "run"))
+    _damage_weights_and_scores(run)
+    monkeypatch.setattr(Experiment, "run", lambda self, record: replace(record, checkpoint="0" * 64))
+    with pytest.raises(RunFolderError, match="training it again did not give the same weights; start a new run"):
+        api.resume(run)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x" * 100, save({"head.weight": torch.zeros(3)}), save({"x": torch.ones(1)})]
+)
+def test_damaged_weights_without_a_digest_are_refused(stopped: Path, tmp_path: Path, content: bytes) -> None:
+    run = Path(shutil.copytree(stopped, tmp_path / "run"))
+    ledger = run / "ledger.journal"
+    without = re.sub(rb',"sha256":"\w{64}"', b"", ledger.read_bytes())
+    ledger.write_bytes(re.sub(rb'"checkpoint":"\w{64}"', b'"checkpoint":""', without))
+    (weights,), (scores,) = (list((run / name).iterdir()) for name in ("checkpoints", "evaluations"))
+    scores.unlink()
+    weights.write_bytes(content)
+    with pytest.raises(RunFolderError, match=rf"{weights.name} (is damaged|does not fit the model)"):
+        api.resume(run)

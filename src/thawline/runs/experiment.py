@@ -315,7 +315,7 @@ class Experiment:
             return
         try:
             self.trainer.load(_tensors(path), seed=record.seed)
-        except (KeyError, RuntimeError) as error:  # only of a file without a digest
+        except (AttributeError, KeyError, RuntimeError) as error:  # only of a file without a digest
             raise_if_out_of_memory(error)
             raise RunFolderError(f"{path} does not fit the model ({_first_line(error)}); {_NEW_RUN}.") from error
         self._in_network = record.key
