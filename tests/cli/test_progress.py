@@ -26,7 +26,7 @@ def test_progress_is_wrapped_not_cut_at_eighty_columns() -> None:
     terminal.print(callback._progress.get_renderable())
     words = " ".join(text.getvalue().split())
     assert "l2_sp:strength=0.001,head_strength=0.01 at 3e-4 (tuning): epoch 8, val 0.812; best so far" in words
-    assert "at most 14 min left" in words
+    assert "about 14 min left" in words
     assert max(map(len, text.getvalue().splitlines())) <= 80
 
 

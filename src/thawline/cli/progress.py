@@ -138,7 +138,7 @@ class ConsoleCallback(Callback):
     def _status(self, current: TrainingRecord) -> str:
         best = self._best(current.strategy)
         left = self._expected_seconds - (time.monotonic() - self._started)
-        return f"{best}, at most {duration(left)} left" if left > 0 else best
+        return f"{best}, about {duration(left)} left" if left > 0 else best
 
     def _best(self, running: str) -> str:
         """The highest validation score so far, the mean where one plan was trained with several seeds."""

@@ -116,7 +116,9 @@ def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Pat
         table = _results_table(lines, names)
     console.print(table)
     if any("±" in line.val for line in lines):
-        console.print("± is the standard error over seeds; the interval is over test images.", style="dim")
+        console.print("± is the standard error over seeds.", style="dim", highlight=False)
+    if any(line.interval for line in lines):
+        console.print("The 95 % interval is over test images.", style="dim", highlight=False)
     for line in lines:
         if line.verdict:
             console.print(visible(f"{line.strategy}: {line.verdict}"), highlight=False, markup=False)

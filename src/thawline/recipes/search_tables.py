@@ -16,7 +16,7 @@ def data_share_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
     header = ["share, %", "test accuracy, %", "95 % interval", "trains, %", "trainings", "work", "seconds"]
     note = (
         "Share of the training split that a generation trains on. Work in full fine-tunings: the search and one final "
-        "training. Seconds: all trainings."
+        "training. Seconds: all trainings. ± is the standard error over seeds; the 95 % interval is over test images."
     )
     for cell in cells:
         found = sorted(_searched(cell), key=lambda pair: pair[1].data_share)

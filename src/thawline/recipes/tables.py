@@ -174,7 +174,7 @@ def _grid_table(heading: str, axes: Sequence[str], cells: Sequence[RecipeCell]) 
     header = [*axes, "train accuracy, %", "test accuracy, %", "95 % interval", "train loss", "test loss"]
     centre = next((cell.setting for cell in cells if not cell.varied), None)
     fixed = ", ".join(f"{axis} {getattr(centre, axis)}" for axis in AXES if centre and axis not in axes)
-    notes = [f"All other axes: {fixed}."] if fixed else []
+    notes = [*([f"All other axes: {fixed}."] if fixed else []), "The 95 % interval is over test images."]
     return Table(heading, header, [_grid_line(cell, axes) for cell in cells], [*notes, *sizes(cells[-1:])])
 
 
