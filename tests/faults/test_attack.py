@@ -166,7 +166,7 @@ LARGER = {
     "damage": (75, ""),
     "fuzz": (6000, ""),
     "kills": (20, ""),
-    "full_disk": (20, "D"),
+    "full_disk": (20, ""),
     "models": (2 * len(models.CASES), ""),
     "names": (25, ""),
     "streams": (64, ""),
