@@ -20,10 +20,12 @@ from thawline.records import RUN_FILES
 
 @pytest.fixture(autouse=True)
 def _not_ignored() -> Iterator[None]:
-    """As in a terminal, wherever the tests run: a shell that starts them in the background has SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """As in a terminal, wherever the tests run: shells in the background and `nohup` have some signals ignored."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _main(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
