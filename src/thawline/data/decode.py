@@ -21,7 +21,7 @@ from thawline.data.deep import load_samples, samples
 from thawline.errors import DataError
 from thawline.reading import read_regular
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Incremented whenever the decoded pixels of any file change; cached pixels of other versions are not used."""
 
 LARGEST = 89_478_485
