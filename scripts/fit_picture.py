@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from pathlib import Path
 
@@ -11,13 +10,15 @@ from rich.console import Console
 
 from thawline.cli.tables import print_fit
 from thawline.export.timm_folder import timm_snippet
+from thawline.results import FitResults
+from thawline.runs.files import RESULTS, read
 
 COLUMNS = 142
 
 
 def draw(run: Path, picture: Path) -> None:
     """Print the run's results to a recorded terminal and save that as SVG."""
-    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    results = read(run / RESULTS["fit"], FitResults)
     console = Console(record=True, width=COLUMNS, force_terminal=True, color_system="truecolor", file=io.StringIO())
     snippet = timm_snippet(run / "model").replace(str(run.resolve()), "run")
     print_fit(console, results, Path("run"), snippet)

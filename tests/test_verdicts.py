@@ -228,7 +228,7 @@ def test_a_curve_of_guesses_says_nothing() -> None:
     [
         ("mobilenetv2_050", None, "the pretrained network", ""),
         ("mobilenetv2_050", "random", "the starting weights", "freezing makes no sense"),
-        ("net.py:make", None, "the starting weights", "thawline cannot know"),
+        ("net.py:make", None, "the starting weights", "is up to its code"),
         ("net.py:make", "net.safetensors", "the starting weights", ""),
         ("net.py:make", "random", "the starting weights", "freezing makes no sense"),
     ],

@@ -23,10 +23,7 @@ FROM_PRETRAINED, FROM_START = "the pretrained network", "the starting weights"
 RANDOM_START = (
     "The starting weights are random: frozen blocks stay random, so freezing makes no sense here, except as a control."
 )
-UNKNOWN_START = (
-    "thawline cannot know whether your own model starts from pretrained weights; if they are random, freezing blocks "
-    "makes no sense."
-)
+UNKNOWN_START = "What your own model starts from is up to its code; freezing makes sense only where that is pretrained."
 _TAIL = 0.025
 """What a 95 % interval leaves out on either side."""
 _ROUNDING = 1e-9

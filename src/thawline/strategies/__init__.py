@@ -64,7 +64,7 @@ OWN_STRATEGIES: dict[str, StrategyEntry] = {
     ),
     "lora": StrategyEntry(
         "thawline.strategies.lora:LoRA",
-        "low-rank updates of linear layers, convolutions and attention, and the head",
+        "low-rank updates of linear layers, attention and ungrouped convolutions, and the head",
     ),
     "lp_ft": StrategyEntry("thawline.strategies.lp_ft:LPFT", "the head first, then everything"),
     "norm_only": StrategyEntry("thawline.strategies.norm_only:NormOnly", "norm layers, biases and the head"),
