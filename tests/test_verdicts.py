@@ -239,7 +239,7 @@ def test_only_pretrained_weights_are_called_pretrained(
     words = verdicts.frozen_kept(3, {"model": model, "weights": weights})
     assert words.startswith(f"3 frozen blocks bit-identical to {start}, checked after every training.")
     assert warning in words
-    assert bool(warning) == ("no sense" in words)
+    assert bool(warning) == ("sense" in words)
     assert verdicts.frozen_kept(0, {"model": model, "weights": weights}) == ""
 
 
