@@ -55,3 +55,11 @@ def test_every_file_that_a_page_names_is_there(page: str) -> None:
     assert len(named) > 5
     places = (ROOT, PACKAGE, ROOT / "docs")
     assert [name for name in sorted(named) if not any((place / name).exists() for place in places)] == []
+
+
+def test_every_test_that_reliability_names_is_there() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"\| `([\w/]+\.py)(?:::(\w+))?` \|", page)
+    assert len(named) > 40
+    for file, test in named:
+        assert f"def {test}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{test}"
