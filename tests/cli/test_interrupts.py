@@ -73,6 +73,20 @@ def test_commands_that_cannot_be_resumed_promise_nothing(
     assert capsys.readouterr().err == "thawline: interrupted.\n"
 
 
+def test_a_signal_is_not_hidden_by_a_clean_up_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object, **__: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise RuntimeError("did not possess lock")
+
+    monkeypatch.setattr(api, "run", run)
+    assert _main(["fit", "photos", "--out", str(tmp_path / "run")], monkeypatch) == 143
+    assert capsys.readouterr().err == "thawline: ended by SIGTERM; nothing was begun.\n"
+
+
 def test_signals_that_were_ignored_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

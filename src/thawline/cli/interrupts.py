@@ -49,6 +49,11 @@ class Interrupts:
                 if handler is not signal.SIG_IGN:
                     signal.signal(number, self._raise)
             yield
+        except Exception as error:
+            # Where the signal comes in the midst of a library's clean-up, that may fail and hide it.
+            if (interrupted := _hidden_by(error)) is not None:
+                raise interrupted from error
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -76,6 +81,13 @@ def begun_or_not(command: str, request: Path) -> WayOn:
     """`command` continues a run once its request is written, unless that of another run was there before."""
     others = request.exists()
     return lambda: f"{command} continues it" if request.exists() and not others else "nothing was begun"
+
+
+def _hidden_by(error: BaseException | None) -> Interrupted | None:
+    """The signal that an error was raised in the handling of, if there is one."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error
 
 
 def _cursor() -> str:
