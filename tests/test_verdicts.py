@@ -41,7 +41,8 @@ def always(name: int, counts: list[int]) -> list[list[int]]:
 def test_a_tie_has_its_interval_and_says_how_many_images_would_do() -> None:
     words = versus(0.0, -0.15, 0.15, 1.0).words
     assert words == (
-        "cannot be told from full: +0.0 points (95 % interval over 60 test images: -15.0 to +15.0; one training each); "
+        "cannot be told apart from full: +0.0 points (95 % interval over 60 test images: -15.0 to +15.0; one training "
+        "each, so another seed may differ); "
         "60 test images are too few: about 3,400 would narrow the interval to ± 2 points"
     )
 
@@ -53,7 +54,9 @@ def test_no_p_value_stands_as_proof_of_equality(p: float) -> None:
 
 def test_a_narrow_interval_is_not_called_too_few_images() -> None:
     words = versus(0.003, -0.009, 0.015, 0.7, images=5000, trainings=3).words
-    assert words.endswith("(95 % interval over 5,000 test images: -0.9 to +1.5; 3 trainings each)")
+    assert words.endswith(
+        "(95 % interval over 5,000 test images: -0.9 to +1.5; 3 trainings each, whose variation is not in the interval)"
+    )
 
 
 def test_so_many_images_narrow_the_interval_as_said() -> None:
@@ -78,7 +81,7 @@ def test_the_same_answers_on_few_images_are_no_proof_either() -> None:
 
 def test_the_two_tests_must_agree() -> None:
     adjusted = versus(0.05, 0.01, 0.09, 0.08).words
-    assert adjusted.startswith("cannot be told from full: +5.0 points")
+    assert adjusted.startswith("cannot be told apart from full: +5.0 points")
     assert "does not confirm the difference (p = 0.08 over test images)" in adjusted
     assert "but the interval reaches 0" in versus(0.05, 0.0, 0.1, 0.049).words
     assert "p = 1" not in versus(1.0, 1.0, 1.0, 1.0, images=1).words
@@ -87,7 +90,9 @@ def test_the_two_tests_must_agree() -> None:
 # F3: one kind of interval
 
 
-@pytest.mark.parametrize(("seeds", "trainings"), [(1, "one training"), (3, "mean of 3 trainings")])
+@pytest.mark.parametrize(
+    ("seeds", "trainings"), [(1, "one training"), (3, "mean of 3 trainings, standard error 0.012")]
+)
 def test_the_interval_is_of_one_named_kind_however_many_seeds(seeds: int, trainings: str) -> None:
     answer = summary.headline(fit_results(row("x", HEAD_ALONE, 0.7, 1.0, test=True, versus_full=None)))
     assert "±" not in answer
@@ -106,12 +111,12 @@ def test_all_images_right_are_not_a_certainty() -> None:
 def test_one_training_each_never_claims_more_than_its_images() -> None:
     words = versus(0.15, 0.033, 0.267, 0.035).words
     assert words == (
-        "15.0 points better than full (95 % interval over 60 test images: +3.3 to +26.7; p = 0.035 over test images; "
-        "one training each, so another seed may differ)"
+        "15.0 points better than full (95 % interval over 60 test images: +3.3 to +26.7; Holm-adjusted p = 0.035 over "
+        "test images; one training each, so another seed may differ)"
     )
     assert versus(-0.15, -0.267, -0.033, 0.0002, trainings=3).words == (
-        "15.0 points worse than full (95 % interval over 60 test images: -26.7 to -3.3; p < 0.001 over test images; "
-        "3 trainings each)"
+        "15.0 points worse than full (95 % interval over 60 test images: -26.7 to -3.3; Holm-adjusted p < 0.001 over "
+        "test images; 3 trainings each, whose variation is not in the interval)"
     )
 
 
@@ -125,7 +130,7 @@ def guesser() -> TestScores:
 def test_guessing_is_called_guessing() -> None:
     assert verdicts.guessing(guesser()) == "no better than guessing (0.200 by always naming the most frequent class)"
     above = on_test([[5, 1, 1, 1, 1], [2, 2, 2, 2, 1], *([[2, 2, 2, 2, 1]] * 3)], 0.12, 0.4)
-    assert verdicts.guessing(above).startswith("cannot be told from guessing (0.200")
+    assert verdicts.guessing(above).startswith("cannot be told apart from guessing (0.200")
 
 
 def test_nothing_is_recommended_that_only_guesses() -> None:
@@ -190,7 +195,7 @@ def test_one_seed_cannot_say_where_over_fitting_begins() -> None:
     shares, train = np.array([0.0, 25, 50]), np.array([[0.6], [0.9], [1.0]])
     curve = depth_curve(shares, train, hits(15, 15, 5), 100)
     assert curve.over_fitting_from is None
-    assert "one seed cannot say" in verdicts.depth(curve, [scores_on_test(0.6, seeds=1)] * 3, 25, 1)
+    assert "One training per share cannot show" in verdicts.depth(curve, [scores_on_test(0.6, seeds=1)] * 3, 25, 1)
 
 
 def test_a_gap_that_grows_at_one_share_only_has_not_grown() -> None:
@@ -228,7 +233,7 @@ def test_a_curve_of_guesses_says_nothing() -> None:
     [
         ("mobilenetv2_050", None, "the pretrained network", ""),
         ("mobilenetv2_050", "random", "the starting weights", "freezing makes no sense"),
-        ("net.py:make", None, "the starting weights", "is up to its code"),
+        ("net.py:make", None, "the starting weights", "cannot tell whether your code loads pretrained weights"),
         ("net.py:make", "net.safetensors", "the starting weights", ""),
         ("net.py:make", "random", "the starting weights", "freezing makes no sense"),
     ],
@@ -239,7 +244,7 @@ def test_only_pretrained_weights_are_called_pretrained(
     words = verdicts.frozen_kept(3, {"model": model, "weights": weights})
     assert words.startswith(f"3 frozen blocks bit-identical to {start}, checked after every training.")
     assert warning in words
-    assert bool(warning) == ("sense" in words)
+    assert bool(warning) == ("random" in words or "pretrained weights" in words)
     assert verdicts.frozen_kept(0, {"model": model, "weights": weights}) == ""
 
 
@@ -250,4 +255,4 @@ def test_the_stored_answer_is_what_str_gives() -> None:
     found = fit_results(row("x", HEAD_ALONE, 0.7, 1.0, test=True, versus_full=versus(0.0, -0.1, 0.1, 1.0)))
     found = replace(found, answer=summary.headline(found))
     assert str(found) == found.to_dict()["answer"] == summary.headline(found)
-    assert "Cannot be told from full: +0.0 points" in str(found)
+    assert "Cannot be told apart from full: +0.0 points" in str(found)

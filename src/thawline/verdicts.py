@@ -21,9 +21,9 @@ REFERENCE = "full"
 SAME_PLAN = "the same plan as full"
 FROM_PRETRAINED, FROM_START = "the pretrained network", "the starting weights"
 RANDOM_START = (
-    "The starting weights are random: frozen blocks stay random, so freezing makes no sense here, except as a control."
+    "The starting weights are random, and frozen blocks stay random: freezing makes no sense here, except as a control."
 )
-UNKNOWN_START = "What your own model starts from is up to its code; freezing makes sense only where that is pretrained."
+UNKNOWN_START = "thawline cannot tell whether your code loads pretrained weights; freeze blocks only if it does."
 _TAIL = 0.025
 """What a 95 % interval leaves out on either side."""
 _ROUNDING = 1e-9
@@ -37,13 +37,20 @@ def against_full(found: Versus, images: int, trainings: int) -> str:
     spread = f"95 % interval over {counted(images, 'test image')}: {_points(ends[0])} to {_points(ends[1])}"
     if differs(found):
         direction = "better" if found.difference > 0 else "worse"
-        others = "one training each, so another seed may differ" if trainings == 1 else f"{trainings} trainings each"
-        chance = f"p = {found.p_holm:.2g}" if found.p_holm >= 0.001 else "p < 0.001"
+        chance = f"Holm-adjusted p = {found.p_holm:.2g}" if found.p_holm >= 0.001 else "Holm-adjusted p < 0.001"
         amount = f"{100 * abs(found.difference):.1f} points {direction} than {REFERENCE}"
-        return f"{amount} ({spread}; {chance} over test images; {others})"
-    each = "one training each" if trainings == 1 else f"{trainings} trainings each"
-    sentence = f"cannot be told from {REFERENCE}: {_points(found.difference)} points ({spread}; {each})"
+        return f"{amount} ({spread}; {chance} over test images; {_each(trainings)})"
+    sentence = (
+        f"cannot be told apart from {REFERENCE}: {_points(found.difference)} points ({spread}; {_each(trainings)})"
+    )
     return "; ".join([sentence, *_unconfirmed(found), *_too_few(ends, images)])
+
+
+def _each(trainings: int) -> str:
+    """What neither the interval nor p covers: other test images would differ, and so would other trainings."""
+    if trainings == 1:
+        return "one training each, so another seed may differ"
+    return f"{trainings} trainings each, whose variation is not in the interval"
 
 
 def row(scores: TestScores, versus: Versus | None, images: int) -> str:
@@ -88,7 +95,8 @@ def images_needed(ends: Interval, images: int, difference: float = WORTH_TELLING
 def measured(scores: SplitScores, images: int) -> str:
     """`accuracy 0.517 on test (95 % interval over 60 test images: 0.383 to 0.650; one training)`."""
     accuracy = scores.accuracy
-    trainings = "one training" if accuracy.n == 1 else f"mean of {accuracy.n} trainings"
+    spread = "" if accuracy.standard_error is None else f", standard error {figure(accuracy.standard_error)}"
+    trainings = "one training" if accuracy.n == 1 else f"mean of {accuracy.n} trainings{spread}"
     if not isinstance(scores, TestScores):
         return f"accuracy {figure(accuracy.mean)} on validation, which also chose (no test split; {trainings})"
     ends = interval(accuracy_interval(scores.interval95, accuracy.mean, images))
@@ -129,7 +137,7 @@ def guessing(scores: TestScores | Evaluation) -> str:
     low, _ = accuracy_interval(scores.interval95, accuracy, sum(counts))
     if low > level + _ROUNDING or _is_balanced_skill(scores):
         return ""
-    said = "no better than guessing" if accuracy <= level + _ROUNDING else "cannot be told from guessing"
+    said = "no better than guessing" if accuracy <= level + _ROUNDING else "cannot be told apart from guessing"
     return f"{said} ({figure(level)} by always naming the most frequent class)"
 
 
@@ -161,21 +169,25 @@ def depth(curve: DepthCurve, tests: Sequence[TestScores], images: int, trainings
 
 
 def _best_depth(curve: DepthCurve, images: int, trainings: int) -> str:
-    """Which share of the layers is best on test, and which ones cannot be told from it."""
-    others = [f"{share:g}" for share in curve.alike if share != curve.best]
-    tied = (
-        f"{counted(images, 'test image')} cannot separate it from {', '.join(others)} %"
+    """Which share of the layers is best on test, all where several are, and which cannot be told apart from it."""
+    highest = max(curve.test)
+    best = [share for share, score in zip(curve.shares, curve.test, strict=True) if score >= highest - _ROUNDING]
+    others = [f"{share:g}" for share in curve.alike if share not in best]
+    which = "them" if len(best) > 1 else "it"
+    others_too = (
+        f"{counted(images, 'test image')} cannot tell {', '.join(others)} % apart from {which}"
         if others
         else f"all other shares are worse on {counted(images, 'test image')}"
     )
     seeds = "test images; one training each, so another seed may differ" if trainings == 1 else "test images and seeds"
-    return f"Highest on test: {curve.best:g} % of the layers; {tied} (95 %, paired over {seeds})."
+    shares = f"{' and '.join(f'{share:g}' for share in best)} % of the layers{', tied' if len(best) > 1 else ''}"
+    return f"Highest on test ({figure(highest)}): {shares}; {others_too} (95 %, paired over {seeds})."
 
 
 def _over_fitting(curve: DepthCurve, trainings: int) -> str:
     """Whether the gap between train and test accuracy grows with depth; one training of each share cannot say."""
     if trainings < 2:
-        return "Whether the gap between train and test accuracy grows with depth: one seed cannot say."
+        return "One training per share cannot show whether the gap between train and test accuracy grows with depth."
     over = f"95 %, over train images, test images and {trainings} seeds, simultaneous over the shares"
     if curve.over_fitting_from is None:
         return f"The gap between train and test accuracy is not shown to grow with depth ({over})."

@@ -250,7 +250,7 @@ def test_fit_prints_a_forecast_the_table_and_lines_that_open_the_model(
     out = capsys.readouterr().out
     assert "Forecast: about" in out
     assert "no better than guessing" in out  # random weights, four test images
-    assert out.index("The starting weights are random: frozen blocks stay random") < out.index("Forecast: about")
+    assert out.index("The starting weights are random, and frozen blocks stay random") < out.index("Forecast: about")
     assert "bit-identical to the starting weights" in out
     snippet = out[out.index("import timm") :]
     found: dict[str, object] = {}

@@ -341,7 +341,7 @@ def test_depth_table_says_the_sweet_spot_and_where_over_fitting_begins() -> None
     (table,) = gather(tiny("depth", 'strategies = ["depth:share=0"]'), [made_cell(rows)])
     assert [line[0] for line in table.rows] == ["0", "20 (best)", "100"]
     assert table.rows[2][1:4] == ["100.0", "50.0", "50.0"]
-    assert "Highest on test: 20 % of the layers; all other shares are worse" in table.notes[0]
+    assert "Highest on test (0.800): 20 % of the layers; all other shares are worse" in table.notes[0]
     assert "has grown at 100 % and beyond" in table.notes[0]
 
 
@@ -350,7 +350,7 @@ def test_depth_table_names_the_shares_that_the_test_images_cannot_separate() -> 
     rows = [made_row(f"depth:share={share}", [0.9], [hits(count)]) for share, count in counts.items()]
     (table,) = gather(tiny("depth", 'strategies = ["depth:share=0"]'), [made_cell(rows)])
     assert (
-        "20 % of the layers; 100 test images cannot separate it from 25 % (95 %, paired over test images; one "
+        "20 % of the layers; 100 test images cannot tell 25 % apart from it (95 %, paired over test images; one "
         in table.notes[0]
     )
 

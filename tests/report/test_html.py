@@ -80,7 +80,7 @@ def test_a_comparison_has_every_section_in_order(tmp_path: Path) -> None:
     assert "biotune:top=2,seeds=1 at 1e" in drawn.text
     assert "accuracy 0.800 on test" in drawn.text
     assert "failed: the loss became <NaN>" in drawn.text
-    assert "Highest on test: 25 %" in drawn.text
+    assert "25 % of the layers" in drawn.text
 
 
 def test_a_fit_has_its_sections(tmp_path: Path) -> None:

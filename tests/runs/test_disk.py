@@ -117,7 +117,7 @@ def test_an_explanation_that_cannot_be_written_leaves_the_earlier_one(
 ) -> None:
     before = _contents(run)
     if written == "first picture":
-        monkeypatch.setattr("thawline.explanation.panels.publish", _breaks(errno.ENOSPC))
+        monkeypatch.setattr("thawline.explanation.panels.write_bytes", _breaks(errno.ENOSPC))
     else:
         monkeypatch.setattr("thawline.explanation.explain.write", _breaks(errno.ENOSPC))
     with pytest.raises(RunError, match=r"explain cannot be written \(No space left on device\); free some space\.$"):

@@ -222,8 +222,8 @@ def test_the_difference_is_to_full_fine_tuning_on_the_same_images() -> None:
     assert found.interval95[0] > 0.2
     assert found.p_holm < 0.001
     assert found.words == (
-        "45.0 points better than full (95 % interval over 40 test images: +28.7 to +58.8; p < 0.001 over test images; "
-        "one training each, so another seed may differ)"
+        "45.0 points better than full (95 % interval over 40 test images: +28.7 to +58.8; Holm-adjusted p < 0.001 over "
+        "test images; one training each, so another seed may differ)"
     )
     assert str(found) == found.words
     full, probe = results.summaries(experiment(), rows)

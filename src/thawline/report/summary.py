@@ -46,8 +46,16 @@ def headline(results: FitResults) -> str:
     if results.chosen.partition(":")[0] == "full" and results.baselines:
         return f"On validation full fine-tuning is as good as anything tried, so use it. {sentence}"
     if results.versus_full and verdicts.differs(results.versus_full) and results.versus_full.difference < 0:
-        sentence = f"Full fine-tuning is better than this plan on test. {sentence}"
-    return f"{sentence}{_against_full(results, results.data)}"
+        sentence = f"On these test images full fine-tuning did better than this plan. {sentence}"
+    return f"{sentence}{_against_full(results, results.data)}{_untuned_full(results)}"
+
+
+def _untuned_full(results: FitResults) -> str:
+    """Whether the search had no room to tune what the plan is compared with."""
+    ways = results.search.ways or {} if results.search else {}
+    if results.versus_full is None or ways.get(verdicts.REFERENCE, True) is not None:
+        return ""
+    return " The budget had no room to tune full: its learning rate is the default."
 
 
 def row_verdict(row: ScoredRow, data: DataFacts) -> str:
