@@ -62,7 +62,7 @@ def read_sums(folder: Path, refusal: type[InputError]) -> Mapping[str, str]:
 
 @lru_cache(maxsize=4)
 def _parsed(text: str) -> Mapping[str, str] | None:
-    """Digests by name; None if the text is no list of them. A report asks once for every picture."""
+    """Digests by name; None if the text is not a list of them. A report asks once for every picture."""
     found = [match.groups() for line in text.splitlines() if (match := _LINE.fullmatch(line))]
     sums = {name: digest for digest, name in found}
     is_list = len(sums) == len(text.splitlines()) and all(Path(name).name == name for name in sums)

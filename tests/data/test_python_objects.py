@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from tests.data.conftest import MakeFolder, Picture
 from thawline.data.decode import decode, load
 from thawline.data.python_objects import read_dataset, read_pairs
+from thawline.data.read import name_of
 from thawline.data.sources import read_images
 from thawline.errors import DataError
 
@@ -127,3 +128,9 @@ def test_an_endless_label_is_one_line(label: int) -> None:
     with pytest.raises(DataError, match="integer labels must be from") as caught:
         read_pairs([("a.png", label), ("b.png", 1)])  # type: ignore[list-item]
     assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("data", [None, 5, 1.5, object()])
+def test_what_is_no_data_is_one_line(data: object, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the data must be a folder, a table"):
+        name_of(data, tmp_path)  # type: ignore[arg-type]

@@ -149,21 +149,7 @@ class Check:
             (self.unreadable, f"{counted(len(self.unreadable), 'image cannot', 'images cannot')} be read."),
             (self.narrow, self._narrow_line()),
             (self.refusal, f"Training would refuse these images: {self.refusal}"),
-            (
-                self.bit_depth < FULL_DEPTH,
-                f"The 16-bit images hold {self.bit_depth}-bit values (at most {self._largest_sample:,} of "
-                "65,535): they are decoded as such, unless `bit_depth` says otherwise.",
-            ),
-            (
-                self._stretched,
-                f"{counted(self._stretched, 'image')} of 32-bit or floating-point values: each is stretched from its "
-                "own darkest to its own brightest value, so brightness cannot be compared between them.",
-            ),
-            (
-                _FRAMES in self.oddities,
-                f"{counted(self.oddities.get(_FRAMES, 0), 'file')} with more than one frame or page: only the first is "
-                "used.",
-            ),
+            *self._of_decoding(),
             (self.contradictions, f"{_copied(self.contradictions)} with two or more labels; all copies go to train."),
             (
                 self.leaks,
@@ -186,6 +172,26 @@ class Check:
             ),
         ]
         return (*(line for found, line in lines if found), *self.images.notes)
+
+    def _of_decoding(self) -> Sequence[tuple[object, str]]:
+        """What images lose when they are decoded: whether any does, and the line that says so."""
+        return (
+            (
+                self.bit_depth < FULL_DEPTH,
+                f"The 16-bit images hold {self.bit_depth}-bit values (at most {self._largest_sample:,} of "
+                "65,535): they are decoded as such, unless `bit_depth` says otherwise.",
+            ),
+            (
+                self._stretched,
+                f"{counted(self._stretched, 'image')} of 32-bit or floating-point values: each is stretched from its "
+                "own darkest to its own brightest value, so brightness cannot be compared between them.",
+            ),
+            (
+                _FRAMES in self.oddities,
+                f"{counted(self.oddities.get(_FRAMES, 0), 'file')} with more than one frame or page: only the first is "
+                "used.",
+            ),
+        )
 
     @property
     def bit_depth(self) -> int:

@@ -9,6 +9,7 @@ from thawline.config import OnBad
 from thawline.data.named import is_named, read_named_dataset
 from thawline.data.python_objects import ImageDataset, Pairs, read_dataset, read_pairs
 from thawline.data.sources import ImageSet, read_images, require_trainable
+from thawline.errors import DataError
 from thawline.records import fingerprint, write_text
 from thawline.spreadsheet import csv_text
 
@@ -40,6 +41,10 @@ def name_of(data: Data, cache: Path) -> str:
         return str(data)
     if isinstance(data, list | tuple):
         return str(_manifest(read_pairs(data), cache))
+    if not hasattr(data, "__getitem__"):
+        raise DataError(
+            f"the data must be a folder, a table, (path, label) pairs or a dataset, got {type(data).__name__}."
+        )
     return str(read_dataset(data, cache).root / "images.csv")
 
 

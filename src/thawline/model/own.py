@@ -105,8 +105,8 @@ def examine(network: OwnNetwork, num_classes: int, image_size: int, *, is_filled
     """Check the output in both modes and find the head; the network is left unchanged.
 
     Returns what the user should know about layers without pretrained weights; there are none if the network `is_filled`
-    from a file afterwards. Raises `ModelError` if two images of
-    `image_size` do not give `[2, num_classes]`, if a weight is not finite, or if there is no head to train.
+    from a file afterwards. Raises `ModelError` if two images of `image_size` do not give `[2, num_classes]`, if a
+    weight is not finite, or if the network has nothing that can be its head.
     """
     _require_logits(network, num_classes, image_size)
     module = network.module

@@ -62,7 +62,7 @@ def is_there(path: Path) -> bool:
 
 
 def digests(folder: Path) -> Mapping[str, str]:
-    """SHA-256 by file name; empty if there is no SHA256SUMS."""
+    """SHA-256 by file name; empty without SHA256SUMS."""
     return read_sums(folder, RunFolderError) if os.path.lexists(folder / SUMS_FILE) else {}
 
 

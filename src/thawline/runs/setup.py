@@ -18,7 +18,7 @@ from thawline.data.read import read_named
 from thawline.data.sources import ImageSet
 from thawline.data.splits import Splits, draw_splits, limit_images
 from thawline.formatting import counted
-from thawline.model.load import load_model
+from thawline.model.load import LoadedModel, load_model
 from thawline.records import FORMAT_VERSION, environment, fingerprint
 from thawline.results import DataFacts, ModelFacts, RunFacts
 from thawline.runs.experiment import Experiment
@@ -62,11 +62,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     splits = replace(splits, notes=(*splits.notes, *found.near_duplicates_across(splits.assignment)))
     paths = tuple(images.name(item) for item in images.items)
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
-    ledger = Ledger(folder.file(LEDGER))
-    ledger.bind_request(request.to_dict())
-    ledger.bind_code(model.changed_files(ledger.own_files), model.own_files)
-    ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
-    ledger.bind_pixels(pixels.sha256)
+    ledger = _bound_ledger(folder, request, model, data_fingerprint, pixels)
     _report(folder, images, found, splits, request.train.batch_size, callback)
     for note in filter(None, (start_warning(request.to_dict()) if model.is_timm else None, *model.notes)):
         callback.note(note)
@@ -82,6 +78,18 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
         callback,
     )
     return Opened(experiment, _facts(experiment, images, splits), paths)
+
+
+def _bound_ledger(
+    folder: RunFolder, request: Request, model: LoadedModel, data_fingerprint: str, pixels: PixelStore
+) -> Ledger:
+    """The ledger, if all that decides about its trainings is what it was when the run began; else `RunFolderError`."""
+    ledger = Ledger(folder.file(LEDGER))
+    ledger.bind_request(request.to_dict())
+    ledger.bind_code(model.changed_files(ledger.own_files), model.own_files)
+    ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
+    ledger.bind_pixels(pixels.sha256)
+    return ledger
 
 
 def _decode(

@@ -119,9 +119,11 @@ class Trainer:
         highest validation score, then the lowest validation loss. Raises `NonFiniteLossError` if the loss diverges and
         `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
         """
-        return self._within_memory(
-            lambda: self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
-        )
+        while True:
+            try:
+                return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
+            except (MemoryError, RuntimeError) as error:
+                self._halve_micro_batch(error)
 
     def load(self, state: dict[str, Tensor], *, seed: int) -> None:
         """Load the weights of an earlier training into the network."""
@@ -301,12 +303,15 @@ class Trainer:
             try:
                 return attempt()
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
                 self._halve_micro_batch(error)
 
     def _halve_micro_batch(self, error: Exception) -> None:
-        """Halve the micro-batch; raises `TooLittleMemoryError` if it would fall below two images."""
+        """Halve the micro-batch; raises `TooLittleMemoryError` if it would fall below two images.
+
+        An error that has nothing to do with memory is raised again.
+        """
+        if not is_out_of_memory(error):
+            raise error
         if self.micro_batch < 4:
             raise TooLittleMemoryError(
                 f"out of memory on {self.device} with {self.micro_batch} images at a time; "
