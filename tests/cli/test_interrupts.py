@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,22 @@ def test_a_signal_is_not_hidden_by_a_clean_up_that_fails(
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
             raise RuntimeError("did not possess lock")
+
+    monkeypatch.setattr(api, "run", run)
+    assert _main(["fit", "photos", "--out", str(tmp_path / "run")], monkeypatch) == 143
+    assert capsys.readouterr().err == "thawline: ended by SIGTERM; nothing was begun.\n"
+
+
+def test_a_signal_in_a_destructor_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def run(*_: object, **__: object) -> None:
+        Dying()
+        time.sleep(20)
 
     monkeypatch.setattr(api, "run", run)
     assert _main(["fit", "photos", "--out", str(tmp_path / "run")], monkeypatch) == 143

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +15,10 @@ from thawline.visible import visible
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _SHOW_CURSOR = "\x1b[?25h"
+_LATER = 0.02
+"""Seconds after which a signal that was lost is sent again."""
 
+Hook = Callable[["sys.UnraisableHookArgs"], object]
 WayOn = Callable[[], str]
 """Which command continues what was interrupted, as a clause; empty if none does."""
 
@@ -38,16 +43,16 @@ class Interrupts:
         self.way_on: WayOn = str
         """Commands set it when they begin."""
         self._said = False
+        self._running = False
 
     @contextmanager
     def raised(self) -> Iterator[None]:
         """Let the signals raise `Interrupted`, but those that were ignored from the start (nohup) stay so."""
-        self.way_on, self._said = str, False
+        self.way_on, self._said, self._running = str, False, True
+        usual_hook, sys.unraisablehook = sys.unraisablehook, self._when_lost(sys.unraisablehook)
         before = {number: signal.getsignal(number) for number in SIGNALS}
         try:
-            for number, handler in before.items():
-                if handler is not signal.SIG_IGN:
-                    signal.signal(number, self._raise)
+            self._listen(self._raise)
             yield
         except Exception as error:
             # Where the signal comes in the midst of a library's clean-up, that may fail and hide it.
@@ -55,7 +60,31 @@ class Interrupts:
                 raise interrupted from error
             raise
         finally:
+            self._running, sys.unraisablehook = False, usual_hook
             for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _when_lost(self, usual: Hook) -> Hook:
+        """Python drops what is raised in a destructor: a signal that came in one is sent again when that is over."""
+
+        def hook(lost: sys.UnraisableHookArgs) -> None:
+            if not isinstance(lost.exc_value, Interrupted):
+                usual(lost)
+                return
+            self._listen(self._raise)
+            again = threading.Timer(_LATER, self._send_again, (lost.exc_value.number,))
+            again.daemon = True
+            again.start()
+
+        return hook
+
+    def _send_again(self, number: int) -> None:
+        if self._running:
+            os.kill(os.getpid(), number)
+
+    def _listen(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, handler)
 
     def line(self, number: int) -> str:
@@ -65,9 +94,7 @@ class Interrupts:
         return visible("; ".join(filter(None, (f"thawline: {what}", self.way_on()))) + ".") + "\n"
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        for other in SIGNALS:
-            if signal.getsignal(other) is not signal.SIG_IGN:
-                signal.signal(other, self._end)
+        self._listen(self._end)
         raise Interrupted(number)
 
     def _end(self, number: int, frame: FrameType | None) -> None:
