@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -35,8 +35,6 @@ from thawline.training.steps import Steps
 
 LEAST_CUT = 32
 """A batch is cut to the number of images, but not below the default batch size, so that such runs keep their bits."""
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -120,10 +118,8 @@ class Trainer:
         `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
         """
         while True:
-            try:
+            with self._fitting_memory():
                 return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
-            except (MemoryError, RuntimeError) as error:
-                self._halve_micro_batch(error)
 
     def load(self, state: dict[str, Tensor], *, seed: int) -> None:
         """Load the weights of an earlier training into the network."""
@@ -141,12 +137,10 @@ class Trainer:
 
     def probabilities(self, rows: np.ndarray) -> Tensor:
         """Class probabilities of unaugmented images, [n, classes] float32 on the CPU."""
-
-        def attempt() -> Tensor:
-            self.forward.keep_group(rows)
-            return torch.softmax(self._logits(rows), dim=1).cpu()
-
-        return self._within_memory(attempt)
+        while True:
+            with self._fitting_memory():
+                self.forward.keep_group(rows)
+                return torch.softmax(self._logits(rows), dim=1).cpu()
 
     def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Iterator[AppliedPlan]:
         """Take real training steps of `plan` through the whole network, one per item, for measurements.
@@ -159,7 +153,7 @@ class Trainer:
         rows = np.arange(min(self.config.batch_size, len(self.data.train)))
         try:
             for _ in range(steps):
-                self._within_memory(lambda: self._steps(applied, self.data.train).step(rows, epoch=0).item())
+                self._step_once(applied, rows)
                 yield applied
         finally:
             applied.finish()
@@ -297,21 +291,24 @@ class Trainer:
         state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
         return {name: state[name].detach() for name in names}
 
-    def _within_memory(self, attempt: Callable[[], Result]) -> Result:
-        """Repeat an attempt with ever smaller micro-batches until it fits into memory."""
+    def _step_once(self, applied: AppliedPlan, rows: np.ndarray) -> None:
         while True:
-            try:
-                return attempt()
-            except (MemoryError, RuntimeError) as error:
-                self._halve_micro_batch(error)
+            with self._fitting_memory():
+                self._steps(applied, self.data.train).step(rows, epoch=0).item()
+                return
+
+    @contextmanager
+    def _fitting_memory(self) -> Iterator[None]:
+        """Where memory runs out inside, halve the micro-batch and go on after the context, to try again."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._halve_micro_batch(error)
 
     def _halve_micro_batch(self, error: Exception) -> None:
-        """Halve the micro-batch; raises `TooLittleMemoryError` if it would fall below two images.
-
-        An error that has nothing to do with memory is raised again.
-        """
-        if not is_out_of_memory(error):
-            raise error
+        """Halve the micro-batch; raises `TooLittleMemoryError` if it would fall below two images."""
         if self.micro_batch < 4:
             raise TooLittleMemoryError(
                 f"out of memory on {self.device} with {self.micro_batch} images at a time; "
