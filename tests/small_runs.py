@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from PIL import Image
 
 from thawline.callback import Callback
 from thawline.config import DataConfig, Request, TrainConfig, TuningConfig
+from thawline.export.timm_folder import save_timm_folder
+from thawline.model.load import LoadedModel
 from thawline.records import TrainingRecord
 
 CLASSES = ("blue", "red")
@@ -34,6 +37,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pixels[..., 2 - 2 * position] += 25
                 Image.fromarray(pixels).save(folder / f"{number}.png")
     return root
+
+
+def save_model(folder: Path, model: LoadedModel, classes: Sequence[str]) -> None:
+    """Save a network as a timm folder, as `fit` would, without the facts of a run."""
+    save_timm_folder(
+        folder,
+        model.module,
+        architecture=model.architecture,
+        label_names=tuple(classes),
+        preprocessing=model.preprocessing,
+        model_args=model.model_args,
+        pretrained_cfg=model.pretrained_cfg,
+        thawline={},
+        card="",
+    )
 
 
 class Stop(Callback):

@@ -15,9 +15,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from tests.small_runs import save_model
 from thawline import api
 from thawline.errors import DataError, RunFolderError, TooLittleMemoryError
-from thawline.export.timm_folder import save_timm_folder
 from thawline.model.load import load_model
 from thawline.runs import classifier as serving
 from thawline.runs.classifier import Classifier
@@ -37,17 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for parameter in model.module.parameters():
                 parameter.mul_(3)
             model.module.get_parameter("head.weight").normal_(std=0.2)
-    save_timm_folder(
-        path,
-        model.module,
-        architecture=model.architecture,
-        label_names=CLASSES,
-        preprocessing=model.preprocessing,
-        model_args=model.model_args,
-        pretrained_cfg=model.pretrained_cfg,
-        thawline={},
-        card="",
-    )
+    save_model(path, model, CLASSES)
     return path
 
 

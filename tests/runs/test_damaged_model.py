@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from tests.small_runs import save_model
 from thawline import api
 from thawline.errors import InputError, ModelError
-from thawline.export.timm_folder import save_timm_folder
 from thawline.model.load import load_model
 from thawline.model.weights import fill
 from thawline.sums import SUMS_FILE, check_sums, write_sums
@@ -27,17 +27,7 @@ Change = Callable[[Path], object]
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("saved") / "model"
     model = load_model("test_resnet", 2, weights="random", image_size=64)
-    save_timm_folder(
-        path,
-        model.module,
-        architecture=model.architecture,
-        label_names=("cat", "dog"),
-        preprocessing=model.preprocessing,
-        model_args=model.model_args,
-        pretrained_cfg=model.pretrained_cfg,
-        thawline={},
-        card="",
-    )
+    save_model(path, model, ("cat", "dog"))
     return path
 
 
