@@ -40,7 +40,7 @@ from thawline.strategies.auto import with_budget
 from thawline.strategies.base import split_specs, strategy_class, variants
 
 INPUT_SECONDS = 5
-"""For one input."""
+"""Seconds for one input."""
 _IMAGE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA")
 _MANIFEST = "path,label,split,group\n" + "".join(
     f"{n}.png,{'ab'[n % 2]},{('train', 'val')[n // 2 % 2]},g{n}\n" for n in range(8)
@@ -132,7 +132,7 @@ def _plausible(kind: Kind) -> str:
 
 
 def _read_options(path: Path) -> object:
-    """As the command line does: numbers are read, then everything is checked."""
+    """Read the numbers and check everything, like the command line."""
     given: dict[str, object] = {}
     for line in _text(path).splitlines():
         name, _, text = line.partition("=")
@@ -145,12 +145,12 @@ def _read_options(path: Path) -> object:
 
 
 def _read_manifest(path: Path) -> object:
-    """For scoring, then for training."""
+    """Read a table of images for scoring, then for training."""
     return read_images(path, known=("a", "b")), read_images(path)
 
 
 def _look_at(path: Path) -> object:
-    """As `check`, as a training at 12 bits, and alone."""
+    """Decode a picture like `check`, like a training at 12 bits, and by itself."""
     for depth in (16, 12):
         examine(path, eval_transform(Preprocessing(32, "bicubic", 0.875, "center", (0.5,) * 3, (0.5,) * 3)), depth)
     return decode(path)

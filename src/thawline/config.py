@@ -307,7 +307,7 @@ class InspectOptions(ModelOptions):
     """What `inspect` takes."""
 
     image_size: Annotated[int | None, IMAGE_SIZE] = None
-    """As in `DataConfig`."""
+    """Side of the square network input, in pixels; default: the model's own."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))

@@ -76,7 +76,7 @@ class Kind:
 
     @property
     def rule(self) -> str:
-        """In words, None apart."""
+        """The rule in words, None apart."""
         first = self.types[0]
         if get_origin(first) is Literal:
             return f"one of {', '.join(map(str, get_args(first)))}"

@@ -63,7 +63,7 @@ def digest_of(path: Path) -> str:
 
 
 def damage(path: Path, sha256: str) -> str:
-    """In words, what is wrong with a file that should have this digest; empty = nothing.
+    """What is wrong with a file that should have this digest, in words; empty = nothing.
 
     With an empty digest, which means that it is not known, the file only has to be a regular one.
     """

@@ -1,6 +1,7 @@
 """Every verdict that thawline gives, made from typed results: no more and no less than was measured.
 
-An interval is always the 95 % interval over test images; how many trainings stand behind a figure is said beside it.
+An interval is the 95 % interval over test images, in a depth study with several seeds over these, too; how many
+trainings stand behind a figure is said beside it.
 Standard library only.
 """
 

@@ -21,7 +21,7 @@ from thawline.records import RUN_FILES
 
 @pytest.fixture(autouse=True)
 def _not_ignored() -> Iterator[None]:
-    """As in a terminal, wherever the tests run: shells in the background and `nohup` have some signals ignored."""
+    """Handle signals like a terminal: a shell in the background and `nohup` leave some of them ignored."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield

@@ -143,7 +143,8 @@ def test_a_helper_with_an_edit_of_equal_length_runs_as_edited(tmp_path: Path) ->
 
 def test_helpers_run_once_in_a_process_as_those_that_register_operators_must(tmp_path: Path) -> None:
     code = (
-        'import torch\nLIBRARY = torch.library.Library("thawline_test", "DEF")\nLIBRARY.define("f(Tensor x) -> Tensor")'
+        'from torch import library\nLIBRARY = library.Library("thawline_test", "DEF")\n'
+        'LIBRARY.define("f(Tensor x) -> Tensor")'
     )
     (tmp_path / "operators.py").write_text(code)
     source = write(tmp_path, 1.0, "import operators\nfrom layers import Net\ndef build(n): return Net(n)")

@@ -67,7 +67,7 @@ BEFORE: Mapping[str, str] = {
 
 
 def on_test(accuracy: float, images: int, seeds: int, interval: tuple[float, float]) -> TestScores:
-    """As many classes as there are, equally frequent, and as many of each right."""
+    """A confusion matrix of equally frequent classes, with equally many images of each classified correctly."""
     each = images // CLASSES
     right = round(each * accuracy)
     wrong = (each - right) // (CLASSES - 1)

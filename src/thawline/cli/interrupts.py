@@ -32,7 +32,7 @@ class Interrupted(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """As shells count: 130 for Ctrl-C."""
+        """128 plus the number of the signal, the convention of shells: 130 for Ctrl-C."""
         return 128 + self.number
 
 

@@ -44,7 +44,7 @@ class Known:
 
     @property
     def fitted(self) -> frozenset[bytes]:
-        """Digests of the images that probes are fitted to, which these know by heart."""
+        """Digests of the images that probes are fitted to, and may have memorized."""
         return frozenset(map(self.images.digest, self.train))
 
     @property

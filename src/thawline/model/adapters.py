@@ -107,7 +107,7 @@ def _dense(module: nn.Module) -> tuple[str, ...]:
 
 
 _ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-"""In the order of their registration."""
+"""Weights of `nn.MultiheadAttention`, in the order of their registration."""
 
 
 def _adapted(module: nn.Module) -> tuple[str, ...]:
