@@ -17,6 +17,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def sentence(clause: str) -> str:
+    """A clause with a capital letter and a full stop."""
+    return f"{clause[:1].upper()}{clause[1:]}."
+
+
 def shortened(names: Sequence[str], limit: int = 3) -> str:
     """`a, b, c and 4 more`."""
     more = f" and {len(names) - limit:,} more" if len(names) > limit else ""

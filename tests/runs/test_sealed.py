@@ -23,7 +23,7 @@ from thawline.records import write_bytes
 from thawline.runs import sealed
 from thawline.runs.experiment import Experiment
 from thawline.runs.folder import RunFolder
-from thawline.runs.sealed import LOCK, digests, is_there, proved, publish, updating
+from thawline.runs.sealed import LOCK, digests, is_expected, proved, publish, updating
 from thawline.sums import SUMS_FILE
 
 ROWS = ("linear_probe", "full")
@@ -188,7 +188,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     def count() -> None:
         for _ in range(5):
             with updating(tmp_path):
-                number = int(proved(tmp_path / "n").read_bytes()) if is_there(tmp_path / "n") else 0
+                number = int(proved(tmp_path / "n").read_bytes()) if is_expected(tmp_path / "n") else 0
                 publish(tmp_path / "n", b"%d" % (number + 1))
 
     children = []

@@ -363,12 +363,15 @@ def _exit_code() -> int:
     except (ThawlineError, OSError) as error:
         if debugging():
             raise
-        return (
-            _say(f"{cause(error)}; {remedy(error)}.", 2 if error.errno == errno.ENAMETOOLONG else 1)
-            if isinstance(error, OSError)
-            else _say(str(error), error.exit_code)
-        )
+        return _tell(error)
     return 0
+
+
+def _tell(error: ThawlineError | OSError) -> int:
+    """What went wrong, and the exit code."""
+    if isinstance(error, ThawlineError):
+        return _say(str(error), error.exit_code)
+    return _say(f"{cause(error)}; {remedy(error)}.", 2 if error.errno == errno.ENAMETOOLONG else 1)
 
 
 def _say(message: str, code: int) -> int:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thawline import verdicts
-from thawline.formatting import counted, extent, figure, percent, rate, tally
+from thawline.formatting import counted, extent, figure, percent, rate, sentence, tally
 from thawline.report import summary
 from thawline.report.audit import NAMED, NO_PROBLEMS, findings, sizes_in_words
 from thawline.results import (
@@ -256,12 +256,12 @@ def print_scores(console: Console, scores: Evaluation) -> None:
         highlight=False,
     )
     if guess := verdicts.guessing(scores):
-        console.print(f"{guess[0].upper()}{guess[1:]}.", highlight=False)
+        console.print(sentence(guess), highlight=False)
     if scores.seen:
         uses = " and ".join(f"{count:,} {_USES[split]}" for split, count in scores.seen.items())
         console.print(f"These scores are optimistic: {uses}.", highlight=False)
     for note in scores.notes:
-        console.print(visible(f"{note[:1].upper()}{note[1:]}."), highlight=False, markup=False, soft_wrap=True)
+        console.print(visible(sentence(note)), highlight=False, markup=False, soft_wrap=True)
     table = _table("class", "precision", "recall", "F1", "images")
     for row in scores.per_class:
         table.add_row(Text(visible(row.name)), *map(figure, (row.precision, row.recall, row.f1)), str(row.images))

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from thawline.config import FULL_DEPTH
-from thawline.data.decode import bit_depth_of
 from thawline.data.groups import copies_of_one_image
 from thawline.data.layout import SPLITS, Split
 from thawline.data.near_duplicates import near_duplicates
-from thawline.data.pixels import require_readable, too_narrow
+from thawline.data.pixels import found_bit_depth, require_readable, too_narrow
 from thawline.data.sources import ImageSet
 from thawline.data.survey import Facts, Progress, survey
 from thawline.formatting import counted
@@ -196,7 +195,7 @@ class Check:
     @property
     def bit_depth(self) -> int:
         """Bits that the values of the 16-bit images really have."""
-        return bit_depth_of(self._largest_sample)
+        return found_bit_depth(self.facts)
 
     @property
     def _largest_sample(self) -> int:

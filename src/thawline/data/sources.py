@@ -12,7 +12,7 @@ from thawline.data.layout import Lost, Split, lost_folders, skipped_note, some, 
 from thawline.data.manifest import MANIFEST_ENDINGS, read_manifest
 from thawline.data.walk import RUN, Ignored, is_run, sort_key, unwanted_name, walk
 from thawline.errors import DataError
-from thawline.formatting import counted
+from thawline.formatting import counted, shortened
 from thawline.reading import is_there
 
 
@@ -228,9 +228,7 @@ def _notes(files: Iterable[tuple[str, ...]], folders: dict[str, Split]) -> list[
 
 def listed_classes(names: Sequence[str], limit: int = 5) -> str:
     """`class 'a'`, or `classes 'a', 'b' and 3 more`."""
-    shown = ", ".join(map(repr, names[:limit]))
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{'class' if len(names) == 1 else 'classes'} {shown}{more}"
+    return f"{'class' if len(names) == 1 else 'classes'} {shortened([*map(repr, names)], limit)}"
 
 
 def _most_frequent(ignored: Sequence[Ignored]) -> str:

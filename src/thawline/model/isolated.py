@@ -23,6 +23,8 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from thawline.reading import digest_of
+
 _PREFIX = "_thawline_own_"
 _numbers = itertools.count(1)
 _packages: dict[str, OwnPackage] = {}
@@ -89,9 +91,9 @@ class OwnPackage:
         return sorted(name for name, digest in now.items() if recorded.get(name) != digest)
 
     def _digest(self, name: str) -> str | None:
-        """Of a file that has not run yet, such as one that is imported in training only."""
+        """SHA-256 of a file, which may not have run yet; None if it is not there."""
         path = self.folder / name
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        return digest_of(path) if path.is_file() else None
 
     @contextmanager
     def importing(self) -> Iterator[None]:

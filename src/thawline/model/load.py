@@ -243,17 +243,14 @@ def _preprocessing(module: nn.Module, image_size: int | None, source: str) -> Pr
             std=tuple(map(float, settings["std"])),  # type: ignore[arg-type]
         )
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{source}: invalid preprocessing settings in its pretrained_cfg ({_stop(error)}).") from error
+        raise ModelError(
+            f"{source}: invalid preprocessing settings in its pretrained_cfg ({str(error).removesuffix('.')})."
+        ) from error
     if image_size is None and height != width:
         raise ModelError(
             f"{source} expects images of {height} x {width} pixels, which is not square; set `image_size`."
         )
     return found
-
-
-def _stop(error: Exception) -> str:
-    """The error's message without its full stop, to stand in parentheses."""
-    return str(error).removesuffix(".")
 
 
 _WHERE_FROM = ("file", "source", "state_dict")

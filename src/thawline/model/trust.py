@@ -47,11 +47,11 @@ def _named(source: str, named_by: Path, code: str) -> str:
     if not is_own(code):
         raise OptionError(f"`code` must be file.py:factory, got {code!r}.")
     place, _, factory = code.rpartition(":")
-    if place.endswith(".py") and f"{Path(place).expanduser().resolve()}:{factory}" == _resolved(source):
-        return source
-    return f"{Path(place).expanduser().absolute()}:{factory}" if place.endswith(".py") else code
+    if not place.endswith(".py"):
+        return code
+    return source if _resolved(code) == _resolved(source) else f"{Path(place).expanduser().absolute()}:{factory}"
 
 
 def _resolved(source: str) -> str:
     place, _, factory = source.rpartition(":")
-    return f"{Path(place).resolve()}:{factory}"
+    return f"{Path(place).expanduser().resolve()}:{factory}"

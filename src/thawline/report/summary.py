@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from thawline import verdicts
 from thawline.config import DataConfig, Request, TrainConfig
-from thawline.formatting import counted, duration, figure, interval, mebibytes, rate, signed, spread
+from thawline.formatting import counted, duration, figure, interval, mebibytes, rate, sentence, signed, spread
 from thawline.plan import FineTunePlan, Phase
 from thawline.results import Candidate, Comparison, DataFacts, FitResults, Row, ScoredRow, SearchRecord, SplitScores
 
@@ -42,12 +42,12 @@ def headline(results: FitResults) -> str:
     found = _measured(results, results.data)
     if guess := _guessing(results, results.data):
         return f"Nothing to recommend: {guess}. The saved model has {found}."
-    sentence = f"{plan_in_words(FineTunePlan.from_dict(results.plan))}: {found}."
+    said = f"{plan_in_words(FineTunePlan.from_dict(results.plan))}: {found}."
     if results.chosen.partition(":")[0] == "full" and results.baselines:
-        return f"On validation full fine-tuning is as good as anything tried, so use it. {sentence}"
+        return f"On validation full fine-tuning is as good as anything tried, so use it. {said}"
     if results.versus_full and verdicts.differs(results.versus_full) and results.versus_full.difference < 0:
-        sentence = f"On these test images full fine-tuning did better than this plan. {sentence}"
-    return f"{sentence}{_against_full(results, results.data)}{_untuned_full(results)}"
+        said = f"On these test images full fine-tuning did better than this plan. {said}"
+    return f"{said}{_against_full(results, results.data)}{_untuned_full(results)}"
 
 
 def _untuned_full(results: FitResults) -> str:
@@ -55,7 +55,7 @@ def _untuned_full(results: FitResults) -> str:
     ways = results.search.ways or {} if results.search else {}
     if results.versus_full is None or ways.get(verdicts.REFERENCE, True) is not None:
         return ""
-    return " The budget had no room to tune full: its learning rate is the default."
+    return f" {_no_room(verdicts.REFERENCE)}"
 
 
 def row_verdict(row: ScoredRow, data: DataFacts) -> str:
@@ -77,7 +77,7 @@ def _against_full(row: ScoredRow, data: DataFacts) -> str:
     if row.versus_full is None or row.test is None:
         return ""
     words = verdicts.against_full(row.versus_full, data.images["test"], row.test.accuracy.n)
-    return f" {words[0].upper()}{words[1:]}."
+    return f" {sentence(words)}"
 
 
 def search_notes(search: SearchRecord | None, *, baselines: bool = True) -> list[str]:
@@ -120,13 +120,17 @@ def copied_note(results: FitResults) -> str:
     return f"{same[0]} is the plan that the search settled on; what it cost to find is the work of {results.strategy}."
 
 
+def _no_room(name: str) -> str:
+    return f"The budget had no room to try {name}: its learning rate is the default."
+
+
 def unfinished_notes(search: SearchRecord) -> list[str]:
     """Baselines that a search did not train to the end, so that the rates of their rows are not well tuned."""
     notes = []
     longest = search.rungs[-1] if search.rungs else 0
     for name, trial in (search.ways or {}).items():
         if trial is None:
-            notes.append(f"The budget had no room to try {name}: its learning rate is the default.")
+            notes.append(_no_room(name))
         elif trial.epochs < longest:
             notes.append(
                 f"{name} was trained for {trial.epochs} of {longest} epochs in the search (stopped early: low score, "

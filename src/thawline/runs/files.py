@@ -44,7 +44,7 @@ from thawline.results import (
     ScoredRow,
     Thumbnails,
 )
-from thawline.runs.sealed import is_there, proved, publish
+from thawline.runs.sealed import is_expected, proved, publish
 from thawline.spreadsheet import csv_text, read_rows
 
 REQUEST, LEDGER = RUN_FILES
@@ -119,7 +119,7 @@ def write(path: Path, result: Result) -> None:
 
 def read_if_there(path: Path, kind: type[T]) -> T | None:
     """`read`, or None if the file does not exist."""
-    return read(path, kind) if is_there(path) else None
+    return read(path, kind) if is_expected(path) else None
 
 
 def read_results(folder: Path) -> FitResults | Comparison:
@@ -332,7 +332,7 @@ def read_run(folder: Path) -> Run:
 def _shown_predictions(run: Run) -> Predictions | None:
     """The test images, else the validation images, by the shown row and seed; None if there are none."""
     path = run.folder / PREDICTIONS
-    if run.shown is None or not is_there(path):
+    if run.shown is None or not is_expected(path):
         return None
     found: dict[str, list[Guess]] = {"test": [], "val": []}
     for line in read_predictions(path, run.shown.strategy, run.shown_seed):

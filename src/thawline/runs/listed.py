@@ -11,7 +11,7 @@ from pathlib import Path
 from thawline.data.sources import Item
 from thawline.results import FitResults
 from thawline.runs.files import RESULTS, SPLITS, read, read_splits
-from thawline.runs.sealed import is_there
+from thawline.runs.sealed import is_expected
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def seen(folder: Path, items: Sequence[Item]) -> dict[str, int]:
 
     Empty if the folder is not a `fit` run.
     """
-    if not all(is_there(folder / name) for name in (RESULTS["fit"], SPLITS)):
+    if not all(is_expected(folder / name) for name in (RESULTS["fit"], SPLITS)):
         return {}
     root = Path(read(folder / RESULTS["fit"], FitResults).data.root)
     known = by_file(listed(folder, root))

@@ -56,7 +56,7 @@ def proved(path: Path) -> Path:
     return path
 
 
-def is_there(path: Path) -> bool:
+def is_expected(path: Path) -> bool:
     """Whether there is a file, or should be one."""
     return os.path.lexists(path) or path.name in digests(path.parent)
 

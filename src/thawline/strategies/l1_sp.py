@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from thawline.plan import FineTunePlan, Penalty
-from thawline.ranges import Range
+from thawline.plan import STRENGTH, FineTunePlan, Penalty
 from thawline.strategies.base import Strategy
 from thawline.strategies.context import StrategyContext
 
@@ -16,9 +15,9 @@ from thawline.strategies.context import StrategyContext
 class L1SP(Strategy):
     """L1-SP (Li, Grandvalet and Davoine 2018), as a proximal step apart from the optimiser, so that Adam obeys."""
 
-    strength: Annotated[float, Range(0, 1e6)] = 1e-4
+    strength: Annotated[float, STRENGTH] = 1e-4
     """Multiplies the absolute distance to the pretrained weights."""
-    head_strength: Annotated[float, Range(0, 1e6)] = 0.01
+    head_strength: Annotated[float, STRENGTH] = 0.01
     """Half of it multiplies the squared norm of the head."""
 
     name: ClassVar[str] = "l1_sp"

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from thawline.plan import FineTunePlan, Penalty
-from thawline.ranges import Range
+from thawline.plan import STRENGTH, FineTunePlan, Penalty
 from thawline.strategies.base import Strategy
 from thawline.strategies.context import StrategyContext
 
@@ -16,9 +15,9 @@ from thawline.strategies.context import StrategyContext
 class L2SP(Strategy):
     """L2-SP (Li, Grandvalet and Davoine 2018): the starting point as reference of weight decay."""
 
-    strength: Annotated[float, Range(0, 1e6)] = 0.01
+    strength: Annotated[float, STRENGTH] = 0.01
     """Half of it multiplies the squared distance to the pretrained weights."""
-    head_strength: Annotated[float, Range(0, 1e6)] = 0.01
+    head_strength: Annotated[float, STRENGTH] = 0.01
     """Half of it multiplies the squared norm of the head."""
 
     name: ClassVar[str] = "l2_sp"
