@@ -111,7 +111,8 @@ def _strategy(name: str, trains: str) -> str:
     docs = field_docs(cls)
     rows = [
         (f"`{each.name}`", f"`{each.default}`", _tuned(cls.grid.get(each.name, ())), docs.get(each.name, ""))
-        for each in dataclasses.fields(cls)  # type: ignore[arg-type]  # every strategy is a dataclass
+        for each in dataclasses.fields(cls)
+        if each.name in cls().arguments
     ]
     table = _table(("argument", "default", "tuning tries", "meaning"), rows) if rows else "No arguments."
     return f"Trains: {trains}.\n\n{inspect.cleandoc(cls.__doc__ or '')}\n\n{table}"

@@ -20,6 +20,7 @@ Augment = Literal["none", "mild", "strong"]
 Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
+Norm = Literal["tuned", "moving", "kept"]
 BitDepth = Literal["auto", "8", "10", "12", "14", "16"]
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 """Bits that the values of 16-bit files may really have."""
@@ -178,6 +179,10 @@ class TuningConfig:
     standard error."""
     learning_rate: Annotated[float | None, Range(1e-9, 100)] = None
     """Base learning rate; default: 1e-3 for `fit` of a named strategy, else tuned on validation."""
+    norm: Norm = "tuned"
+    """Batch norm of trained blocks: moving = statistics of the batch, which also move the stored ones; kept = the
+    stored statistics of the pretrained network; tuned = whichever is better on validation. Networks without batch norm
+    are not affected."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))

@@ -40,7 +40,7 @@ class PlainContext:
 
     def tune(self, strategy: str) -> Tuned:
         """The strategy's plan at this context's rate."""
-        return Tuned(strategy, self.learning_rate, variants(strategy)[0].propose(self), (0.5, -1.0))
+        return Tuned(strategy, self.learning_rate, variants(strategy)[0].plan(self), (0.5, -1.0))
 
     def evolve(self, settings: EvolutionConfig) -> Tuned:
         """Full fine-tuning at this context's rate: nothing is trained."""
@@ -77,10 +77,10 @@ def check_strategy(spec: str, model: LoadedModel, granularity: Granularity = "st
     granularity = strategy.granularity or granularity
     blocks = check_model(model, granularity)
     context = PlainContext(blocks, granularity)
-    plan = strategy.propose(context)
+    plan = strategy.plan(context)
     plan.check(blocks)
     assert FineTunePlan.from_json(plan.to_json()) == plan, f"{spec}: the plan does not survive JSON"
-    assert strategy.propose(context) == plan, f"{spec}: the same context gives another plan"
+    assert strategy.plan(context) == plan, f"{spec}: the same context gives another plan"
     model.restore(seed=0)
     applied = AppliedPlan(model.module, blocks, plan)
     for epoch in range(context.epochs):

@@ -60,7 +60,10 @@ def test_comparison_holds_every_row_with_its_spread(finished: Path) -> None:
         assert low <= row["test"]["accuracy"]["mean"] <= high
         assert row["cost"]["work"] > 0
     probe, last, full = comparison["rows"]
-    assert (probe["arguments"], last["chosen"]) == ({}, f"last_blocks:k={last['arguments']['k']}")
+    assert (probe["arguments"], last["chosen"]) == (
+        {},
+        "last_blocks:k={k},norm={norm}".format(**last["arguments"]),
+    )
     assert probe["trainable_percent"] < full["trainable_percent"] == 100
     assert full["versus_full"] is None
     assert probe["versus_full"]["words"]

@@ -26,7 +26,7 @@ class Told(Callback):
     ("verb", "strategies", "search", "trainings"),
     [
         ("compare", ("linear_probe", "last_blocks"), {"seeds": 2}, 2 * (6 + 2)),
-        ("compare", ("linear_probe", "last_blocks"), {"learning_rate": 1e-2}, 1 + (3 + 1)),
+        ("compare", ("linear_probe", "last_blocks"), {"learning_rate": 1e-2}, 1 + (3 + 1 + 1)),
     ],
 )
 def test_the_forecast_counts_every_training(

@@ -38,6 +38,7 @@ class Scripted:
     script: Scores
     rate: float | None = None
     below: int = 4
+    has_statistics: bool = False
     tuning_seed: int = 1_000_000
     trained: list[tuple[str, float]] = field(default_factory=list)
 
@@ -48,6 +49,9 @@ class Scripted:
     def blocks(self, granularity: str) -> tuple[Block, ...]:
         names = [*(str(number) for number in range(self.below)), "head"]
         return tuple(Block(name, (name,), (f"{name}.weight",), (), 10, 1, (name,), name == "head") for name in names)
+
+    def trains_statistics(self, plan: FineTunePlan) -> bool:
+        return self.has_statistics and len(plan.trained) > 1
 
     def train(self, plan: FineTunePlan, *, strategy: str, learning_rate: float, **others: Any) -> TrainingRecord:
         self.trained.append((strategy, learning_rate))
@@ -181,3 +185,37 @@ def test_the_ladder_is_longer_than_any_walk() -> None:
             tried[next_rate(tried)] = (-1.0 if failing else 0.5 + len(tried), 0.0)
         assert RATE_LADDER[0] < min(tried)
         assert max(tried) < RATE_LADDER[-1]
+
+
+def test_the_norm_mode_is_tried_after_the_arguments_and_the_rates_with_the_better_one() -> None:
+    better = {"k=2": 0.1, "k=2,norm=kept": 0.2}
+
+    def script(spec: str, rate: float) -> float:
+        return 0.5 + better.get(spec.partition(":")[2].removesuffix(",norm=moving"), 0.0) + (rate == 3e-4) / 20
+
+    experiment = Scripted(script, has_statistics=True)
+    tuned = experiment.tune("last_blocks")
+    assert experiment.trained == [
+        *((f"last_blocks:k={k},norm=moving", 1e-3) for k in (1, 2, 3)),
+        *(("last_blocks:k=2,norm=kept", rate) for rate in (1e-3, 3e-3, 3e-4)),
+    ]
+    assert (tuned.strategy, tuned.learning_rate, tuned.plan.norm) == ("last_blocks:k=2,norm=kept", 3e-4, "eval")
+
+
+def test_the_norm_mode_is_left_alone_where_it_makes_no_difference_or_is_given() -> None:
+    probe, kept = Scripted(peak_at(1e-3), has_statistics=True), Scripted(peak_at(1e-3), has_statistics=True)
+    assert probe.tune("linear_probe").strategy == "linear_probe"
+    assert {spec for spec, _ in probe.trained} == {"linear_probe"}
+    assert kept.tune("full:norm=kept").plan.norm == "eval"
+    assert {spec for spec, _ in kept.trained} == {"full:norm=kept"}
+
+
+def test_with_a_given_rate_only_the_norm_modes_are_compared() -> None:
+    experiment = Scripted(lambda spec, rate: 0.8 if spec.endswith("kept") else 0.7, rate=1e-2, has_statistics=True)
+    assert experiment.tune("full").strategy == "full:norm=kept"
+    assert experiment.trained == [("full:norm=moving", 1e-2), ("full:norm=kept", 1e-2)]
+
+
+def test_a_network_without_batch_norm_has_no_norm_mode() -> None:
+    with pytest.raises(PlanError, match="no batch norm"):
+        Scripted(peak_at(1e-3)).tune("full:norm=kept")

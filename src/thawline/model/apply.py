@@ -245,6 +245,13 @@ def has_statistics(model: nn.Module) -> bool:
     return any(isinstance(module, _NormBase) and module.track_running_stats for module in model.modules())
 
 
+def trains_statistics(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) -> bool:
+    """Whether a block that the plan trains has running statistics, so that the mode of norm layers matters."""
+    modules = dict(model.named_modules())
+    trained = (name for block in blocks if block.name in plan.trained for name in block.modules)
+    return any(has_statistics(modules[name]) for name in trained)
+
+
 def _path_to(name: str) -> Iterator[str]:
     """Names of the module and of every module that contains it; the model is ''."""
     yield name

@@ -19,7 +19,7 @@ from thawline.errors import NonFiniteLossError, RunFolderError, TooLittleMemoryE
 from thawline.formatting import percent, shortened
 from thawline.memory import raise_if_out_of_memory
 from thawline.model.adapters import left_out
-from thawline.model.apply import trainable_size
+from thawline.model.apply import has_statistics, trainable_size, trains_statistics
 from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
@@ -135,6 +135,15 @@ class Experiment:
     def trainable_size(self, plan: FineTunePlan) -> int:
         """Number of scalars that a plan trains."""
         return trainable_size(self.model.module, self.blocks(plan.granularity), plan)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the network has batch norm (or another norm with running statistics)."""
+        return has_statistics(self.model.module)
+
+    def trains_statistics(self, plan: FineTunePlan) -> bool:
+        """Whether a block that the plan trains has running statistics, so that the norm mode matters."""
+        return trains_statistics(self.model.module, self.blocks(plan.granularity), plan)
 
     def train(
         self, plan: FineTunePlan, *, strategy: str, learning_rate: float, seed: int, purpose: Purpose

@@ -250,12 +250,14 @@ class Space:
     """All blocks in order of execution, the head last."""
     granularity: Granularity
     base_rate: float
+    fixed_norm: NormMode | None = None
+    """What norm layers of trained blocks do in every plan; None = the encoding decides."""
 
     def plan(self, genes: Genes) -> FineTunePlan:
         """The plan of the genes' phenotype."""
         rates = block_rates(self.encoding.phenotype(genes), self.base_rate)
         named = {block.name: rate for block, rate in zip(self.network, rates, strict=True)}
-        norm = self.encoding.norm(genes)
+        norm = self.fixed_norm or self.encoding.norm(genes)
         return FineTunePlan.constant(self.network, named, granularity=self.granularity, norm=norm)
 
     @property

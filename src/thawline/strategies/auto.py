@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+from thawline.config import Norm
 from thawline.errors import OptionError
 from thawline.ranges import Range, as_text, first_fault, shown
-from thawline.strategies.base import Strategy, parts_rule
+from thawline.strategies.base import TUNED, Strategy, parts_rule
 from thawline.strategies.context import StrategyContext, Tuned
 
 SamplerName = Literal["biotune", "tpe", "gp", "cma", "random", "grid"]
@@ -53,6 +54,8 @@ class AutoConfig:
     """5x = as much work as five full fine-tunings, 30m = wall time, 40candidates = number of plans."""
     sampler: SamplerName = "biotune"
     """Proposes candidates: biotune (its evolutionary operators), tpe, gp, cma, random or grid."""
+    norm: Norm = TUNED
+    """Batch norm of trained blocks: tuned = a gene of every candidate; moving or kept = the same for all."""
     without: str = "none"
     """Components to leave out, joined by +: decoupling (rates independent of freezing; norms goes with it), norms
     (pretrained batch-norm statistics), baselines (initial candidates), rungs (short trainings first), extra_seeds (for

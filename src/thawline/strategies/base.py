@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from thawline.config import Norm
 from thawline.errors import OptionError
-from thawline.plan import FineTunePlan, Granularity
+from thawline.plan import FineTunePlan, Granularity, NormMode
 from thawline.ranges import Fault, Kind, first_fault, kinds, read_number, shown
 from thawline.strategies import STRATEGIES
 from thawline.strategies.context import StrategyContext, Tuned
@@ -23,11 +24,21 @@ MOST_COMBINATIONS = 4
 """Combinations of the values in a grid: tuning has six trainings for arguments and rate together."""
 
 
+TUNED: Norm = "tuned"
+NORM_MODES: Mapping[str, NormMode] = {"moving": "train", "kept": "eval"}
+"""What batch norm of trained blocks does, in the words of an argument and in those of a plan."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Strategy:
     """Makes a plan. Subclasses are frozen dataclasses whose fields are the arguments, checked on creation.
 
     The range of a number stands in its annotation: `k: Annotated[int, Range(1, 100)] = 1`.
     """
+
+    norm: Norm = TUNED
+    """Batch norm of trained blocks: moving = statistics of the batch, which also move the stored ones; kept = the
+    stored statistics of the pretrained network; tuned = whichever is better on validation."""
 
     name: ClassVar[str]
     """The key in `STRATEGIES`."""
@@ -56,6 +67,11 @@ class Strategy:
         """
         raise NotImplementedError(f"strategy {self.name!r} proposes a plan and does not search.")
 
+    def plan(self, context: StrategyContext) -> FineTunePlan:
+        """The proposed plan, with batch norm as the argument `norm` says."""
+        proposed = self.propose(context)
+        return proposed if self.norm == TUNED else dataclasses.replace(proposed, norm=NORM_MODES[self.norm])
+
     @property
     def searches(self) -> bool:
         """Whether it overrides `search`."""
@@ -63,9 +79,10 @@ class Strategy:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments by name."""
-        # Every concrete strategy is a dataclass.
-        return dataclasses.asdict(self)  # type: ignore[no-any-return,call-overload]
+        """The arguments by name; the norm mode, which all strategies have, is among them once it is settled."""
+        found = dataclasses.asdict(self)
+        norm = found.pop("norm")
+        return found if norm == TUNED else {**found, "norm": norm}
 
     @property
     def spec(self) -> str:
@@ -73,7 +90,7 @@ class Strategy:
 
         A search has many arguments, so only those that differ from their defaults are shown.
         """
-        usual = {field.name: field.default for field in dataclasses.fields(self)} if self.searches else {}  # type: ignore[arg-type]
+        usual = {field.name: field.default for field in dataclasses.fields(self)} if self.searches else {}
         shown = [f"{name}={value}" for name, value in self.arguments.items() if value != usual.get(name)]
         return f"{self.name}:{','.join(shown)}" if shown else self.name
 
@@ -85,14 +102,15 @@ def parts_rule(text: str, parts: Sequence[str]) -> str | None:
     return f"none, or some of {', '.join(parts)} joined by +"
 
 
-def variants(spec: str) -> tuple[Strategy, ...]:
-    """Every strategy that tuning should try for `spec`: the grid of the arguments it leaves open.
+def variants(spec: str, norm: Norm = TUNED) -> tuple[Strategy, ...]:
+    """Every strategy that tuning should try for `spec`: the grid of the arguments it leaves open, `norm` excepted.
 
-    Raises `OptionError` for an unknown name or argument, or a value that cannot be used.
+    `norm` is that of a strategy whose spec does not say. Raises `OptionError` for an unknown name or argument, or a
+    value that cannot be used.
     """
     name, _, text = spec.partition(":")
     strategy = strategy_class(name)
-    given = _parse_arguments(strategy, text)
+    given = ({} if norm == TUNED else {"norm": norm}) | _parse_arguments(strategy, text)
     open_arguments = {key: values for key, values in strategy.grid.items() if key not in given}
     combinations = itertools.product(*open_arguments.values())
     return tuple(strategy(**given, **dict(zip(open_arguments, values, strict=True))) for values in combinations)
@@ -134,9 +152,8 @@ def _arguments_of(name: str) -> dict[str, Any]:
         strategy = strategy_class(name)
     except OptionError as error:
         return {"error": str(error)}
-    fields = dataclasses.fields(strategy)  # type: ignore[arg-type]  # `strategy_class` has made sure
     return {
-        "arguments": {field.name: field.default for field in fields},
+        "arguments": strategy().arguments,
         "tuned": {argument: list(values) for argument, values in strategy.grid.items()},
     }
 
@@ -168,7 +185,7 @@ def _fault_of(found: Any, name: str) -> str | None:
         return f"must have the class attribute name = {name!r}, as in its entry point."
     if "__dataclass_fields__" not in vars(found):
         return "must be decorated with @dataclass(frozen=True)."
-    for field in dataclasses.fields(found):  # type: ignore[arg-type]  # the line above has made sure
+    for field in dataclasses.fields(found):
         if type(field.default) not in _ARGUMENT_TYPES:
             return f"must give its argument {field.name!r} a default that is a whole number, a number or a text."
     if math.prod(len(values) for values in found.grid.values()) > MOST_COMBINATIONS:
@@ -177,12 +194,12 @@ def _fault_of(found: Any, name: str) -> str | None:
 
 
 def _parse_arguments(strategy: type[Strategy], text: str) -> dict[str, Any]:
-    fields = {field.name: field for field in dataclasses.fields(strategy)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(strategy)}
     given: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         key, separator, value = part.partition("=")
         if not separator or key not in fields:
-            known = ", ".join(f"{name}={field.default}" for name, field in fields.items()) or "none"
+            known = ", ".join(f"{name}={fields[name].default}" for name in sorted(fields, key="norm".__eq__))
             raise OptionError(
                 f"strategy {strategy.name!r} has no argument {shown(part)}; its arguments and their defaults are: "
                 f"{known}."

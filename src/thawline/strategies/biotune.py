@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, get_args
 
+from thawline.config import Norm
 from thawline.errors import OptionError
 from thawline.ranges import Fault, Range, first_fault
-from thawline.strategies.base import Strategy, parts_rule
+from thawline.strategies.base import NORM_MODES, TUNED, Strategy, parts_rule
 from thawline.strategies.context import StrategyContext, Tuned
 
 Encoding = Literal["biotune", "split", "depth"]
@@ -34,6 +35,8 @@ class EvolutionConfig:
     """Plans that are trained on the full training split with fresh seeds in the end; the best on validation wins."""
     encoding: Encoding = "biotune"
     """Genes to plans: biotune as published, split without its tie between freezing and high rates, or depth alone."""
+    norm: Norm = "moving"
+    """Batch norm of trained blocks: moving as in the paper, or kept."""
     without: str = "none"
     """Parts to leave out, joined by +: threshold (fixed instead of a gene), exploitation (probes of elites), momentum,
     adoption, rotation (of folds)."""
@@ -42,6 +45,8 @@ class EvolutionConfig:
         fault = first_fault(self)
         if fault is None and self.elites >= self.population:
             fault = Fault("elites", "from 1 to population - 1", self.elites)
+        if fault is None and self.norm == TUNED:
+            fault = Fault("norm", f"one of {', '.join(NORM_MODES)}", self.norm)
         if fault is None and (rule := parts_rule(self.without, get_args(EvolutionPart))):
             fault = Fault("without", rule, self.without)
         if fault is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from thawline.model.apply import has_statistics
 from thawline.plan import FineTunePlan
 from thawline.records import furthest
 from thawline.runs.experiment import Experiment
@@ -18,6 +17,7 @@ from thawline.search.halving import Halving
 from thawline.search.samplers import SAMPLERS
 from thawline.search.trials import CandidateLedger
 from thawline.strategies.auto import AutoConfig, Budget
+from thawline.strategies.base import NORM_MODES, TUNED
 from thawline.strategies.context import StrategyContext, Tuned
 from thawline.studies.biotune import candidate_ledger
 from thawline.training.measure import VALIDATION_SHARE, seconds_per_image
@@ -37,8 +37,9 @@ def make_halving(
 
     Candidates train on the training split and are scored on the validation split; `name` is that of its ledger.
     """
-    encoding = _encoding(settings, len(context.blocks), norms=has_statistics(experiment.model.module))
-    space = Space(encoding, context.blocks, context.granularity, context.learning_rate)
+    encoding = _encoding(settings, len(context.blocks), norms=experiment.has_statistics)
+    fixed = NORM_MODES.get(settings.norm)
+    space = Space(encoding, context.blocks, context.granularity, context.learning_rate, fixed)
     ledger = candidate_ledger(experiment, name, space)
     first = experiment.tuning_seed
     return Halving(
@@ -92,7 +93,7 @@ def seconds_per_unit(experiment: Experiment) -> float:
 def _encoding(settings: AutoConfig, blocks: int, *, norms: bool) -> BioTuneEncoding | FreeEncoding:
     if not settings.has("decoupling"):
         return BioTuneEncoding(blocks)
-    return FreeEncoding(blocks, norms and settings.has("norms"))
+    return FreeEncoding(blocks, norms and settings.has("norms") and settings.norm == TUNED)
 
 
 def _initial(settings: AutoConfig, encoding: Invertible) -> tuple[InitialCandidate, ...]:

@@ -13,6 +13,7 @@ from thawline.search.encoding import Space
 from thawline.search.evolution import Evolution, make_encoding
 from thawline.search.findings import evolution_findings
 from thawline.search.trials import CandidateLedger
+from thawline.strategies.base import NORM_MODES
 from thawline.strategies.biotune import EvolutionConfig
 from thawline.strategies.context import StrategyContext, Tuned
 from thawline.training.images import LabelledRows
@@ -30,7 +31,8 @@ def make_driver(
     ledger.
     """
     encoding = make_encoding(settings, len(context.blocks))
-    space = Space(encoding, context.blocks, context.granularity, context.learning_rate)
+    fixed = NORM_MODES[settings.norm]
+    space = Space(encoding, context.blocks, context.granularity, context.learning_rate, fixed)
     evolution = Evolution(settings, encoding, context.seed)
     return Driver(evolution, space, trainings, candidate_ledger(experiment, name, space))
 

@@ -12,11 +12,11 @@ from thawline.records import furthest
 from thawline.runs.experiment import Experiment
 from thawline.search.baselines import BASELINES
 from thawline.strategies.auto import AutoConfig, Budget
-from thawline.strategies.base import Strategy, variants
+from thawline.strategies.base import Strategy
 from thawline.strategies.biotune import EvolutionConfig
 from thawline.strategies.context import Score, Tuned
 from thawline.strategies.full import Full
-from thawline.studies.tuning import RATE_LADDER, Unscored, candidates
+from thawline.studies.tuning import RATE_LADDER, Unscored, asked_for, candidates
 from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image
 
 UNITS_PER_TRAINING = 0.1
@@ -55,16 +55,17 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
     seeds = experiment.request.search.seeds
     total = Forecast(0.0, 0.0, 0)
     for spec in dict.fromkeys(specs):
-        strategy = variants(spec)[0]
+        strategy = asked_for(experiment, spec)[0]
         if strategy.searches:
             rehearsal = Rehearsal(experiment, strategy, BASE_RATE, forward=forward)
             strategy.search(rehearsal)
             total = total.plus(rehearsal.total, times=1).plus(rehearsal.full, times=seeds)
             continue
-        strategies = candidates(experiment, spec)
+        modes = candidates(experiment, spec)
+        strategies = [first for first, *_ in modes]
         costs = [_single_training(experiment, strategy, forward) for strategy in strategies]
         dearest = max(costs, key=lambda cost: cost.seconds)
-        left = _tunings_left(experiment, strategies)
+        left = _tunings_left(experiment, modes)
         # The arguments come first, one training each; which of them the rates are then tried with is not known yet.
         for cost in costs[:left]:
             total = total.plus(cost, times=1)
@@ -130,14 +131,17 @@ class Rehearsal(Unscored):
         return super().halve(settings)
 
 
-def _tunings_left(experiment: Experiment, strategies: Sequence[Strategy], *, scored: bool = False) -> int:
+def _tunings_left(experiment: Experiment, modes: Sequence[Sequence[Strategy]], *, scored: bool = False) -> int:
     """Trainings that tune a strategy and are not in the ledger; `scored` = its score is asked for."""
     given = experiment.request.search.learning_rate
-    if given is not None and len(strategies) == 1 and not scored:
+    # One for each combination of arguments, and one for each further norm mode of the best of them.
+    choices = len(modes) + max(map(len, modes)) - 1
+    if given is not None and choices == 1 and not scored:
         return 0
     rates = RATE_LADDER if given is None else (given,)
-    done = sum(experiment.is_tuned(_plan(experiment, strategy, rate)) for strategy in strategies for rate in rates)
-    return max(0, (TRAININGS_PER_ROW if given is None else len(strategies)) - done)
+    plans = (_plan(experiment, strategy, rate) for choice in modes for strategy in choice for rate in rates)
+    done = sum(map(experiment.is_tuned, plans))
+    return max(0, (TRAININGS_PER_ROW if given is None else choices) - done)
 
 
 def _single_training(experiment: Experiment, strategy: Strategy, forward: float, *, share: float = 1.0) -> Forecast:
@@ -154,7 +158,7 @@ def _single_training(experiment: Experiment, strategy: Strategy, forward: float,
 
 
 def _plan(experiment: Experiment, strategy: Strategy, rate: float = BASE_RATE) -> FineTunePlan:
-    return strategy.propose(Unscored(experiment, strategy, rate))
+    return strategy.plan(Unscored(experiment, strategy, rate))
 
 
 def _seconds_per_image(experiment: Experiment, plan: FineTunePlan) -> float:

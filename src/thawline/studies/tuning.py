@@ -12,7 +12,7 @@ from thawline.records import TrainingRecord
 from thawline.runs.experiment import Experiment, Part
 from thawline.search.candidates import Task
 from thawline.strategies.auto import AutoConfig
-from thawline.strategies.base import Strategy, variants
+from thawline.strategies.base import NORM_MODES, TUNED, Strategy, variants
 from thawline.strategies.biotune import EvolutionConfig
 from thawline.strategies.context import Score, Tuned
 from thawline.strategies.full import Full
@@ -214,8 +214,8 @@ class Unscored(Context):
 
     def tune(self, strategy: str) -> Tuned:
         """The strategy's plan at the base rate."""
-        first = variants(strategy)[0]
-        return self._untrained(strategy, first.propose(Unscored(self.experiment, first, self.learning_rate)))
+        first = asked_for(self.experiment, strategy)[0]
+        return self._untrained(strategy, first.plan(Unscored(self.experiment, first, self.learning_rate)))
 
     def evolve(self, settings: EvolutionConfig) -> Tuned:
         """Everything at the base rate."""
@@ -230,45 +230,67 @@ class Unscored(Context):
 
 
 def tune(experiment: Experiment, spec: str, *, score: bool = False) -> Tuned:
-    """Try every open argument of `spec` at `BASE_RATE`, then, with the best of them, one rate after the other.
+    """Try every open argument of `spec` at `BASE_RATE`, then, with the best of them, the norm modes and the rates.
 
     All in all `TRAININGS_PER_ROW` trainings, whatever the strategy; those that a strategy asks for to make its plan
     come on top. A given base rate is the only one that is tried; with no open argument there is nothing to choose then,
     and nothing is trained unless `score` asks for it. Raises `NonFiniteLossError` if every training failed.
     """
-    first, given = variants(spec)[0], experiment.request.search.learning_rate
+    first, given = asked_for(experiment, spec)[0], experiment.request.search.learning_rate
     if first.searches:
         context = Context(experiment, first, given or BASE_RATE)
         return context.settled(first.search(context))
-    strategies = candidates(experiment, spec)
-    if given is not None and len(strategies) == 1 and not score:
-        context = Context(experiment, strategies[0], given)
-        plan = strategies[0].propose(context)
-        return Tuned(strategies[0].spec, given, plan, (0.0, 0.0), tuple(context.records))
+    modes = candidates(experiment, spec)
+    if given is not None and len(modes) == len(modes[0]) == 1 and not score:
+        return _untrained(experiment, modes[0][0], given)
     asked: list[TrainingRecord] = []
-    tried = [_try(experiment, strategy, given or BASE_RATE, asked) for strategy in strategies]
+    rate = given or BASE_RATE
+    tried = {first: _try(experiment, first, rate, asked) for first, *_ in modes}
+    _, *others = max(modes, key=lambda choice: tried[choice[0]].score)
+    tried |= {other: _try(experiment, other, rate, asked) for other in others}
+    walked: list[TrainingRecord] = []
     if given is None:
-        best = max(range(len(tried)), key=lambda number: tried[number].score)
-        tried += _walk(experiment, strategies[best], tried[best], TRAININGS_PER_ROW - len(tried), asked)
-    return _best(spec, tried, asked)
+        best = max(tried, key=lambda strategy: tried[strategy].score)
+        walked = _walk(experiment, best, tried[best], TRAININGS_PER_ROW - len(tried), asked)
+    return _best(spec, [*tried.values(), *walked], asked)
 
 
-def candidates(experiment: Experiment, spec: str) -> tuple[Strategy, ...]:
-    """The strategies that tuning tries for `spec`; of a grid only those that the model has blocks for.
+def asked_for(experiment: Experiment, spec: str) -> tuple[Strategy, ...]:
+    """The variants of `spec`, with the norm mode of the run where it does not say."""
+    return variants(spec, experiment.request.search.norm)
 
-    Raises `PlanError` if it has for none.
+
+def candidates(experiment: Experiment, spec: str) -> tuple[tuple[Strategy, ...], ...]:
+    """The strategies that tuning tries for `spec`, each in the norm modes that it leaves open.
+
+    Of a grid only those that the model has blocks for; raises `PlanError` if it has for none.
     """
+    if variants(spec)[0].norm != TUNED and not experiment.has_statistics:
+        raise PlanError(f"strategy {spec!r}: the network has no batch norm; leave `norm` out.")
     fitting, refusals = [], []
-    for strategy in variants(spec):
+    for strategy in asked_for(experiment, spec):
         try:
-            strategy.propose(Unscored(experiment, strategy, BASE_RATE))
+            plan = strategy.plan(Unscored(experiment, strategy, BASE_RATE))
         except PlanError as error:
             refusals.append(error)
         else:
-            fitting.append(strategy)
+            fitting.append(_norm_modes(experiment, strategy, plan))
     if not fitting:
         raise refusals[0]
     return tuple(fitting)
+
+
+def _norm_modes(experiment: Experiment, strategy: Strategy, plan: FineTunePlan) -> tuple[Strategy, ...]:
+    """The strategy in every norm mode, or as it is if its mode is given or makes no difference to its plan."""
+    if strategy.norm != TUNED or not experiment.trains_statistics(plan):
+        return (strategy,)
+    return tuple(replace(strategy, norm=mode) for mode in NORM_MODES)
+
+
+def _untrained(experiment: Experiment, strategy: Strategy, rate: float) -> Tuned:
+    context = Context(experiment, strategy, rate)
+    plan = strategy.plan(context)
+    return Tuned(strategy.spec, rate, plan, (0.0, 0.0), tuple(context.records))
 
 
 def next_rate(tried: Mapping[float, Score]) -> float:
@@ -297,7 +319,7 @@ def _walk(
 def _try(experiment: Experiment, strategy: Strategy, rate: float, asked: list[TrainingRecord]) -> TrainingRecord:
     """Train the strategy's plan at `rate`; trainings that the strategy asked for to make it are added to `asked`."""
     context = Context(experiment, strategy, rate)
-    plan = strategy.propose(context)
+    plan = strategy.plan(context)
     asked += context.records
     return _train(experiment, plan, strategy.spec, rate)
 
