@@ -101,7 +101,10 @@ def strategies_page() -> str:
     sections = [_section(f"`{name}`", _strategy(name, entry.help)) for name, entry in OWN_STRATEGIES.items()]
     intro = (
         "Arguments follow a colon: `last_blocks:k=3`, `lora:rank=8,alpha=16`. Tuning tries values for arguments that "
-        "you leave out."
+        "you leave out.\n\n"
+        "Every strategy takes `norm` besides, what batch norm of trained blocks does: `moving` = statistics of the "
+        "batch, which also move the stored ones; `kept` = the stored statistics of the pretrained network. Left open, "
+        "tuning tries both if the plan trains any batch norm; `--norm` says it for all strategies of a run."
     )
     return "\n\n".join(["# Strategies", intro, *sections]) + "\n"
 

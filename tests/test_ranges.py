@@ -39,7 +39,7 @@ def number_fields() -> Iterator[tuple[type, str]]:
 
 def arguments() -> Iterator[tuple[str, str]]:
     for name in OWN_STRATEGIES:
-        for field in fields(strategy_class(name)):  # type: ignore[arg-type]
+        for field in fields(strategy_class(name)):
             if not isinstance(field.default, str):
                 yield name, field.name
 
@@ -88,7 +88,7 @@ def test_every_argument_has_a_range_and_refuses_the_rest_in_one_line(strategy: s
         assert len(str(caught.value)) < 250
     for value in NOT_NUMBERS:
         with pytest.raises(OptionError):
-            cls(**{argument: value})
+            cls(**{argument: value})  # type: ignore[arg-type]
 
 
 BUDGETS = (*TEXTS, *(f"{text}x" for text in TEXTS), "1e3x", "1000001x", "-5x", "0.5x")

@@ -16,8 +16,8 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 def _lineage(cls: type) -> Iterator[type]:
-    """Base classes first. A TypedDict names its bases in `__orig_bases__` only."""
-    for base in getattr(cls, "__orig_bases__", cls.__bases__):
+    """Base classes first, of several the first one last. A TypedDict names its bases in `__orig_bases__` only."""
+    for base in reversed(getattr(cls, "__orig_bases__", cls.__bases__)):
         if isinstance(base, type):
             yield from _lineage(base)
     yield cls

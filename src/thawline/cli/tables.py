@@ -213,8 +213,8 @@ def print_strategies(console: Console, strategies: Sequence[Mapping[str, Any]]) 
             table.add_row("", Text(visible(listed["error"]), style="red"))
     console.print(table)
     console.print(
-        "\nArguments follow a colon: last_blocks:k=3, lora:rank=8,alpha=16. All strategies take norm=moving or kept "
-        "(batch norm of trained blocks: statistics of the batch, or the pretrained ones); left open, tuning tries both.",
+        "\nArguments follow a colon: last_blocks:k=3, lora:rank=8,alpha=16. Every strategy takes norm=moving or kept "
+        "(batch norm of trained blocks: batch statistics, or the pretrained ones); left open, tuning tries both.",
         style="dim",
         highlight=False,
     )

@@ -25,7 +25,7 @@ MOST_COMBINATIONS = 4
 
 
 TUNED: Norm = "tuned"
-NORM_MODES: Mapping[str, NormMode] = {"moving": "train", "kept": "eval"}
+NORM_MODES: Mapping[Norm, NormMode] = {"moving": "train", "kept": "eval"}
 """What batch norm of trained blocks does, in the words of an argument and in those of a plan."""
 
 
