@@ -118,7 +118,7 @@ def _options(_: Base) -> list[bytes]:
     arguments = [
         f"strategy={name}:{field.name}={field.default}"
         for name in OWN_STRATEGIES
-        for field in dataclasses.fields(strategy_class(name))  # type: ignore[arg-type]
+        for field in dataclasses.fields(strategy_class(name))
     ]
     return [line.encode() for line in (*numbers, *others, *arguments, "strategy=auto:budget=5x,sampler=tpe")]
 
