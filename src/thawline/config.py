@@ -276,6 +276,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "crop_pct": 0.9655,  # resized to 232
         "augment": "none",
         "learning_rate": BASE_RATE,
+        "norm": "moving",
         "seeds": 3,
     }
 }

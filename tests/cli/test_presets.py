@@ -42,7 +42,7 @@ def test_the_preset_is_the_papers_protocol() -> None:
             schedule_epochs=100,
         ),
         "images": DataConfig(image_size=224, crop_pct=0.9655, augment="none"),
-        "search": TuningConfig(seeds=3, learning_rate=1e-3),
+        "search": TuningConfig(seeds=3, learning_rate=1e-3, norm="moving"),
     }
     assert int(224 / 0.9655) == 232
     assert rate_factor(29, 100, 0.0) == pytest.approx(0.806, abs=1e-3)

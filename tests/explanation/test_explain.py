@@ -45,7 +45,7 @@ def runs(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of finished runs: full, linear_probe."""
     folder = tmp_path_factory.mktemp("runs")
     for strategy in ("full", "linear_probe"):
-        fit(images, folder / strategy, strategy)
+        fit(images, folder / strategy, strategy, norm="moving")
     return folder
 
 

@@ -114,6 +114,12 @@ def test_a_bare_name_runs_that_data_set_alone() -> None:
     assert cells[0].request.train.patience == 3
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_published_studies_train_with_the_statistics_of_the_batch(name: str) -> None:
+    cells = expand(load_recipe(name), Overrides(data=("some/images",))).cells
+    assert {cell.request.search.norm for cell in cells} == {"moving"}
+
+
 def test_each_data_set_of_partial_vs_full_has_its_network_and_augmentation() -> None:
     cells = expand(load_recipe("partial-vs-full"), Overrides(data=("FER2013=fer", "DeepWeeds=weeds"))).cells
     assert [(cell.setting.data, cell.request.model.split(".")[0], cell.request.images.augment) for cell in cells] == [

@@ -193,6 +193,7 @@ def _cell(recipe: Recipe, changes: Overrides, column: Column, model: str, point:
         search=TuningConfig(
             seeds=_given(changes.seeds, recipe.run.seeds),
             learning_rate=point.learning_rate if point else recipe.run.learning_rate,
+            norm=recipe.run.norm,
         ),
     )
     setting = CellSetting(model=label(model), data=column.name, **(asdict(point) if point else {}))

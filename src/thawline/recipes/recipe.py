@@ -13,7 +13,7 @@ from typing import Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from thawline.config import DataConfig, Optimizer, TrainConfig
+from thawline.config import DataConfig, Norm, Optimizer, TrainConfig
 from thawline.errors import OptionError
 from thawline.plan import Granularity
 from thawline.reading import read_regular
@@ -57,6 +57,8 @@ class Rows:
     """One base rate for all rows; None = tuned on validation for each row."""
     rate_from: Sequence[str] = ()
     """One base rate for all rows: the median of those that tuning finds for these strategies."""
+    norm: Norm = "moving"
+    """Batch norm of trained blocks; the default is what frameworks do unless told otherwise."""
 
 
 @dataclass(frozen=True)
