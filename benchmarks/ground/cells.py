@@ -1,0 +1,263 @@
+"""One cell of the proving ground: a method on one split of one data set, tuned, trained once more, scored on test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.ground.methods import Method
+from benchmarks.ground.splits import Sizes, write_manifest
+from thawline.callback import Callback
+from thawline.config import CacheConfig, DataConfig, Request, TrainConfig, TuningConfig
+from thawline.errors import NonFiniteLossError, PlanError
+from thawline.plan import FineTunePlan
+from thawline.records import FORMAT_VERSION, TrainingRecord, environment, pack_bits
+from thawline.results import Environment, Result
+from thawline.runs.experiment import Experiment
+from thawline.runs.folder import RunFolder
+from thawline.runs.setup import open_experiment
+from thawline.strategies.base import NORM_MODES
+from thawline.strategies.context import Tuned
+from thawline.studies.results import row_summary
+from thawline.studies.rows import TrainedRow, row_of
+from thawline.studies.tuning import Context, candidates, tune
+
+CACHE = CacheConfig(memory_bytes=1 << 29, disk_bytes=2 << 30)
+COMMAND = "python -m benchmarks.ground"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A split of a data set as one network sees it; its methods share a run folder, one process at a time."""
+
+    backbone: str
+    data: str
+    split: int
+    image_size: int
+
+    @property
+    def path(self) -> Path:
+        """Of its folder among runs and results."""
+        return Path(self.backbone, self.data, str(self.split))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all cells share."""
+
+    shared: Path
+    """Folder with data/ and weights/."""
+    runs: Path
+    """For manifests, run folders and locks."""
+    results: Path
+    sizes: Sizes = field(default_factory=Sizes)
+    epochs: int = 12
+
+    def cell(self, place: Place, method: Method) -> Path:
+        """The file of a cell."""
+        return self.results / place.path / method.file_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried(Result):
+    """One tuning training."""
+
+    spec: str
+    """Strategy with all arguments settled."""
+    learning_rate: float
+    val_accuracy: float | None
+    """None if it failed."""
+    val_loss: float | None
+    """Mean negative log-likelihood, in nats."""
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult(Result):
+    """What a cell's file holds. Accuracies and shares are 0 to 1; the figures of a method that failed are None."""
+
+    format_version: int = FORMAT_VERSION
+    backbone: str
+    set: str
+    split: int
+    method: str
+    spec: str
+    group: str
+    image_size: int
+    images: Mapping[str, int]
+    """Number of images by split: train, val, test."""
+    classes: int
+    test_accuracy: float | None = None
+    val_accuracy: float | None = None
+    """Of the final training, whose seed tuning has not seen."""
+    val_loss: float | None = None
+    """Mean negative log-likelihood of the final training, in nats."""
+    right: str | None = None
+    """Which test images were right (`records.unpack_bits`), in the order of the manifest's sorted paths."""
+    work: float | None = None
+    """Tuning and final training, in full fine-tunings; trainings shared with other methods count for each."""
+    seconds: float | None = None
+    """Wall time of these trainings."""
+    trainings: int | None = None
+    chosen: str | None = None
+    """Strategy with all arguments settled."""
+    norm: str | None = None
+    """moving, kept; None where nothing with running statistics trains."""
+    head_start: str | None = None
+    """random or probe."""
+    learning_rate: float | None = None
+    learning_rates: Mapping[str, float | None] | None = None
+    """Highest rate of each block of the plan; None = frozen."""
+    trainable_share: float | None = None
+    """Share of the parameters that are trained."""
+    tried: Sequence[Tried] = ()
+    knn: Mapping[str, float] | None = None
+    """Accuracy of the nearest neighbours in feature space, val and test; of the solved probe only."""
+    search: Mapping[str, object] | None = None
+    """Work, trainings, digest, winner and rungs of a search."""
+    error: str | None = None
+    """Why the method could not be trained."""
+    commit: str
+    environment: Environment
+    load_at_start: float
+    """Load average over one minute before the cell began."""
+
+
+@contextmanager
+def opened(place: Place, settings: Settings) -> Iterator[Experiment]:
+    """The experiment that all methods at a place share; draws the split if it is new."""
+    folder = settings.runs / place.path
+    manifest = folder.with_name(f"{folder.name}.csv")
+    if not manifest.exists():
+        write_manifest(settings.shared / "data" / place.data, place.split, settings.sizes, manifest)
+    request = Request(
+        verb="compare",
+        data=str(manifest.resolve()),
+        model=f"local-dir:{(settings.shared / 'weights' / place.backbone).resolve()}",
+        strategies=("full",),  # not asked for: each method makes its own row
+        train=TrainConfig(epochs=settings.epochs, device="cpu", threads=1),
+        images=DataConfig(image_size=place.image_size, augment="none", seed=place.split),
+        search=TuningConfig(seeds=1),
+        cache=CACHE,
+    )
+    begun = (folder / "run.json").exists()
+    facts = environment(device="cpu", threads=1, command=COMMAND)
+    with RunFolder.open(folder) if begun else RunFolder.create(folder, request, facts) as run:
+        yield open_experiment(run, Callback()).experiment
+
+
+def run_cell(experiment: Experiment, place: Place, method: Method) -> CellResult:
+    """Tune, train with the final seed, score on test once; what cannot be trained says why."""
+    load = os.getloadavg()[0]
+    found: Mapping[str, Any]
+    try:
+        tuned = tuned_over(experiment, method) if method.rates else tune(experiment, method.spec)
+        row = row_of(experiment, method.spec, tuned)
+        found = {"error": row.error} if row.error else _figures(experiment, row, tuned)
+    except (NonFiniteLossError, PlanError) as error:
+        found = {"error": str(error)}
+    test = experiment.test
+    return CellResult(
+        backbone=place.backbone,
+        set=place.data,
+        split=place.split,
+        method=method.name,
+        spec=method.spec,
+        group=method.group,
+        image_size=place.image_size,
+        images={"train": len(experiment.data.train), "val": len(experiment.data.val), "test": len(test or ())},
+        classes=len(experiment.classes),
+        commit=commit(),
+        environment=environment(device="cpu", threads=1, command=COMMAND),
+        load_at_start=load,
+        **found,
+    )
+
+
+def tuned_over(experiment: Experiment, method: Method) -> Tuned:
+    """The best on validation of the method's rates, each with every argument that is left open."""
+    records: list[TrainingRecord] = []
+    asked: list[TrainingRecord] = []
+    strategies = itertools.chain(*candidates(experiment, method.spec))
+    for strategy, rate in itertools.product(strategies, method.rates):
+        context = Context(experiment, strategy, rate)
+        context.score(strategy.plan(context))
+        records.append(context.records[-1])
+        asked += context.records
+    best = max(records, key=lambda record: record.score)
+    if best.best is None:
+        raise NonFiniteLossError(f"{method.spec}: every training failed, the last with: {records[-1].error}")
+    plan = FineTunePlan.from_dict(best.plan)
+    return Tuned(best.strategy, best.learning_rate, plan, best.score, tuple(asked))
+
+
+def _figures(experiment: Experiment, row: TrainedRow, tuned: Tuned) -> dict[str, Any]:
+    """Everything about a trained row that depends on the method."""
+    plan, summary, right = tuned.plan, row_summary(experiment, row, None), _right(experiment, row)
+    return {
+        "test_accuracy": float(right.mean()),
+        "val_accuracy": summary["val"].accuracy.mean,
+        "val_loss": summary["val"].negative_log_likelihood.mean,
+        "right": pack_bits(right.tolist()),
+        **{name: summary["cost"][name] for name in ("work", "seconds", "trainings")},
+        "chosen": tuned.strategy,
+        "norm": _norm(experiment, plan),
+        "head_start": plan.to_dict().get("head_start", "random"),
+        "learning_rate": tuned.learning_rate,
+        "learning_rates": {name: plan.highest_rate(name) for name in plan.blocks},
+        "trainable_share": summary["trainable_percent"] / 100,
+        "tried": [_tried(record) for record in tuned.records],
+        "knn": summary.get("knn"),
+        "search": _search(tuned),
+    }
+
+
+def _right(experiment: Experiment, row: TrainedRow) -> np.ndarray:
+    """Which test images the final training got right, [n] bool."""
+    assert experiment.test is not None, "every split has test images"
+    return row.test_correctness(experiment.test.labels.numpy()) > 0
+
+
+def _norm(experiment: Experiment, plan: FineTunePlan) -> str | None:
+    if not experiment.trains_statistics(plan):
+        return None
+    return next(word for word, mode in NORM_MODES.items() if mode == plan.norm)
+
+
+def _tried(record: TrainingRecord) -> Tried:
+    best = record.best
+    return Tried(
+        spec=record.strategy,
+        learning_rate=record.learning_rate,
+        val_accuracy=None if best is None else best.val_accuracy,
+        val_loss=None if best is None else best.val_loss,
+        error=record.error,
+    )
+
+
+def _search(tuned: Tuned) -> dict[str, object] | None:
+    if tuned.search is None:
+        return None
+    return {name: tuned.search.get(name) for name in ("work", "trainings", "digest", "winner", "rungs", "settings")}
+
+
+@cache
+def commit() -> str:
+    """The code that this process runs."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent,
+    )
+    return described.stdout.strip()

@@ -1,0 +1,58 @@
+"""What takes part in the proving ground, in the order in which it is run: group by group over all data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from thawline.config import BASE_RATE
+
+Group = Literal["baselines", "depths", "study", "published", "searches", "peers"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+
+STUDY_RATES = (1e-3, 3e-4, 3e-3)
+"""The study of head start and norm mode has sixteen cells a data set, so each tries three rates and not six: the base
+rate and its neighbours on both sides, where tuning found nearly all of its rates."""
+BIOTUNE = "biotune:population=6,elites=2,generations=4,seeds=1,top=3"
+"""The published algorithm with a smaller population, fewer generations and one seed instead of three."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table."""
+
+    spec: str
+    """Strategy with its arguments; those left open are tuned. For peers, the name of the library."""
+    group: Group
+    rates: tuple[float, ...] = ()
+    """The only rates that are tried, each with every open argument; empty = the strategy's six tuning trainings."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it: the spec, and the rate if it has only one."""
+        return f"{self.spec} at {self.rates[0]:g}" if len(self.rates) == 1 else self.spec
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file among the results."""
+        return f"{self.name.replace(':', '-').replace(' ', '-')}.json"
+
+
+def _study() -> Iterator[Method]:
+    """The last 1, 2, 4 and all blocks x head start x norm mode."""
+    for start in ("random", "probe"):
+        for norm in ("moving", "kept"):
+            for strategy in ("last_blocks:k=1,", "last_blocks:k=2,", "last_blocks:k=4,", "full:"):
+                yield Method(f"{strategy}head_start={start},norm={norm}", "study", STUDY_RATES)
+
+
+METHODS: tuple[Method, ...] = (
+    *(Method(spec, "baselines") for spec in ("linear_probe", "full", "full:head_start=probe")),
+    *(Method(spec, "depths") for spec in ("last_blocks", "depth", "layer_decay", "lp_ft", "wise_ft")),
+    *_study(),
+    *(Method(spec, "published") for spec in ("full_10x_head", "l2_sp", "l1_sp", "gradual_last_first")),
+    *(Method(spec, "published") for spec in ("gradual_first_last", "auto_rgn", "lora", "norm_only", "subtune")),
+    *(Method(spec, "searches") for spec in ("auto", BIOTUNE, "linear_probe:solver=sgd", "full:norm=moving")),
+    *(Method(spec, "searches", (BASE_RATE,)) for spec in ("full", "full:norm=moving")),  # what `fit` does untold
+)

@@ -1,0 +1,106 @@
+"""Who runs what: processes that were started alike share the cells without knowing of each other.
+
+A process claims a place (a split of a data set) by a lock file, which the system releases however the process ends,
+and runs the cells of one group there. Then it looks again from the first group on, so that all data sets have a group
+before any has the next one, and what is there at any moment is a table.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from benchmarks.ground.cells import CellResult, Place, Settings, opened, run_cell
+from benchmarks.ground.methods import GROUPS, Method
+from thawline.records import write_json
+
+
+@dataclass(frozen=True)
+class Job:
+    """The methods of one group at one place."""
+
+    place: Place
+    methods: tuple[Method, ...]
+
+
+@dataclass
+class Worker:
+    """One process at work."""
+
+    settings: Settings
+    failed: set[Path] = field(default_factory=set)
+    """Cells that ended with an error of the program; not tried again by this process."""
+
+    def work_off(self, jobs: Sequence[Job]) -> None:
+        """Run everything that is missing and that no other process is about to run."""
+        while any(self._did(job) for job in jobs):
+            pass
+
+    def missing(self, job: Job) -> list[Method]:
+        """Methods of the job whose cells are still to be run."""
+        cells = {method: self.settings.cell(job.place, method) for method in job.methods}
+        return [method for method, cell in cells.items() if not cell.exists() and cell not in self.failed]
+
+    def _did(self, job: Job) -> bool:
+        """Run what is missing of a job; False if there was nothing to do, or another process is at its place."""
+        if not self.missing(job):
+            return False
+        with claimed(self.settings.runs / job.place.path.with_suffix(".lock")) as ours:
+            # What was missing a moment ago, another process may have run meanwhile.
+            methods = self.missing(job) if ours else []
+            if methods:
+                self._run(job.place, methods)
+        return bool(methods)
+
+    def _run(self, place: Place, methods: Sequence[Method]) -> None:
+        with ExitStack() as stack:
+            with self._going_on(place, methods):
+                experiment = stack.enter_context(opened(place, self.settings))
+            for method in self.missing(Job(place, tuple(methods))):
+                with self._going_on(place, [method]):
+                    result = run_cell(experiment, place, method)
+                    write_json(self.settings.cell(place, method), result)
+                    print(_line(result), flush=True)
+
+    @contextmanager
+    def _going_on(self, place: Place, methods: Sequence[Method]) -> Iterator[None]:
+        """Give up `methods` at an error of the program, with its traceback: the other cells must go on."""
+        try:
+            yield
+        except Exception:  # noqa: BLE001
+            traceback.print_exc()
+            self.failed.update(self.settings.cell(place, method) for method in methods)
+
+
+def jobs(places: Sequence[Place], methods: Sequence[Method]) -> list[Job]:
+    """Group by group over all places."""
+    grouped = [tuple(method for method in methods if method.group == group) for group in GROUPS]
+    return [Job(place, group) for group in grouped if group for place in places]
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether the lock file `path` is ours while the context lasts; never waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _line(cell: CellResult) -> str:
+    place = f"{cell.backbone} {cell.set} {cell.split} {cell.method}"
+    if cell.test_accuracy is None or cell.seconds is None:
+        return f"{place}: {cell.error}"
+    return f"{place}: test {cell.test_accuracy:.3f}, work {cell.work:.2f}, {cell.seconds:.0f} s: {cell.chosen}"

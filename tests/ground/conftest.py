@@ -1,0 +1,5 @@
+"""The small task that whole runs are tested on."""
+
+from tests.small_runs import _own_cache, images
+
+__all__ = ["_own_cache", "images"]
