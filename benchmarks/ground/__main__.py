@@ -20,10 +20,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.ground.cells import Place, Settings
 from benchmarks.ground.methods import METHODS, Method
 from benchmarks.ground.queue import Worker, jobs
 from benchmarks.ground.sets import SETS
+from benchmarks.ground.settings import Place, Settings
 from benchmarks.ground.splits import DEVELOPMENT, PUBLISHED, Sizes
 from thawline.strategies.base import split_specs
 

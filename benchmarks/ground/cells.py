@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ground.methods import Method
-from benchmarks.ground.splits import Sizes, write_manifest
+from benchmarks.ground.peers import peer_figures
+from benchmarks.ground.schema import CellResult, Tried
+from benchmarks.ground.settings import Place, Settings
+from benchmarks.ground.splits import write_manifest
 from thawline.callback import Callback
 from thawline.config import CacheConfig, DataConfig, Request, TrainConfig, TuningConfig
 from thawline.errors import NonFiniteLossError, PlanError
 from thawline.plan import FineTunePlan
-from thawline.records import FORMAT_VERSION, TrainingRecord, environment, pack_bits
-from thawline.results import Environment, Result
+from thawline.records import TrainingRecord, environment, pack_bits
 from thawline.runs.experiment import Experiment
 from thawline.runs.folder import RunFolder
 from thawline.runs.setup import open_experiment
@@ -35,108 +36,10 @@ CACHE = CacheConfig(memory_bytes=1 << 29, disk_bytes=2 << 30)
 COMMAND = "python -m benchmarks.ground"
 
 
-@dataclass(frozen=True)
-class Place:
-    """A split of a data set as one network sees it; its methods share a run folder, one process at a time."""
-
-    backbone: str
-    data: str
-    split: int
-    image_size: int
-
-    @property
-    def path(self) -> Path:
-        """Of its folder among runs and results."""
-        return Path(self.backbone, self.data, str(self.split))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all cells share."""
-
-    shared: Path
-    """Folder with data/ and weights/."""
-    runs: Path
-    """For manifests, run folders and locks."""
-    results: Path
-    sizes: Sizes = field(default_factory=Sizes)
-    epochs: int = 12
-
-    def cell(self, place: Place, method: Method) -> Path:
-        """The file of a cell."""
-        return self.results / place.path / method.file_name
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tried(Result):
-    """One tuning training."""
-
-    spec: str
-    """Strategy with all arguments settled."""
-    learning_rate: float
-    val_accuracy: float | None
-    """None if it failed."""
-    val_loss: float | None
-    """Mean negative log-likelihood, in nats."""
-    error: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellResult(Result):
-    """What a cell's file holds. Accuracies and shares are 0 to 1; the figures of a method that failed are None."""
-
-    format_version: int = FORMAT_VERSION
-    backbone: str
-    set: str
-    split: int
-    method: str
-    spec: str
-    group: str
-    image_size: int
-    images: Mapping[str, int]
-    """Number of images by split: train, val, test."""
-    classes: int
-    test_accuracy: float | None = None
-    val_accuracy: float | None = None
-    """Of the final training, whose seed tuning has not seen."""
-    val_loss: float | None = None
-    """Mean negative log-likelihood of the final training, in nats."""
-    right: str | None = None
-    """Which test images were right (`records.unpack_bits`), in the order of the manifest's sorted paths."""
-    work: float | None = None
-    """Tuning and final training, in full fine-tunings; trainings shared with other methods count for each."""
-    seconds: float | None = None
-    """Wall time of these trainings."""
-    trainings: int | None = None
-    chosen: str | None = None
-    """Strategy with all arguments settled."""
-    norm: str | None = None
-    """moving, kept; None where nothing with running statistics trains."""
-    head_start: str | None = None
-    """random or probe."""
-    learning_rate: float | None = None
-    learning_rates: Mapping[str, float | None] | None = None
-    """Highest rate of each block of the plan; None = frozen."""
-    trainable_share: float | None = None
-    """Share of the parameters that are trained."""
-    tried: Sequence[Tried] = ()
-    knn: Mapping[str, float] | None = None
-    """Accuracy of the nearest neighbours in feature space, val and test; of the solved probe only."""
-    search: Mapping[str, object] | None = None
-    """Work, trainings, digest, winner and rungs of a search."""
-    error: str | None = None
-    """Why the method could not be trained."""
-    commit: str
-    environment: Environment
-    load_at_start: float
-    """Load average over one minute before the cell began."""
-
-
 @contextmanager
 def opened(place: Place, settings: Settings) -> Iterator[Experiment]:
     """The experiment that all methods at a place share; draws the split if it is new."""
-    folder = settings.runs / place.path
-    manifest = folder.with_name(f"{folder.name}.csv")
+    folder, manifest = settings.runs / place.path, settings.manifest(place)
     if not manifest.exists():
         write_manifest(settings.shared / "data" / place.data, place.split, settings.sizes, manifest)
     request = Request(
@@ -155,17 +58,16 @@ def opened(place: Place, settings: Settings) -> Iterator[Experiment]:
         yield open_experiment(run, Callback()).experiment
 
 
-def run_cell(experiment: Experiment, place: Place, method: Method) -> CellResult:
-    """Tune, train with the final seed, score on test once; what cannot be trained says why."""
-    load = os.getloadavg()[0]
-    found: Mapping[str, Any]
-    try:
-        tuned = tuned_over(experiment, method) if method.rates else tune(experiment, method.spec)
-        row = row_of(experiment, method.spec, tuned)
-        found = {"error": row.error} if row.error else _figures(experiment, row, tuned)
-    except (NonFiniteLossError, PlanError) as error:
-        found = {"error": str(error)}
-    test = experiment.test
+def run_cell(experiment: Experiment, place: Place, method: Method, settings: Settings) -> CellResult:
+    """Tune, train with the final seed, score on test once; what cannot be trained says why.
+
+    Raises `SkippedError` for a peer that cannot take part now.
+    """
+    load, test = os.getloadavg()[0], experiment.test
+    if method.group == "peers":
+        figures = peer_figures(place, method, settings)
+    else:
+        figures = _strategy_figures(experiment, method)
     return CellResult(
         backbone=place.backbone,
         set=place.data,
@@ -179,8 +81,17 @@ def run_cell(experiment: Experiment, place: Place, method: Method) -> CellResult
         commit=commit(),
         environment=environment(device="cpu", threads=1, command=COMMAND),
         load_at_start=load,
-        **found,
+        **figures,
     )
+
+
+def _strategy_figures(experiment: Experiment, method: Method) -> Mapping[str, Any]:
+    try:
+        tuned = tuned_over(experiment, method) if method.rates else tune(experiment, method.spec)
+        row = row_of(experiment, method.spec, tuned)
+        return {"error": row.error} if row.error else _figures(experiment, row, tuned)
+    except (NonFiniteLossError, PlanError) as error:
+        return {"error": str(error)}
 
 
 def tuned_over(experiment: Experiment, method: Method) -> Tuned:

@@ -47,12 +47,15 @@ def _study() -> Iterator[Method]:
                 yield Method(f"{strategy}head_start={start},norm={norm}", "study", STUDY_RATES)
 
 
+AUTO = Method("auto", "searches")
 METHODS: tuple[Method, ...] = (
     *(Method(spec, "baselines") for spec in ("linear_probe", "full", "full:head_start=probe")),
     *(Method(spec, "depths") for spec in ("last_blocks", "depth", "layer_decay", "lp_ft", "wise_ft")),
     *_study(),
     *(Method(spec, "published") for spec in ("full_10x_head", "l2_sp", "l1_sp", "gradual_last_first")),
     *(Method(spec, "published") for spec in ("gradual_first_last", "auto_rgn", "lora", "norm_only", "subtune")),
-    *(Method(spec, "searches") for spec in ("auto", BIOTUNE, "linear_probe:solver=sgd", "full:norm=moving")),
+    AUTO,
+    *(Method(spec, "searches") for spec in (BIOTUNE, "linear_probe:solver=sgd", "full:norm=moving")),
     *(Method(spec, "searches", (BASE_RATE,)) for spec in ("full", "full:norm=moving")),  # what `fit` does untold
+    *(Method(library, "peers") for library in ("fastai", "hf", "timm")),
 )

@@ -15,8 +15,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from benchmarks.ground.cells import CellResult, Place, Settings, opened, run_cell
+from benchmarks.ground.cells import opened, run_cell
 from benchmarks.ground.methods import GROUPS, Method
+from benchmarks.ground.peers import SkippedError
+from benchmarks.ground.schema import CellResult
+from benchmarks.ground.settings import Place, Settings
 from thawline.records import write_json
 
 
@@ -35,6 +38,8 @@ class Worker:
     settings: Settings
     failed: set[Path] = field(default_factory=set)
     """Cells that ended with an error of the program; not tried again by this process."""
+    skipped: set[Path] = field(default_factory=set)
+    """Cells that cannot be run now."""
 
     def work_off(self, jobs: Sequence[Job]) -> None:
         """Run everything that is missing and that no other process is about to run."""
@@ -44,13 +49,14 @@ class Worker:
     def missing(self, job: Job) -> list[Method]:
         """Methods of the job whose cells are still to be run."""
         cells = {method: self.settings.cell(job.place, method) for method in job.methods}
-        return [method for method, cell in cells.items() if not cell.exists() and cell not in self.failed]
+        given_up = self.failed | self.skipped
+        return [method for method, cell in cells.items() if not (cell.exists() or cell in given_up)]
 
     def _did(self, job: Job) -> bool:
         """Run what is missing of a job; False if there was nothing to do, or another process is at its place."""
         if not self.missing(job):
             return False
-        with claimed(self.settings.runs / job.place.path.with_suffix(".lock")) as ours:
+        with claimed(self.settings.lock(job.place)) as ours:
             # What was missing a moment ago, another process may have run meanwhile.
             methods = self.missing(job) if ours else []
             if methods:
@@ -63,18 +69,22 @@ class Worker:
                 experiment = stack.enter_context(opened(place, self.settings))
             for method in self.missing(Job(place, tuple(methods))):
                 with self._going_on(place, [method]):
-                    result = run_cell(experiment, place, method)
+                    result = run_cell(experiment, place, method, self.settings)
                     write_json(self.settings.cell(place, method), result)
                     print(_line(result), flush=True)
 
     @contextmanager
     def _going_on(self, place: Place, methods: Sequence[Method]) -> Iterator[None]:
         """Give up `methods` at an error of the program, with its traceback: the other cells must go on."""
+        cells = [self.settings.cell(place, method) for method in methods]
         try:
             yield
+        except SkippedError as reason:
+            print(f"{', '.join(cell.stem for cell in cells)} on {place.data} skipped: {reason}", flush=True)
+            self.skipped.update(cells)
         except Exception:  # noqa: BLE001
             traceback.print_exc()
-            self.failed.update(self.settings.cell(place, method) for method in methods)
+            self.failed.update(cells)
 
 
 def jobs(places: Sequence[Place], methods: Sequence[Method]) -> list[Job]:

@@ -12,8 +12,7 @@ import csv
 import importlib
 import shutil
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,16 +24,29 @@ import torch
 from benchmarks.speed import fastai_tune
 from benchmarks.speed.images import DecodedEachTime, Images, usual_transform
 from benchmarks.speed.peers import needed
-from thawline.model.load import load_model
+from thawline.data.walk import sort_key
+from thawline.model.load import LoadedModel, load_model
 
-MODULES = {"fastai": ("fastai", "fastai.vision.all"), "hf": ("accelerate", "transformers", "transformers.trainer")}
-EPOCHS = 12
-BATCH = 32
-IMAGE_SIZE = 96
 FASTAI_RATES = (2e-3, 5e-3, 1e-3, 1e-2, 5e-4)
 """Its default first."""
 HF_RATES = (5e-5, 3e-4, 1e-3, 1e-4, 3e-3)
 """Its default first."""
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a peer trains on."""
+
+    data: Path
+    """Folders split/label/ made by `as_folders`."""
+    weights: Path
+    """timm folder of the pretrained network."""
+    image_size: int
+    epochs: int
+    seed: int
+    folder: Path
+    """For what the library writes."""
 
 
 @dataclass(frozen=True)
@@ -43,28 +55,28 @@ class Trained:
 
     rate: float
     val: float
-    test: Callable[[], float]
-    """Accuracy; called for the best training only."""
+    """Accuracy."""
+    right: Callable[[], np.ndarray]
+    """Which test images it gets right, [n] bool in the order of their file names; called for the best training only."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another library, or a recipe made with it."""
+
+    modules: tuple[str, ...]
+    """What it imports; packages of the same names must be installed."""
+    rates: tuple[float, ...]
+    train: Callable[[Task, float, int], Trained]
+    """One training with a rate and a seed."""
 
 
 def tuned(name: str, manifest: Path, weights: Path, seed: int, seconds: float, folder: Path) -> dict[str, Any]:
     """Figures of one peer on one split, in the form of the trial's other procedures."""
-    torch.set_num_threads(1)
-    linked = _as_folders(manifest, folder / "data")
-    train, rates = (_fastai, FASTAI_RATES) if name == "fastai" else (_hugging_face, HF_RATES)
-    # What a library takes to import is not held against it.
-    with needed(*MODULES[name]):
-        for module in MODULES[name]:
-            importlib.import_module(module)
-    started = time.monotonic()
-    done: list[Trained] = []
-    for rate, number in _next_training(rates, done):
-        if done and time.monotonic() - started > seconds:
-            break
-        done.append(train(linked, weights, rate, seed + 1000 * number, folder))
-    spent = time.monotonic() - started
+    task = Task(as_folders(manifest, folder / "data"), weights, 96, 12, seed, folder)
+    done, spent = trained_within(PEERS[name], task, seconds)
     best = max(done, key=lambda attempt: attempt.val)
-    test = best.test()
+    test = float(best.right().mean())
     return {
         "test": {"mean": test, "per_seed": [test], "n": 1},
         "val": best.val,
@@ -77,6 +89,22 @@ def tuned(name: str, manifest: Path, weights: Path, seed: int, seconds: float, f
     }
 
 
+def trained_within(peer: Peer, task: Task, seconds: float) -> tuple[list[Trained], float]:
+    """All trainings that a peer begins within `seconds`, at least one, and the seconds that they took."""
+    torch.set_num_threads(1)
+    # What a library takes to import is not held against it.
+    with needed(*peer.modules):
+        for module in peer.modules:
+            importlib.import_module(module)
+    started = time.monotonic()
+    done: list[Trained] = []
+    for rate, number in _next_training(peer.rates, done):
+        if done and time.monotonic() - started > seconds:
+            break
+        done.append(peer.train(task, rate, task.seed + 1000 * number))
+    return done, time.monotonic() - started
+
+
 def _next_training(rates: tuple[float, ...], done: list[Trained]) -> Iterator[tuple[float, int]]:
     """Rate and number of the seed: every rate once, then the best so far again and again."""
     yield from ((rate, 0) for rate in rates)
@@ -86,55 +114,59 @@ def _next_training(rates: tuple[float, ...], done: list[Trained]) -> Iterator[tu
         yield max(done, key=lambda attempt: attempt.val).rate, number
 
 
-def _as_folders(manifest: Path, folder: Path) -> Path:
-    """`folder`/split/label/ with copies of the images."""
-    counts: dict[str, int] = defaultdict(int)
+def as_folders(manifest: Path, folder: Path) -> Path:
+    """`folder`/split/label/ with copies of the images, whose names sort as their paths in the manifest do."""
     with manifest.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if not row["split"]:
-                continue
-            home = folder / row["split"] / row["label"]
-            home.mkdir(parents=True, exist_ok=True)
-            counts[str(home)] += 1
-            path = Path(row["path"])
-            shutil.copyfile(path, home / f"{counts[str(home)]:05}{path.suffix}")
+        rows = sorted(
+            (row for row in csv.DictReader(stream) if row["split"]), key=lambda row: sort_key(Path(row["path"]))
+        )
+    for number, row in enumerate(rows):
+        home, path = folder / row["split"] / row["label"], Path(row["path"])
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, home / f"{number:06}{path.suffix}")
     return folder
 
 
-def _fastai(data: Path, weights: Path, rate: float, seed: int, folder: Path) -> Trained:
-    with needed("fastai"):
-        from fastai.vision import all as fastai
-    options = SimpleNamespace(data=data, weights=weights, image_size=IMAGE_SIZE, augment="none", batch=BATCH)
+def by_file_name(paths: Sequence[Path], right: np.ndarray) -> np.ndarray:
+    """`right` [n] in the order of the names of the files."""
+    found: np.ndarray = right[sorted(range(len(paths)), key=lambda number: paths[number].name)]
+    return found
+
+
+def _fastai(task: Task, rate: float, seed: int) -> Trained:
+    from fastai.vision import all as fastai
+
+    options = SimpleNamespace(
+        data=task.data, weights=task.weights, image_size=task.image_size, augment="none", batch=BATCH
+    )
     fastai.set_seed(seed)
     fastai.default_device(use=False)
     loaders = fastai_tune._loaders(fastai, options)  # type: ignore[arg-type]
-    learner = fastai.vision_learner(loaders, f"local-dir:{weights}", metrics=fastai.accuracy, path=folder)
+    learner = fastai.vision_learner(loaders, f"local-dir:{task.weights}", metrics=fastai.accuracy, path=task.folder)
+    frozen = fastai_tune.FREEZE_EPOCHS
     with learner.no_bar(), learner.no_logging():
-        learner.fine_tune(EPOCHS - fastai_tune.FREEZE_EPOCHS, base_lr=rate, freeze_epochs=fastai_tune.FREEZE_EPOCHS)
+        learner.fine_tune(task.epochs - frozen, base_lr=rate, freeze_epochs=frozen)
         val = float(learner.validate()[1])
 
-    def test() -> float:
-        loader = loaders.test_dl(fastai.get_image_files(data / "test"), with_labels=True)
+    def right() -> np.ndarray:
+        paths = fastai.get_image_files(task.data / "test")
         with learner.no_bar(), learner.no_logging():
-            return float(learner.validate(dl=loader)[1])
+            scores, labels = learner.get_preds(dl=loaders.test_dl(paths, with_labels=True))
+        return by_file_name(paths, (scores.argmax(1) == labels).numpy())
 
-    return Trained(rate, val, test)
+    return Trained(rate, val, right)
 
 
-def _hugging_face(data: Path, weights: Path, rate: float, seed: int, folder: Path) -> Trained:
-    with needed("transformers", "accelerate"):
-        from transformers import PrinterCallback, Trainer, TrainingArguments
+def _hugging_face(task: Task, rate: float, seed: int) -> Trained:
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
-        from benchmarks.speed.hf_trainer import WithLoss, _collate
+    from benchmarks.speed.hf_trainer import WithLoss, _collate
 
     torch.manual_seed(seed)
-    sets = {split: Images.read(data / split) for split in ("train", "val", "test")}
-    model = load_model(f"local-dir:{weights}", sets["train"].classes, image_size=IMAGE_SIZE)
-    transform = usual_transform(model.preprocessing)
-    decoded = {split: DecodedEachTime(images, transform) for split, images in sets.items()}
+    model, decoded = opened(task)
     arguments = TrainingArguments(
-        output_dir=str(folder / f"hf-{rate:g}-{seed}"),
-        num_train_epochs=EPOCHS,
+        output_dir=str(task.folder / f"hf-{rate:g}-{seed}"),
+        num_train_epochs=task.epochs,
         per_device_train_batch_size=BATCH,
         learning_rate=rate,
         seed=seed,
@@ -158,7 +190,22 @@ def _hugging_face(data: Path, weights: Path, rate: float, seed: int, folder: Pat
     trainer.remove_callback(PrinterCallback)
     trainer.train()
 
-    def accuracy(split: str) -> float:
-        return float(trainer.evaluate(decoded[split])["eval_accuracy"])
+    def right() -> np.ndarray:
+        found = trainer.predict(decoded["test"])
+        return by_file_name(decoded["test"].images.paths, np.argmax(found.predictions, 1) == found.label_ids)
 
-    return Trained(rate, accuracy("val"), lambda: accuracy("test"))
+    return Trained(rate, float(trainer.evaluate(decoded["val"])["eval_accuracy"]), right)
+
+
+def opened(task: Task) -> tuple[LoadedModel, dict[str, DecodedEachTime]]:
+    """The pretrained network with a head of the right size, and the images by split."""
+    sets = {split: Images.read(task.data / split) for split in ("train", "val", "test")}
+    model = load_model(f"local-dir:{task.weights}", sets["train"].classes, image_size=task.image_size)
+    transform = usual_transform(model.preprocessing)
+    return model, {split: DecodedEachTime(images, transform) for split, images in sets.items()}
+
+
+PEERS: Mapping[str, Peer] = {
+    "fastai": Peer(("fastai", "fastai.vision.all"), FASTAI_RATES, _fastai),
+    "hf": Peer(("accelerate", "transformers", "transformers.trainer"), HF_RATES, _hugging_face),
+}

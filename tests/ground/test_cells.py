@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ground.cells import CellResult, Place, Settings, opened, run_cell
+from benchmarks.ground.cells import opened, run_cell
 from benchmarks.ground.methods import Method
+from benchmarks.ground.schema import CellResult
+from benchmarks.ground.settings import Place, Settings
 from benchmarks.ground.splits import Sizes
 from tests.small_runs import CLASSES, save_model
 from thawline.model.load import load_model
@@ -28,7 +30,7 @@ def cells(images: Path, tmp_path_factory: pytest.TempPathFactory) -> list[CellRe
     save_model(root / "weights" / "tiny", load_model("test_efficientnet", 2, weights="random"), CLASSES)
     settings = Settings(root, root / "runs", root / "results", Sizes(12, 8, 8, 1), epochs=1)
     with opened(PLACE, settings) as experiment:
-        return [run_cell(experiment, PLACE, method) for method in METHODS]
+        return [run_cell(experiment, PLACE, method, settings) for method in METHODS]
 
 
 def test_a_strategy_is_tuned_with_six_trainings_and_trained_once_more(cells: list[CellResult]) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from benchmarks.ground import queue
-from benchmarks.ground.cells import CellResult, Place, Settings
 from benchmarks.ground.methods import GROUPS, METHODS, Method
+from benchmarks.ground.peers import SkippedError
 from benchmarks.ground.queue import Worker, claimed, jobs
+from benchmarks.ground.schema import CellResult
+from benchmarks.ground.settings import Place, Settings
 from thawline.records import environment, read_json
 
 PLACES = [Place("tiny", "first", 0, 32), Place("tiny", "second", 0, 32)]
@@ -26,17 +28,19 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Set and method of every cell that is run, without training anything; the method `broken` raises."""
+    """Set and method of every cell that is run, without training anything; `broken` raises, `timm` is skipped."""
     done: list[tuple[str, str]] = []
 
     @contextmanager
     def opened(*_: object) -> Iterator[None]:
         yield
 
-    def run_cell(_: object, place: Place, method: Method) -> CellResult:
+    def run_cell(_: object, place: Place, method: Method, settings: Settings) -> CellResult:
         done.append((place.data, method.spec))
         if method.spec == "broken":
             raise RuntimeError("a fault of the program")
+        if method.spec == "timm":
+            raise SkippedError("auto is not there yet")
         return _cell(place, method)
 
     monkeypatch.setattr(queue, "opened", opened)
@@ -76,7 +80,7 @@ def test_a_cell_that_is_there_stays_as_it_is(settings: Settings, ran: list[tuple
 
 
 def test_a_place_that_another_process_works_at_is_left_to_it(settings: Settings, ran: list[tuple[str, str]]) -> None:
-    with claimed(settings.runs / "tiny" / "first" / "0.lock") as ours:
+    with claimed(settings.lock(PLACES[0])) as ours:
         assert ours
         Worker(settings).work_off(jobs(PLACES, SOME[:1]))
     assert ran == [("second", "full")]
@@ -106,6 +110,16 @@ def test_a_fault_of_the_program_costs_its_own_cell_only(
     assert ran == [(name, method) for name in ("first", "second") for method in ("broken", "full")]
     assert worker.failed == {settings.cell(place, broken) for place in PLACES}
     assert "a fault of the program" in capsys.readouterr().err
+
+
+def test_a_peer_that_cannot_take_part_is_skipped_with_one_line(
+    settings: Settings, ran: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = Worker(settings)
+    worker.work_off(jobs(PLACES[:1], [Method("timm", "peers"), SOME[0]]))
+    assert ran == [("first", "full"), ("first", "timm")]
+    assert not worker.failed
+    assert "timm on first skipped: auto is not there yet\n" in capsys.readouterr().out
 
 
 def test_every_method_has_a_file_of_its_own_and_groups_come_in_order() -> None:
