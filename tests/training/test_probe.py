@@ -88,6 +88,13 @@ def test_class_weights_weight_the_loss() -> None:
     assert probe.train_loss == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_class_of_weight_0_is_left_finite() -> None:
+    train = images(60, 10, 3, 1)
+    probe = solved(train, train, 3, torch.tensor([1.0, 1.0, 0.0]))
+    assert probe.weight.isfinite().all()
+    assert probe.bias.isfinite().all()
+
+
 def test_the_strength_has_the_least_scaled_validation_loss_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     train, val = images(100, 30, 3, 1), images(200, 30, 3, 2)
     picked = solved(train, val, 3)
@@ -179,6 +186,7 @@ def test_chunks_a_mapped_file_and_the_global_generators_change_nothing(
 @pytest.mark.parametrize("at_once", [100, 1 << 20])
 def test_neighbours_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "_SIMILARITIES_AT_ONCE", at_once)
     train, val = images(90, 10, 3, 1), images(40, 10, 3, 2)
     expected = KNeighborsClassifier(5, metric="cosine").fit(train[0].numpy(), train[1].numpy())
     shares = knn_probabilities(*train, val[0], 4, 5)

@@ -1,7 +1,8 @@
 """The linear probe, solved: multinomial logistic regression on cached features; and nearest neighbours beside it.
 
-As in Kornblith et al. (2019, A.4), the probe is minimised by L-BFGS and the strength of its L2 penalty is picked on
-validation images; here by the log-loss after temperature scaling, which few images tell apart better than accuracy.
+As in Kornblith et al. (2019), the probe is minimised by L-BFGS and the strength of its L2 penalty is picked on
+validation images; here by the log-loss after temperature scaling, which ranks more reliably than accuracy where images
+are few.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ class _Precision(NamedTuple):
 
 
 ON_THE_WAY = _Precision(1e-5, torch.float32)
-AT_THE_END = _Precision(1e-12, torch.float64)
+AT_THE_END = _Precision(1e-11, torch.float64)
 
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 19
 """Numbers in one chunk: few enough to stay in the processor's cache."""
+_SIMILARITIES_AT_ONCE = 1 << 24
 _IMAGES_FOR_CURVATURE = 8192
 
 
@@ -128,7 +130,7 @@ class _Problem:
     """The training images' loss as L-BFGS sees it: over the classes that have images, in well-scaled coordinates.
 
     The Hessian at uniform outputs is, up to a factor, covariance + lambda; in the eigenbasis of the covariance it is
-    diagonal, so dividing by its root makes every direction equally curved. Few iterations are left, whatever lambda.
+    diagonal, so dividing by its root makes all directions about equally curved, and L-BFGS needs few iterations.
     """
 
     def __init__(self, features: Features, labels: Tensor, classes: int, class_weights: Tensor | None) -> None:
@@ -142,7 +144,7 @@ class _Problem:
     def start(self) -> _Solution:
         """No weight, and the logarithm of the classes' frequencies, centred, as the bias."""
         frequencies = torch.bincount(self.targets, self.weights, minlength=len(self.present))
-        bias = frequencies.log()
+        bias = frequencies.clamp(min=1e-12).log()
         weight = torch.zeros(len(self.variances), len(self.present), dtype=torch.float64)
         return _Solution(weight, bias - bias.mean(), math.inf, 0)
 
@@ -176,7 +178,7 @@ class _Problem:
     def head(self, solution: _Solution) -> tuple[Tensor, Tensor]:
         """Weight [C, d] and bias [C] for the features as they are, float64, every class included."""
         weight = torch.zeros(self.classes, len(self.mean), dtype=torch.float64)
-        weight[self.present] = (self._raw(solution.weight)).T
+        weight[self.present] = self._raw(solution.weight)
         # Centred logits sum to 0, so their log-sum-exp is never below log(present classes).
         absent = math.log(len(self.present) / (len(self.features) + 1))
         bias = torch.full((self.classes,), absent, dtype=torch.float64)
@@ -189,8 +191,8 @@ class _Problem:
         return loss
 
     def _raw(self, weight: Tensor) -> Tensor:
-        """For centred features that are not scaled: from [r, present classes] to [d, present classes]."""
-        return (self.basis @ weight) / self.scale[:, None]
+        """For centred features that are not scaled: from [r, present classes] to [present classes, d], row by row."""
+        return (self.basis @ weight / self.scale[:, None]).T.contiguous()
 
     def _loss_and_gradient(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[float, Tensor]:
         """Loss without the penalty, and its gradient [r + 1, present classes] in the eigenbasis, the bias' row last."""
@@ -198,13 +200,13 @@ class _Problem:
         by_weight, by_bias, loss = torch.zeros(raw.shape, dtype=torch.float64), torch.zeros_like(bias), 0.0
         for rows in _chunks(len(self.features), sum(raw.shape)):
             centred = self.features[rows] - mean
-            log_outputs = torch.addmm(offset, centred, raw).log_softmax(dim=1)
+            log_outputs = torch.addmm(offset, centred, raw.T).log_softmax(dim=1)
             targets, weights = self.targets[rows, None], self.weights[rows, None].to(dtype)
             loss -= float((log_outputs.gather(1, targets) * weights).sum(dtype=torch.float64))
             residuals = log_outputs.exp_().scatter_add_(1, targets, torch.full_like(weights, -1.0)).mul_(weights)
-            by_weight += centred.T @ residuals
+            by_weight += residuals.T @ centred
             by_bias += residuals.sum(dim=0)
-        return loss, torch.cat([self.basis.T @ (by_weight / self.scale[:, None]), by_bias[None]])
+        return loss, torch.cat([self.basis.T @ (by_weight / self.scale).T, by_bias[None]])
 
 
 def _penalised(loss: float, weight: Tensor, strength: float) -> float:
@@ -290,11 +292,9 @@ def _nearest(train: Features, others: Features, neighbours: int) -> Tensor:
     _check_finite(others, "other")
     lengths = torch.cat([train[rows].norm(dim=1) for rows in _chunks(*train.shape)]).clamp(min=1e-12)
     # A row's own length changes nothing in its order.
-    found = (
-        ((others[rows] @ train.T) / lengths).topk(neighbours, dim=1).indices
-        for rows in _chunks(len(others), len(train) + train.shape[1])
-    )
-    return torch.cat(list(found))
+    size = max(1, _SIMILARITIES_AT_ONCE // len(train))
+    chunks = (others[start : start + size] for start in range(0, len(others), size))
+    return torch.cat([(chunk @ train.T).div_(lengths).topk(neighbours, dim=1).indices for chunk in chunks])
 
 
 def _vote_shares(labels: Tensor, classes: int) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ def scaled_log_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = Non
     """Log-loss in nats of `logits` [n, C] / temperature for `labels` [n], and the temperature (Guo et al. 2017, 4.2).
 
     The temperature is the best one for the images and one more whose label is unknown, each class being equally likely:
-    Platt's smoothed targets (1999, 2.2). So it stays finite where every image is classified correctly, and a single
+    Platt's smoothed targets (1999). So it stays finite where every image is classified correctly, and a single
     image does not make the outputs certain. It is 1 where none is better. `weights` [n] are those of the images.
     Raises `NonFiniteLossError` if a logit is NaN or infinite.
     """
