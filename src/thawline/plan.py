@@ -22,6 +22,7 @@ Granularity = Literal["stage", "group", "layer"]
 NormMode = Literal["train", "eval"]
 Parts = Literal["all", "norms_and_biases"]
 RateRule = Literal["constant", "relative_gradient"]
+HeadStart = Literal["random", "probe"]
 PenaltyKind = Literal["l1_sp", "l2_sp"]
 
 Value = TypeVar("Value")
@@ -112,6 +113,7 @@ class PlanOptions(TypedDict, total=False):
     adapter: Adapter | None
     rate_rule: RateRule
     interpolation: tuple[float, ...]
+    head_start: HeadStart
 
 
 class _StoredPhase(TypedDict):
@@ -145,6 +147,7 @@ class _StoredAsIs(TypedDict, total=False):
     norm: NormMode
     parts: Parts
     rate_rule: RateRule
+    head_start: HeadStart
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,9 @@ class FineTunePlan:
     interpolation: tuple[float, ...] = ()
     """Coefficients for interpolating from the weights at the start of the last phase (0) to the trained ones (1); the
     best on validation is kept. Empty = no interpolation."""
+    head_start: HeadStart = "random"
+    """What the head starts from: random weights, or the solved linear probe of the pretrained network, which makes full
+    fine-tuning LP-FT (Kumar et al. 2022). With the probe, the head need not train at all."""
     prefixes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     """Parameter name prefixes of each block, for `to_pytorch`; they do not affect training."""
 
@@ -175,6 +181,7 @@ class FineTunePlan:
             ("norm", self.norm, get_args(NormMode)),
             ("parts", self.parts, get_args(Parts)),
             ("rate_rule", self.rate_rule, get_args(RateRule)),
+            ("head_start", self.head_start, get_args(HeadStart)),
             ("penalty kind", self.penalty and self.penalty.kind, (None, *get_args(PenaltyKind))),
         ):
             if value not in choices:
@@ -196,7 +203,7 @@ class FineTunePlan:
     ) -> FineTunePlan:
         """A plan with one phase. Blocks that are not in `learning_rates` are frozen.
 
-        `others` are further fields of the plan: norm, parts, penalty, adapter, rate_rule, interpolation.
+        `others` are further fields of the plan: norm, parts, penalty, adapter, rate_rule, interpolation, head_start.
         """
         return cls.phased(blocks, [(None, learning_rates)], granularity=granularity, **others)
 
@@ -222,8 +229,14 @@ class FineTunePlan:
 
     @property
     def trained(self) -> frozenset[str]:
-        """Blocks that train in at least one phase; the others keep their pretrained weights."""
-        return frozenset(name for phase in self.phases for name in phase.trained)
+        """Blocks that train in at least one phase, and a solved head; the others keep their pretrained weights."""
+        solved = self.blocks[-1:] if self.head_start == "probe" else ()
+        return frozenset((*solved, *(name for phase in self.phases for name in phase.trained)))
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether nothing trains by gradient descent: the plan is the solved probe itself."""
+        return self.head_start == "probe" and not any(phase.trained for phase in self.phases)
 
     def phase_at(self, epoch: int) -> Phase:
         """The phase of `epoch` (from 0)."""
@@ -259,7 +272,7 @@ class FineTunePlan:
             )
         for number, phase in enumerate(self.phases, start=1):
             for block in blocks:
-                if block.is_head and phase.learning_rates[block.name] is None:
+                if block.is_head and self.head_start == "random" and phase.learning_rates[block.name] is None:
                     raise PlanError(
                         f"plan: phase {number} freezes the head {block.name!r}, which is new and must be trained; "
                         "give it a learning rate."
@@ -280,6 +293,7 @@ class FineTunePlan:
             "adapter": asdict(self.adapter) if self.adapter else None,
             "rate_rule": self.rate_rule,
             "interpolation": list(self.interpolation),
+            "head_start": self.head_start,
             "phases": [{"epochs": phase.epochs, "learning_rates": dict(phase.learning_rates)} for phase in self.phases],
             "prefixes": {name: list(prefixes) for name, prefixes in self.prefixes.items()},
         }
@@ -321,10 +335,11 @@ class FineTunePlan:
 
     @property
     def sets_rates_only(self) -> bool:
-        """Whether the learning rates and the norm mode describe the last phase completely."""
+        """Whether the learning rates and the norm mode describe the last phase completely, from a random head on."""
         return (
             self.parts == "all"
             and self.rate_rule == "constant"
+            and self.head_start == "random"
             and not (self.penalty or self.adapter or self.interpolation)
         )
 

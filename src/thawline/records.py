@@ -61,6 +61,20 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
+class ProbeRecord:
+    """The solved linear probe that a training starts from."""
+
+    strength: float
+    """L2 penalty on the weights of the standardised features, picked on validation."""
+    temperature: float
+    """What validation divides the logits by, as part of the weights."""
+    iterations: int
+    """L-BFGS iterations over all penalties tried."""
+    train_loss: float
+    """Mean negative log-likelihood of the training images, in nats."""
+
+
+@dataclass(frozen=True)
 class TrainingRecord:
     """A training, finished or failed. All but cache hits, seconds and memory is determined by the seed."""
 
@@ -97,6 +111,8 @@ class TrainingRecord:
     """Which validation images the kept epoch classified correctly: one bit each, in the order of the split, as hex."""
     checkpoint: str = ""
     """SHA-256 of the file of its weights; empty = none was kept, or by a version before 0.2."""
+    probe: ProbeRecord | None = None
+    """What the head started from; None = random weights."""
 
     @property
     def best(self) -> EpochRecord | None:
@@ -116,7 +132,8 @@ class TrainingRecord:
     def from_dict(cls, data: Mapping[str, Any]) -> TrainingRecord:
         """Inverse of `to_dict`."""
         epochs = tuple(EpochRecord(**epoch) for epoch in data["epochs"])
-        return cls(**{**data, "epochs": epochs})
+        probe = ProbeRecord(**given) if (given := data.get("probe")) else None
+        return cls(**{**data, "epochs": epochs, "probe": probe})
 
 
 def furthest(records: Iterable[TrainingRecord]) -> list[TrainingRecord]:

@@ -309,6 +309,15 @@ class FailedRow(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NearestNeighbors(Result):
+    """Accuracy, 0 to 1, of the votes of the nearest training images in the features of the pretrained network."""
+
+    val: float
+    test: float | None
+    """None = the data has no test split."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoredRow(Row):
     """A strategy, tuned on validation, trained with every seed, and scored."""
 
@@ -335,6 +344,8 @@ class ScoredRow(Row):
     """How the plan was found, if it comes from a search."""
     versus_full: Versus | None = None
     """None = full fine-tuning itself, or not compared with it."""
+    nearest_neighbors: NearestNeighbors | None = field(default=None, metadata=_OPTIONAL)
+    """Beside a solved linear probe: what the same features give without any head."""
 
     @property
     def train_test_gap(self) -> float | None:

@@ -162,7 +162,7 @@ def test_top_10_and_20_of_keras_are_the_last_3_and_7_convolutions() -> None:
     assert [keras[-count:].count("conv") for count in (10, 20)] == [3, 7]
     axes = load_recipe("mobilenetv2-grid").axes
     assert axes is not None
-    assert axes.strategy == ["linear_probe", "last_layers:k=3", "last_layers:k=7", "full"]
+    assert axes.strategy == ["linear_probe:solver=sgd", "last_layers:k=3", "last_layers:k=7", "full"]
 
 
 def _as_in_keras(module: Any) -> list[str]:

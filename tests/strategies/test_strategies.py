@@ -24,13 +24,32 @@ def block(name: str, *, is_head: bool = False) -> Block:
 BLOCKS = (block("stem"), block("a"), block("b"), block("c"), block("head", is_head=True))
 
 
+def propose(spec: str, *, head_is_linear: bool = True) -> FineTunePlan:
+    return variants(spec)[0].plan(PlainContext(BLOCKS, head_is_linear=head_is_linear))
+
+
 def rates(spec: str, blocks: tuple[Block, ...] = BLOCKS, learning_rate: float = 1e-2) -> list[float | None]:
     plan = variants(spec)[0].propose(PlainContext(blocks, learning_rate=learning_rate))
     return [plan.phases[0].learning_rates[block.name] for block in blocks]
 
 
 def test_linear_probe_trains_the_head_alone() -> None:
-    assert rates("linear_probe") == [None, None, None, None, 1e-2]
+    assert rates("linear_probe:solver=sgd") == [None, None, None, None, 1e-2]
+
+
+def test_linear_probe_is_solved_unless_the_head_is_more_than_a_linear_layer() -> None:
+    solved = propose("linear_probe")
+    assert (solved.is_solved, solved.head_start) == (True, "probe")
+    assert solved.trained == {solved.blocks[-1]}
+    assert propose("linear_probe", head_is_linear=False) == propose("linear_probe:solver=sgd")
+    assert propose("linear_probe:solver=lbfgs", head_is_linear=False) == solved
+
+
+@pytest.mark.parametrize("spec", ["full:", "last_blocks:k=2,", "lora:rank=4,alpha=4,", "biotune:", "auto:"])
+def test_every_strategy_can_start_from_the_probe(spec: str) -> None:
+    (strategy,) = variants(f"{spec}head_start=probe")
+    assert strategy.spec.endswith("head_start=probe")
+    assert strategy.settled(propose("full")).head_start == "probe"
 
 
 def test_full_trains_everything_at_one_rate() -> None:

@@ -81,9 +81,9 @@ def test_every_row_is_tuned_with_as_many_trainings(finished: Path) -> None:
         for record in Ledger(finished / "ledger.journal").records
         if record.purpose == "tuning"
     )
-    assert tuned == dict.fromkeys(ROWS, TRAININGS_PER_ROW)
+    assert tuned == {name: TRAININGS_PER_ROW for name in ROWS if name != "linear_probe"}, "a solved probe has no rate"
     rows = json.loads((finished / "comparison.json").read_text())["rows"]
-    assert [row["cost"]["trainings"] for row in rows] == [TRAININGS_PER_ROW + 2] * len(ROWS)
+    assert [row["cost"]["trainings"] for row in rows] == [tuned[name] + 2 for name in ROWS]
 
 
 def test_the_table_has_what_a_referee_asks_for(finished: Path) -> None:
@@ -115,7 +115,7 @@ def test_predictions_hold_every_row_seed_and_image(finished: Path) -> None:
     assert all(abs(sum(float(line[name]) for name in CLASSES) - 1) < 1e-5 for line in lines)
 
 
-@pytest.mark.parametrize("trainings", [0, 3, 21])
+@pytest.mark.parametrize("trainings", [0, 3, 16])
 def test_interrupted_and_resumed_is_the_uninterrupted_run(
     images: Path, finished: Path, tmp_path: Path, trainings: int
 ) -> None:
@@ -189,12 +189,12 @@ def test_a_diverged_training_spares_the_others(images: Path, tmp_path: Path, mon
     plain = Trainer.train
 
     def sometimes(self: Trainer, plan: FineTunePlan, *args: object, **kwargs: object) -> object:
-        if max(rate for rate in plan.phases[0].learning_rates.values() if rate) > 2e-3:
+        if max((rate for rate in plan.phases[0].learning_rates.values() if rate), default=0) > 2e-3:
             raise NonFiniteLossError("the loss became nan in epoch 1; lower the learning rate.")
         return plain(self, plan, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Trainer, "train", sometimes)
-    comparison = api.run(small_request(images, ("linear_probe", "full_10x_head")), tmp_path / "run")
+    comparison = api.run(small_request(images, ("last_blocks:k=1", "full_10x_head")), tmp_path / "run")
     assert [row["learning_rate"] <= 1e-3 for row in comparison["rows"]] == [True, True]
     failed = [record for record in Ledger(tmp_path / "run" / "ledger.journal").records if record.error]
     assert failed

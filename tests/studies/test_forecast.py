@@ -25,7 +25,8 @@ class Told(Callback):
 @pytest.mark.parametrize(
     ("verb", "strategies", "search", "trainings"),
     [
-        ("compare", ("linear_probe", "last_blocks"), {"seeds": 2}, 2 * (6 + 2)),
+        ("compare", ("linear_probe", "last_blocks"), {"seeds": 2}, 2 + (6 + 2)),
+        ("compare", ("linear_probe:solver=sgd", "last_blocks"), {"seeds": 2}, 2 * (6 + 2)),
         ("compare", ("linear_probe", "last_blocks"), {"learning_rate": 1e-2}, 1 + (3 + 1 + 1)),
     ],
 )
@@ -39,7 +40,7 @@ def test_the_forecast_counts_every_training(
 
 def test_a_resumed_run_is_told_what_is_left_to_tune(images: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        api.run(small_request(images, ("linear_probe", "full")), tmp_path / "run", Stop(4))
+        api.run(small_request(images, ("linear_probe:solver=sgd", "full")), tmp_path / "run", Stop(4))
     told = Told()
     api.resume(tmp_path / "run", told)
     assert told.trainings == 2 * (6 + 1) - 4

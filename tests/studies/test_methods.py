@@ -12,6 +12,7 @@ from tests.small_runs import small_request
 from thawline import api
 from thawline.config import TRAININGS_PER_ROW
 from thawline.model.load import load_model
+from thawline.results import ScoredRow
 from thawline.runs.ledger import Ledger
 from thawline.strategies import STRATEGIES
 
@@ -45,13 +46,13 @@ def test_norm_only_leaves_every_kernel_as_pretrained(images: Path, tmp_path: Pat
     assert not all(torch.equal(saved[name], pristine[name]) for name in pristine if name not in kernels)
 
 
-def test_subtune_selects_once_for_all_rates_and_counts_it(images: Path, tmp_path: Path) -> None:
+def test_subtune_selects_once_per_norm_mode_and_counts_it(images: Path, tmp_path: Path) -> None:
     comparison = api.run(small_request(images, ("subtune:most=1,gain=0",)), tmp_path / "run")
     (row,) = comparison["rows"]
     records = Ledger(tmp_path / "run" / "ledger.journal").records
     tuning = [record for record in records if record.purpose == "tuning"]
-    selecting = 1 + 5  # the head alone, and each of the five blocks below it; one of them is the first rate's
-    assert len(tuning) == selecting + TRAININGS_PER_ROW - 1
+    # In either norm mode: the head alone, and each of the five blocks below it; one of them is the first rate's.
+    assert len(tuning) == 2 * (1 + 5 - 1) + TRAININGS_PER_ROW
     assert row["cost"]["trainings"] == len(records)
     assert len(row["plan"]["phases"][0]["learning_rates"]) == 6
 
@@ -76,3 +77,23 @@ def test_two_strategies_with_one_plan_share_their_trainings(images: Path, tmp_pa
         "full:norm=moving",
         "full:norm=kept",
     }
+
+
+def test_a_run_keeps_the_probe_in_its_ledger_and_the_neighbors_in_its_results(images: Path, tmp_path: Path) -> None:
+    request = small_request(images, ("linear_probe", "full:head_start=probe,norm=kept"), learning_rate=1e-3)
+    comparison = api.run(request, tmp_path / "run")
+    probe, full = comparison.rows
+    assert isinstance(probe, ScoredRow)
+    assert isinstance(full, ScoredRow)
+    assert probe.learning_rate == 0
+    assert probe.cost.work < 0.5 * full.cost.work
+    assert full.nearest_neighbors is None
+    assert probe.nearest_neighbors is not None
+    assert probe.nearest_neighbors.test is not None
+    assert 0 <= probe.nearest_neighbors.val <= 1
+    records = Ledger(tmp_path / "run" / "ledger.journal").records
+    assert [record.plan["head_start"] for record in records] == ["probe", "probe"]
+    solved, trained = (record.probe for record in records)
+    assert solved is not None
+    assert solved == trained
+    assert api.resume(tmp_path / "run").digest == comparison.digest

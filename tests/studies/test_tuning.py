@@ -31,6 +31,9 @@ class Asked:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
+TRAINED = [name for name in OWN_STRATEGIES if name != "linear_probe"] + ["linear_probe:solver=sgd"]
+
+
 @dataclass
 class Scripted:
     """An experiment whose trainings are made up; `trained` lists them in order."""
@@ -40,6 +43,7 @@ class Scripted:
     below: int = 4
     has_statistics: bool = False
     tuning_seed: int = 1_000_000
+    head_is_linear: bool = True
     trained: list[tuple[str, float]] = field(default_factory=list)
 
     @property
@@ -105,7 +109,21 @@ def asks_for_trainings(name: str) -> bool:
     return name == "subtune" or variants(name)[0].searches
 
 
-@pytest.mark.parametrize("name", [name for name in OWN_STRATEGIES if not asks_for_trainings(name)])
+def test_a_solved_probe_has_nothing_to_tune() -> None:
+    experiment = Scripted(peak_at(1e-3))
+    tuned = experiment.tune("linear_probe")
+    assert (experiment.trained, tuned.strategy, tuned.learning_rate) == ([], "linear_probe", 0.0)
+    assert tuned.plan.is_solved
+
+
+def test_from_the_probe_only_the_statistics_that_it_was_made_with_are_tried() -> None:
+    experiment = Scripted(peak_at(1e-3), has_statistics=True)
+    assert experiment.tune("full:head_start=probe").strategy == "full:norm=kept,head_start=probe"
+    assert len(experiment.trained) == TRAININGS_PER_ROW
+    assert experiment.tune("full:head_start=probe,norm=moving").plan.norm == "train"
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if not asks_for_trainings(name)])
 def test_every_row_gets_six_trainings(name: str) -> None:
     experiment = Scripted(peak_at(1e-3))
     assert len(experiment.tune(name).records) == len(experiment.trained) == TRAININGS_PER_ROW == 6
@@ -204,8 +222,8 @@ def test_the_norm_mode_is_tried_after_the_arguments_and_the_rates_with_the_bette
 
 def test_the_norm_mode_is_left_alone_where_it_makes_no_difference_or_is_given() -> None:
     probe, kept = Scripted(peak_at(1e-3), has_statistics=True), Scripted(peak_at(1e-3), has_statistics=True)
-    assert probe.tune("linear_probe").strategy == "linear_probe"
-    assert {spec for spec, _ in probe.trained} == {"linear_probe"}
+    assert probe.tune("linear_probe:solver=sgd").strategy == "linear_probe:solver=sgd"
+    assert {spec for spec, _ in probe.trained} == {"linear_probe:solver=sgd"}
     assert kept.tune("full:norm=kept").plan.norm == "eval"
     assert {spec for spec, _ in kept.trained} == {"full:norm=kept"}
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from thawline.errors import ModelError
 from thawline.memory import raise_if_out_of_memory
-from thawline.model.execution import is_layer
+from thawline.model.execution import forward_blank_image, is_layer
 
 
 class _TimmNetwork(Protocol):
@@ -44,6 +44,30 @@ def head_modules(model: nn.Module) -> dict[str, nn.Module]:
         kind = settings.get("architecture") or type(model).__name__
         raise ModelError(f"{kind} has no classifier to train; choose a model with a classifier.")
     return found
+
+
+def linear_head(model: nn.Module, image_size: int) -> nn.Linear | None:
+    """The head if it is a single linear layer on features [B, d], so that it can be solved exactly; else None.
+
+    Runs one blank image through the network.
+    """
+    heads = tuple(head_modules(model).values())
+    if len(heads) != 1 or not isinstance(head := heads[0], nn.Linear) or head.bias is None:
+        return None
+    with captured_inputs(head) as inputs, torch.no_grad():
+        forward_blank_image(model, image_size)
+    return head if len(inputs) == 1 and inputs[0].ndim == 2 else None
+
+
+@contextmanager
+def captured_inputs(head: nn.Linear) -> Iterator[list[Tensor]]:
+    """Within the context, whatever enters the head is appended to the list."""
+    inputs: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, given: inputs.append(given[0].detach()))
+    try:
+        yield inputs
+    finally:
+        handle.remove()
 
 
 def declared_names(classifier: str | Sequence[str]) -> tuple[str, ...]:

@@ -103,17 +103,23 @@ class WorkTable:
         validation_images: int,
         share: float = 1.0,
         further_passes: int = 0,
+        solver_iterations: int = 0,
     ) -> float:
         """Units of work of a training of `epochs_run` epochs, without the plan's frozen prefix.
 
         `prefix` counts the frozen prefix, once for all trainings that share it. `share` is the fraction of the training
         split that was used; the unit remains that of the whole split. `further_passes` is the number of images that
-        were forwarded without gradients, besides training and validation.
+        were forwarded without gradients, besides training and validation. A plan that starts from the probe forwards
+        all images once more, and each iteration of the solver runs the training images through the head.
         """
         start = self.first_trained(plan)
         steps = sum(self.step_share(plan.phase_at(epoch).trained, behind=start) for epoch in range(epochs_run))
-        validation = (epochs_run * validation_images + further_passes) * self._flops_from(self._index(start))
-        spent = steps * share * train_images * self._full_step + validation
+        if plan.head_start == "probe":
+            further_passes += round(share * train_images) + validation_images
+        forward = (epochs_run * validation_images + further_passes) * self._flops_from(self._index(start))
+        # Each iteration computes the loss and its gradient.
+        solving = solver_iterations * share * train_images * 2 * self.blocks[-1].flops
+        spent = steps * share * train_images * self._full_step + forward + solving
         return spent / self._unit(nominal_epochs, train_images, validation_images)
 
     def prefix(

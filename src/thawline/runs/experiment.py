@@ -21,20 +21,24 @@ from thawline.memory import raise_if_out_of_memory
 from thawline.model.adapters import left_out
 from thawline.model.apply import has_statistics, trainable_size, trains_statistics
 from thawline.model.blocks import partition
+from thawline.model.head import linear_head
 from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.reading import damage
-from thawline.records import Purpose, TrainingRecord, fingerprint, pack_bits, write_bytes
+from thawline.records import ProbeRecord, Purpose, TrainingRecord, fingerprint, pack_bits, write_bytes
 from thawline.runs.files import CHECKPOINTS, EVALUATIONS, PLAN, write_plan
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.training import evaluation
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.pause import Paused
+from thawline.training.probe import Probe
 from thawline.training.trainer import TrainedModel, Trainer
 
 TUNING_SEED_OFFSET = 1_000_000
+_NEIGHBORS = "neighbors_"
+"""Prefix of the names of votes in the file of an evaluation."""
 _NEW_RUN = "start a new run with another `out`"
 
 
@@ -46,6 +50,8 @@ class Evaluation:
     val: np.ndarray
     test: np.ndarray | None
     """None without a test split."""
+    neighbors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """The votes of the nearest training images, by split (val, test), beside a solved probe; else empty."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class Experiment:
     def __post_init__(self) -> None:
         # Blocks and FLOPs are determined before the trainer moves the network to its device.
         self.work(self.request.granularity)
+        self.head_is_linear = linear_head(self.model.module, self.model.preprocessing.image_size) is not None
         self.trainer = Trainer(
             self.model,
             self.data,
@@ -120,8 +127,18 @@ class Experiment:
             nominal_epochs=epochs,
         )
 
-    def training_work(self, plan: FineTunePlan, epochs: int, share: float = 1.0, further_passes: int = 0) -> float:
-        """Units of work of `epochs` epochs on a `share` of the training split, without the plan's frozen prefix."""
+    def training_work(
+        self,
+        plan: FineTunePlan,
+        epochs: int,
+        share: float = 1.0,
+        further_passes: int = 0,
+        solver_iterations: int = 0,
+    ) -> float:
+        """Units of work of `epochs` epochs on a `share` of the training split, without the plan's frozen prefix.
+
+        `further_passes` and `solver_iterations` as in `WorkTable.training`.
+        """
         return self.work(plan.granularity).training(
             plan,
             epochs_run=epochs,
@@ -130,6 +147,7 @@ class Experiment:
             validation_images=len(self.data.val),
             share=share,
             further_passes=further_passes,
+            solver_iterations=solver_iterations,
         )
 
     def trainable_size(self, plan: FineTunePlan) -> int:
@@ -243,6 +261,9 @@ class Experiment:
             if not known:
                 self.ledger.intend_test(record.key)
         probabilities = {name: self.trainer.probabilities(split.rows) for name, split in splits.items()}
+        if FineTunePlan.from_dict(record.plan).is_solved:
+            others = {f"{_NEIGHBORS}{name}": split.rows for name, split in splits.items() if name != "train"}
+            probabilities |= self.trainer.nearest_neighbors(others)
         content = save(probabilities)
         digest = sha256(content).hexdigest()
         if known and digest != known:
@@ -262,12 +283,14 @@ class Experiment:
         if self.test is not None:
             sizes["test"] = len(self.test)
         stored = _tensors(path)
-        for name, size in sizes.items():
-            found = stored.get(name)
+        votes = {name for name in stored if name.removeprefix(_NEIGHBORS) in sizes} - set(sizes)
+        for name in (*sizes, *votes):
+            size, found = sizes[name.removeprefix(_NEIGHBORS)], stored.get(name)
             if found is None or found.shape != (size, len(self.classes)) or found.dtype != torch.float32:
                 raise RunFolderError(f"{path} is damaged: no probabilities of the {size} {name} images; {_NEW_RUN}.")
         test = stored["test"].numpy() if self.test is not None else None
-        return Evaluation(stored["train"].numpy(), stored["val"].numpy(), test)
+        neighbors = {name.removeprefix(_NEIGHBORS): stored[name].numpy() for name in votes}
+        return Evaluation(stored["train"].numpy(), stored["val"].numpy(), test, neighbors)
 
     def network_of(self, record: TrainingRecord) -> LoadedModel:
         """The model with the weights of a final training."""
@@ -302,7 +325,9 @@ class Experiment:
     def _completed(
         self, record: TrainingRecord, plan: FineTunePlan, trained: TrainedModel, share: float
     ) -> TrainingRecord:
-        work = self.training_work(plan, trained.epochs_run, share, trained.mixing_passes)
+        solved = trained.probe
+        iterations = 0 if solved is None else solved.iterations
+        work = self.training_work(plan, trained.epochs_run, share, trained.mixing_passes, iterations)
         return replace(
             record,
             epochs=trained.epochs,
@@ -313,6 +338,7 @@ class Experiment:
             cache_hits=trained.cache_hits,
             seconds=trained.seconds,
             peak_memory_bytes=trained.peak_memory_bytes,
+            probe=None if solved is None else _probe_record(solved),
         )
 
     def _load(self, record: TrainingRecord) -> None:
@@ -351,11 +377,16 @@ class Experiment:
             {name: value for name, value in asdict(self.model.preprocessing).items() if name != "bit_depth"},
             asdict(self.request.train),
             (images.augment, images.views, images.seed),
-            plan.to_dict(),
+            # Likewise: a random head was all there was.
+            {name: value for name, value in plan.to_dict().items() if (name, value) != ("head_start", "random")},
             seed,
             *([part.fingerprint] if part else []),
             *([f"until {until}"] if until else []),
         )
+
+
+def _probe_record(probe: Probe) -> ProbeRecord:
+    return ProbeRecord(probe.strength, probe.temperature, probe.iterations, probe.train_loss)
 
 
 def _plus(record: TrainingRecord, before: TrainingRecord | None, *, anew: bool) -> TrainingRecord:

@@ -184,14 +184,15 @@ def _study(storage: JournalStorage) -> optuna.Study:
 
 def _trial(record: TrainingRecord) -> FrozenTrial:
     # The strategy is not an Optuna parameter, because a categorical one must have the same choices in every trial.
-    distributions: dict[str, BaseDistribution] = {
-        "learning_rate": FloatDistribution(1e-12, 1e4, log=True),
-        "seed": IntDistribution(0, 2**62),
-    }
+    distributions: dict[str, BaseDistribution] = {"seed": IntDistribution(0, 2**62)}
+    parameters: dict[str, float] = {"seed": record.seed}
+    if record.learning_rate > 0:  # a solved probe has none
+        distributions["learning_rate"] = FloatDistribution(1e-12, 1e4, log=True)
+        parameters["learning_rate"] = record.learning_rate
     return create_trial(
         state=TrialState.FAIL if record.best is None else TrialState.COMPLETE,
         value=None if record.best is None else record.best.val_score,
-        params={"learning_rate": record.learning_rate, "seed": record.seed},
+        params=parameters,
         distributions=distributions,
         user_attrs={"strategy": record.strategy, "purpose": record.purpose, RECORD: record.to_dict()},
         intermediate_values={epoch.epoch: epoch.val_score for epoch in record.epochs},

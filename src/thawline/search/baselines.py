@@ -63,7 +63,7 @@ def baselines(blocks: int) -> dict[str, InitialCandidate]:
 
 def _last(blocks: int, depth: int, rate: int) -> InitialCandidate:
     """A fixed strategy: everything that trains at one rate."""
-    names = {0: "linear_probe", blocks - 1: "full"}
+    names = {0: "linear_probe:solver=sgd", blocks - 1: "full"}
     phenotype = _phenotype(blocks, depth, rate, 0)
     return InitialCandidate(names.get(depth, f"last_blocks:k={depth}"), phenotype)
 

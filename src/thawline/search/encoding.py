@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thawline.plan import Block, FineTunePlan, Granularity, NormMode
+from thawline.plan import Block, FineTunePlan, Granularity, HeadStart, NormMode
 from thawline.search.candidates import Genes
 
 Phenotype = tuple[int | None, ...]
@@ -252,13 +252,17 @@ class Space:
     base_rate: float
     fixed_norm: NormMode | None = None
     """What norm layers of trained blocks do in every plan; None = the encoding decides."""
+    head_start: HeadStart = "random"
+    """What the head starts from in every plan."""
 
     def plan(self, genes: Genes) -> FineTunePlan:
         """The plan of the genes' phenotype."""
         rates = block_rates(self.encoding.phenotype(genes), self.base_rate)
         named = {block.name: rate for block, rate in zip(self.network, rates, strict=True)}
         norm = self.fixed_norm or self.encoding.norm(genes)
-        return FineTunePlan.constant(self.network, named, granularity=self.granularity, norm=norm)
+        return FineTunePlan.constant(
+            self.network, named, granularity=self.granularity, norm=norm, head_start=self.head_start
+        )
 
     @property
     def gene_names(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "biotune": StrategyEntry(
         "thawline.strategies.biotune:BioTune", "blocks and rates found by evolution, a search of many trainings"
     ),
-    "linear_probe": StrategyEntry("thawline.strategies.linear_probe:LinearProbe", "the head alone"),
+    "linear_probe": StrategyEntry("thawline.strategies.linear_probe:LinearProbe", "the head alone, solved exactly"),
     "last_blocks": StrategyEntry("thawline.strategies.last_blocks:LastBlocks", "the last k blocks and the head"),
     "full": StrategyEntry("thawline.strategies.full:Full", "everything, at one rate"),
     "full_10x_head": StrategyEntry(

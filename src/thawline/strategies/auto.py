@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, get_args
 
 from thawline.config import Norm
 from thawline.errors import OptionError
+from thawline.plan import HeadStart
 from thawline.ranges import Range, as_text, first_fault, shown
 from thawline.strategies.base import TUNED, Strategy, parts_rule
 from thawline.strategies.context import StrategyContext, Tuned
@@ -56,6 +57,8 @@ class AutoConfig:
     """Proposes candidates: biotune (its evolutionary operators), tpe, gp, cma, random or grid."""
     norm: Norm = TUNED
     """Batch norm of trained blocks: tuned = a gene of every candidate; moving or kept = the same for all."""
+    head_start: HeadStart = "random"
+    """What the head of every candidate starts from: random weights, or the solved linear probe."""
     without: str = "none"
     """Components to leave out, joined by +: decoupling (rates independent of freezing; norms goes with it), norms
     (pretrained batch-norm statistics), baselines (initial candidates), rungs (short trainings first), extra_seeds (for

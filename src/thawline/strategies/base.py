@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from thawline.config import Norm
 from thawline.errors import OptionError
-from thawline.plan import FineTunePlan, Granularity, NormMode
+from thawline.plan import FineTunePlan, Granularity, HeadStart, NormMode
 from thawline.ranges import Fault, Kind, first_fault, kinds, read_number, shown
 from thawline.strategies import STRATEGIES
 from thawline.strategies.context import StrategyContext, Tuned
@@ -39,6 +39,9 @@ class Strategy:
     norm: Norm = TUNED
     """Batch norm of trained blocks: moving = statistics of the batch, which also move the stored ones; kept = the
     stored statistics of the pretrained network; tuned = whichever is better on validation."""
+    head_start: HeadStart = "random"
+    """What the head starts from: random weights, or probe = the solved linear probe, as in LP-FT (Kumar et al. 2022).
+    The probe is made with the stored statistics, so with it the tuned `norm` is kept."""
 
     name: ClassVar[str]
     """The key in `STRATEGIES`."""
@@ -46,6 +49,8 @@ class Strategy:
     """The granularity it needs; None = whatever the run uses."""
     grid: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     """Values that tuning tries for an argument the user left open, at most `MOST_COMBINATIONS` of them all together."""
+    unsaid: ClassVar[tuple[str, ...]] = ("norm", "head_start")
+    """Arguments that `arguments` and `spec` leave out as long as they have their default."""
 
     def __post_init__(self) -> None:
         """Check the arguments against their types and ranges; `OptionError` for the first that cannot be used."""
@@ -68,9 +73,14 @@ class Strategy:
         raise NotImplementedError(f"strategy {self.name!r} proposes a plan and does not search.")
 
     def plan(self, context: StrategyContext) -> FineTunePlan:
-        """The proposed plan, with batch norm as the argument `norm` says."""
-        proposed = self.propose(context)
-        return proposed if self.norm == TUNED else dataclasses.replace(proposed, norm=NORM_MODES[self.norm])
+        """The proposed plan, with batch norm and the head's start as the arguments say."""
+        return self.settled(self.propose(context))
+
+    def settled(self, proposed: FineTunePlan) -> FineTunePlan:
+        """A plan with batch norm and the head's start as the arguments say; without a word of theirs, as it is."""
+        norm = NORM_MODES.get(self.norm, proposed.norm)
+        head_start = proposed.head_start if self.head_start == "random" else self.head_start
+        return dataclasses.replace(proposed, norm=norm, head_start=head_start)
 
     @property
     def searches(self) -> bool:
@@ -79,10 +89,11 @@ class Strategy:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments by name; the norm mode, which all strategies have, is among them once it is settled."""
-        found = dataclasses.asdict(self)
-        norm = found.pop("norm")
-        return found if norm == TUNED else {**found, "norm": norm}
+        """The arguments by name, those that are `unsaid` only if they differ from their default, and last."""
+        fields = sorted(dataclasses.fields(self), key=lambda field: field.name in self.unsaid)
+        given = {field.name: getattr(self, field.name) for field in fields}
+        usual = {field.name: field.default for field in fields if field.name in self.unsaid}
+        return {name: value for name, value in given.items() if name not in usual or value != usual[name]}
 
     @property
     def spec(self) -> str:
@@ -199,7 +210,9 @@ def _parse_arguments(strategy: type[Strategy], text: str) -> dict[str, Any]:
     for part in filter(None, text.split(",")):
         key, separator, value = part.partition("=")
         if not separator or key not in fields:
-            known = ", ".join(f"{name}={fields[name].default}" for name in sorted(fields, key="norm".__eq__))
+            known = ", ".join(
+                f"{name}={fields[name].default}" for name in sorted(fields, key=strategy.unsaid.__contains__)
+            )
             raise OptionError(
                 f"strategy {strategy.name!r} has no argument {shown(part)}; its arguments and their defaults are: "
                 f"{known}."

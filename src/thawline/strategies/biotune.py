@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from thawline.config import Norm
 from thawline.errors import OptionError
+from thawline.plan import HeadStart
 from thawline.ranges import Fault, Range, first_fault
 from thawline.strategies.base import NORM_MODES, TUNED, Strategy, parts_rule
 from thawline.strategies.context import StrategyContext, Tuned
@@ -37,6 +38,8 @@ class EvolutionConfig:
     """Genes to plans: biotune as published, split without its tie between freezing and high rates, or depth alone."""
     norm: Norm = "moving"
     """Batch norm of trained blocks: moving as in the paper, or kept."""
+    head_start: HeadStart = "random"
+    """What the head of every candidate starts from: random weights as in the paper, or the solved linear probe."""
     without: str = "none"
     """Parts to leave out, joined by +: threshold (fixed instead of a gene), exploitation (probes of elites), momentum,
     adoption, rotation (of folds)."""

@@ -50,6 +50,11 @@ class StrategyContext(Protocol):
         ...
 
     @property
+    def head_is_linear(self) -> bool:
+        """Whether the head is a single linear layer, so that a linear probe can be solved exactly."""
+        ...
+
+    @property
     def learning_rate(self) -> float:
         """The base learning rate from which a strategy derives the rates of its blocks."""
         ...

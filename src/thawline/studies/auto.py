@@ -39,7 +39,7 @@ def make_halving(
     """
     encoding = _encoding(settings, len(context.blocks), norms=experiment.has_statistics)
     fixed = NORM_MODES.get(settings.norm)
-    space = Space(encoding, context.blocks, context.granularity, context.learning_rate, fixed)
+    space = Space(encoding, context.blocks, context.granularity, context.learning_rate, fixed, settings.head_start)
     ledger = candidate_ledger(experiment, name, space)
     first = experiment.tuning_seed
     return Halving(

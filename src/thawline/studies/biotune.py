@@ -32,7 +32,7 @@ def make_driver(
     """
     encoding = make_encoding(settings, len(context.blocks))
     fixed = NORM_MODES[settings.norm]
-    space = Space(encoding, context.blocks, context.granularity, context.learning_rate, fixed)
+    space = Space(encoding, context.blocks, context.granularity, context.learning_rate, fixed, settings.head_start)
     evolution = Evolution(settings, encoding, context.seed)
     return Driver(evolution, space, trainings, candidate_ledger(experiment, name, space))
 

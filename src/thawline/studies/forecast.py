@@ -16,7 +16,7 @@ from thawline.strategies.base import Strategy
 from thawline.strategies.biotune import EvolutionConfig
 from thawline.strategies.context import Score, Tuned
 from thawline.strategies.full import Full
-from thawline.studies.tuning import RATE_LADDER, Unscored, asked_for, candidates
+from thawline.studies.tuning import RATE_LADDER, Unscored, asked_for, candidates, has_rate
 from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image
 
 UNITS_PER_TRAINING = 0.1
@@ -136,22 +136,21 @@ def _tunings_left(experiment: Experiment, modes: Sequence[Sequence[Strategy]], *
     given = experiment.request.search.learning_rate
     # One for each combination of arguments, and one for each further norm mode of the best of them.
     choices = len(modes) + max(map(len, modes)) - 1
-    if given is not None and choices == 1 and not scored:
+    walks = given is None and has_rate(experiment, modes[0][0])
+    if not walks and choices == 1 and not scored:
         return 0
-    rates = RATE_LADDER if given is None else (given,)
+    rates = RATE_LADDER if walks else (given or BASE_RATE,)
     plans = (_plan(experiment, strategy, rate) for choice in modes for strategy in choice for rate in rates)
     done = sum(map(experiment.is_tuned, plans))
-    return max(0, (TRAININGS_PER_ROW if given is None else choices) - done)
+    return max(0, (TRAININGS_PER_ROW if walks else choices) - done)
 
 
 def _single_training(experiment: Experiment, strategy: Strategy, forward: float, *, share: float = 1.0) -> Forecast:
     """A training of all nominal epochs on a share of the images; `forward` = seconds per validation image."""
     train, val = len(experiment.data.train), len(experiment.data.val)
-    epochs = experiment.request.train.epochs
     plan = _plan(experiment, strategy)
-    units = experiment.work(plan.granularity).training(
-        plan, epochs_run=epochs, nominal_epochs=epochs, train_images=train, validation_images=val, share=share
-    )
+    epochs = 1 if plan.is_solved else experiment.request.train.epochs
+    units = experiment.training_work(plan, 0 if plan.is_solved else epochs, share)
     seconds = epochs * (_seconds_per_image(experiment, plan) * share * train + forward * val)
     memory = bytes_of_a_step(experiment.trainer, plan, experiment.blocks(plan.granularity))
     return Forecast(seconds, units, 1, memory)

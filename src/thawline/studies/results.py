@@ -11,7 +11,17 @@ import numpy as np
 from thawline import verdicts
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord, digest
-from thawline.results import BlockRow, Cost, FailedRow, Row, ScoredRow, SplitScores, TestScores, Versus
+from thawline.results import (
+    BlockRow,
+    Cost,
+    FailedRow,
+    NearestNeighbors,
+    Row,
+    ScoredRow,
+    SplitScores,
+    TestScores,
+    Versus,
+)
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import PredictionLine
 from thawline.strategies.base import variants
@@ -48,6 +58,7 @@ def row_summary(experiment: Experiment, row: TrainedRow, versus: Versus | None) 
         best_epochs=[record.best_epoch for record in row.finals],
         search=row.tuned.search,
         versus_full=versus,
+        nearest_neighbors=_nearest_neighbors(experiment, row),
     )
 
 
@@ -69,6 +80,16 @@ def _test_scores(experiment: Experiment, row: TrainedRow) -> TestScores | None:
         confusion_matrix=evaluation.confusion(probabilities[0], labels),
         per_class=evaluation.per_class(probabilities[0], labels, experiment.classes),
     )
+
+
+def _nearest_neighbors(experiment: Experiment, row: TrainedRow) -> NearestNeighbors | None:
+    """The accuracy of the votes beside a solved probe; they are the same for every seed."""
+    votes = row.evaluations[0].neighbors
+    if not votes:
+        return None
+    labels = {split: _rows_of(experiment, split).labels.numpy() for split in votes}
+    found = {split: float((votes[split].argmax(axis=1) == labels[split]).mean()) for split in votes}
+    return NearestNeighbors(val=found["val"], test=found.get("test"))
 
 
 def cost(experiment: Experiment, row: TrainedRow) -> Cost:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from thawline.config import BASE_RATE, TRAININGS_PER_ROW
+from thawline.config import BASE_RATE, TRAININGS_PER_ROW, Norm
 from thawline.errors import NonFiniteLossError, PlanError
 from thawline.plan import Block, FineTunePlan, Granularity
 from thawline.records import TrainingRecord
@@ -149,6 +149,11 @@ class Context:
         return self.experiment.blocks(self.granularity)
 
     @property
+    def head_is_linear(self) -> bool:
+        """Whether a linear probe can be solved."""
+        return self.experiment.head_is_linear
+
+    @property
     def epochs(self) -> int:
         """Nominal number of epochs."""
         return self.experiment.request.train.epochs
@@ -159,7 +164,8 @@ class Context:
         return self.experiment.request.images.seed
 
     def score(self, plan: FineTunePlan) -> Score:
-        """Train `plan` with the tuning seed."""
+        """Train `plan` with the tuning seed, with the norm mode and head start of the strategy."""
+        plan = self.strategy.settled(plan)
         record = _train(self.experiment, plan, self.strategy.spec, self.learning_rate)
         self.records.append(record)
         return record.score
@@ -233,24 +239,24 @@ def tune(experiment: Experiment, spec: str, *, score: bool = False) -> Tuned:
     """Try every open argument of `spec` at `BASE_RATE`, then, with the best of them, the norm modes and the rates.
 
     All in all `TRAININGS_PER_ROW` trainings, whatever the strategy; those that a strategy asks for to make its plan
-    come on top. A given base rate is the only one that is tried; with no open argument there is nothing to choose then,
-    and nothing is trained unless `score` asks for it. Raises `NonFiniteLossError` if every training failed.
+    come on top. A given base rate is the only one that is tried, and a solved probe has none. With no open argument
+    there is nothing to choose then, and nothing is trained unless `score` asks for it. Raises `NonFiniteLossError` if
+    every training failed.
     """
     first, given = asked_for(experiment, spec)[0], experiment.request.search.learning_rate
     if first.searches:
         context = Context(experiment, first, given or BASE_RATE)
         return context.settled(first.search(context))
-    modes = candidates(experiment, spec)
-    if given is not None and len(modes) == len(modes[0]) == 1 and not score:
-        return _untrained(experiment, modes[0][0], given)
+    modes, rate = candidates(experiment, spec), given or BASE_RATE
+    if len(modes) == len(modes[0]) == 1 and not score and not (given is None and has_rate(experiment, modes[0][0])):
+        return _untrained(experiment, modes[0][0], rate)
     asked: list[TrainingRecord] = []
-    rate = given or BASE_RATE
     tried = {first: _try(experiment, first, rate, asked) for first, *_ in modes}
     _, *others = max(modes, key=lambda choice: tried[choice[0]].score)
     tried |= {other: _try(experiment, other, rate, asked) for other in others}
     walked: list[TrainingRecord] = []
-    if given is None:
-        best = max(tried, key=lambda strategy: tried[strategy].score)
+    best = max(tried, key=lambda strategy: tried[strategy].score)
+    if given is None and has_rate(experiment, best):
         walked = _walk(experiment, best, tried[best], TRAININGS_PER_ROW - len(tried), asked)
     return _best(spec, [*tried.values(), *walked], asked)
 
@@ -280,17 +286,26 @@ def candidates(experiment: Experiment, spec: str) -> tuple[tuple[Strategy, ...],
     return tuple(fitting)
 
 
+def has_rate(experiment: Experiment, strategy: Strategy) -> bool:
+    """Whether the strategy's plan depends on a learning rate; that of a solved probe does not."""
+    return not strategy.plan(Unscored(experiment, strategy, BASE_RATE)).is_solved
+
+
 def _norm_modes(experiment: Experiment, strategy: Strategy, plan: FineTunePlan) -> tuple[Strategy, ...]:
-    """The strategy in every norm mode, or as it is if its mode is given or makes no difference to its plan."""
+    """The strategy in every norm mode, or as it is if its mode is given or makes no difference to its plan.
+
+    A solved probe fits the statistics that it was made with, so only these are tried with it.
+    """
     if strategy.norm != TUNED or not experiment.trains_statistics(plan):
         return (strategy,)
-    return tuple(replace(strategy, norm=mode) for mode in NORM_MODES)
+    modes: Sequence[Norm] = ("kept",) if plan.head_start == "probe" else tuple(NORM_MODES)
+    return tuple(replace(strategy, norm=mode) for mode in modes)
 
 
 def _untrained(experiment: Experiment, strategy: Strategy, rate: float) -> Tuned:
     context = Context(experiment, strategy, rate)
     plan = strategy.plan(context)
-    return Tuned(strategy.spec, rate, plan, (0.0, 0.0), tuple(context.records))
+    return Tuned(strategy.spec, _rate_of(plan, rate), plan, (0.0, 0.0), tuple(context.records))
 
 
 def next_rate(tried: Mapping[float, Score]) -> float:
@@ -325,7 +340,13 @@ def _try(experiment: Experiment, strategy: Strategy, rate: float, asked: list[Tr
 
 
 def _train(experiment: Experiment, plan: FineTunePlan, spec: str, rate: float) -> TrainingRecord:
-    return experiment.train(plan, strategy=spec, learning_rate=rate, seed=experiment.tuning_seed, purpose="tuning")
+    rate, seed = _rate_of(plan, rate), experiment.tuning_seed
+    return experiment.train(plan, strategy=spec, learning_rate=rate, seed=seed, purpose="tuning")
+
+
+def _rate_of(plan: FineTunePlan, rate: float) -> float:
+    """The base rate that the plan was made from; 0 if nothing in it trains by gradient descent."""
+    return 0.0 if plan.is_solved else rate
 
 
 def _best(spec: str, tried: list[TrainingRecord], asked: list[TrainingRecord]) -> Tuned:

@@ -25,6 +25,18 @@ def class_weights(labels: Tensor, num_classes: int, balance: Balance) -> Tensor 
     return (weights * counts.sum() / (weights * counts).sum()).float()
 
 
+def solver_weights(labels: Tensor, num_classes: int, balance: Balance) -> Tensor | None:
+    """Weights [C] of the loss of a solved probe, which sees every image once; None if all classes count alike.
+
+    For "sampler", classes weigh as much as in an epoch that draws every class equally often.
+    """
+    if balance != "sampler":
+        return class_weights(labels, num_classes, balance)
+    counts = torch.bincount(labels, minlength=num_classes).double()
+    present = counts > 0
+    return torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 0.0).float()
+
+
 def draw_order(labels: Tensor, balance: Balance, seed: int, epoch: int) -> np.ndarray:
     """Positions of the training images in the order of one epoch, drawn from (seed, epoch).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,22 +14,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thawline.config import CacheConfig, TrainConfig
-from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, TooLittleMemoryError
+from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, PlanError, TooLittleMemoryError
 from thawline.memory import is_out_of_memory
 from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors, set_modes
 from thawline.model.boundary import Boundary, remove_stubs
+from thawline.model.head import head_modules, linear_head
 from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
 from thawline.training.activations import Activations
-from thawline.training.balance import class_weights, draw_order
+from thawline.training.balance import class_weights, draw_order, solver_weights
 from thawline.training.best import Best
 from thawline.training.device import peak_memory
 from thawline.training.evaluation import macro_f1
 from thawline.training.forward import Forward
+from thawline.training.head_start import Features, start_from
 from thawline.training.images import Images, LabelledRows, TrainingData
 from thawline.training.mixing import fresh_statistics, mixed
 from thawline.training.pause import Paused
+from thawline.training.probe import Probe
 from thawline.training.schedule import batches
 from thawline.training.steps import Steps
 
@@ -57,6 +60,8 @@ class TrainedModel:
     """Those of them with cached prefix outputs."""
     seconds: float
     peak_memory_bytes: int
+    probe: Probe | None = None
+    """What the head started from; None = random weights."""
     paused: Paused | None = None
     """Set if the training was paused before its end."""
 
@@ -91,6 +96,7 @@ class Trainer:
         self._note = note or _ignore
         self._cache = cache or CacheConfig()
         weights = class_weights(data.train.labels, model.num_classes, config.balance)
+        self._known_features: Features | None = None
         self._class_weights = None if weights is None else weights.to(self.device)
         self.network = model.module.to(self.device)
         if all(
@@ -110,7 +116,9 @@ class Trainer:
         start: Paused | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
     ) -> TrainedModel:
-        """Train from the pretrained weights and a head drawn from `seed`; loads the best epoch's weights.
+        """Train from the pretrained weights and the head's start in the plan; loads the best epoch's weights.
+
+        `seed` draws a random head, and the order of the batches. A solved plan is validated once, as its only epoch.
 
         `images` is the part of the training split to use; None = all of it. The training pauses before epoch `until`
         and resumes from `start`, with bit-identical results; costs are those of this part only. The best epoch has the
@@ -142,6 +150,15 @@ class Trainer:
                 self.forward.keep_group(rows)
                 return torch.softmax(self._logits(rows), dim=1).cpu()
 
+    def nearest_neighbors(self, splits: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """Votes of the nearest training images in the features of the pretrained network, [n, classes] float32.
+
+        `splits` are pixel rows by name. The network must have its pretrained weights below the head.
+        """
+        while True:
+            with self._fitting_memory():
+                return self._features().neighbors(splits)
+
     def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Iterator[AppliedPlan]:
         """Take real training steps of `plan` through the whole network, one per item, for measurements.
 
@@ -172,19 +189,25 @@ class Trainer:
         started, hits = time.perf_counter(), self.forward.hits
         remove_stubs(self.network)
         self.model.restore(seed)
+        probe = self._start_from_probe(images) if plan.head_start == "probe" else None
         boundaries = self._boundaries(plan, blocks)
         applied = self._apply(plan, blocks, seed)
         try:
             # Before any step: a penalty pulls towards the current weights.
             steps = self._steps(applied, images)
             best, first = (Best(applied.trained_state()), 0) if start is None else start.restore(applied)
-            paused = self._run_epochs(
-                steps, boundaries, best, range(first, until or self.config.epochs), seed, on_epoch
-            )
+            paused = None
+            if probe is not None and plan.is_solved:
+                self._validate_solved(probe, applied, boundaries[0], best, on_epoch)
+            else:
+                paused = self._run_epochs(
+                    steps, boundaries, best, range(first, until or self.config.epochs), seed, on_epoch
+                )
         finally:
             applied.finish()
         load_trained_state(self.network, best.state)
-        epochs_run = len(best.epochs) - first
+        epochs_run = 0 if plan.is_solved else len(best.epochs) - first
+        image_passes = (epochs_run + (probe is not None)) * (len(images) + len(self.data.val))
         mixing_passes = self._interpolate(best, applied, seed) if best.start and paused is None else 0
         self.check_frozen(plan, blocks)
         return TrainedModel(
@@ -194,10 +217,11 @@ class Trainer:
             right=best.right,
             epochs_run=epochs_run,
             mixing_passes=mixing_passes,
-            image_passes=epochs_run * (len(images) + len(self.data.val)) + mixing_passes,
+            image_passes=image_passes + mixing_passes,
             cache_hits=self.forward.hits - hits,
             seconds=time.perf_counter() - started,
             peak_memory_bytes=peak_memory(self.device),
+            probe=probe,
             paused=paused,
         )
 
@@ -221,9 +245,32 @@ class Trainer:
             micro_batch=self.micro_batch,
         )
 
+    def _start_from_probe(self, images: LabelledRows) -> Probe:
+        """Solve the linear probe of `images` and load it into the head; `PlanError` if the head is not linear."""
+        features = self._features()
+        probe = features.probe(images)
+        start_from(features.head, probe)
+        return probe
+
+    def _features(self) -> Features:
+        """The features of the pretrained network, which must have its initial weights below the head."""
+        if self._known_features is None:
+            head = linear_head(self.network, self.model.preprocessing.image_size)
+            if head is None:
+                raise PlanError(
+                    f"plan: head_start 'probe' needs a head that is a single linear layer, and that of "
+                    f"{self.model.architecture} is not; use head_start 'random' (linear_probe:solver=sgd)."
+                )
+            weights = solver_weights(self.data.train.labels, self.model.num_classes, self.config.balance)
+            self._known_features = Features(
+                head, self._logits, self.data, weights, self.config.metric, self.micro_batch
+            )
+        self.forward.boundary = self._boundary_before(set(head_modules(self.network)))
+        return self._known_features
+
     def _boundaries(self, plan: FineTunePlan, blocks: Sequence[Block]) -> list[Boundary | None]:
         """For each phase, where the network can be cut: before everything trained by the end of the phase."""
-        thawed: set[str] = set()
+        thawed = set(plan.blocks[-1:]) if plan.head_start == "probe" else set()
         boundaries = []
         for phase in plan.phases:
             thawed |= set(phase.trained)
@@ -261,6 +308,20 @@ class Trainer:
                 return None
         return None if epochs.stop >= self.config.epochs else Paused.at(epochs.stop, applied, best)
 
+    def _validate_solved(
+        self,
+        probe: Probe,
+        applied: AppliedPlan,
+        boundary: Boundary | None,
+        best: Best,
+        on_epoch: Callable[[EpochRecord], None],
+    ) -> None:
+        """Validate a plan that trains nothing: the probe is its only epoch."""
+        self.forward.boundary = boundary
+        record, right = self._validate(0, probe.train_loss)
+        best.keep(record, applied.trained_state(), right)
+        on_epoch(record)
+
     def _interpolate(self, best: Best, applied: AppliedPlan, seed: int) -> int:
         """Validate interpolations between the start of the last phase and the best epoch; keep the best.
 
@@ -294,7 +355,10 @@ class Trainer:
     def _step_once(self, applied: AppliedPlan, rows: np.ndarray) -> None:
         while True:
             with self._fitting_memory():
-                self._steps(applied, self.data.train).step(rows, epoch=0).item()
+                if applied.plan.is_solved:
+                    self._logits(rows)
+                else:
+                    self._steps(applied, self.data.train).step(rows, epoch=0).item()
                 return
 
     @contextmanager
@@ -323,6 +387,7 @@ class Trainer:
     def _start_afresh(self) -> None:
         """Start an empty cache: rounding may depend on the batch size."""
         kept = None
+        self._known_features = None
         if not self._cache.off:
             kept = Activations(self.images, self.device, self._cache, self.micro_batch, self._note)
         self.forward = Forward(self.network, self.images, self.device, self.config.precision, kept)

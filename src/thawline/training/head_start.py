@@ -1,0 +1,88 @@
+"""What the head starts from: the features that enter it, and the linear probe solved on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from thawline.config import Metric
+from thawline.model.head import captured_inputs
+from thawline.training.activations import mapped
+from thawline.training.images import LabelledRows, TrainingData
+from thawline.training.probe import Probe, knn_probabilities, pick_neighbours, solve_probe
+
+IN_MEMORY = 256 << 20
+"""Bytes of features that are kept in memory; larger ones are in a memory-mapped file."""
+
+
+@dataclass
+class Features:
+    """Everything that is fitted to the features of the pretrained network, once for each set of training images."""
+
+    head: nn.Linear
+    run: Callable[[np.ndarray], object]
+    """Forwards pixel rows [B] through the network in eval mode, in one or more padded batches."""
+    data: TrainingData
+    class_weights: Tensor | None
+    """[classes]; None = all alike."""
+    metric: Metric
+    batch: int
+    """Images that are forwarded at a time."""
+    _probes: dict[str, Probe] = field(default_factory=dict)
+
+    def probe(self, images: LabelledRows) -> Probe:
+        """The linear probe of `images`; its L2 penalty is picked on the validation split."""
+        key = sha256(images.rows.tobytes()).hexdigest()
+        if key not in self._probes:
+            self._probes[key] = solve_probe(
+                self.of(images.rows),
+                images.labels,
+                self.of(self.data.val.rows),
+                self.data.val.labels,
+                self.head.out_features,
+                class_weights=self.class_weights,
+                balanced_validation=self.metric == "macro_f1",
+            )
+        return self._probes[key]
+
+    def neighbors(self, splits: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """Votes of the nearest training images, [n, classes] float32, for pixel rows [n] of each split."""
+        train, labels, classes = self.of(self.data.train.rows), self.data.train.labels, self.head.out_features
+        val = self.of(self.data.val.rows)
+        number = pick_neighbours(train, labels, val, self.data.val.labels, classes)
+        votes = {
+            name: knn_probabilities(train, labels, self.of(rows), classes, number) for name, rows in splits.items()
+        }
+        return {name: torch.from_numpy(shares).float() for name, shares in votes.items()}
+
+    def of(self, rows: np.ndarray) -> Tensor:
+        """What enters the head, [n, d] float32 on the CPU."""
+        features = _empty(len(rows), self.head.in_features)
+        for start in range(0, len(rows), self.batch):
+            part = rows[start : start + self.batch]
+            with captured_inputs(self.head) as inputs:
+                self.run(part)
+            features[start : start + len(part)] = inputs[0][: len(part)]
+        return features
+
+
+def start_from(head: nn.Linear, probe: Probe) -> None:
+    """Load the solved weights into the head."""
+    with torch.no_grad():
+        head.weight.copy_(probe.weight)
+        head.bias.copy_(probe.bias)
+
+
+def _empty(count: int, width: int) -> Tensor:
+    """A tensor [count, width], in a file if it is large and there is room for one."""
+    if 4 * count * width > IN_MEMORY:
+        try:
+            return mapped((count, width), torch.float32)
+        except (OSError, RuntimeError):  # no room on the disk: memory, then
+            pass
+    return torch.empty(count, width)
