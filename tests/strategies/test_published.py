@@ -123,6 +123,7 @@ class Scripted:
     learning_rate: float = 1e-2
     epochs: int = 4
     seed: int = 0
+    head_is_linear: bool = True
     asked: list[tuple[str, set[float | None]]] = field(default_factory=list)
 
     def score(self, plan: FineTunePlan) -> tuple[float, float]:
