@@ -23,6 +23,7 @@ from thawline.config import CacheConfig, DataConfig, Request, TrainConfig, Tunin
 from thawline.errors import NonFiniteLossError, PlanError
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord, environment, pack_bits
+from thawline.results import Row, ScoredRow
 from thawline.runs.experiment import Experiment
 from thawline.runs.folder import RunFolder
 from thawline.runs.setup import open_experiment
@@ -122,14 +123,19 @@ def _figures(experiment: Experiment, row: TrainedRow, tuned: Tuned) -> dict[str,
         **{name: summary["cost"][name] for name in ("work", "seconds", "trainings")},
         "chosen": tuned.strategy,
         "norm": _norm(experiment, plan),
-        "head_start": plan.to_dict().get("head_start", "random"),
+        "head_start": plan.head_start,
         "learning_rate": tuned.learning_rate,
         "learning_rates": {name: plan.highest_rate(name) for name in plan.blocks},
         "trainable_share": summary["trainable_percent"] / 100,
         "tried": [_tried(record) for record in tuned.records],
-        "knn": summary.get("knn"),
+        "knn": _neighbors(summary),
         "search": _search(tuned),
     }
+
+
+def _neighbors(summary: Row) -> Mapping[str, float | None] | None:
+    found = summary.nearest_neighbors if isinstance(summary, ScoredRow) else None
+    return None if found is None else {"val": found.val, "test": found.test}
 
 
 def _right(experiment: Experiment, row: TrainedRow) -> np.ndarray:

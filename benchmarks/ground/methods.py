@@ -14,6 +14,7 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 STUDY_RATES = (1e-3, 3e-4, 3e-3)
 """The study of head start and norm mode has sixteen cells a data set, so each tries three rates and not six: the base
 rate and its neighbours on both sides, where tuning found nearly all of its rates."""
+STUDY_SETS = ("dtd10", "isic5", "eurosat", "cifar10", "gtsrb", "mnist")
 BIOTUNE = "biotune:population=6,elites=2,generations=4,seeds=1,top=3"
 """The published algorithm with a smaller population, fewer generations and one seed instead of three."""
 
@@ -27,6 +28,13 @@ class Method:
     group: Group
     rates: tuple[float, ...] = ()
     """The only rates that are tried, each with every open argument; empty = the strategy's six tuning trainings."""
+
+    sets: tuple[str, ...] = ()
+    """The only data sets that it is run on; empty = all."""
+
+    def takes(self, data: str) -> bool:
+        """Whether it is run on a data set."""
+        return not self.sets or data in self.sets
 
     @property
     def name(self) -> str:
@@ -44,18 +52,19 @@ def _study() -> Iterator[Method]:
     for start in ("random", "probe"):
         for norm in ("moving", "kept"):
             for strategy in ("last_blocks:k=1,", "last_blocks:k=2,", "last_blocks:k=4,", "full:"):
-                yield Method(f"{strategy}head_start={start},norm={norm}", "study", STUDY_RATES)
+                yield Method(f"{strategy}head_start={start},norm={norm}", "study", STUDY_RATES, STUDY_SETS)
 
 
 AUTO = Method("auto", "searches")
 METHODS: tuple[Method, ...] = (
-    *(Method(spec, "baselines") for spec in ("linear_probe", "full", "full:head_start=probe")),
+    *(Method(spec, "baselines") for spec in ("linear_probe", "linear_probe:solver=sgd")),
+    *(Method(spec, "baselines") for spec in ("full", "full:norm=moving", "full:head_start=probe")),
     *(Method(spec, "depths") for spec in ("last_blocks", "depth", "layer_decay", "lp_ft", "wise_ft")),
     *_study(),
     *(Method(spec, "published") for spec in ("full_10x_head", "l2_sp", "l1_sp", "gradual_last_first")),
     *(Method(spec, "published") for spec in ("gradual_first_last", "auto_rgn", "lora", "norm_only", "subtune")),
     AUTO,
-    *(Method(spec, "searches") for spec in (BIOTUNE, "linear_probe:solver=sgd", "full:norm=moving")),
+    Method(BIOTUNE, "searches"),
     *(Method(spec, "searches", (BASE_RATE,)) for spec in ("full", "full:norm=moving")),  # what `fit` does untold
     *(Method(library, "peers") for library in ("fastai", "hf", "timm")),
 )

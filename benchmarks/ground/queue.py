@@ -90,7 +90,12 @@ class Worker:
 def jobs(places: Sequence[Place], methods: Sequence[Method]) -> list[Job]:
     """Group by group over all places."""
     grouped = [tuple(method for method in methods if method.group == group) for group in GROUPS]
-    return [Job(place, group) for group in grouped if group for place in places]
+    found = [
+        Job(place, tuple(method for method in group if method.takes(place.data)))
+        for group in grouped
+        for place in places
+    ]
+    return [job for job in found if job.methods]
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class CellResult(Result):
     trainable_share: float | None = None
     """Share of the parameters that are trained."""
     tried: Sequence[Tried] = ()
-    knn: Mapping[str, float] | None = None
+    knn: Mapping[str, float | None] | None = None
     """Accuracy of the nearest neighbours in feature space, val and test; of the solved probe only."""
     search: Mapping[str, object] | None = None
     """Work, trainings, digest, winner and rungs of a search."""
