@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -23,6 +23,74 @@ FEW = 8
 """Blocks, up to which names and rates have room on a phone."""
 NAME_FOOT = 20
 """CSS pixels below a band for the names of its blocks."""
+SNOWFLAKE = Markup(
+    '<symbol id="snowflake" viewBox="-8 -8 16 16">'
+    '<g fill="none" stroke="currentColor" stroke-width="1.3" stroke-linecap="round">{}</g></symbol>'
+).format(
+    Markup("").join(
+        Markup('<path d="M0 0V-7M-2.2-6.2 0-4.2 2.2-6.2" transform="rotate({})"/>').format(angle)
+        for angle in range(0, 360, 60)
+    )
+)
+"""The symbol that frozen blocks use; once on a page."""
+
+
+@dataclass(frozen=True)
+class Shades:
+    """How the value of a block that trains is coloured and written."""
+
+    slowest: float
+    """Decade of the palest colour."""
+    fastest: float
+    """Decade of the darkest colour."""
+    meaning: str
+    """What the value is."""
+    text: Callable[[float], str]
+
+    def fill(self, value: float) -> str:
+        """Colour of a value."""
+        return colours.fill(value, self.slowest, self.fastest)
+
+
+RATES = Shades(colours.SLOWEST, colours.FASTEST, "learning rate", rate)
+WEIGHTS = Shades(-1, 1, "weight on the base rate", lambda weight: f"{weight:.2g}")
+"""The range of BioTune's weights is 0.1 to 10."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of blocks over the whole width of what it stands in."""
+
+    values: Mapping[str, float | None]
+    """By block, from the input to the head; None = frozen, drawn as a snowflake (`SNOWFLAKE`)."""
+    top: int
+    height: int = TALL
+    shades: Shades = RATES
+
+    def draw(self) -> Markup:
+        """The blocks with their values, where there is room for them."""
+        return Markup("").join(self._cell(number, name) for number, name in enumerate(self.values))
+
+    def _cell(self, number: int, name: str) -> Markup:
+        value, count = self.values[name], len(self.values)
+        middle = 100 * (number + 0.5) / count
+        if value is None:
+            box = self._box(number, Markup('class="cell frozen"'), f"{name}: frozen")
+            side = min(self.height - 6, 16 if count <= ROOM_FOR_RATES else 8)
+            return box + _flake(middle, self.top + self.height / 2, side)
+        fill, words = self.shades.fill(value), self.shades.text(value)
+        paint = Markup('class="cell" fill="{}"').format(fill)
+        box = self._box(number, paint, f"{name}: {self.shades.meaning} {words}")
+        if count > ROOM_FOR_RATES or self.height < TALL:
+            return box
+        text = Markup('<text class="rate{}" x="{:.3f}%" y="{}" dy="4" text-anchor="middle" style="fill:{}">{}</text>')
+        crowded = " crowded" if count > FEW else ""
+        return box + text.format(crowded, middle, self.top + self.height / 2, colours.ink(fill), words)
+
+    def _box(self, number: int, paint: Markup, words: str) -> Markup:
+        width = 100 / len(self.values)
+        box = Markup('<rect {} x="{:.3f}%" y="{}" width="{:.3f}%" height="{}"><title>{}</title></rect>')
+        return box.format(paint, number * width, self.top, width, self.height, words)
 
 
 @dataclass(frozen=True)
@@ -38,14 +106,14 @@ def band(name: str, label: str, row: ScoredRow) -> Band:
     plan = FineTunePlan.from_dict(row.plan)
     height = TALL if len(plan.phases) == 1 else LOW
     strips = [
-        _strip(plan.blocks, phase.learning_rates, number * (height + 3), height)
+        Strip({block: phase.learning_rates[block] for block in plan.blocks}, number * (height + 3), height).draw()
         for number, phase in enumerate(plan.phases)
     ]
     foot = len(plan.phases) * (height + 3)
-    names = _names(plan.blocks, foot)
-    whole = foot + (NAME_FOOT if names else 4)
+    named = names(plan.blocks, foot)
+    whole = foot + (NAME_FOOT if named else 4)
     drawing = figure(
-        name, label, _description(plan), Markup("").join([*strips, names]), whole, "band named" if names else "band"
+        name, label, _description(plan), Markup("").join([*strips, named]), whole, "band named" if named else "band"
     )
     return Band(label, drawing)
 
@@ -57,53 +125,31 @@ def label_of(row: ScoredRow) -> str:
 
 def scale() -> Markup:
     """The key to the colours."""
-    decades = range(round(colours.SLOWEST), round(colours.FASTEST) + 1)
+    description = "From pale at 1e-5 to dark at 1e-1; frozen blocks carry a snowflake."
+    return figure("scale", "Learning rate per step", description, ramp(RATES), 30, "scale")
+
+
+def ramp(shades: Shades) -> Markup:
+    """The colours of a scale from its palest to its darkest over the whole width, 10 pixels high, decades below."""
     steps = 40
-    width = 100 / steps
-    span = colours.FASTEST - colours.SLOWEST
+    width, span = 100 / steps, shades.fastest - shades.slowest
     pieces = [
         Markup('<rect x="{:.2f}%" y="0" width="{:.2f}%" height="10" fill="{}"/>').format(
-            number * width, width + 0.1, colours.fill(10 ** (colours.SLOWEST + span * (number + 0.5) / steps))
+            number * width, width + 0.1, shades.fill(10 ** (shades.slowest + span * (number + 0.5) / steps))
         )
         for number in range(steps)
     ]
+    decades = range(round(shades.slowest), round(shades.fastest) + 1)
     for decade in decades:
-        x = 100 * (decade - colours.SLOWEST) / span
+        x = 100 * (decade - shades.slowest) / span
         anchor = "start" if decade == decades[0] else "end" if decade == decades[-1] else "middle"
         label = Markup('<text class="tick" x="{:.2f}%" y="24" text-anchor="{}">{}</text>')
-        pieces.append(label.format(x, anchor, f"1e{decade}"))
-    description = "From pale at 1e-5 to dark at 1e-1; frozen blocks carry a snowflake."
-    return figure("scale", "Learning rate per step", description, Markup("").join(pieces), 30, "scale")
+        pieces.append(label.format(x, anchor, shades.text(10.0**decade)))
+    return Markup("").join(pieces)
 
 
-def _strip(blocks: Sequence[str], rates: Mapping[str, float | None], top: int, height: int) -> Markup:
-    width = 100 / len(blocks)
-    cells = [
-        _cell(name, rates[name], number * width, width, top, height, len(blocks)) for number, name in enumerate(blocks)
-    ]
-    return Markup("").join(cells)
-
-
-def _cell(name: str, value: float | None, x: float, width: float, top: int, height: int, count: int) -> Markup:
-    words = "frozen" if value is None else f"learning rate {rate(value)}"
-    paint = Markup('class="cell frozen"') if value is None else Markup('class="cell" fill="{}"').format(_fill(value))
-    box = Markup('<rect {} x="{:.3f}%" y="{}" width="{:.3f}%" height="{}"><title>{}: {}</title></rect>')
-    drawn = box.format(paint, x, top, width, height, name, words)
-    middle, centre = x + width / 2, top + height / 2
-    if value is None:
-        side = min(height - 6, 16) if count <= ROOM_FOR_RATES else min(height - 6, 8)
-        flake = Markup(
-            '<svg class="flake" x="{:.3f}%" y="{}" overflow="visible">'
-            '<use href="#snowflake" x="{}" y="{}" width="{}" height="{}"/></svg>'
-        )
-        return drawn + flake.format(middle, centre, -side / 2, -side / 2, side, side)
-    if count > ROOM_FOR_RATES or height < TALL:
-        return drawn
-    text = Markup('<text class="rate{}" x="{:.3f}%" y="{}" dy="4" text-anchor="middle" style="fill:{}">{}</text>')
-    return drawn + text.format(_crowded(count), middle, centre, colours.ink(_fill(value)), rate(value))
-
-
-def _names(blocks: Sequence[str], top: int) -> Markup:
+def names(blocks: Sequence[str], top: int) -> Markup:
+    """Names of the blocks below `top`, if there is room for them."""
     if len(blocks) > ROOM_FOR_NAMES:
         return Markup("")
     width = 100 / len(blocks)
@@ -116,17 +162,17 @@ def _names(blocks: Sequence[str], top: int) -> Markup:
     )
 
 
+def _flake(x: float, y: float, side: int) -> Markup:
+    flake = Markup(
+        '<svg class="flake" x="{:.3f}%" y="{}" overflow="visible">'
+        '<use href="#snowflake" x="{}" y="{}" width="{}" height="{}"/></svg>'
+    )
+    return flake.format(x, y, -side / 2, -side / 2, side, side)
+
+
 def _description(plan: FineTunePlan) -> str:
     words = []
     for name in plan.blocks:
         highest = plan.highest_rate(name)
         words.append(f"{shorten(name)} {'frozen' if highest is None else rate(highest)}")
     return f"Blocks from the input to the head: {', '.join(words)}."
-
-
-def _fill(value: float) -> str:
-    return colours.fill(value)
-
-
-def _crowded(count: int) -> str:
-    return " crowded" if count > FEW else ""

@@ -10,10 +10,10 @@ _STOPS = ("#fff1c2", "#fdd274", "#f7a037", "#dc6518", "#a3370b", "#641a06")
 _DARK_INK, _LIGHT_INK = "#1a1206", "#ffffff"
 
 
-def fill(learning_rate: float) -> str:
-    """Colour of a learning rate, the same in every report."""
-    decades = math.log10(learning_rate) if learning_rate > 0 else SLOWEST
-    place = min(max((decades - SLOWEST) / (FASTEST - SLOWEST), 0.0), 1.0) * (len(_STOPS) - 1)
+def fill(learning_rate: float, slowest: float = SLOWEST, fastest: float = FASTEST) -> str:
+    """Colour of a learning rate, the same in every report; of other values, with the decades where their scale ends."""
+    decades = math.log10(learning_rate) if learning_rate > 0 else slowest
+    place = min(max((decades - slowest) / (fastest - slowest), 0.0), 1.0) * (len(_STOPS) - 1)
     lower = min(int(place), len(_STOPS) - 2)
     pair = zip(_channels(_STOPS[lower]), _channels(_STOPS[lower + 1]), strict=True)
     mixed = (round(a + (b - a) * (place - lower)) for a, b in pair)

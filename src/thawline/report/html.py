@@ -20,7 +20,7 @@ from thawline.formatting import figure, percent, rate, signed
 from thawline.plan import FineTunePlan
 from thawline.report import figures, search_figures
 from thawline.report.audit import NO_PROBLEMS, audit
-from thawline.report.band import Band, band, label_of, scale
+from thawline.report.band import SNOWFLAKE, Band, band, label_of, scale
 from thawline.report.confusion import confusion
 from thawline.report.explained import block_changes, examples
 from thawline.report.reading import Run
@@ -60,7 +60,7 @@ def _environment() -> Environment:
 
 
 def _context(run: Run) -> Context:
-    style, script = (Markup(_packaged(name)) for name in ("report.css", "report.js"))
+    style, script = (Markup("".join(map(packaged, names))) for names in (("figures.css", "report.css"), ("report.js",)))
     shared: Context = {
         "run": run,
         "results": run.results,
@@ -76,6 +76,7 @@ def _context(run: Run) -> Context:
             )
             for row in run.rows
         ],
+        "snowflake": SNOWFLAKE,
         "bands": _bands(run),
         "scale": scale(),
         "audit": audit(run.check, run.results.data.images, run.results.data.notes) if run.check else None,
@@ -208,7 +209,8 @@ def _unbroken(sentence: str) -> str:
     return re.sub(r"(\de)-(\d)", "\\1\u2011\\2", sentence)
 
 
-def _packaged(name: str) -> str:
+def packaged(name: str) -> str:
+    """Text of a file of report/page/."""
     return resources.files("thawline.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
