@@ -85,17 +85,21 @@ class Board:
 
     def pairs(self, first: str, second: str) -> list[tuple[Cell, Cell]]:
         """Cells of the data sets that two methods share."""
-        one_row, other_row = self.row(first), self.row(second)
-        return [(one_row[data], other_row[data]) for data in self.sets if data in one_row and data in other_row]
+        left, right = self.row(first), self.row(second)
+        return [(left[data], right[data]) for data in self.sets if data in left and data in right]
 
 
 def read_boards(folder: Path) -> list[Board]:
-    """Every board whose cells lie in `folder`/BACKBONE/SET/SPLIT/; `RunFolderError` for a file that is damaged."""
+    """The boards whose cells lie in `folder`/BACKBONE/SET/SPLIT/; `RunFolderError` for a file that is damaged.
+
+    A board without any cell of the reference is left out.
+    """
     results: dict[tuple[str, int], list[CellResult]] = defaultdict(list)
     for path in sorted(folder.glob("*/*/*/*.json")):
         result = read(path, CellResult)
         results[result.backbone, result.split].append(result)
-    return [board_of(found) for _, found in sorted(results.items())]
+    boards = [board_of(found) for _, found in sorted(results.items())]
+    return [board for board in boards if board.sets]
 
 
 def board_of(results: Sequence[CellResult]) -> Board:

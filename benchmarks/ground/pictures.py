@@ -78,7 +78,7 @@ def pictures(board: Board) -> Iterator[Picture]:
 # --- Ranks
 
 
-ROW, TOP, LEFT, SCALE = 22, 110, 200, 480
+ROW, TOP, LEFT, SCALE = 22, 134, 200, 480
 """Pixels: a method's row, all that is above the rows, the names, and the axis."""
 BAR = 12
 """Pixels from one bar to the next."""
@@ -97,11 +97,11 @@ def rank_picture(name: str, labels: Mapping[str, str], found: Ranking) -> Pictur
         f"difference ({found.critical_difference:.1f} ranks)"
     )
     test = f"of Nemenyi's test at {100 * LEVEL:g} %: these data sets cannot tell them apart."
-    words = [_text(MARGIN, 50, told, "axis"), _text(MARGIN, 66, test, "axis")]
+    words = [_text(MARGIN, 52, told, "axis"), _text(MARGIN, 68, test, "axis")]
     description = (
         f"{told} {test} From the best: {', '.join(f'{labels[m]} {mean:.1f}' for m, mean in found.ranks.items())}."
     )
-    inside = Markup("").join([*words, *axis.draw(foot), *rows, *bars])
+    inside = Markup("").join([*words, *axis.draw(foot), *axis.ruler(found.critical_difference), *rows, *bars])
     return Picture(name, title, description, inside, foot + MARGIN)
 
 
@@ -115,10 +115,16 @@ class _RankAxis:
         return LEFT + SCALE * (value - 1) / (self.last - 1)
 
     def draw(self, foot: int) -> Iterator[Markup]:
-        step = 1 if self.last <= 12 else 2 if self.last <= 24 else 5
-        for tick in range(1, self.last + 1, step):
+        step = 1 if self.last <= 12 else 5
+        for tick in sorted({1, *range(step, self.last + 1, step)}):
             yield _line("grid", self.x(tick), TOP - 6, self.x(tick), foot)
             yield _text(self.x(tick), TOP - 12, f"{tick}", "tick", "middle")
+
+    def ruler(self, difference: float) -> Iterator[Markup]:
+        """How long the critical difference is on the axis."""
+        end = min(self.x(1 + difference), LEFT + SCALE)
+        yield _line("line quiet", LEFT, TOP - 36, end, TOP - 36)
+        yield _text(end + 8, TOP - 32, "critical difference", "tick")
 
 
 def _rank_row(shown: str, mean: float, x: float, y: int) -> Markup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.ground.board import PROBE, REFERENCE, Board, Cell, parsed
@@ -38,6 +38,11 @@ class Regime:
     def proving(self) -> bool:
         """Whether probe and full both lose at least `LOSS` points."""
         return all(100 * (self.best.accuracy - cell.accuracy) >= LOSS for cell in (self.probe, self.full))
+
+    @property
+    def half(self) -> str:
+        """What the data set is good for in a benchmark."""
+        return "proving" if self.proving else "do no harm"
 
 
 def on_validation(cell: Cell) -> tuple[float, float]:
@@ -132,10 +137,26 @@ def _regime_line(data: str, own: Regime) -> list[str]:
         data,
         depth_of(best) or "",
         best.norm or "",
-        best.head_start if best.method != PROBE else "",
+        best.head_start if best is not own.probe else "",
         points(best.accuracy),
         paired(best, own.probe),
         paired(best, own.full),
         f"{depth_of(picked)}: {points(picked.accuracy)}",
-        "proving" if own.proving else "do no harm",
+        own.half,
     ]
+
+
+def backbone_table(boards: Sequence[Board]) -> Table:
+    """Each data set's best depth and half on every board."""
+    found = [regimes(board) for board in boards]
+    sets = dict.fromkeys(data for own in found for data in own)
+    lines = [[data, *(_in_short(own.get(data)) for own in found)] for data in sets]
+    header = ["data set", *(f"{board.backbone}, split {board.split}" for board in boards)]
+    return Table("Which data set is which, by backbone", header, lines, ["Best depth, norm mode, head start: half."])
+
+
+def _in_short(own: Regime | None) -> str:
+    if own is None:
+        return ""
+    facts = [depth_of(own.best), own.best.norm, own.best.head_start if own.best is not own.probe else None]
+    return f"{', '.join(filter(None, facts))}: {own.half}"

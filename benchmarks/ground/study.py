@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from benchmarks.ground.board import STUDY, Board, parsed
+from benchmarks.ground.methods import STUDY_RATES
 from benchmarks.ground.statistics import OverSets
 from benchmarks.ground.tables import over_sets, points
 from thawline.formatting import counted
@@ -50,7 +51,8 @@ def study_table(board: Board) -> Table | None:
     lines += [[f"mean of {counts[depth]}", depth, *_line(square)] for depth, square in means.items() if square]
     note = (
         "Columns: what the head starts from, and the statistics of batch norm in the blocks that train. Blocks: those "
-        "below the head that train, counted from the head. Three rates are tried in each cell; bold is the highest."
+        "below the head that train, counted from the head. "
+        f"{len(STUDY_RATES)} rates are tried in each cell; bold is the highest."
     )
     return Table("Head start x norm mode, test accuracy, %", header, lines, [note, sentence(found)])
 

@@ -72,7 +72,7 @@ def _notes(board: Board) -> list[str]:
         "both have, with its 95 % interval over data sets (Student's t). p: sign test over data sets, Holm-corrected "
         "for the rows of this table. Wins/ties/losses: data sets on which the paired 95 % interval over test images "
         "lies above zero, contains it, or lies below. Work: tuning and final training, in full fine-tunings; seconds: "
-        "wall time of the same. Both are means over data sets."
+        "wall time of the same; both are means over data sets. A training of another library counts as one unit."
     ]
 
 
@@ -108,14 +108,14 @@ def duel_tables(board: Board) -> Iterator[Table]:
 
 def duel_table(title: str, pairs: Sequence[tuple[Cell, Cell]]) -> Table:
     """Two methods on the data sets that both have."""
-    header = ["data set", "first", "second", "first minus second, points", "work", "seconds", "first chose"]
+    names = [f"`{cell.method}`" for cell in pairs[0]]
+    header = ["data set", *names, "difference, points", "work", "seconds", "the first chose"]
     lines = [_duel_line(first, second) for first, second in pairs]
     differences = OverSets([100 * (first.accuracy - second.accuracy) for first, second in pairs])
-    first, second = pairs[0]
     note = (
-        f"First: `{first.method}`, second: `{second.method}`, on {counted(len(pairs), 'data set')}; 95 % intervals "
-        f"over test images. Mean difference {over_sets(differences)} points, with its interval over data sets; higher "
-        f"on {differences.higher}, lower on {differences.lower} (sign test, p = {differences.sign_p:.2g}); "
+        f"{names[0]} minus {names[1]} on {counted(len(pairs), 'data set')}, with the paired 95 % intervals over test "
+        f"images. Mean {over_sets(differences)} points, with the interval over data sets; higher on "
+        f"{differences.higher}, lower on {differences.lower} (sign test, p = {differences.sign_p:.2g}); "
         f"wins/ties/losses by the intervals over images: {wins(pairs)}."
     )
     return Table(title, header, lines, [note])
@@ -135,6 +135,8 @@ def _duel_line(first: Cell, second: Cell) -> list[str]:
 
 def paired(first: Cell, second: Cell) -> str:
     """Difference of two cells of a data set in points, with its 95 % interval over test images if it is known."""
+    if first is second:
+        return "0"
     shown = f"{100 * (first.accuracy - second.accuracy):+.1f}"
     if first.right is None or second.right is None:
         return shown

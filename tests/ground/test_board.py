@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from benchmarks.ground.board import parsed, read_boards
+from benchmarks.ground.page import write_all
 from benchmarks.ground.schema import CellResult
-from thawline.errors import RunFolderError
+from thawline.errors import InputError, RunFolderError
 from thawline.records import environment, pack_bits, write_json
 
 RIGHT = [True, False, True]
@@ -90,3 +91,18 @@ def test_specs() -> None:
         "last_blocks",
         {"k": "1", "head_start": "probe", "norm": "kept"},
     )
+
+
+def test_development_and_published_splits_have_pages_of_their_own(tmp_path: Path) -> None:
+    cells = tmp_path / "ground"
+    write(cells, result("full", "mnist", 0), result("full", "mnist", 200), result("depth", "isic5", 200))
+    write_all(cells)
+    assert "split 200 (published), 1 data set\n" in (tmp_path / "ground.md").read_text(encoding="utf-8")
+    assert "split 0 (development)" in (tmp_path / "ground-development.md").read_text(encoding="utf-8")
+    assert "development" not in (tmp_path / "ground.md").read_text(encoding="utf-8")
+
+
+def test_without_cells_of_the_reference_there_is_nothing_to_write(tmp_path: Path) -> None:
+    write(tmp_path, result("depth", "mnist"))
+    with pytest.raises(InputError, match="no data set with a cell of full"):
+        write_all(tmp_path)

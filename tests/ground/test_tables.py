@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import benchmarks.ground
 from benchmarks.ground.board import Board, Cell
-from benchmarks.ground.page import page, tables
-from benchmarks.ground.regimes import depth_of, depth_table, regime, regime_table
+from benchmarks.ground.page import BEGIN, END, page, short, spliced, tables
+from benchmarks.ground.regimes import backbone_table, depth_of, depth_table, regime, regime_table
 from benchmarks.ground.study import CORNERS, sentence, squares, study_table
 from benchmarks.ground.tables import accuracy_table, duel_tables, label, share_table, summary_table
 from tests.ground.made_up import BLOCKS, board, cell
+from thawline.errors import InputError
 from thawline.recipes.recipe import Table
 
 
@@ -74,7 +77,7 @@ def test_a_duel_counts_wins_by_data_set() -> None:
     (table,) = duel_tables(board([*cells, *trained, cell("full", "dtd10", 0.5), cell("full", "isic5", 0.5)]))
     assert list(rows(table)) == ["dtd10", "isic5"]
     note = table.notes[0]
-    assert "on 2 data sets" in note
+    assert note.startswith("`linear_probe` minus `linear_probe:solver=sgd` on 2 data sets")
     assert "higher on 1, lower on 1 (sign test, p = 1)" in note
     assert "wins/ties/losses by the intervals over images: 1/1/0" in note
 
@@ -157,10 +160,38 @@ def test_a_data_set_where_full_is_best_is_to_do_no_harm(regimes_board: Board) ->
     assert rows(depth_table(regimes_board))["isic5"] == ["50.0", "", "**60.0**"]
 
 
-def test_the_page_has_every_table_and_picture(small: Board, tmp_path: Path) -> None:
-    text = page([small], tmp_path / "ground")
+def test_the_page_has_every_table_and_picture(small: Board) -> None:
+    text = page([small], "ground")
     assert "## tiny, split 200 (published), 3 data sets" in text
     assert "](ground/ranks-tiny-200.svg)" in text
-    assert (tmp_path / "ground" / "ranks-tiny-200.svg").exists()
     assert all(f"### {table.title}\n" in text for table in tables(small))
     assert "- `lora` on dtd10: the loss became nan" in text
+
+
+def test_boards_stand_side_by_side(regimes_board: Board, small: Board) -> None:
+    other = replace(regimes_board, backbone="other", rows={"full": regimes_board.row("full")})
+    assert rows(backbone_table([regimes_board, other])) == {
+        "dtd10": ["2, kept, probe: proving", ""],
+        "isic5": ["all, moving, random: do no harm", ""],
+    }
+    assert "by backbone" in page([regimes_board, other], "ground")
+    assert "by backbone" not in page([small], "ground")
+
+
+def test_the_readme_of_the_benchmarks_has_room_for_the_short_form() -> None:
+    assert spliced(Path(benchmarks.ground.__file__).parents[1] / "README.md", "the short form").count(
+        "the short form\n"
+    )
+
+
+def test_the_short_form_stands_between_two_lines_of_a_file(small: Board, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    text = spliced(readme, short(small, "results/ground"))
+    assert text.startswith(f"before\n{BEGIN}\n\n### tiny, split 200 (published), 3 data sets\n")
+    assert text.endswith(f"\n{END}\nafter\n")
+    assert "old" not in text
+    assert "](results/ground/ranks-tiny-200.svg)" in text
+    readme.write_text(f"{BEGIN}\nno end\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"README\.md lacks the lines"):
+        spliced(readme, "")
