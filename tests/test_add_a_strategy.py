@@ -167,7 +167,7 @@ def test_a_searching_strategy_is_a_row_of_a_comparison(searching: str, images: P
     best = max(trials, key=lambda record: record.score)
     assert (row["chosen"], row["plan"]) == (searching, best.plan)
     assert row["cost"]["trainings"] == TRIALS + 1
-    assert probe["learning_rate"]
+    assert probe["test"]
 
 
 def test_a_searching_strategy_is_forecast_fitted_interrupted_and_resumed(

@@ -24,7 +24,7 @@ from thawline.errors import InputError
 from thawline.strategies import STRATEGIES
 
 TINY = ["--model", "test_efficientnet", "--weights", "random", "--image-size", "32", "--epochs", "1", "--device", "cpu"]
-FAST = [*TINY, "--strategy", "linear_probe", "--threads", "1", "--batch-size", "8"]
+FAST = [*TINY, "--strategy", "linear_probe:solver=sgd", "--threads", "1", "--batch-size", "8"]
 
 
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: Sequence[object]) -> int:
@@ -297,7 +297,7 @@ def test_json_on_standard_output_is_one_object(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(capsys, monkeypatch, ["fit", data, *FAST, "--out", tmp_path / "run", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["strategy"] == "linear_probe"
+    assert json.loads(capsys.readouterr().out)["strategy"] == "linear_probe:solver=sgd"
 
 
 def test_inspect(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,8 +149,10 @@ def block_band(blocks: Sequence[BlockRow]) -> Text:
     for run in runs:
         first, last = run[0], run[-1]
         name = visible(first.name if len(run) == 1 else f"{first.name} to {last.name}")
-        if first.learning_rate is None:
+        if first.frozen:
             band.append(f" {name} {FROZEN} ", style="#7d8590 on #e7edf3")
+        elif first.learning_rate is None:
+            band.append(f" {name} solved ", style=f"bold #ffffff on {_colour(0.0)}")
         else:
             band.append(
                 f" {name} {rate(first.learning_rate)} ", style=f"bold #ffffff on {_colour(first.learning_rate)}"

@@ -171,9 +171,9 @@ def fit_command(comparison: Comparison) -> str | None:
     }
     for part, defaults in ((request.train, TrainConfig()), (request.images, DataConfig())):
         changed |= {name: value for name, value in vars(part).items() if value != getattr(defaults, name)}
-    # A search finds the head's rate itself; what it starts from is the rate that was asked for.
+    # A search finds the head's rate itself; what it starts from is the rate that was asked for. A solved probe has none.
     given = request.search.learning_rate if _is_searched(best) else best.learning_rate
-    changed |= {} if given is None else {"learning_rate": _exact_rate(given)}
+    changed |= {"learning_rate": _exact_rate(given)} if given else {}
     for name, value in {**changed, "out": "MODEL"}.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
@@ -235,18 +235,20 @@ def _rates_in_words(plan: FineTunePlan) -> str:
     rates = {name: value for name in plan.blocks if (value := plan.highest_rate(name)) is not None}
     head = plan.blocks[-1]
     body = {name: value for name, value in rates.items() if name != head}
-    at_head = rate(rates[head])
+    if plan.is_solved:
+        return "Solve the head exactly (a linear probe), freeze the rest"
+    at_head = f"at {rate(rates[head])}" if head in rates else "as the probe has it"
     if not body:
-        return f"Train the head alone at {at_head}, freeze the rest"
+        return f"Train the head alone {at_head}, freeze the rest"
     frozen = ", freeze the rest" if len(body) < len(plan.blocks) - 1 else ""
     distinct = set(rates.values())
     if len(distinct) == 1 and not frozen:
-        return f"Train everything at {at_head}"
+        return f"Train everything {at_head}"
     if len(distinct) == 1:
-        return f"Train {_span(plan.blocks, list(body))} and the head at {at_head}{frozen}"
+        return f"Train {_span(plan.blocks, list(body))} and the head {at_head}{frozen}"
     low, high = min(body.values()), max(body.values())
     between = rate(low) if low == high else f"{rate(low)} to {rate(high)}"
-    return f"Train {_span(plan.blocks, list(body))} at {between} and the head at {at_head}{frozen}"
+    return f"Train {_span(plan.blocks, list(body))} at {between} and the head {at_head}{frozen}"
 
 
 def table_row(row: Row, data: DataFacts) -> TableRow:
