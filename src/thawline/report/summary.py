@@ -171,7 +171,7 @@ def fit_command(comparison: Comparison) -> str | None:
     }
     for part, defaults in ((request.train, TrainConfig()), (request.images, DataConfig())):
         changed |= {name: value for name, value in vars(part).items() if value != getattr(defaults, name)}
-    # A search finds the head's rate itself; what it starts from is the rate that was asked for. A solved probe has none.
+    # A search finds the head's rate itself; what it starts from is the rate that was asked for. A probe has none.
     given = request.search.learning_rate if _is_searched(best) else best.learning_rate
     changed |= {"learning_rate": _exact_rate(given)} if given else {}
     for name, value in {**changed, "out": "MODEL"}.items():
