@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from benchmarks.ground.methods import METHODS
 from benchmarks.ground.schema import CellResult
 from benchmarks.ground.sets import SETS
+from thawline.formatting import counted
 from thawline.records import unpack_bits
+from thawline.results import Environment
 from thawline.runs.files import read
 
 REFERENCE, PROBE, NEIGHBOURS = "full", "linear_probe", "kNN"
@@ -63,6 +65,8 @@ class Board:
     failures: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Why a method could not be trained, by method and data set."""
     commits: Sequence[str] = ()
+    machines: Sequence[str] = ()
+    """Hardware and versions, a sentence each."""
 
     @property
     def sets(self) -> list[str]:
@@ -117,7 +121,15 @@ def board_of(results: Sequence[CellResult]) -> Board:
         rows,
         {(result.method, result.set): result.error for result in results if result.error},
         sorted({result.commit for result in results}),
+        sorted({machine(result.environment) for result in results}),
     )
+
+
+def machine(facts: Environment) -> str:
+    """Hardware and versions in a sentence."""
+    packages = ", ".join(f"{name} {version}" for name, version in facts.packages.items() if version)
+    where = f"{facts.processor}, {facts.device}, {counted(facts.threads, 'thread')}, {facts.platform.partition('-')[0]}"
+    return f"{where}; Python {facts.python}, {packages}."
 
 
 def in_order(methods: Iterable[str]) -> list[str]:

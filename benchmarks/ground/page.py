@@ -1,7 +1,12 @@
 """Tables and pictures of the cells that are there: a page in markdown, and SVG files beside the cells.
 
     python -m benchmarks.ground.page                                   results/ground.md
-    python -m benchmarks.ground.page --readme benchmarks/README.md     and its short form between two lines of a file
+    python -m benchmarks.ground.page --into benchmarks/README.md README.md     and the short forms that these ask for
+
+A file asks for the form `summary` or `table` (`FORMS`) by two lines, between which it is written:
+
+    <!-- proving ground, summary: written by benchmarks.ground.page -->
+    <!-- end of the proving ground -->
 
 The published splits are on results/ground.md, the others on results/ground-development.md. Every table says how many
 data sets it rests on, so all this can be written while the benchmark runs.
@@ -16,60 +21,63 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.ground.board import REFERENCE, Board, read_boards
+from benchmarks.ground.duels import duel_tables
 from benchmarks.ground.pictures import Picture, pictures
 from benchmarks.ground.regimes import backbone_table, depth_table, regime_table
 from benchmarks.ground.splits import is_development
 from benchmarks.ground.study import study_table
-from benchmarks.ground.tables import accuracy_table, duel_tables, share_table, summary_table
+from benchmarks.ground.tables import AUTO, accuracy_table, readme_table, share_table, summary_table, versus_table
 from thawline.errors import InputError
 from thawline.formatting import counted
 from thawline.recipes.recipe import Table
 from thawline.records import write_text
 
 RESULTS = Path(__file__).parents[1] / "results" / "ground"
-BEGIN, END = "<!-- proving ground: written by benchmarks.ground.page -->", "<!-- end of the proving ground -->"
+BEGIN = "<!-- proving ground, {}: written by benchmarks.ground.page -->"
+END = "<!-- end of the proving ground -->"
 
 
 def main() -> None:
     """Write the pages that there are cells for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the cells")
-    parser.add_argument("--readme", type=Path, help=f"file with the lines {BEGIN} and {END}")
+    parser.add_argument("--into", type=Path, nargs="+", default=[], help="files that ask for a short form")
     options = parser.parse_args()
     try:
-        write_all(options.results, options.readme)
+        write_all(options.results, options.into)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
-def write_all(results: Path, readme: Path | None = None) -> None:
-    """Write pages and pictures, and the short form of the published page into `readme`; `InputError` without cells."""
+def write_all(results: Path, into: Sequence[Path] = ()) -> None:
+    """Write pages and pictures, and short forms of the published page `into` files; `InputError` without cells."""
     boards = read_boards(results)
     if not boards:
         raise InputError(
             f"{results} has no data set with a cell of {REFERENCE}; `python -m benchmarks.ground` makes them."
         )
+    published = [board for board in boards if not is_development(board.split)]
+    short = {path: spliced(path, published, os.path.relpath(results, path.parent)) for path in into}
     for picture in (picture for board in boards for picture in pictures(board)):
         write_text(results / picture.file_name, picture.svg)
-    for development, suffix in ((False, ""), (True, "-development")):
-        some = [board for board in boards if is_development(board.split) == development]
+    for some, suffix in ((published, ""), ([board for board in boards if board not in published], "-development")):
         if some:
             write_text(results.with_name(f"{results.name}{suffix}.md"), page(some, results.name))
-    if readme is not None:
-        published = [board for board in boards if not is_development(board.split)]
-        link = os.path.relpath(results, readme.parent)
-        write_text(readme, spliced(readme, "\n".join(short(board, link) for board in published)))
+    for path, text in short.items():
+        write_text(path, text)
 
 
-def spliced(path: Path, text: str) -> str:
-    """The file with `text` between the lines `BEGIN` and `END`; `InputError` if it lacks them."""
-    whole = path.read_text(encoding="utf-8")
-    before, begin, rest = whole.partition(f"{BEGIN}\n")
-    _, end, after = rest.partition(f"{END}\n")
-    if not (begin and end):
-        raise InputError(f"{path} lacks the lines that the short form stands between: {BEGIN} and {END}")
-    return f"{before}{begin}\n{text}\n{end}{after}"
+def spliced(path: Path, boards: Sequence[Board], link: str) -> str:
+    """The file with the form it asks for between its two lines; `InputError` if it asks for none."""
+    text = path.read_text(encoding="utf-8")
+    for name, form in FORMS.items():
+        before, begin, rest = text.partition(f"{BEGIN.format(name)}\n")
+        _, end, after = rest.partition(f"{END}\n")
+        if begin and end:
+            return "\n".join([before + begin, *(form(board, link) for board in boards), end + after])
+    asked = " or ".join(f"{BEGIN.format(name)!r}" for name in FORMS)
+    raise InputError(f"{path} must have the line {asked}, and below it {END!r}.")
 
 
 def page(boards: Sequence[Board], link: str) -> str:
@@ -82,7 +90,7 @@ def page(boards: Sequence[Board], link: str) -> str:
 
 def _section(board: Board, link: str) -> Iterator[str]:
     yield f"## {title(board)}\n"
-    yield f"At {', '.join(board.commits)}.\n"
+    yield f"{counted(len(board.commits), 'commit')}: {', '.join(board.commits)}. {' '.join(board.machines)}\n"
     yield from (_shown(picture, link) for picture in pictures(board))
     yield from (table.to_markdown() for table in tables(board))
     if board.failures:
@@ -91,12 +99,20 @@ def _section(board: Board, link: str) -> Iterator[str]:
         yield ""
 
 
-def short(board: Board, link: str) -> str:
-    """What a reader should see first."""
+def _summary(board: Board, link: str) -> str:
+    """What a reader of the benchmarks should see first."""
     ranks, *plans = [_shown(picture, link) for picture in pictures(board)] or [""]
-    some = [summary_table(board), study_table(board), regime_table(board), share_table(board)]
-    parts = [f"### {title(board)}\n", ranks, *(table.to_markdown() for table in some if table), *plans]
+    some = [summary_table, accuracy_table, study_table, regime_table, share_table]
+    parts = [f"### {title(board)}\n", ranks, *(table.to_markdown() for make in some if (table := make(board))), *plans]
     return "\n".join(parts).replace("\n### ", "\n#### ")
+
+
+def _table(board: Board, _: str) -> str:
+    return readme_table(board).to_markdown()
+
+
+FORMS = {"summary": _summary, "table": _table}
+"""What is written into other files, from a board and the folder of its pictures seen from there."""
 
 
 def title(board: Board) -> str:
@@ -112,6 +128,8 @@ def _shown(picture: Picture, link: str) -> str:
 def tables(board: Board) -> Iterator[Table]:
     """All tables of a board that are not empty."""
     yield summary_table(board)
+    if board.row(AUTO):
+        yield versus_table(board, AUTO)
     yield accuracy_table(board)
     yield from filter(None, [study_table(board)])
     yield depth_table(board)

@@ -173,13 +173,14 @@ def _plan_row(cell: Cell, top: int) -> Markup:
     strip = Strip(weights(cell), 0, TALL, WEIGHTS).draw()
     beside = WIDTH - RIGHT_OF_PLAN + 12
     share = "" if cell.trainable_share is None else f"{points(cell.trainable_share)} % of parameters"
-    base = "" if cell.learning_rate is None else f"base rate {rate(cell.learning_rate)}"
+    base = "solved" if cell.learning_rate is None else f"base rate {rate(cell.learning_rate)}"
+    rest = [base, cell.norm, "probe" if cell.head_start == "probe" else None]
     return Markup("").join(
         [
             _text(LEFT_OF_PLAN - 12, top + TALL // 2 + 4, cell.data, "", "end"),
             _nested(LEFT_OF_PLAN, top, WIDTH - LEFT_OF_PLAN - RIGHT_OF_PLAN, TALL, strip),
             _text(beside, top + 16, share),
-            _text(beside, top + 31, base, "tick"),
+            _text(beside, top + 31, ", ".join(filter(None, rest)), "tick"),
         ]
     )
 

@@ -54,7 +54,7 @@ def study_table(board: Board) -> Table | None:
         "below the head that train, counted from the head. "
         f"{len(STUDY_RATES)} rates are tried in each cell; bold is the highest."
     )
-    return Table("Head start x norm mode, test accuracy, %", header, lines, [note, sentence(found)])
+    return Table("Head start x norm mode, test accuracy, %", header, lines, [note, sentence(found), by_data_set(found)])
 
 
 def _line(square: Square) -> Iterator[str]:
@@ -70,22 +70,33 @@ def _mean_square(found: Sequence[Square]) -> Square | None:
 
 def sentence(found: Mapping[tuple[str, str], Square]) -> str:
     """What the squares say: both effects, each with the other as it is, and how often each corner is highest."""
-    sets = list(dict.fromkeys(data for data, _ in found))
-    kept = [_effect(found, (start, "kept"), (start, "moving")) for start in ("random", "probe")]
-    probe = [_effect(found, ("probe", norm), ("random", norm)) for norm in ("moving", "kept")]
+    sets = dict.fromkeys(data for data, _ in found)
+    kept = [over_sets(_mean_of(found, (start, "kept"), (start, "moving"))) for start in ("random", "probe")]
+    probe = [over_sets(_mean_of(found, ("probe", norm), ("random", norm))) for norm in ("moving", "kept")]
     best = Counter(max(CORNERS, key=square.__getitem__) for square in found.values())
     highest = ", ".join(f"{start} head and {norm} statistics in {count}" for (start, norm), count in best.most_common())
     return (
         f"Over {counted(len(sets), 'data set')}, a data set's depths averaged first, kept statistics change the "
-        f"accuracy by {over_sets(kept[0])} points from a random head and by {over_sets(kept[1])} from the probe's; the "
-        f"probe's head changes it by {over_sets(probe[0])} with moving statistics and by {over_sets(probe[1])} with "
-        f"kept ones (95 % intervals over data sets). Highest of the four, by row: {highest} of {len(found)}."
+        f"accuracy by {kept[0]} points from a random head and by {kept[1]} from the probe's; the probe's head changes "
+        f"it by {probe[0]} with moving statistics and by {probe[1]} with kept ones (95 % intervals over data sets). "
+        f"Highest of the four, by row: {highest} of {len(found)}."
     )
 
 
-def _effect(found: Mapping[tuple[str, str], Square], high: Corner, low: Corner) -> OverSets:
+def by_data_set(found: Mapping[tuple[str, str], Square]) -> str:
+    """The effect of kept statistics on each data set from both heads, as means over its depths."""
+    effects = [_effects(found, (start, "kept"), (start, "moving")) for start in ("random", "probe")]
+    words = ", ".join(f"{data} {effects[0][data]:+.1f} and {effects[1][data]:+.1f}" for data in effects[0])
+    return f"Kept minus moving statistics by data set, from a random head and from the probe's, in points: {words}."
+
+
+def _mean_of(found: Mapping[tuple[str, str], Square], high: Corner, low: Corner) -> OverSets:
+    return OverSets(list(_effects(found, high, low).values()))
+
+
+def _effects(found: Mapping[tuple[str, str], Square], high: Corner, low: Corner) -> dict[str, float]:
     """`high` minus `low` of each data set, mean over its depths, in points."""
-    by_set: dict[str, list[float]] = defaultdict(list)
+    differences: dict[str, list[float]] = defaultdict(list)
     for (data, _), square in found.items():
-        by_set[data].append(square[high] - square[low])
-    return OverSets([fmean(differences) for differences in by_set.values()])
+        differences[data].append(square[high] - square[low])
+    return {data: fmean(own) for data, own in differences.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from benchmarks.ground.board import PROBE, REFERENCE, Board, Cell, parsed
@@ -11,9 +11,19 @@ from thawline.formatting import counted, figure
 from thawline.recipes.recipe import Table
 from thawline.training.significance import holm
 
-TRAINED_PROBE = "linear_probe:solver=sgd"
-OLD_DEFAULT = "full:norm=moving"
-UNTUNED, OLD_UNTUNED = "full at 0.001", "full:norm=moving at 0.001"
+AUTO = "auto"
+LIBRARIES = ("fastai", "hf", "timm")
+OLD_UNTUNED = "full:norm=moving at 0.001"
+IN_SHORT = (PROBE, REFERENCE, OLD_UNTUNED, "last_blocks", "lp_ft", "wise_ft", "biotune", AUTO, *LIBRARIES)
+"""Labels of the methods in README's table."""
+
+
+VERSUS = ("p", "wins/ties/losses")
+VERSUS_NOTE = (
+    "Minus: mean difference in points over the data sets that both have, with its 95 % interval over data sets "
+    "(Student's t). p: sign test over data sets, Holm-corrected for the rows of the table. Wins/ties/losses: data sets "
+    "on which the paired 95 % interval over test images lies above zero, contains it, or lies below."
+)
 
 
 def ranking(board: Board) -> Ranking:
@@ -43,37 +53,76 @@ def _accuracy(board: Board, method: str, data: str, best: float) -> str:
 
 def summary_table(board: Board) -> Table:
     """Every method against full fine-tuning, with the data set as the unit."""
-    ranks = ranking(board).ranks
-    others = [name for name in board.methods if name != REFERENCE and board.pairs(name, REFERENCE)]
-    differences = {name: OverSets(_differences(board, name, REFERENCE)) for name in others}
-    adjusted = dict(zip(others, holm([found.sign_p for found in differences.values()]), strict=True))
+    ranks, against = ranking(board).ranks, versus(board, REFERENCE)
     lines = [
         [
             f"`{label(name, board)}`",
-            f"{len(board.rows[name])}",
-            points(fmean(cell.accuracy for cell in board.rows[name].values())) if name in ranks else "",
+            _count(board, name),
+            _mean_accuracy(board, name),
             f"{ranks[name]:.1f}" if name in ranks else "",
-            over_sets(differences[name]) if name in differences else "",
-            f"{adjusted[name]:.2g}" if name in adjusted else "",
-            wins(board.pairs(name, REFERENCE)) if name != REFERENCE else "",
+            *against[name],
             _mean((cell.work for cell in board.rows[name].values()), 2),
             _mean((cell.seconds for cell in board.rows[name].values()), 0),
         ]
         for name in board.methods
     ]
-    header = ["method", "sets", "mean", "rank", "minus full, points", "p", "wins/ties/losses", "work", "seconds"]
-    return Table(f"Against `{REFERENCE}`, tuned with the norm mode among what is tuned", header, lines, _notes(board))
-
-
-def _notes(board: Board) -> list[str]:
-    return [
+    header = ["method", "sets", "mean", "rank", f"minus `{REFERENCE}`", *VERSUS, "work", "seconds"]
+    note = (
         f"Mean and rank: for the {counted(len(board.complete), 'method')} with all "
-        f"{counted(len(board.sets), 'data set')}; rank 1 is best. Minus full: mean difference over the data sets that "
-        "both have, with its 95 % interval over data sets (Student's t). p: sign test over data sets, Holm-corrected "
-        "for the rows of this table. Wins/ties/losses: data sets on which the paired 95 % interval over test images "
-        "lies above zero, contains it, or lies below. Work: tuning and final training, in full fine-tunings; seconds: "
-        "wall time of the same; both are means over data sets. A training of another library counts as one unit."
+        f"{counted(len(board.sets), 'data set')}; rank 1 is best. {VERSUS_NOTE} Work: tuning and final training, in "
+        "full fine-tunings; seconds: wall time of the same; both are means over data sets. A training of another "
+        "library counts as one unit. A data set on which a method failed is in none of its figures."
+    )
+    return Table(f"Against `{REFERENCE}`, tuned with the norm mode among what is tuned", header, lines, [note])
+
+
+def versus_table(board: Board, reference: str) -> Table:
+    """Every method against another one."""
+    against = versus(board, reference)
+    lines = [[f"`{label(name, board)}`", _count(board, name), *against[name]] for name in board.methods]
+    header = ["method", "sets", f"minus `{reference}`", *VERSUS]
+    return Table(f"Against `{reference}`", header, [line for line in lines if line[2]], [VERSUS_NOTE])
+
+
+def versus(board: Board, reference: str) -> dict[str, list[str]]:
+    """Difference, p-value and wins against the reference by method; empty words where there is nothing to compare."""
+    pairs = {name: board.pairs(name, reference) for name in board.methods if name != reference}
+    found = {name: over(own) for name, own in pairs.items() if own}
+    adjusted = holm([differences.sign_p for differences in found.values()])
+    words = {
+        name: [over_sets(differences), f"{p:.2g}", wins(pairs[name])]
+        for (name, differences), p in zip(found.items(), adjusted, strict=True)
+    }
+    return {name: words.get(name, ["", "", ""]) for name in board.methods}
+
+
+def readme_table(board: Board) -> Table:
+    """The rows that a first look needs, against `auto`."""
+    against = versus(board, AUTO)
+    names = [name for name in board.methods if label(name, board) in IN_SHORT]
+    lines = [
+        [
+            f"`{label(name, board)}`",
+            _count(board, name),
+            _mean_accuracy(board, name),
+            *(against[name][at] for at in (0, 2)),
+            _mean((cell.work for cell in board.rows[name].values()), 1),
+        ]
+        for name in names
     ]
+    header = ["", "data sets", "test accuracy, %", f"minus `{AUTO}`", "wins/ties/losses", "work"]
+    return Table(f"{board.backbone} on {counted(len(board.sets), 'data set')}", header, lines)
+
+
+def _count(board: Board, method: str) -> str:
+    failed = sum(name == method and data in board.sets for name, data in board.failures)
+    return f"{len(board.rows[method])}" + (f", {failed} failed" if failed else "")
+
+
+def _mean_accuracy(board: Board, method: str) -> str:
+    """Over all data sets of the board; empty if the method lacks one, as the others may be easier or harder."""
+    row = board.rows[method]
+    return points(fmean(cell.accuracy for cell in row.values())) if len(row) == len(board.sets) else ""
 
 
 def share_table(board: Board) -> Table:
@@ -94,45 +143,6 @@ def _share(cell: Cell | None) -> str:
     return "" if cell is None or cell.trainable_share is None else points(cell.trainable_share)
 
 
-def duel_tables(board: Board) -> Iterator[Table]:
-    """Pairs of methods that the ground was asked about, where it has both."""
-    titles = {
-        (PROBE, TRAINED_PROBE): "The solved probe against the trained one",
-        (REFERENCE, OLD_DEFAULT): "`full` with the norm mode tuned against moving statistics, six trainings each",
-        (UNTUNED, OLD_UNTUNED): "The same at the default rate",
-    }
-    for (first, second), title in titles.items():
-        if pairs := board.pairs(first, second):
-            yield duel_table(title, pairs)
-
-
-def duel_table(title: str, pairs: Sequence[tuple[Cell, Cell]]) -> Table:
-    """Two methods on the data sets that both have."""
-    names = [f"`{cell.method}`" for cell in pairs[0]]
-    header = ["data set", *names, "difference, points", "work", "seconds", "the first chose"]
-    lines = [_duel_line(first, second) for first, second in pairs]
-    differences = OverSets([100 * (first.accuracy - second.accuracy) for first, second in pairs])
-    note = (
-        f"{names[0]} minus {names[1]} on {counted(len(pairs), 'data set')}, with the paired 95 % intervals over test "
-        f"images. Mean {over_sets(differences)} points, with the interval over data sets; higher on "
-        f"{differences.higher}, lower on {differences.lower} (sign test, p = {differences.sign_p:.2g}); "
-        f"wins/ties/losses by the intervals over images: {wins(pairs)}."
-    )
-    return Table(title, header, lines, [note])
-
-
-def _duel_line(first: Cell, second: Cell) -> list[str]:
-    return [
-        first.data,
-        points(first.accuracy),
-        points(second.accuracy),
-        paired(first, second),
-        f"{figure(first.work, 2)} / {figure(second.work, 2)}",
-        f"{figure(first.seconds, 0)} / {figure(second.seconds, 0)}",
-        f"`{first.chosen}`",
-    ]
-
-
 def paired(first: Cell, second: Cell) -> str:
     """Difference of two cells of a data set in points, with its 95 % interval over test images if it is known."""
     if first is second:
@@ -142,6 +152,11 @@ def paired(first: Cell, second: Cell) -> str:
         return shown
     low, high = paired_interval(first.right, second.right)
     return f"{shown} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def over(pairs: Sequence[tuple[Cell, Cell]]) -> OverSets:
+    """First minus second of each pair, in points."""
+    return OverSets([100 * (first.accuracy - second.accuracy) for first, second in pairs])
 
 
 def over_sets(found: OverSets) -> str:
@@ -167,11 +182,6 @@ def label(method: str, board: Board) -> str:
 def points(share: float) -> str:
     """An accuracy or share of 0 to 1 in %, without the sign."""
     return f"{100 * share:.1f}"
-
-
-def _differences(board: Board, first: str, second: str) -> list[float]:
-    """First minus second in points, one for each data set that both have."""
-    return [100 * (a.accuracy - b.accuracy) for a, b in board.pairs(first, second)]
 
 
 def _mean(values: Iterable[float | None], digits: int) -> str:

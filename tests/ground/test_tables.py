@@ -9,10 +9,11 @@ import pytest
 
 import benchmarks.ground
 from benchmarks.ground.board import Board, Cell
-from benchmarks.ground.page import BEGIN, END, page, short, spliced, tables
+from benchmarks.ground.duels import duel_tables
+from benchmarks.ground.page import BEGIN, END, page, spliced, tables
 from benchmarks.ground.regimes import backbone_table, depth_of, depth_table, regime, regime_table
-from benchmarks.ground.study import CORNERS, sentence, squares, study_table
-from benchmarks.ground.tables import accuracy_table, duel_tables, label, share_table, summary_table
+from benchmarks.ground.study import CORNERS, by_data_set, sentence, squares, study_table
+from benchmarks.ground.tables import accuracy_table, label, readme_table, share_table, summary_table, versus_table
 from tests.ground.made_up import BLOCKS, board, cell
 from thawline.errors import InputError
 from thawline.recipes.recipe import Table
@@ -46,7 +47,7 @@ def test_only_complete_methods_have_a_mean_and_a_rank(small: Board) -> None:
         ["3", "73.3", "1.0"],
         ["3", "60.0", "2.0"],
         ["3", "40.0", "3.0"],
-        ["1", "", ""],
+        ["1, 1 failed", "", ""],
     ]
 
 
@@ -107,13 +108,15 @@ def test_the_study_shows_whole_squares_and_their_mean() -> None:
 
 def test_the_sentence_averages_the_depths_of_a_data_set_first() -> None:
     cells = [*study("dtd10", "1", (0.5, 0.6, 0.5, 0.7)), *study("dtd10", "all", (0.4, 0.4, 0.4, 0.5))]
-    words = sentence(squares(board([*cells, cell("full", "dtd10", 0.5)])))
+    found = squares(board([*cells, cell("full", "dtd10", 0.5)]))
+    words = sentence(found)
     assert words.startswith(
         "Over 1 data set, a data set's depths averaged first, kept statistics change the accuracy by +5.0 points from "
         "a random head and by +15.0 from the probe's; the probe's head changes it by +0.0 with moving statistics and "
         "by +10.0 with kept ones"
     )
     assert words.endswith("probe head and kept statistics in 2 of 2.")
+    assert by_data_set(found).endswith("in points: dtd10 +5.0 and +15.0.")
 
 
 @pytest.mark.parametrize(
@@ -178,20 +181,32 @@ def test_boards_stand_side_by_side(regimes_board: Board, small: Board) -> None:
     assert "by backbone" not in page([small], "ground")
 
 
-def test_the_readme_of_the_benchmarks_has_room_for_the_short_form() -> None:
-    assert spliced(Path(benchmarks.ground.__file__).parents[1] / "README.md", "the short form").count(
-        "the short form\n"
-    )
+def test_the_readme_of_the_benchmarks_asks_for_the_summary(small: Board) -> None:
+    readme = Path(benchmarks.ground.__file__).parents[1] / "README.md"
+    assert "### tiny, split 200 (published), 3 data sets" in spliced(readme, [small], "results/ground")
 
 
-def test_the_short_form_stands_between_two_lines_of_a_file(small: Board, tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-    text = spliced(readme, short(small, "results/ground"))
-    assert text.startswith(f"before\n{BEGIN}\n\n### tiny, split 200 (published), 3 data sets\n")
+def test_a_form_stands_between_two_lines_of_a_file(small: Board, tmp_path: Path) -> None:
+    readme, begin = tmp_path / "README.md", BEGIN.format("summary")
+    readme.write_text(f"before\n{begin}\nstale words\n{END}\nafter\n", encoding="utf-8")
+    text = spliced(readme, [small], "results/ground")
+    assert text.startswith(f"before\n{begin}\n\n### tiny, split 200 (published), 3 data sets\n")
     assert text.endswith(f"\n{END}\nafter\n")
-    assert "old" not in text
+    assert "stale words" not in text
     assert "](results/ground/ranks-tiny-200.svg)" in text
-    readme.write_text(f"{BEGIN}\nno end\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"README\.md lacks the lines"):
-        spliced(readme, "")
+    readme.write_text(text, encoding="utf-8")
+    assert spliced(readme, [small], "results/ground") == text
+    readme.write_text(f"{begin}\nno end\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"README\.md must have the line '<!-- proving ground, summary"):
+        spliced(readme, [small], "")
+
+
+def test_the_table_of_the_readme_is_against_auto(small: Board) -> None:
+    cells = [each for row in small.rows.values() for each in row.values()]
+    some = board([*cells, cell("auto", "dtd10", 0.6), cell("auto", "isic5", 0.7)])
+    assert rows(readme_table(some)) == {
+        "`full`": ["3", "60.0", "-10.0 (-10.0 to -10.0)", "0/0/2", "7.0"],
+        "`auto`": ["2", "", "", "", "7.0"],
+    }
+    assert rows(versus_table(some, "auto"))["`depth`"] == ["3", "+5.0 (-58.5 to +68.5)", "1", "1/1/0"]
+    assert "`lora`" not in rows(versus_table(some, "auto")), "no data set in common"
