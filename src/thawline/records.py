@@ -65,7 +65,7 @@ class ProbeRecord:
     """The solved linear probe that a training starts from."""
 
     strength: float
-    """L2 penalty on the weights of the standardised features, picked on validation."""
+    """L2 penalty on the weights of the scaled features, picked on validation."""
     temperature: float
     """What validation divides the logits by, as part of the weights."""
     iterations: int

@@ -25,7 +25,10 @@ Features = Tensor
 """Pooled features [n, d], float32, in memory or mapped from a file."""
 
 STRENGTHS = tuple(10.0 ** (2 - half / 2) for half in range(17))
-"""L2 strengths lambda that are tried: mean loss + lambda / 2 * |weight|^2, on standardised features."""
+"""L2 strengths lambda that are tried: mean loss + lambda / 2 * |weight|^2, on scaled features (`_moments`)."""
+SCALING = 0.5
+"""Power of a feature's standard deviation that divides it: 0 = as it is, 1 = standardised, which blows up features that
+hardly vary (`benchmarks/probe_scaling.py`)."""
 PATIENCE = 3
 """The path ends after so many strengths without a better validation loss."""
 MARGIN = 1e-4
@@ -119,7 +122,7 @@ def solve_probe(
 @dataclass(frozen=True)
 class _Solution:
     weight: Tensor
-    """[r, present classes], float64, in the eigenbasis of the standardised features."""
+    """[r, present classes], float64, in the eigenbasis of the scaled features."""
     bias: Tensor
     """[present classes], float64, of centred features."""
     strength: float
@@ -228,26 +231,28 @@ def _check_finite(features: Features, split: str) -> None:
 
 
 def _moments(features: Features) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [d], float64; 1 where a feature is constant."""
+    """Mean and scale [d] of every feature, float64; see `SCALING`."""
     _check_finite(features, "training")
     mean = sum((features[rows].sum(dim=0, dtype=torch.float64) for rows in _chunks(*features.shape)), torch.zeros(()))
     mean = mean / len(features)
     squares = ((features[rows].double() - mean).square().sum(dim=0) for rows in _chunks(*features.shape))
     deviation = (sum(squares, torch.zeros(())) / len(features)).sqrt()
     # The mean of equal float32 values is off by rounding in float64, so a constant feature's deviation is not quite 0.
-    return mean, torch.where(deviation > 1e-7 * mean.abs(), deviation, 1.0)
+    varies = deviation > 1e-7 * mean.abs()
+    typical = deviation[varies].square().mean().sqrt()
+    return mean, torch.where(varies, deviation**SCALING * typical ** (1 - SCALING), 1.0)
 
 
 def _principal_axes(features: Features, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Variances [r] and orthonormal axes [d, r] of the standardised features, float64, r = min(n, d).
+    """Variances [r] and orthonormal axes [d, r] of the scaled features, float64, r = min(n, d).
 
     They only speed up the minimisation, so evenly spaced images are enough.
     """
     some = features[:: math.ceil(len(features) / _IMAGES_FOR_CURVATURE)]
     covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
     for rows in _chunks(*some.shape):
-        standardised = ((some[rows] - mean) / scale).float()
-        covariance += standardised.T @ standardised
+        scaled = ((some[rows] - mean) / scale).float()
+        covariance += scaled.T @ scaled
     variances, axes = torch.linalg.eigh(covariance / len(some))
     # There are no more than n directions with a variance, and no weight outside them.
     return variances[-len(features) :].clamp(min=0), axes[:, -len(features) :]

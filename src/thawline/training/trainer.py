@@ -157,7 +157,7 @@ class Trainer:
         """
         while True:
             with self._fitting_memory():
-                return self._features().neighbors(splits)
+                return self.features().neighbors(splits)
 
     def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Iterator[AppliedPlan]:
         """Take real training steps of `plan` through the whole network, one per item, for measurements.
@@ -247,12 +247,12 @@ class Trainer:
 
     def _start_from_probe(self, images: LabelledRows) -> Probe:
         """Solve the linear probe of `images` and load it into the head; `PlanError` if the head is not linear."""
-        features = self._features()
+        features = self.features()
         probe = features.probe(images)
         start_from(features.head, probe)
         return probe
 
-    def _features(self) -> Features:
+    def features(self) -> Features:
         """The features of the pretrained network, which must have its initial weights below the head."""
         if self._known_features is None:
             head = linear_head(self.network, self.model.preprocessing.image_size)
