@@ -143,6 +143,8 @@ class _Problem:
         self.weights = weights.double() / weights.double().sum()
         self.mean, self.scale = _moments(features)
         self.variances, self.basis = _principal_axes(features, self.mean, self.scale)
+        # With few images, turning their features once costs less than turning weights and gradients at every step.
+        self.turned = self._turned() if len(features) <= _IMAGES_FOR_CURVATURE else None
 
     def start(self) -> _Solution:
         """No weight, and the logarithm of the classes' frequencies, centred, as the bias."""
@@ -199,17 +201,31 @@ class _Problem:
 
     def _loss_and_gradient(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[float, Tensor]:
         """Loss without the penalty, and its gradient [r + 1, present classes] in the eigenbasis, the bias' row last."""
-        raw, offset, mean = self._raw(weight).to(dtype), bias.to(dtype), self.mean.to(dtype)
-        by_weight, by_bias, loss = torch.zeros(raw.shape, dtype=torch.float64), torch.zeros_like(bias), 0.0
+        raw = (self._raw(weight) if self.turned is None else weight.T.contiguous()).to(dtype)
+        offset, by_weight = bias.to(dtype), torch.zeros(raw.shape, dtype=torch.float64)
+        by_bias, loss = torch.zeros_like(bias), 0.0
         for rows in _chunks(len(self.features), sum(raw.shape)):
-            centred = self.features[rows] - mean
+            centred = self._centred(rows, dtype)
             log_outputs = torch.addmm(offset, centred, raw.T).log_softmax(dim=1)
             targets, weights = self.targets[rows, None], self.weights[rows, None].to(dtype)
             loss -= float((log_outputs.gather(1, targets) * weights).sum(dtype=torch.float64))
             residuals = log_outputs.exp_().scatter_add_(1, targets, torch.full_like(weights, -1.0)).mul_(weights)
             by_weight += residuals.T @ centred
             by_bias += residuals.sum(dim=0)
-        return loss, torch.cat([self.basis.T @ (by_weight / self.scale).T, by_bias[None]])
+        turned = by_weight.T if self.turned is not None else self.basis.T @ (by_weight / self.scale).T
+        return loss, torch.cat([turned, by_bias[None]])
+
+    def _centred(self, rows: slice, dtype: torch.dtype) -> Tensor:
+        """Centred features [rows, d], or in the eigenbasis [rows, r] if they are turned."""
+        if self.turned is not None:
+            return self.turned[rows].to(dtype)
+        return self.features[rows] - self.mean.to(dtype)
+
+    def _turned(self) -> Tensor:
+        """Scaled features in the eigenbasis, [n, r] float32."""
+        basis = (self.basis / self.scale[:, None]).float()
+        mean = self.mean.float()
+        return torch.cat([(self.features[rows] - mean) @ basis for rows in _chunks(*self.features.shape)])
 
 
 def _penalised(loss: float, weight: Tensor, strength: float) -> float:
