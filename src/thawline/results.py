@@ -224,6 +224,8 @@ class Candidate(Result):
     """Epochs that it was trained for (auto only)."""
     early_score: float | None = field(default=None, metadata=_OPTIONAL)
     """Validation score after the first rung, which all candidates reached (auto only)."""
+    batch_norm: str | None = field(default=None, metadata=_OPTIONAL)
+    """Batch norm of its trained blocks: moving or kept; None = no block with batch norm trains."""
 
     @property
     def comparable_score(self) -> float:
@@ -258,7 +260,7 @@ class SearchRecord(Result):
     blocks: Sequence[BlockWeight]
     """The winning plan, from the input to the head."""
     norm: str | None = field(default=None, metadata=_OPTIONAL)
-    """Batch norm of the trained blocks in the winning plan: train or eval (auto only)."""
+    """Batch norm in the winning plan: train or eval (auto only); None = no block with batch norm trains."""
     trainable_percent: float
     """Parameters that the winning plan trains, in percent."""
     data_share: float
@@ -327,9 +329,14 @@ class ScoredRow(Row):
     arguments: JsonObject = field(default_factory=dict)
     """Its arguments by name."""
     learning_rate: float
-    """Base learning rate per step, from which the plan was made."""
+    """Base learning rate per step, from which the plan was made; 0 = none, the head is a solved linear probe."""
     plan: JsonObject
     """`FineTunePlan.to_dict()`; `FineTunePlan.from_dict` reads it."""
+    batch_norm: str | None = field(default=None, metadata=_OPTIONAL)
+    """Batch norm of the trained blocks: moving (statistics of the batch, which also move the stored ones) or kept (the
+    stored statistics); None = no block with batch norm trains."""
+    probe_strength: float | None = field(default=None, metadata=_OPTIONAL)
+    """L2 penalty of the linear probe that the head is or starts from; None = it starts from random weights."""
     train: SplitScores
     """Images as they are, not augmented."""
     val: SplitScores
@@ -421,8 +428,9 @@ class BlockRow(Result):
 
     name: str
     learning_rate: float | None
-    """Learning rate per step, the highest over the plan's phases; None = frozen."""
+    """Learning rate per step, the highest over the plan's phases; None = frozen, or a head that was only solved."""
     frozen: bool
+    """Whether its weights are those of the network it started from."""
     parameters: int
     """Number of trainable scalars."""
 
@@ -790,6 +798,11 @@ class ScoredCellRow(Row):
     strategy: str
     chosen: str
     learning_rate: float
+    """Base learning rate per step; 0 = none, the head is a solved linear probe."""
+    batch_norm: str | None = field(default=None, metadata=_OPTIONAL)
+    """Batch norm of the trained blocks: moving or kept; None = no block with batch norm trains."""
+    probe_strength: float | None = field(default=None, metadata=_OPTIONAL)
+    """L2 penalty of the linear probe that the head is or starts from; None = it starts from random weights."""
     trainable_percent: float
     """Parameters that train, in percent of all."""
     cost: Cost
@@ -799,6 +812,8 @@ class ScoredCellRow(Row):
     val: SplitScores
     test: TestScores | None
     search: SearchRecord | None = field(default=None, metadata=_OPTIONAL)
+    nearest_neighbors: NearestNeighbors | None = field(default=None, metadata=_OPTIONAL)
+    """Beside a solved linear probe: what the same features give without any head."""
     test_right: Sequence[str]
     """For every seed which test images were right: one bit each in their order, in hexadecimal."""
 

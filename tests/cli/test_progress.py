@@ -30,6 +30,18 @@ def test_progress_is_wrapped_not_cut_at_eighty_columns() -> None:
     assert max(map(len, text.getvalue().splitlines())) <= 80
 
 
+def test_a_solved_probe_has_neither_a_rate_nor_epochs() -> None:
+    text = io.StringIO()
+    callback = ConsoleCallback(Console(file=text, width=400, force_terminal=True, color_system=None))
+    solved = EpochRecord(0, 0.1, 0.2, 0.515, 0.515)
+    record = TrainingRecord("key", "final", "linear_probe", 0.0, 0, {}, (solved,), 0)
+    callback.epoch_done(record, solved)
+    (task,) = callback._progress.tasks
+    assert task.description == "linear_probe (seed 0)"
+    assert task.fields["status"].startswith("solved, val 0.515;")
+    assert lines_after(record)[-1].startswith("[1] linear_probe (seed 0): val 0.515 (solved); best so far 0.515")
+
+
 def test_a_candidate_is_named_by_its_place_in_the_search() -> None:
     text = io.StringIO()
     callback = ConsoleCallback(Console(file=text, width=160))

@@ -12,7 +12,19 @@ from rich.console import Console
 
 from tests.report import synthetic
 from thawline.cli import tables as console
-from thawline.results import BlockRow, CheckResult, Cost, FailedRow, FileGroup, ImageSizes, Row, ScoredRow, Versus
+from thawline.plan import FineTunePlan, Phase
+from thawline.results import (
+    BlockRow,
+    CheckResult,
+    Cost,
+    FailedRow,
+    FileGroup,
+    ImageSizes,
+    NearestNeighbors,
+    Row,
+    ScoredRow,
+    Versus,
+)
 
 RUN = Path("runs/textures")
 
@@ -44,7 +56,7 @@ def row(strategy: str, **others: Any) -> ScoredRow:
 
 BETTER = Versus(difference=0.104, interval95=(0.05, 0.15), p_holm=0.0003, words="")
 ROWS: list[Row] = [
-    row("full"),
+    row("full", batch_norm="kept"),
     row("gradual_first_last", versus_full=BETTER),
     FailedRow(strategy="lora", error="seed 0: the loss became nan"),
 ]
@@ -57,15 +69,28 @@ def shown(width: int, rows: list[Row]) -> str:
 
 
 def test_a_wide_table_shows_everything_a_referee_asks_for() -> None:
-    header, full, *_ = shown(150, ROWS).splitlines()
+    header, full, *_ = shown(180, ROWS).splitlines()
     assert [title for title in console.COLUMNS.values() if title not in header] == []
-    figures = ("3e-4", "0.800 ± 0.012", "0.750 ± 0.012", " 3 ", "0.700 to 0.800", "+0.238", "48.8 %", "4.56", " 9 ")
+    figures = (
+        "3e-4",
+        " kept ",
+        " random ",
+        "0.800 ± 0.012",
+        "0.750 ± 0.012",
+        " 3 ",
+        "0.700 to 0.800",
+        "+0.238",
+        "48.8 %",
+        "4.56",
+        " 9 ",
+    )
     for figure in (*figures, "14 min", "1,234 MiB"):
         assert figure in full
-    assert "comparison.csv" not in shown(150, ROWS)
+    assert "comparison.csv" not in shown(180, ROWS)
+    assert "moving = statistics of each batch" in shown(180, ROWS)
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 150])
+@pytest.mark.parametrize("width", [60, 80, 100, 150, 180])
 def test_no_width_cuts_a_figure_and_what_is_left_out_is_said(width: int) -> None:
     text = shown(width, ROWS)
     assert "…" not in text
@@ -82,6 +107,38 @@ def test_no_width_cuts_a_figure_and_what_is_left_out_is_said(width: int) -> None
 def test_eighty_columns_keep_the_interval_and_the_rate() -> None:
     header = shown(80, ROWS).splitlines()[0].split("  ")
     assert {"strategy", "rate", "test", "95 % interval", "work"} <= {title.strip() for title in header}
+
+
+def test_without_batch_norm_no_width_speaks_of_it() -> None:
+    for width in (60, 180):
+        assert "atch norm" not in shown(width, [row("full")])
+
+
+def test_a_solved_probe_has_no_rate_and_its_neighbors_below_the_table() -> None:
+    plan = FineTunePlan((Phase(dict.fromkeys(synthetic.BLOCKS)),), head_start="probe")
+    neighbors = NearestNeighbors(val=0.544, test=0.485)
+    facts: dict[str, Any] = {"plan": plan.to_dict(), "learning_rate": 0.0, "probe_strength": 1e-2}
+    text = shown(180, [row("linear_probe", **facts, nearest_neighbors=neighbors)])
+    assert "linear_probe  solved (L2 1e-2)  probe " in text
+    assert "0e0" not in text
+    assert "linear_probe: nearest neighbors in the same features have accuracy 0.485 on test and 0.544" in text
+
+
+def test_a_solved_head_is_drawn_neither_as_frozen_nor_with_a_rate() -> None:
+    blocks = [
+        BlockRow(name=name, frozen=name != "head", learning_rate=None, parameters=1)
+        for name in ("stem", "body", "head")
+    ]
+    assert console.block_band(blocks).plain == " stem ❄   body ❄   head solved  "
+    many = [BlockRow(name=f"l{at}", frozen=True, learning_rate=None, parameters=1) for at in range(20)]
+    assert console.block_band([*many, blocks[-1]]).plain == " l0 to l19 ❄   head solved  "
+
+
+def test_a_comparison_says_what_its_best_plan_is() -> None:
+    text = io.StringIO()
+    console.print_comparison(Console(file=text, width=180), synthetic.comparison(row("full", batch_norm="kept")), RUN)
+    words = "That is: train the head alone at 3e-4, freeze the rest (head from random weights; batch norm keeps its"
+    assert words in text.getvalue()
 
 
 def test_verdicts_and_failures_are_said_below_the_table() -> None:

@@ -14,7 +14,11 @@ CARD = ModelCard(
     base_model="local-dir:weights/mobilenetv2_050",
     strategy="last_blocks:k=1",
     label_names=("cat", "dog"),
-    blocks=(CardBlock("stem", 900, None), CardBlock("blocks.6", 2_000, 3e-4), CardBlock("head", 100, 0.01)),
+    blocks=(
+        CardBlock("stem", 900, None, frozen=True),
+        CardBlock("blocks.6", 2_000, 3e-4, frozen=False),
+        CardBlock("head", 100, 0.01, frozen=False),
+    ),
     trainable_percent=70.0,
     dataset="photos",
     split_counts={"train": 1_200, "val": 400, "test": 400},
@@ -58,8 +62,15 @@ def test_card_says_what_was_trained_and_what_was_frozen() -> None:
     assert "70 % of 3,000 parameters; the frozen blocks are identical to the pretrained network, bit for bit" in text
 
 
+def test_card_says_how_it_was_trained_and_that_a_head_was_solved() -> None:
+    blocks = (CARD.blocks[0], CardBlock("head", 100, None, frozen=False))
+    text = model_card(replace(CARD, blocks=blocks, trained=["The head is the linear probe.", "Batch norm: kept."]))
+    assert "| head | 100 | solved |" in text
+    assert "The head is the linear probe.\nBatch norm: kept.\n\n| block |" in text
+
+
 def test_nothing_is_said_of_frozen_blocks_when_all_trained() -> None:
-    blocks = (CardBlock("head", 100, 0.01),)
+    blocks = (CardBlock("head", 100, 0.01, frozen=False),)
     assert "the frozen blocks" not in model_card(dataclasses.replace(CARD, blocks=blocks))
 
 

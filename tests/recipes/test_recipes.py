@@ -13,11 +13,12 @@ import pytest
 import timm
 import torch
 
+from tests.report import synthetic
 from tests.small_runs import Stop
 from thawline import api
 from thawline.callback import Callback
 from thawline.config import Request
-from thawline.errors import OptionError, RunFolderError
+from thawline.errors import OptionError, RunError, RunFolderError
 from thawline.recipes.cells import Overrides, expand
 from thawline.recipes.reading import on_test, scored
 from thawline.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_names
@@ -369,7 +370,7 @@ def test_accuracy_table_has_the_spread_and_the_gain_over_full() -> None:
     ]
     other = made_cell([made_row("full", [1], [hits(40)])], data="other")
     recipe = tiny("accuracy", 'strategies = ["full"]')
-    (table,) = gather(recipe, [other, made_cell(rows)])
+    table, _ = gather(recipe, [other, made_cell(rows)])
     assert list(table.columns) == ["strategy", "noise", "other"]
     assert table.rows == [
         ["full", "50.00 ± 0.00", "**40.00**"],
@@ -377,6 +378,34 @@ def test_accuracy_table_has_the_spread_and_the_gain_over_full() -> None:
         ["lora", "failed", "not run"],
     ]
     assert "| lora | failed | not run |" in markdown(recipe, [other, made_cell(rows)])
+
+
+def test_what_was_chosen_stands_beside_the_accuracies() -> None:
+    solved = {"learning_rate": 0.0, "probe_strength": 1e-2, "nearest_neighbors": {"val": 0.5, "test": 0.4321}}
+    rows = [
+        made_row("full", [1], [hits(50)], batch_norm="kept"),
+        made_row("linear_probe", [1], [hits(58)], **solved),
+        {"strategy": "lora", "error": "seed 0: the loss became nan"},
+    ]
+    table, chosen = gather(tiny("accuracy", 'strategies = ["full"]'), [made_cell(rows)])
+    assert chosen.rows == [["full", "1e-3, kept, random"], ["linear_probe", "solved (L2 1e-2), probe"], ["lora", ""]]
+    assert table.rows[-1] == ["nearest neighbors", "43.21"]
+
+
+def test_a_table_of_classes_has_the_norm_mode_and_head_start() -> None:
+    rows = [
+        made_row("full", [1], [hits(50)], batch_norm="moving"),
+        made_row("linear_probe", [1], [hits(50)], learning_rate=0.0, probe_strength=1e-2),
+        {"strategy": "lora", "error": "seed 0: the loss became nan"},
+    ]
+    table, *_ = gather(tiny("classes", 'strategies = ["full"]'), [made_cell(rows)])
+    assert list(table.columns)[2:6] == ["strategy", "rate", "batch norm", "head start"]
+    assert [line[2:6] for line in table.rows] == [
+        ["full", "1e-3", "moving", "random"],
+        ["linear_probe", "solved (L2 1e-2)", "", "probe"],
+        ["lora", "", "", ""],
+    ]
+    assert {len(line) for line in table.rows} == {len(table.columns)}
 
 
 # running
@@ -394,6 +423,13 @@ class Runner:
         if (folder / "run.json").exists():
             return cast(Comparison, api.resume(folder, self.callback))
         return cast(Comparison, api.run(request, folder, self.callback))
+
+
+def test_a_solved_probe_gives_no_rate_to_all_rows(images: Path, tmp_path: Path) -> None:
+    recipe = tiny("accuracy", 'strategies = ["full"]\nrate_from = ["linear_probe"]')
+    solved = synthetic.comparison(synthetic.row("linear_probe", (None,) * 4, 0.7, 0.1, learning_rate=0.0))
+    with pytest.raises(RunError, match="linear_probe is solved and has none; take it out"):
+        run_cells(recipe, expand(recipe, small(images)).cells, tmp_path, lambda *_: solved)
 
 
 def figures(cells: Sequence[RecipeCell]) -> list[Any]:

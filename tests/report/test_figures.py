@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tests.report.synthetic import BLOCKS, DEPTH, fit_results, row, search
 from thawline.plan import FineTunePlan, Phase
@@ -70,6 +71,18 @@ def test_a_single_plan_has_no_diversity() -> None:
     assert "generation 0:" not in drawn
 
 
+def test_a_solved_head_is_neither_frozen_nor_slow() -> None:
+    plan = FineTunePlan((Phase(dict.fromkeys(BLOCKS)),), head_start="probe")
+    facts: dict[str, Any] = {"plan": plan.to_dict(), "learning_rate": 0.0, "probe_strength": 1e-2}
+    solved = row("linear_probe", (None,) * 4, 0.5, 1.0, **facts)
+    drawn = str(band("band", "label", solved).drawing)
+    assert drawn.count("#snowflake") == 3
+    assert drawn.count('class="cell solved"') == 1
+    assert "head solved." in drawn
+    assert ">solved</text>" in drawn
+    assert label_of(solved) == "linear_probe, solved (L2 1e-2)"
+
+
 def test_a_band_has_a_flake_for_every_frozen_block_and_the_rates_of_the_others() -> None:
     drawn = str(band("band", "label", row("x", (None, None, 1e-4, 3e-3), 0.5, 1.0)).drawing)
     assert drawn.count("#snowflake") == 2
@@ -98,6 +111,13 @@ def test_every_block_shows_every_candidate_and_one_winner() -> None:
     for chart in charts:
         assert str(chart).count("<circle") == 12
         assert str(chart).count("dot best") == 1
+
+
+def test_a_candidate_has_its_norm_mode_where_it_trains_batch_norm() -> None:
+    first, *others = search().candidates or ()
+    kept = replace(search(), candidates=[replace(first, batch_norm="kept"), *others])
+    assert str(search_figures.tried(kept, "search0")[0]).count(", batch norm kept)</title>") == 1
+    assert "batch norm" not in str(search_figures.tried(search(), "search0")[0])
 
 
 def test_a_search_without_rates_or_importance_is_drawn_without() -> None:

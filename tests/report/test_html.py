@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.synthetic import HOSTILE, noise, write_explanation, write_run
+from tests.report.synthetic import BLOCKS, HOSTILE, noise, write_explanation, write_run
 from thawline.errors import RunFolderError
+from thawline.plan import FineTunePlan, Phase
 from thawline.records import read_json, write_json
 from thawline.report.thumbnails import thumbnails
 from thawline.runs.files import read_run, write_thumbnails
@@ -88,6 +89,46 @@ def test_a_fit_has_its_sections(tmp_path: Path) -> None:
     assert drawn.sections == [name for name in SECTIONS if name != "depth"]
     assert "optimizer = torch.optim.AdamW" in drawn.text
     assert "thawline compare '<data>' --out run" in drawn.text
+
+
+def test_a_solved_probe_is_drawn_without_a_rate(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, classes=("a", "b"), verb="fit")
+    stored = read_json(folder / "results.json")
+    rates: dict[str, float | None] = dict.fromkeys(BLOCKS)
+    solved = FineTunePlan((Phase(rates),), head_start="probe").to_dict()
+    del stored["search"]
+    stored |= {"plan": solved, "learning_rate": 0.0, "probe_strength": 1e-2, "baselines": {}}
+    stored["blocks"][:] = [{**block, "learning_rate": None, "frozen": True} for block in stored["blocks"]]
+    stored["blocks"][-1]["frozen"] = False
+    write_json(folder / "results.json", stored)
+    drawn = page(folder)
+    for words in (
+        "Solve the head alone as a linear probe (L2 1e\u20112)",
+        "solved, without a learning rate",
+        "The head is the linear probe: a logistic regression",
+        "was solved, not trained, so there is no optimiser to show",
+    ):
+        assert words in drawn.text
+    assert "0e0" not in drawn.text
+    assert [attrs for tag, attrs in drawn.tags if attrs.get("class") == "cell solved"]
+
+
+def test_batch_norm_and_head_start_are_said_of_each_plan(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, classes=("a", "b"))
+    assert "atch norm" not in page(folder).text
+    stored = read_json(folder / "comparison.json")
+    for number, mode in ((1, "moving"), (2, "kept")):
+        stored["rows"][number]["batch_norm"] = mode
+    write_json(folder / "comparison.json", stored)
+    drawn = page(folder).text
+    for words in (
+        "full at 1e-3; head from random weights; batch norm with the statistics of each batch",
+        "batch norm kept, head start random",
+        "The winning plan: head from random weights; batch norm keeps its stored statistics.",
+        "Batch norm of the trained blocks: kept.",
+        "moving = statistics of each batch",
+    ):
+        assert words in drawn
 
 
 def test_without_a_test_split_the_page_speaks_of_validation(tmp_path: Path) -> None:

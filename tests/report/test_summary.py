@@ -19,51 +19,14 @@ from tests.report.synthetic import (
 )
 from thawline import formatting
 from thawline.config import Request, TrainConfig, TuningConfig
-from thawline.plan import Adapter, FineTunePlan, Phase
+from thawline.plan import FineTunePlan, Phase
 from thawline.report import summary
-from thawline.results import BaselineTrial, Comparison, FitResults, ScoredRow
+from thawline.results import BaselineTrial, Comparison, FitResults, NearestNeighbors, ScoredRow
 
 
 def plan(*rates: float | None, **others: Any) -> FineTunePlan:
     names = [*(f"blocks.{number}" for number in range(len(rates) - 1)), "head"]
     return FineTunePlan((Phase(dict(zip(names, rates, strict=True))),), **others)
-
-
-@pytest.mark.parametrize(
-    ("rates", "words"),
-    [
-        ((None, None, 1e-2), "Train the head alone at 1e-2, freeze the rest"),
-        ((None, None, 1e-3, 1e-3), "Train blocks.2 and the head at 1e-3, freeze the rest"),
-        ((None, 1e-3, 1e-3, 1e-3), "Train blocks.1, blocks.2 and the head at 1e-3, freeze the rest"),
-        ((None, 1e-3, 1e-3, 1e-3, 1e-3), "Train blocks.1 to blocks.3 and the head at 1e-3, freeze the rest"),
-        ((1e-3, 1e-3, 1e-3), "Train everything at 1e-3"),
-        ((1e-4, 1e-4, 1e-3), "Train everything at 1e-4 and the head at 1e-3"),
-        (
-            (None, 7.5e-4, 1e-4, 1.0),
-            "Train blocks.1, blocks.2 at 1e-4 to 7.5e-4 and the head at 1e0, freeze the rest",
-        ),
-    ],
-)
-def test_plan_in_words(rates: tuple[float | None, ...], words: str) -> None:
-    assert summary.plan_in_words(plan(*rates)) == words
-
-
-@pytest.mark.parametrize(
-    ("others", "words"),
-    [
-        ({"parts": "norms_and_biases"}, "only norms and biases of each block"),
-        ({"adapter": Adapter(8, 2.0)}, "low-rank updates in place of the weights"),
-        ({"rate_rule": "relative_gradient"}, "each tensor's rate follows its gradient"),
-    ],
-)
-def test_what_rates_do_not_tell_is_said(others: dict[str, Any], words: str) -> None:
-    assert summary.plan_in_words(plan(1e-3, 1e-3, **others)) == f"Train everything at 1e-3 ({words})"
-
-
-def test_norm_layers_that_keep_their_statistics_are_named() -> None:
-    kept = ", norm layers keep the statistics they started with"
-    assert summary.plan_in_words(plan(1e-3, 1e-3, 1e-3, norm="eval")) == f"Train everything at 1e-3{kept}"
-    assert summary.plan_in_words(plan(None, 1e-3, norm="eval")).endswith("freeze the rest")
 
 
 def saved(how: FineTunePlan, chosen: str, *, test: bool = True, **others: Any) -> FitResults:
@@ -72,16 +35,10 @@ def saved(how: FineTunePlan, chosen: str, *, test: bool = True, **others: Any) -
     return fit_results(replace(found, plan=how.to_dict()), [baseline])
 
 
-def test_phases_are_said() -> None:
-    rates = {"blocks.0": 1e-3, "head": 1e-3}
-    words = summary.plan_in_words(FineTunePlan((Phase(rates, 1), Phase(rates))))
-    assert words == "Train everything at 1e-3 (2 phases, from the top: 1 epoch, the rest)"
-
-
 def test_training_everything_in_another_way_is_not_full_fine_tuning() -> None:
-    found = summary.headline(saved(plan(1e-4, 1e-3, norm="eval"), "auto"))
+    found = summary.headline(saved(plan(1e-4, 1e-3, norm="eval"), "auto", batch_norm="kept"))
     assert "so use it" not in found
-    assert "norm layers keep the statistics they started with: accuracy 0.700" in found
+    assert "(head from random weights; batch norm keeps its stored statistics): accuracy 0.700" in found
 
 
 def test_the_first_line_says_so_when_full_fine_tuning_wins() -> None:
@@ -133,6 +90,60 @@ def test_a_search_is_repeated_from_the_rate_it_was_given(rate: float | None) -> 
     command = summary.fit_command(compared(found, rate=rate))
     given = "" if rate is None else " --learning-rate 3e-4"
     assert command == f"thawline fit photos --model net --strategy auto{given} --out MODEL"
+
+
+PROBE = plan(None, None, None, head_start="probe").to_dict()
+
+
+def test_the_command_of_a_solved_probe_has_no_rate() -> None:
+    found = tuned("linear_probe", 0.9, plan=PROBE, learning_rate=0.0, probe_strength=1e-2)
+    comparison = compared(found)
+    assert summary.fit_command(comparison) == "thawline fit photos --model net --strategy linear_probe --out MODEL"
+    assert summary.comparison_headline(comparison).startswith(
+        "Best on validation: linear_probe, solved (L2 1e-2), accuracy 0.900"
+    )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "exact"),
+    [
+        ("full", "full:norm=moving,head_start=probe"),
+        ("full:norm=moving", "full:norm=moving,head_start=probe"),
+        ("last_blocks:k=2,norm=moving,head_start=probe", "last_blocks:k=2,norm=moving,head_start=probe"),
+    ],
+)
+def test_the_command_says_what_would_be_tuned_again(chosen: str, exact: str) -> None:
+    """A search names the baseline that makes its plan; its norm mode and head start are those of the search."""
+    started = plan(1e-3, 1e-3, head_start="probe").to_dict()
+    found = tuned("auto", 0.9, chosen=chosen, search=search(), plan=started, batch_norm="moving")
+    assert summary.exact_spec(found) == exact
+    assert f"--strategy {exact} --learning-rate 1e-3" in str(summary.fit_command(compared(found)))
+
+
+def test_a_row_of_the_table_has_short_words() -> None:
+    data = compared().data
+    line = summary.table_row(tuned("full", 0.9, batch_norm="kept"), data)
+    assert (line.rate, line.batch_norm, line.head) == ("1e-3", "kept", "random")
+    line = summary.table_row(tuned("linear_probe", 0.9, plan=PROBE, learning_rate=0.0, probe_strength=1e-2), data)
+    assert (line.rate, line.batch_norm, line.head) == ("solved (L2 1e-2)", "", "probe")
+
+
+def test_nearest_neighbors_are_a_note_beside_the_probe() -> None:
+    neighbors = NearestNeighbors(val=0.544, test=0.485)
+    found = tuned("linear_probe", 0.9, nearest_neighbors=neighbors)
+    words = "linear_probe: nearest neighbors in the same features have accuracy"
+    assert summary.row_notes(found) == [f"{words} 0.485 on test and 0.544 on validation."]
+    found = replace(found, nearest_neighbors=NearestNeighbors(val=0.544, test=None))
+    assert summary.row_notes(found) == [f"{words} 0.544 on validation."]
+    assert summary.row_notes(tuned("full", 0.9)) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "mode", "notes"), [("probe", "moving", 1), ("probe", "kept", 0), ("random", "moving", 0)]
+)
+def test_a_probes_head_above_moving_statistics_has_a_note(start: Any, mode: str, notes: int) -> None:
+    found = tuned("full", 0.9, plan=plan(1e-3, 1e-3, head_start=start).to_dict(), batch_norm=mode)
+    assert ["made with the stored statistics" in note for note in summary.row_notes(found)] == [True] * notes
 
 
 def test_rates_and_durations() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -96,4 +97,26 @@ def test_a_run_keeps_the_probe_in_its_ledger_and_the_neighbors_in_its_results(im
     solved, trained = (record.probe for record in records)
     assert solved is not None
     assert solved == trained
+    assert (probe.batch_norm, full.batch_norm) == (None, "kept")
+    assert probe.probe_strength == full.probe_strength == solved.strength
     assert api.resume(tmp_path / "run").digest == comparison.digest
+
+
+def test_the_files_of_a_run_give_a_solved_probe_no_rate(images: Path, tmp_path: Path) -> None:
+    request = small_request(images, ("linear_probe", "full:head_start=probe,norm=kept"), learning_rate=1e-3)
+    comparison = api.run(request, tmp_path / "run")
+    with (tmp_path / "run" / "comparison.csv").open(encoding="utf-8", newline="") as stream:
+        probe, full = csv.DictReader(stream)
+    neighbors = comparison.rows[0]["nearest_neighbors"]
+    assert (probe["learning_rate"], probe["batch_norm"], probe["head_start"]) == ("", "", "probe")
+    assert float(probe["nearest_neighbors_test"]) == neighbors.test
+    assert float(probe["nearest_neighbors_val"]) == neighbors.val
+    assert (full["learning_rate"], full["batch_norm"], full["head_start"]) == ("0.001", "kept", "probe")
+    assert full["probe_strength"] == probe["probe_strength"] == str(comparison.rows[0]["probe_strength"])
+    assert full["nearest_neighbors_test"] == ""
+    with (tmp_path / "run" / "history.csv").open(encoding="utf-8", newline="") as stream:
+        assert next(csv.DictReader(stream))["learning_rate"] == ""
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "head start probe" in page
+    assert "batch norm kept, head start probe" in page
+    assert "nearest neighbors in the same features" in page

@@ -13,7 +13,7 @@ import torch
 
 from tests.search.fakes import training
 from thawline.plan import Block, FineTunePlan
-from thawline.records import TrainingRecord, digest
+from thawline.records import ProbeRecord, TrainingRecord, digest
 from thawline.results import Cost, FailedRow, ScoredRow
 from thawline.runs.experiment import Evaluation, Experiment
 from thawline.runs.files import PredictionLine
@@ -65,6 +65,9 @@ class Fake:
 
     def trainable_size(self, plan: FineTunePlan) -> int:
         return sum(block.size for block in BLOCKS if block.name in plan.trained)
+
+    def trains_statistics(self, plan: FineTunePlan) -> bool:
+        return "body" in plan.trained
 
     def boundary(self, plan: FineTunePlan) -> tuple[str, str]:
         return plan.granularity, next(block.name for block in BLOCKS if block.name in plan.trained)
@@ -164,6 +167,28 @@ def test_what_trains_is_a_percentage_of_all_parameters(plan: FineTunePlan, perce
     summary = results.row_summary(experiment(), row("full", plan), None)
     assert isinstance(summary, ScoredRow)
     assert summary.trainable_percent == percent
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [(BODY, "moving"), (replace(BODY, norm="eval"), "kept"), (HEAD, None), (plan_of("stem", "head"), None)],
+)
+def test_batch_norm_is_said_where_a_block_with_batch_norm_trains(plan: FineTunePlan, words: str | None) -> None:
+    summary = results.row_summary(experiment(), row("full", plan), None)
+    assert isinstance(summary, ScoredRow)
+    assert summary.batch_norm == words
+    assert ("batch_norm" in summary) == (words is not None)
+
+
+def test_the_penalty_of_the_probe_is_that_of_the_ledger() -> None:
+    plan = FineTunePlan.constant(BLOCKS, {}, head_start="probe")
+    solved = replace(record("a", plan), probe=ProbeRecord(0.1, 1.0, 20, 0.5))
+    summary = results.row_summary(experiment(), row("linear_probe", plan, finals=(solved,)), None)
+    assert isinstance(summary, ScoredRow)
+    assert summary.probe_strength == 0.1
+    assert [(found.name, found.learning_rate, found.frozen) for found in results.block_table(experiment(), plan)] == [
+        ("stem", None, True), ("body", None, True), ("head", None, False)
+    ]  # fmt: skip
 
 
 def test_arguments_are_those_of_the_chosen_strategy() -> None:

@@ -44,6 +44,11 @@ def _subject(record: TrainingRecord) -> _Subject:
     return _Subject(record.strategy, record.purpose, repr(record.plan), record.fold)
 
 
+def _is_solved(record: TrainingRecord) -> bool:
+    """Whether it is the solved linear probe, which has neither a rate nor epochs."""
+    return record.learning_rate == 0
+
+
 def _trainings(count: int) -> str:
     """Where there are several, some of them are an estimate."""
     return f"about {counted(count, 'training')}" if count > 1 else counted(count, "training")
@@ -106,7 +111,8 @@ class ConsoleCallback(Callback):
 
     def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
         """Show where the running training stands."""
-        status = f"epoch {epoch.epoch + 1}, val {figure(epoch.val_accuracy)}; {self._status(record)}"
+        where = "solved" if _is_solved(record) else f"epoch {epoch.epoch + 1}"
+        status = f"{where}, val {figure(epoch.val_accuracy)}; {self._status(record)}"
         self._show(self._title(record), status)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
             self.note(f"{self._title(record)}: {status}")
@@ -118,14 +124,16 @@ class ConsoleCallback(Callback):
             self._scores.setdefault(_subject(record), {})[record.seed] = record.score[0]
         if self.console.is_terminal or stored:
             return
-        outcome = record.error or f"val {figure(record.score[0])} after {counted(len(record.epochs), 'epoch')}"
+        after = "(solved)" if _is_solved(record) else f"after {counted(len(record.epochs), 'epoch')}"
+        outcome = record.error or f"val {figure(record.score[0])} {after}"
         # No total: how many trainings there will be is not known before a search, or tuning, has ended.
         self.note(f"[{self._done}] {self._title(record)}: {outcome}; {self._status(record)}")
 
     def _title(self, record: TrainingRecord) -> str:
         if record.purpose != "search":
             purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
-            return f"{record.strategy} at {rate(record.learning_rate)} ({purpose})"
+            at = "" if _is_solved(record) else f" at {rate(record.learning_rate)}"
+            return f"{record.strategy}{at} ({purpose})"
         again = f", seed {record.seed}" if self._again(record) else ""
         until = "" if record.until is None else f", first {counted(record.until, 'epoch')}"
         return f"{record.strategy} generation {record.generation}, candidate {record.slot}{again}{until}"

@@ -17,6 +17,7 @@ from thawline import verdicts
 from thawline.formatting import counted, extent, figure, percent, rate, sentence, tally
 from thawline.report import summary
 from thawline.report.audit import NAMED, NO_PROBLEMS, findings, sizes_in_words
+from thawline.report.plan_words import BATCH_NORM_SHORT, plan_in_words
 from thawline.results import (
     BlockRow,
     CheckResult,
@@ -38,6 +39,8 @@ FROZEN = "❄"
 COLUMNS = {
     "strategy": "strategy",
     "rate": "rate",
+    "batch_norm": "batch norm",
+    "head": "head start",
     "val": "val",
     "test": "test",
     "n": "seeds",
@@ -50,7 +53,7 @@ COLUMNS = {
     "memory": "peak memory",
 }
 """Columns of the results table: fields of `TableRow` and their titles."""
-HIDDEN_FIRST = ("memory", "trainings", "n", "time", "gap", "trained", "val", "interval", "rate")
+HIDDEN_FIRST = ("memory", "trainings", "head", "n", "batch_norm", "time", "gap", "trained", "val", "interval", "rate")
 """Columns that a narrow window hides, in this order."""
 TABLE_FILE = "comparison.csv"
 """Has every figure of every row."""
@@ -90,6 +93,9 @@ def print_comparison(console: Console, comparison: Comparison, run: Path) -> Non
     """The answer of `compare`: the sentence, the table, where the rest is, and how to get a model."""
     console.print()
     console.print(visible(summary.comparison_headline(comparison)), style="bold", highlight=False, markup=False)
+    if best := summary.best_row(comparison):
+        words = plan_in_words(best)
+        console.print(visible(f"That is: {words[0].lower()}{words[1:]}."), highlight=False, markup=False)
     console.print()
     print_table(console, comparison.rows, comparison.data, run)
     if comparison.depth:
@@ -106,10 +112,11 @@ def print_comparison(console: Console, comparison: Comparison, run: Path) -> Non
 def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Path) -> None:
     """The results table, as many of its columns as fit, and below it what its figures are and the verdicts."""
     lines = [summary.table_row(row, data) for row in rows]
-    names = list(COLUMNS)
+    names = [name for name in COLUMNS if name != "batch_norm" or any(line.batch_norm for line in lines)]
+    known = tuple(names)
     table = _results_table(lines, names)
     unbounded = console.options.update_width(UNBOUNDED)
-    for hidden in HIDDEN_FIRST:
+    for hidden in filter(known.__contains__, HIDDEN_FIRST):
         if Measurement.get(console, unbounded, table).maximum <= console.width:
             break
         names.remove(hidden)
@@ -119,11 +126,15 @@ def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Pat
         console.print("± is the standard error over seeds.", style="dim", highlight=False)
     if any(line.interval for line in lines):
         console.print("The 95 % interval is over test images.", style="dim", highlight=False)
+    if "batch_norm" in names:
+        console.print(BATCH_NORM_SHORT, style="dim", highlight=False)
     for line in lines:
         if line.verdict:
             console.print(visible(f"{line.strategy}: {line.verdict}"), highlight=False, markup=False)
-    if len(names) < len(COLUMNS):
-        left_out = ", ".join(title for name, title in COLUMNS.items() if name not in names)
+    for note in (note for row in summary.scored(rows) for note in summary.row_notes(row)):
+        console.print(visible(note), highlight=False, markup=False)
+    if len(names) < len(known):
+        left_out = ", ".join(COLUMNS[name] for name in known if name not in names)
         text = f"Hidden (narrow window): {left_out}; see {visible(str(run / TABLE_FILE))}."
         console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
@@ -138,7 +149,7 @@ def _results_table(lines: Sequence[summary.TableRow], names: Sequence[str]) -> T
 
 
 def block_band(blocks: Sequence[BlockRow]) -> Text:
-    """The network from input to head: a snowflake on frozen blocks, the learning rate on the others.
+    """The network from input to head: a snowflake on frozen blocks, the learning rate on the others, or `solved`.
 
     In a long network, neighbours that are treated alike are drawn as one: `conv1 to layer2.1.conv2 ❄`.
     """
@@ -152,7 +163,7 @@ def block_band(blocks: Sequence[BlockRow]) -> Text:
         if first.frozen:
             band.append(f" {name} {FROZEN} ", style="#7d8590 on #e7edf3")
         elif first.learning_rate is None:
-            band.append(f" {name} solved ", style=f"bold #ffffff on {_colour(0.0)}")
+            band.append(f" {name} solved ", style="bold #ffffff on #2c7a57")
         else:
             band.append(
                 f" {name} {rate(first.learning_rate)} ", style=f"bold #ffffff on {_colour(first.learning_rate)}"
@@ -161,9 +172,9 @@ def block_band(blocks: Sequence[BlockRow]) -> Text:
     return band
 
 
-def _group(position: int, block: BlockRow, *, merge: bool) -> float | None:
+def _group(position: int, block: BlockRow, *, merge: bool) -> object:
     """Neighbours with equal answers are drawn as one."""
-    return block.learning_rate if merge else position
+    return (block.frozen, block.learning_rate) if merge else position
 
 
 def _colour(learning_rate: float) -> str:
@@ -216,7 +227,8 @@ def print_strategies(console: Console, strategies: Sequence[Mapping[str, Any]]) 
     console.print(table)
     console.print(
         "\nArguments follow a colon: last_blocks:k=3, lora:rank=8,alpha=16. Every strategy takes norm=moving or kept "
-        "(batch norm of trained blocks: batch statistics, or the pretrained ones); left open, tuning tries both.",
+        "(batch norm of trained blocks: batch statistics, or the pretrained ones); left open, tuning tries both. "
+        "Every strategy takes head_start=probe, too: the head then starts from the solved linear probe.",
         style="dim",
         highlight=False,
     )

@@ -25,7 +25,8 @@ class CardBlock:
     name: str
     parameters: int
     learning_rate: float | None
-    """None = frozen."""
+    """None = frozen, or a head that was solved."""
+    frozen: bool
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class ModelCard:
     """License of the base model, if known."""
     test_metrics: Sequence[CardMetric] = ()
     """Empty without a test split."""
+    trained: Sequence[str] = ()
+    """How it was trained, besides rates: full sentences."""
     start: str = "the pretrained network"
     """What frozen blocks are identical to."""
     answer: str = ""
@@ -90,7 +93,7 @@ def model_card(card: ModelCard) -> str:
         shown_names=card.label_names[:SHOWN_NAMES],
         hidden_names=len(card.label_names[SHOWN_NAMES:]),
         parameters=sum(block.parameters for block in card.blocks),
-        frozen=any(block.learning_rate is None for block in card.blocks),
+        frozen=any(block.frozen for block in card.blocks),
         resize=_resize_in_words(card.preprocessing),
     )
 

@@ -11,6 +11,7 @@ from thawline.errors import RunError, RunFolderError
 from thawline.recipes.cells import Cell, label
 from thawline.recipes.recipe import Recipe
 from thawline.records import FORMAT_VERSION, fingerprint, pack_bits, read_json, write_json
+from thawline.report.plan_words import is_solved
 from thawline.results import (
     CellData,
     CellFigures,
@@ -93,13 +94,17 @@ def _run(recipe: Recipe, cell: Cell, folder: Path, execute: Execute) -> RecipeCe
 
 
 def _tuned_rates(cell: Cell, folder: Path, execute: Execute) -> dict[str, float]:
-    """The rate that tuning finds for each strategy of `rate_from`; `RunError` if one of them failed."""
+    """The rate that tuning finds for each strategy of `rate_from`; `RunError` if one of them failed, or has none."""
     search = replace(cell.request.search, seeds=1, learning_rate=None)
     request = replace(cell.request, strategies=tuple(cell.rate_from), search=search)
     rates = {}
     for row in execute(request, folder / "rate").rows:
         if not isinstance(row, ScoredRow):
             raise RunError(f"no rate found for all rows: {row.strategy}: {row['error']}")
+        if is_solved(row):
+            raise RunError(
+                f"no rate found for all rows: {row.strategy} is solved and has none; take it out of `rate_from`."
+            )
         rates[row.strategy] = row.learning_rate
     return rates
 
@@ -120,6 +125,8 @@ def _row(row: Row, right: Sequence[str]) -> Row:
         strategy=row.strategy,
         chosen=row.chosen,
         learning_rate=row.learning_rate,
+        batch_norm=row.batch_norm,
+        probe_strength=row.probe_strength,
         trainable_percent=row.trainable_percent,
         cost=row.cost,
         best_epochs=row.best_epochs,
@@ -128,6 +135,7 @@ def _row(row: Row, right: Sequence[str]) -> Row:
         val=row.val,
         test=replace(row.test, per_class=None) if row.test else None,
         search=replace(row.search, candidates=None) if row.search else None,
+        nearest_neighbors=row.nearest_neighbors,
         test_right=list(right),
     )
 

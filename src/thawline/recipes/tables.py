@@ -12,10 +12,12 @@ from thawline.recipes.reading import by, failures, interval, on_test, percent, s
 from thawline.recipes.recipe import Recipe, Table
 from thawline.recipes.search_tables import data_share_tables, plan_tables
 from thawline.records import unpack_bits
+from thawline.report.plan_words import BATCH_NORM_SHORT, base_rate
 from thawline.results import DepthCurve, RecipeCell, Row, ScoredCellRow
 from thawline.studies.depth_curve import depth_curve
 from thawline.verdicts import REFERENCE, SIGNIFICANT, differs
 
+CHOSEN = "Learning rate, batch norm of trained blocks, what the head starts from; the probe is solved and has no rate."
 LARGEST_CONFUSION = 20
 """Classes of the largest confusion matrix that is shown; larger ones are in the cells only."""
 
@@ -79,8 +81,11 @@ def _accuracy_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
     ]
     for model, group in by(cells, "model").items():
         strategies = dict.fromkeys(row.strategy for cell in group for row in cell.rows)
+        columns = ["strategy", *(cell.setting.data for cell in group)]
         lines = [[name, *(_accuracy_cell(name, cell) for cell in group)] for name in strategies]
-        yield Table(model, ["strategy", *(cell.setting.data for cell in group)], lines, [*notes, *sizes(group)])
+        yield Table(model, columns, [*lines, *_neighbors_line(group)], [*notes, *sizes(group)])
+        chosen = [[name, *(_chosen_cell(name, cell) for cell in group)] for name in strategies]
+        yield Table(f"{model}: what was chosen", columns, chosen, [CHOSEN, BATCH_NORM_SHORT])
     yield from plan_tables(cells)
 
 
@@ -98,6 +103,26 @@ def _accuracy_cell(strategy: str, cell: RecipeCell) -> str:
         return text
     mark = "\\*" if row.versus_full and differs(row.versus_full) else ""
     return f"{text} ({100 * (means[strategy] / means[REFERENCE] - 1):+.1f} %{mark})"
+
+
+def _neighbors_line(cells: Sequence[RecipeCell]) -> Iterable[list[str]]:
+    """What the features of the solved probe give without any head, where there is one."""
+    found = [next((row.nearest_neighbors for row in scored(cell) if row.nearest_neighbors), None) for cell in cells]
+    if any(found):
+        tests = [None if neighbors is None else neighbors.test for neighbors in found]
+        yield ["nearest neighbors", *("" if test is None else f"{100 * test:.2f}" for test in tests)]
+
+
+def _chosen_cell(strategy: str, cell: RecipeCell) -> str:
+    """Rate, norm mode and head start: `3e-4, kept, probe`."""
+    row = next((row for row in scored(cell) if row.strategy == strategy), None)
+    if row is None:
+        return ""
+    return ", ".join(filter(None, (base_rate(row), row.batch_norm, _head_from(row))))
+
+
+def _head_from(row: ScoredCellRow) -> str:
+    return "random" if row.probe_strength is None else "probe"
 
 
 def _depth_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
@@ -124,13 +149,13 @@ def _depth_notes(cell: RecipeCell, curve: DepthCurve) -> list[str]:
     rows = scored(cell)
     trainings = rows[0].train.accuracy.n
     found = verdicts.depth(curve, [on_test(row) for row in rows], cell.data.images["test"], trainings)
-    return [f"{found} One rate for all: {rows[0].learning_rate:g}.", size(cell)]
+    return [f"{found} One rate for all: {base_rate(rows[0])}.", size(cell)]
 
 
 def _class_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
     """Accuracy and macro figures of every row, then the confusion matrices."""
     names = ["accuracy", "macro precision", "macro recall", "macro f1"]
-    header = ["data", "model", "strategy", "rate", "trains, %", *names, "verdict"]
+    header = ["data", "model", "strategy", "rate", "batch norm", "head start", "trains, %", *names, "verdict"]
     lines = [_class_line(cell, row) for cell in cells for row in cell.rows]
     yield Table("Test figures in %", header, lines, sizes(cells))
     for cell in cells:
@@ -140,11 +165,11 @@ def _class_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
 def _class_line(cell: RecipeCell, row: Row) -> list[str]:
     start = [cell.setting.data, cell.setting.model, row.strategy]
     if not isinstance(row, ScoredCellRow):
-        return [*start, *[""] * 6, row["error"]]
+        return [*start, *[""] * 8, row["error"]]
     test = on_test(row)
     figures = (test.accuracy, test.macro_precision, test.macro_recall, test.macro_f1)
     verdict = verdicts.row(test, row.versus_full, cell.data.images["test"])
-    rates = [f"{row.learning_rate:g}", f"{row.trainable_percent:.1f}"]
+    rates = [base_rate(row), row.batch_norm or "", _head_from(row), f"{row.trainable_percent:.1f}"]
     return [*start, *rates, *(percent(figure.mean) for figure in figures), verdict]
 
 

@@ -11,7 +11,7 @@ from thawline.formatting import rate
 from thawline.plan import FineTunePlan
 from thawline.report import colours
 from thawline.report.charts import figure, shorten
-from thawline.report.summary import besides_rates
+from thawline.report.plan_words import besides_rates, named, solved_head
 from thawline.results import ScoredRow
 
 TALL, LOW = 38, 16
@@ -33,6 +33,8 @@ SNOWFLAKE = Markup(
     )
 )
 """The symbol that frozen blocks use; once on a page."""
+SOLVED = Markup('class="cell solved"')
+"""What a head that was only solved is painted with."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,12 @@ class Strip:
     """A row of blocks over the whole width of what it stands in."""
 
     values: Mapping[str, float | None]
-    """By block, from the input to the head; None = frozen, drawn as a snowflake (`SNOWFLAKE`)."""
+    """By block, from the input to the head; None = frozen, drawn as a snowflake (`SNOWFLAKE`), or solved."""
     top: int
     height: int = TALL
     shades: Shades = RATES
+    solved: str | None = None
+    """The head, if it is a solved probe: without a value it is not frozen."""
 
     def draw(self) -> Markup:
         """The blocks with their values, where there is room for them."""
@@ -74,6 +78,9 @@ class Strip:
     def _cell(self, number: int, name: str) -> Markup:
         value, count = self.values[name], len(self.values)
         middle = 100 * (number + 0.5) / count
+        if value is None and name == self.solved:
+            box = self._box(number, SOLVED, f"{name}: solved as a linear probe")
+            return box + self._text(middle, "solved", "var(--ink)")
         if value is None:
             box = self._box(number, Markup('class="cell frozen"'), f"{name}: frozen")
             side = min(self.height - 6, 16 if count <= ROOM_FOR_RATES else 8)
@@ -81,11 +88,16 @@ class Strip:
         fill, words = self.shades.fill(value), self.shades.text(value)
         paint = Markup('class="cell" fill="{}"').format(fill)
         box = self._box(number, paint, f"{name}: {self.shades.meaning} {words}")
+        return box + self._text(middle, words, colours.ink(fill))
+
+    def _text(self, middle: float, words: str, ink: str) -> Markup:
+        """What stands in a block, if there is room for it."""
+        count = len(self.values)
         if count > ROOM_FOR_RATES or self.height < TALL:
-            return box
+            return Markup("")
         text = Markup('<text class="rate{}" x="{:.3f}%" y="{}" dy="4" text-anchor="middle" style="fill:{}">{}</text>')
         crowded = " crowded" if count > FEW else ""
-        return box + text.format(crowded, middle, self.top + self.height / 2, colours.ink(fill), words)
+        return text.format(crowded, middle, self.top + self.height / 2, ink, words)
 
     def _box(self, number: int, paint: Markup, words: str) -> Markup:
         width = 100 / len(self.values)
@@ -106,7 +118,12 @@ def band(name: str, label: str, row: ScoredRow) -> Band:
     plan = FineTunePlan.from_dict(row.plan)
     height = TALL if len(plan.phases) == 1 else LOW
     strips = [
-        Strip({block: phase.learning_rates[block] for block in plan.blocks}, number * (height + 3), height).draw()
+        Strip(
+            {block: phase.learning_rates[block] for block in plan.blocks},
+            number * (height + 3),
+            height,
+            solved=solved_head(plan),
+        ).draw()
         for number, phase in enumerate(plan.phases)
     ]
     foot = len(plan.phases) * (height + 3)
@@ -120,7 +137,7 @@ def band(name: str, label: str, row: ScoredRow) -> Band:
 
 def label_of(row: ScoredRow) -> str:
     """What stands above a band: the strategy, and what its plan does besides rates."""
-    return "; ".join([f"{row.chosen} at {rate(row.learning_rate)}", *besides_rates(FineTunePlan.from_dict(row.plan))])
+    return "; ".join([named(row), *besides_rates(row)])
 
 
 def scale() -> Markup:
@@ -173,6 +190,6 @@ def _flake(x: float, y: float, side: int) -> Markup:
 def _description(plan: FineTunePlan) -> str:
     words = []
     for name in plan.blocks:
-        highest = plan.highest_rate(name)
-        words.append(f"{shorten(name)} {'frozen' if highest is None else rate(highest)}")
+        highest, still = plan.highest_rate(name), "frozen" if name not in plan.trained else "solved"
+        words.append(f"{shorten(name)} {still if highest is None else rate(highest)}")
     return f"Blocks from the input to the head: {', '.join(words)}."

@@ -16,13 +16,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from thawline import verdicts
-from thawline.formatting import figure, percent, rate, signed
+from thawline.formatting import figure, percent, rate, sentence, signed
 from thawline.plan import FineTunePlan
 from thawline.report import figures, search_figures
 from thawline.report.audit import NO_PROBLEMS, audit
-from thawline.report.band import SNOWFLAKE, Band, band, label_of, scale
+from thawline.report.band import SNOWFLAKE, SOLVED, Band, band, label_of, scale
 from thawline.report.confusion import confusion
 from thawline.report.explained import block_changes, examples
+from thawline.report.plan_words import BATCH_NORM_SHORT, besides_rates, defined, is_solved, plan_in_words
 from thawline.report.reading import Run
 from thawline.report.summary import (
     comparison_headline,
@@ -30,7 +31,7 @@ from thawline.report.summary import (
     depth_in_words,
     fit_command,
     headline,
-    plan_in_words,
+    row_notes,
     search_notes,
     table_row,
 )
@@ -61,6 +62,7 @@ def _environment() -> Environment:
 
 def _context(run: Run) -> Context:
     style, script = (Markup("".join(map(packaged, names))) for names in (("figures.css", "report.css"), ("report.js",)))
+    bands = _bands(run)
     shared: Context = {
         "run": run,
         "results": run.results,
@@ -77,7 +79,10 @@ def _context(run: Run) -> Context:
             for row in run.rows
         ],
         "snowflake": SNOWFLAKE,
-        "bands": _bands(run),
+        "bands": bands,
+        "any_solved": any(SOLVED in each.drawing for each in bands),
+        "row_notes": [note for row in run.scored for note in row_notes(row)],
+        "batch_norm": BATCH_NORM_SHORT if any(row.batch_norm for row in run.scored) else "",
         "scale": scale(),
         "audit": audit(run.check, run.results.data.images, run.results.data.notes) if run.check else None,
         "no_problems": NO_PROBLEMS,
@@ -114,14 +119,17 @@ def _of_the_rows(run: Run) -> Context:
 def _of_the_shown(run: Run) -> Context:
     """What is drawn of one model: its facts, its images, its classes."""
     row, predictions = run.shown, run.predictions
-    drawn: Context = {"facts": [], "plan_words": "", "pytorch": "", "phases": 0, "confusion": None, "bins": None}
-    drawn |= {"per_class": [], "examples": {}, "reliability": None, "confidences": None}
+    drawn: Context = {"facts": [], "plan_words": "", "plan_defined": [], "pytorch": "", "phases": 0, "solved": False}
+    drawn |= {"confusion": None, "bins": None, "per_class": [], "examples": {}}
+    drawn |= {"reliability": None, "confidences": None}
     if row is not None:
         plan, trained = FineTunePlan.from_dict(row.plan), run.train_config
         drawn |= {
             "facts": _facts(run, row),
             "phases": len(plan.phases),
-            "plan_words": _unbroken(plan_in_words(plan)),
+            "plan_words": _unbroken(plan_in_words(row)),
+            "plan_defined": defined(row),
+            "solved": is_solved(row),
             "pytorch": plan.to_pytorch(trained.optimizer, trained.weight_decay) if plan.sets_rates_only else "",
         }
     if predictions is not None:
@@ -180,14 +188,16 @@ class DrawnSearch:
     """What the pale line of `generations` is."""
     diversity: Markup
     importance: Markup | None
+    plan: str
+    """What the winning plan does besides its rates."""
     tried: list[Markup]
 
 
 def _searches(run: Run) -> list[DrawnSearch]:
-    searched = [(row.strategy, row.search) for row in run.scored if row.search is not None]
+    searched = [(row, row.search) for row in run.scored if row.search is not None]
     return [
         DrawnSearch(
-            strategy,
+            row.strategy,
             search,
             # Baselines that `compare` has rows of are tuned there, each by itself.
             search_notes(search, baselines=run.is_fit),
@@ -196,17 +206,19 @@ def _searches(run: Run) -> list[DrawnSearch]:
             search_figures.mean_in_words(search),
             search_figures.diversity(search, f"search{number}"),
             search_figures.importance(search, f"search{number}"),
+            sentence("; ".join(besides_rates(row))),
             search_figures.tried(search, f"search{number}"),
         )
-        for number, (strategy, search) in enumerate(searched)
+        for number, (row, search) in enumerate(searched)
     ]
 
 
-def _unbroken(sentence: str) -> str:
+def _unbroken(text: str) -> str:
     """The same with figures that no line ends in (3e-3, 0.71 ± 0.01), and with lines that may end after a comma."""
-    sentence = sentence.replace(" ± ", "\u00a0±\u00a0").replace(",", ",\u200b")
-    sentence = re.sub(r"p ([<=]) (\d)", "p\u00a0\\1\u00a0\\2", sentence)
-    return re.sub(r"(\de)-(\d)", "\\1\u2011\\2", sentence)
+    text = text.replace(" ± ", "\u00a0±\u00a0")
+    text = re.sub(r",(?!\d)", ",\u200b", text)
+    text = re.sub(r"p ([<=]) (\d)", "p\u00a0\\1\u00a0\\2", text)
+    return re.sub(r"(\de)-(\d)", "\\1\u2011\\2", text)
 
 
 def packaged(name: str) -> str:

@@ -138,7 +138,8 @@ def _block_chart(
         weight = candidate.weights[at] if candidate.weights else None
         value = axes[0].low * FROZEN_ROOM if weight is None else search.base_rate * weight
         words = "frozen" if weight is None else rate(value)
-        tooltip = f"{words}: {figure(candidate.comparable_score)} (generation {candidate.generation})"
+        norm = f", batch norm {candidate.batch_norm}" if candidate.batch_norm else ""
+        tooltip = f"{words}: {figure(candidate.comparable_score)} (generation {candidate.generation}{norm})"
         won = candidate is winner
         chart.dot((value, merit), tooltip, "best" if won else "cloud", 5 if won else 3)
     return chart.draw()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from thawline import verdicts
 from thawline.config import DataConfig, Request, TrainConfig
-from thawline.formatting import counted, duration, figure, interval, mebibytes, rate, sentence, signed, spread
-from thawline.plan import FineTunePlan, Phase
+from thawline.formatting import duration, figure, interval, mebibytes, rate, sentence, signed, spread
+from thawline.report import plan_words
+from thawline.report.plan_words import base_rate, head_start, is_solved, named, plan_in_words
 from thawline.results import Candidate, Comparison, DataFacts, FitResults, Row, ScoredRow, SearchRecord, SplitScores
 
 
@@ -19,6 +20,11 @@ class TableRow:
 
     strategy: str
     rate: str = ""
+    """Base learning rate, or that the head was solved."""
+    batch_norm: str = ""
+    """moving or kept; empty where no block with batch norm trains."""
+    head: str = ""
+    """What the head starts from: random or probe."""
     val: str = ""
     """Mean ± standard error over seeds, here and in `test`."""
     test: str = ""
@@ -42,7 +48,7 @@ def headline(results: FitResults) -> str:
     found = _measured(results, results.data)
     if guess := _guessing(results, results.data):
         return f"Nothing to recommend: {guess}. The saved model has {found}."
-    said = f"{plan_in_words(FineTunePlan.from_dict(results.plan))}: {found}."
+    said = f"{plan_in_words(results)}: {found}."
     if results.chosen.partition(":")[0] == "full" and results.baselines:
         return f"On validation full fine-tuning is as good as anything tried, so use it. {said}"
     if results.versus_full and verdicts.differs(results.versus_full) and results.versus_full.difference < 0:
@@ -144,7 +150,7 @@ def comparison_headline(comparison: Comparison) -> str:
     best = best_row(comparison)
     if best is None:
         return "No strategy could be trained."
-    found = f"{best.chosen} at {rate(best.learning_rate)}, {_measured(best, comparison.data)}"
+    found = f"{named(best)}, {_measured(best, comparison.data)}"
     if guess := _guessing(best, comparison.data):
         return f"Nothing to recommend: the best on validation is {guess}: {found}."
     return f"Best on validation: {found}.{_against_full(best, comparison.data)}"
@@ -163,7 +169,7 @@ def fit_command(comparison: Comparison) -> str | None:
     best, request = best_row(comparison), Request.from_dict(comparison.request)
     if best is None or _guessing(best, comparison.data):
         return None
-    words = ["thawline", "fit", request.data, "--model", request.model, "--strategy", best.chosen]
+    words = ["thawline", "fit", request.data, "--model", request.model, "--strategy", exact_spec(best)]
     changed: dict[str, object] = {
         name: getattr(request, name)
         for name in ("weights", "granularity")
@@ -171,12 +177,23 @@ def fit_command(comparison: Comparison) -> str | None:
     }
     for part, defaults in ((request.train, TrainConfig()), (request.images, DataConfig())):
         changed |= {name: value for name, value in vars(part).items() if value != getattr(defaults, name)}
-    # A search finds the head's rate itself; what it starts from is the rate that was asked for. A probe has none.
+    # A search finds the head's rate itself; what it starts from is the rate that was asked for. A solved head has none.
     given = request.search.learning_rate if _is_searched(best) else best.learning_rate
     changed |= {"learning_rate": _exact_rate(given)} if given else {}
     for name, value in {**changed, "out": "MODEL"}.items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     return shlex.join(words)
+
+
+def exact_spec(row: ScoredRow) -> str:
+    """The strategy that was chosen, with the norm mode and head start of its plan where these would be tuned again."""
+    if _is_searched(row):
+        return row.chosen
+    name, _, arguments = row.chosen.partition(":")
+    probe = "probe" if not is_solved(row) and head_start(row) == "probe" else None
+    settled = {"norm": row.batch_norm, "head_start": probe}
+    unsaid = [f"{key}={value}" for key, value in settled.items() if value and f"{key}=" not in arguments]
+    return ":".join(filter(None, (name, ",".join(filter(None, (arguments, *unsaid))))))
 
 
 def scored(rows: Iterable[Row]) -> list[ScoredRow]:
@@ -200,64 +217,15 @@ def _exact_rate(value: float) -> str:
     return rate(value) if float(rate(value)) == value else repr(value)
 
 
-def plan_in_words(plan: FineTunePlan) -> str:
-    """`Train blocks.6 and the head at 1e-3, freeze the rest`, and what the plan does besides rates."""
-    moves = any(plan.highest_rate(name) is not None for name in plan.blocks[:-1])
-    kept = ", norm layers keep the statistics they started with" if plan.norm == "eval" and moves else ""
-    further = "; ".join(besides_rates(plan))
-    return _rates_in_words(plan) + kept + (f" ({further})" if further else "")
-
-
-def besides_rates(plan: FineTunePlan) -> list[str]:
-    """What a plan does that the rates of its blocks do not tell."""
-    facts = []
-    if len(plan.phases) > 1:
-        facts.append(_phases_in_words(plan.phases))
-    if plan.parts != "all":
-        facts.append(f"only {plan.parts.replace('_', ' ')} of each block")
-    if plan.adapter:
-        facts.append("low-rank updates in place of the weights")
-    if plan.penalty:
-        facts.append("pulled back to the weights it started from")
-    if plan.rate_rule == "relative_gradient":
-        facts.append("each tensor's rate follows its gradient")
-    if plan.interpolation:
-        facts.append("mixed with the weights it started from")
-    return facts
-
-
-def _phases_in_words(phases: Sequence[Phase]) -> str:
-    spans = [counted(phase.epochs, "epoch") if phase.epochs else "the rest" for phase in phases]
-    return f"{len(phases)} phases, from the top: {', '.join(spans)}"
-
-
-def _rates_in_words(plan: FineTunePlan) -> str:
-    rates = {name: value for name in plan.blocks if (value := plan.highest_rate(name)) is not None}
-    head = plan.blocks[-1]
-    body = {name: value for name, value in rates.items() if name != head}
-    if plan.is_solved:
-        return "Solve the head exactly (a linear probe), freeze the rest"
-    at_head = f"at {rate(rates[head])}" if head in rates else "as the probe has it"
-    if not body:
-        return f"Train the head alone {at_head}, freeze the rest"
-    frozen = ", freeze the rest" if len(body) < len(plan.blocks) - 1 else ""
-    distinct = set(rates.values())
-    if len(distinct) == 1 and not frozen:
-        return f"Train everything {at_head}"
-    if len(distinct) == 1:
-        return f"Train {_span(plan.blocks, list(body))} and the head {at_head}{frozen}"
-    low, high = min(body.values()), max(body.values())
-    between = rate(low) if low == high else f"{rate(low)} to {rate(high)}"
-    return f"Train {_span(plan.blocks, list(body))} at {between} and the head {at_head}{frozen}"
-
-
 def table_row(row: Row, data: DataFacts) -> TableRow:
     """A row of results as text."""
     if not isinstance(row, ScoredRow):
         return TableRow(row.strategy, verdict=f"failed: {row['error']}")
     return TableRow(
         strategy=_chosen(row.strategy, row.chosen),
-        rate=rate(row.learning_rate),
+        rate=base_rate(row),
+        batch_norm=row.batch_norm or "",
+        head=head_start(row),
         val=_mean(row.val),
         test=_mean(row.test) if row.test else "",
         n=str(row.val.accuracy.n),
@@ -269,6 +237,24 @@ def table_row(row: Row, data: DataFacts) -> TableRow:
         time=duration(row.cost.seconds),
         memory=mebibytes(row.cost.peak_memory_bytes),
         verdict=row_verdict(row, data),
+    )
+
+
+def row_notes(row: ScoredRow) -> list[str]:
+    """What to know of a row besides its verdict, each with its strategy in front."""
+    return [f"{row.chosen}: {note}." for note in (neighbors_note(row), plan_words.mismatch(row)) if note]
+
+
+def neighbors_note(row: ScoredRow) -> str:
+    """The accuracy of the nearest neighbors beside a solved probe, as a clause; empty elsewhere."""
+    found = row.nearest_neighbors
+    if found is None:
+        return ""
+    if found.test is None:
+        return f"nearest neighbors in the same features have accuracy {figure(found.val)} on validation"
+    return (
+        f"nearest neighbors in the same features have accuracy {figure(found.test)} on test and {figure(found.val)} on "
+        "validation"
     )
 
 
@@ -284,14 +270,3 @@ def _chosen(asked: str, chosen: str) -> str:
 
 def _mean(scores: SplitScores) -> str:
     return spread(scores.accuracy.mean, scores.accuracy.standard_error)
-
-
-def _span(blocks: Sequence[str], body: Sequence[str]) -> str:
-    """Names of trained blocks: `everything`, `blocks.4 to blocks.6`, or a list."""
-    if len(body) == len(blocks) - 1:
-        return "everything" if len(body) > 1 else body[0]
-    positions = [index for index, name in enumerate(blocks) if name in body]
-    contiguous = positions == list(range(positions[0], positions[-1] + 1))
-    if contiguous and len(body) > 2:
-        return f"{body[0]} to {body[-1]}"
-    return ", ".join(body)

@@ -27,6 +27,7 @@ from thawline.records import (
     read_json,
 )
 from thawline.report.explained import MAP_SIDE, files_of, shown_images
+from thawline.report.plan_words import head_start
 from thawline.report.predictions import Guess, Predictions
 from thawline.report.reading import Run
 from thawline.report.thumbnails import SIDE, data_uri, small_picture
@@ -75,7 +76,7 @@ _SPLITS = ("train", "val", "test", "")
 _PREDICTION_COLUMNS = ("row", "seed", "split", "path", "true")
 """Columns of predictions.csv; the probability of every class follows."""
 _HISTORY_COLUMNS = ("strategy", "purpose", "learning_rate", "seed", "epoch", "train_loss", "val_loss", "val_accuracy")
-_CHOICE = ("strategy", "chosen", "learning_rate", "trainable_percent")
+_CHOICE = ("strategy", "chosen", "learning_rate", "batch_norm", "head_start", "probe_strength", "trainable_percent")
 _COSTS = ("work", "proof", "trainings", "seconds", "image_passes", "peak_memory_bytes")
 _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "negative_log_likelihood", "calibration_error")
 _SPREAD = ("standard_error", "n")
@@ -84,6 +85,7 @@ _TABLE_COLUMNS = (
     *_CHOICE,
     *(f"{split}_{name}" for split in ("train", "val", "test") for name in (*_METRICS, *_SPREAD)),
     *("test_low95", "test_high95", "train_test_gap"),
+    *("nearest_neighbors_val", "nearest_neighbors_test"),
     *("difference_to_full", "difference_low95", "difference_high95", "p_holm"),
     *_COSTS,
     "error",
@@ -269,10 +271,10 @@ def read_plan(path: Path) -> FineTunePlan:
 
 
 def write_history(path: Path, records: Iterable[TrainingRecord]) -> None:
-    """Write history.csv: one line per epoch of every training, epochs from 1."""
+    """Write history.csv: one line per epoch of every training, epochs from 1; one of a solved probe, without a rate."""
     rows = (
         (
-            *(record.strategy, record.purpose, record.learning_rate, record.seed),
+            *(record.strategy, record.purpose, record.learning_rate or None, record.seed),
             *(epoch.epoch + 1, epoch.train_loss, epoch.val_loss, epoch.val_accuracy),
         )
         for record in furthest(records)
@@ -282,7 +284,10 @@ def write_history(path: Path, records: Iterable[TrainingRecord]) -> None:
 
 
 def write_comparison_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write comparison.csv: every figure of every row; those of test are empty without a test split."""
+    """Write comparison.csv: every figure of every row; those of test are empty without a test split.
+
+    So is the learning rate of a solved probe.
+    """
     lines = ([line.get(name, "") for name in _TABLE_COLUMNS] for line in map(_table_line, rows))
     publish(path, encoded(csv_text(_TABLE_COLUMNS, lines)))
 
@@ -290,7 +295,10 @@ def write_comparison_table(path: Path, rows: Iterable[Row]) -> None:
 def _table_line(row: Row) -> dict[str, object]:
     if not isinstance(row, ScoredRow):
         return {"strategy": row.strategy, "error": row.get("error")}
-    line: dict[str, object] = {name: getattr(row, name) for name in _CHOICE}
+    line: dict[str, object] = {name: row.get(name) for name in _CHOICE}
+    line |= {"learning_rate": row.learning_rate or None, "head_start": head_start(row)}
+    if row.nearest_neighbors is not None:
+        line |= {f"nearest_neighbors_{split}": found for split, found in row.nearest_neighbors.items()}
     line |= {name: getattr(row.cost, name) for name in _COSTS}
     for split, scores in (("train", row.train), ("val", row.val), ("test", row.test)):
         if scores is not None:

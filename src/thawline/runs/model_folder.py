@@ -12,6 +12,7 @@ from thawline.export.model_card import CardBlock, CardMetric, ModelCard, model_c
 from thawline.export.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
 from thawline.export.timm_folder import save_timm_folder, timm_snippet
 from thawline.model.load import LoadedModel
+from thawline.report.plan_words import defined
 from thawline.results import FitResults, TestScores, plain
 from thawline.training.evaluation import METRICS
 
@@ -81,7 +82,7 @@ def _is_code(source: str) -> bool:
 def _card(model: LoadedModel, results: FitResults) -> ModelCard:
     license_name = model.pretrained_cfg.get("license")
     named = Request.from_dict(results.request).data
-    blocks = [CardBlock(block.name, block.parameters, block.learning_rate) for block in results.blocks]
+    blocks = [CardBlock(block.name, block.parameters, block.learning_rate, block.frozen) for block in results.blocks]
     return ModelCard(
         architecture=model.architecture,
         base_model=_base(model, results),
@@ -98,6 +99,7 @@ def _card(model: LoadedModel, results: FitResults) -> ModelCard:
         versions=results.environment.packages,
         license=license_name if isinstance(license_name, str) else None,
         test_metrics=_metrics(results.test) if results.test else (),
+        trained=defined(results),
         start=verdicts.started_from(results.request),
         answer=results.answer,
         warning=verdicts.start_warning(results.request),

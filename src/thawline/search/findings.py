@@ -15,6 +15,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from thawline import results
+from thawline.plan import NormMode
 from thawline.results import BaselineTrial, BlockWeight, Generation, SearchRecord
 from thawline.search.baselines import baselines
 from thawline.search.candidates import Scored, in_generation
@@ -25,6 +26,7 @@ from thawline.search.promotion import at_rung
 from thawline.search.ranking import fold_centred
 from thawline.search.trials import result_of
 from thawline.strategies.auto import AutoConfig
+from thawline.strategies.base import NORM_MODES
 from thawline.strategies.biotune import EvolutionConfig
 
 CANONICAL = FloatDistribution(-4.0, 2.0)
@@ -69,7 +71,7 @@ def halving_findings(halving: Halving, settings: AutoConfig, winner: Scored) -> 
         base_rate=space.base_rate,
         genes=list(space.gene_names),
         blocks=block_weights(winner, space),
-        norm=space.encoding.norm(winner.candidate.genes),
+        norm=candidate_norm(winner, space),
         trainable_percent=trainable_percent(winner, space),
         data_share=1.0,
         generations=_halving_generations(history, space),
@@ -99,6 +101,13 @@ def block_weights(scored: Scored, space: Space) -> list[BlockWeight]:
         BlockWeight(name=block.name, weight=None if bins is None else weight(bins))
         for block, bins in zip(space.network, phenotype, strict=True)
     ]
+
+
+def candidate_norm(scored: Scored, space: Space) -> NormMode | None:
+    """What batch norm does in a candidate's plan; None where no block that trains has any."""
+    plan = space.plan(scored.candidate.genes)
+    trained = (block for block in space.network if block.name in plan.trained)
+    return plan.norm if any(name.endswith("running_mean") for block in trained for name in block.buffers) else None
 
 
 def trainable_percent(scored: Scored, space: Space) -> float:
@@ -153,6 +162,7 @@ def candidate_record(
     weights: Sequence[float | None] | None = None,
     epochs: int | None = None,
     early_score: float | None = None,
+    batch_norm: str | None = None,
 ) -> results.Candidate:
     """A candidate and its score; the optional fields are left out where they are None."""
     candidate = scored.candidate
@@ -170,6 +180,7 @@ def candidate_record(
         weights=weights,
         epochs=epochs,
         early_score=early_score,
+        batch_norm=batch_norm,
     )
 
 
@@ -177,7 +188,9 @@ def _candidate(
     scored: Scored, space: Space, *, epochs: int | None = None, early_score: float | None = None
 ) -> results.Candidate:
     weights = [block.weight for block in block_weights(scored, space)]
-    return candidate_record(scored, weights, epochs, early_score)
+    mode = candidate_norm(scored, space)
+    batch_norm = next((word for word, own in NORM_MODES.items() if own == mode), None)
+    return candidate_record(scored, weights, epochs, early_score, batch_norm)
 
 
 def _settings(settings: AutoConfig | EvolutionConfig, kind: type[AutoConfig | EvolutionConfig]) -> dict[str, object]:

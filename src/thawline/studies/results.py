@@ -24,7 +24,7 @@ from thawline.results import (
 )
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import PredictionLine
-from thawline.strategies.base import variants
+from thawline.strategies.base import NORM_MODES, variants
 from thawline.studies.rows import TrainedRow
 from thawline.training import evaluation, significance
 from thawline.training.images import LabelledRows
@@ -43,13 +43,15 @@ def row_summary(experiment: Experiment, row: TrainedRow, versus: Versus | None) 
     if row.error is not None or row.tuned is None:
         return FailedRow(strategy=row.strategy, error=row.error)
     plan = row.plan
-    blocks = experiment.blocks(plan.granularity)
+    blocks, probe = experiment.blocks(plan.granularity), row.finals[0].probe
     return ScoredRow(
         strategy=row.strategy,
         chosen=row.tuned.strategy,
         arguments=variants(row.tuned.strategy)[0].arguments,
         learning_rate=row.tuned.learning_rate,
         plan=plan.to_dict(),
+        batch_norm=_batch_norm(experiment, plan),
+        probe_strength=None if probe is None else probe.strength,
         train=split_scores(experiment, row, "train"),
         val=split_scores(experiment, row, "val"),
         test=_test_scores(experiment, row),
@@ -60,6 +62,13 @@ def row_summary(experiment: Experiment, row: TrainedRow, versus: Versus | None) 
         versus_full=versus,
         nearest_neighbors=_nearest_neighbors(experiment, row),
     )
+
+
+def _batch_norm(experiment: Experiment, plan: FineTunePlan) -> str | None:
+    """What the batch norm of trained blocks does, in the words of an argument; None where no trained block has any."""
+    if not experiment.trains_statistics(plan):
+        return None
+    return next(word for word, mode in NORM_MODES.items() if mode == plan.norm)
 
 
 def split_scores(experiment: Experiment, row: TrainedRow, split: Literal["train", "val", "test"]) -> SplitScores:

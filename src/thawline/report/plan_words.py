@@ -1,0 +1,166 @@
+"""A plan in words: what trains at which rate, what batch norm does, what the head starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from thawline.formatting import counted, rate, sentence
+from thawline.plan import FineTunePlan, HeadStart, Phase
+from thawline.results import ScoredCellRow, ScoredRow
+
+BATCH_NORM = {
+    "moving": "batch norm with the statistics of each batch",
+    "kept": "batch norm keeps its stored statistics",
+}
+"""What the batch norm of trained blocks does, as a clause."""
+BATCH_NORM_DEFINED = {
+    "moving": (
+        "Batch norm of the trained blocks: moving. While they train, it normalises with the statistics of each batch, "
+        "which also move the stored statistics that predictions use."
+    ),
+    "kept": (
+        "Batch norm of the trained blocks: kept. It normalises with the statistics stored in the network it started "
+        "from, in training as in prediction."
+    ),
+}
+"""The same in full sentences."""
+BATCH_NORM_SHORT = (
+    "Batch norm of trained blocks: moving = statistics of each batch, which also move the stored ones; kept = stored "
+    "statistics."
+)
+"""Below a table that has the words."""
+
+
+def is_solved(row: ScoredRow | ScoredCellRow) -> bool:
+    """Whether nothing of it trains by gradient descent: it is the solved linear probe."""
+    return row.learning_rate == 0
+
+
+def head_start(row: ScoredRow) -> HeadStart:
+    """What its head starts from, or is: random or probe."""
+    return FineTunePlan.from_dict(row.plan).head_start
+
+
+def solved_head(plan: FineTunePlan) -> str | None:
+    """The head, if its weights are those of the solved probe where it does not train."""
+    return plan.blocks[-1] if plan.head_start == "probe" else None
+
+
+def base_rate(row: ScoredRow | ScoredCellRow) -> str:
+    """Its base rate, or how its head was solved: `3e-4`, `solved (L2 1e-2)`."""
+    if not is_solved(row):
+        return rate(row.learning_rate)
+    return f"solved{_penalty(row.probe_strength, ' ({})')}"
+
+
+def named(row: ScoredRow) -> str:
+    """The strategy and its rate: `full:norm=kept at 3e-4`, `linear_probe, solved (L2 1e-2)`."""
+    return f"{row.chosen}{', ' if is_solved(row) else ' at '}{base_rate(row)}"
+
+
+def plan_in_words(row: ScoredRow) -> str:
+    """`Train blocks.6 and the head at 1e-3, freeze the rest (head from random weights; batch norm keeps ...)`."""
+    plan = FineTunePlan.from_dict(row.plan)
+    if plan.is_solved:
+        penalty = _penalty(row.probe_strength, " ({})")
+        return f"Solve the head alone as a linear probe{penalty}, freeze the rest"
+    return f"{_rates_in_words(plan)} ({'; '.join(besides_rates(row))})"
+
+
+def besides_rates(row: ScoredRow) -> list[str]:
+    """What its plan does that the rates of its blocks do not tell; nothing of a solved probe."""
+    plan, facts = FineTunePlan.from_dict(row.plan), list[str]()
+    if plan.is_solved:
+        return facts
+    facts.append(_start(plan.head_start, row.probe_strength))
+    if row.batch_norm:
+        facts.append(BATCH_NORM[row.batch_norm])
+    if len(plan.phases) > 1:
+        facts.append(_phases_in_words(plan.phases))
+    if plan.parts != "all":
+        facts.append(f"only {plan.parts.replace('_', ' ')} of each block")
+    if plan.adapter:
+        facts.append("low-rank updates in place of the weights")
+    if plan.penalty:
+        facts.append("pulled back to the weights it started from")
+    if plan.rate_rule == "relative_gradient":
+        facts.append("each tensor's rate follows its gradient")
+    if plan.interpolation:
+        facts.append("mixed with the weights it started from")
+    return facts
+
+
+def defined(row: ScoredRow) -> list[str]:
+    """What its head starts from, and what batch norm of its trained blocks does where any has it: full sentences."""
+    plan = FineTunePlan.from_dict(row.plan)
+    batch_norm = BATCH_NORM_DEFINED.get(row.batch_norm or "", "")
+    doubt = sentence(mismatch(row)) if mismatch(row) else ""
+    return [_head_defined(plan, row.probe_strength), *filter(None, (batch_norm, doubt))]
+
+
+def mismatch(row: ScoredRow) -> str:
+    """What to know of a probe's head above batch norm that moves, as a clause; empty elsewhere."""
+    if row.batch_norm != "moving" or head_start(row) != "probe":
+        return ""
+    return (
+        "the head starts from a probe that was made with the stored statistics of batch norm, which the statistics of "
+        "a batch may not fit; compare it with norm=kept or head_start=random"
+    )
+
+
+def _start(head_start: HeadStart, strength: float | None) -> str:
+    if head_start == "random":
+        return "head from random weights"
+    return f"head from the linear probe{_penalty(strength, ', {}')}"
+
+
+def _head_defined(plan: FineTunePlan, strength: float | None) -> str:
+    if plan.head_start == "random":
+        return "The head starts from random weights."
+    how = (
+        "a logistic regression on the features of the network as it was, solved exactly with an L2 penalty"
+        f"{'' if strength is None else f' of {rate(strength)}'} picked on validation"
+    )
+    if plan.is_solved:
+        return f"The head is the linear probe: {how}. It has no learning rate."
+    return f"The head starts from the linear probe: {how}."
+
+
+def _penalty(strength: float | None, around: str) -> str:
+    """`L2 1e-2` in a format; empty where it is not known."""
+    return "" if strength is None else around.format(f"L2 {rate(strength)}")
+
+
+def _phases_in_words(phases: Sequence[Phase]) -> str:
+    spans = [counted(phase.epochs, "epoch") if phase.epochs else "the rest" for phase in phases]
+    return f"{len(phases)} phases, from the top: {', '.join(spans)}"
+
+
+def _rates_in_words(plan: FineTunePlan) -> str:
+    *below, head = plan.blocks
+    rates = {name: value for name in plan.blocks if (value := plan.highest_rate(name)) is not None}
+    body = {name: rates[name] for name in below if name in rates}
+    if not body:
+        return f"Train the head alone at {rate(rates[head])}, freeze the rest"
+    trained, frozen = _span(plan.blocks, list(body)), ", freeze the rest" if len(body) < len(below) else ""
+    if head not in rates:
+        return f"Train {trained} at {_extent(body.values())}, keep the head{frozen}"
+    if len(set(rates.values())) > 1:
+        return f"Train {trained} at {_extent(body.values())} and the head at {rate(rates[head])}{frozen}"
+    return f"Train {f'{trained} and the head' if frozen else 'everything'} at {rate(rates[head])}{frozen}"
+
+
+def _extent(rates: Collection[float]) -> str:
+    low, high = min(rates), max(rates)
+    return rate(low) if low == high else f"{rate(low)} to {rate(high)}"
+
+
+def _span(blocks: Sequence[str], body: Sequence[str]) -> str:
+    """Names of trained blocks: `everything`, `blocks.4 to blocks.6`, or a list."""
+    if len(body) == len(blocks) - 1:
+        return "everything" if len(body) > 1 else body[0]
+    positions = [index for index, name in enumerate(blocks) if name in body]
+    contiguous = positions == list(range(positions[0], positions[-1] + 1))
+    if contiguous and len(body) > 2:
+        return f"{body[0]} to {body[-1]}"
+    return ", ".join(body)
