@@ -31,7 +31,7 @@ from thawline.data.groups import with_groups
 from thawline.data.pixels import found_bit_depth
 from thawline.data.read import Data, absolute_name, name_of, read_named
 from thawline.data.splits import refusal
-from thawline.errors import InputError, OptionError, RunFolderError
+from thawline.errors import InputError, OptionError, RunFolderError, ThawlineError
 from thawline.explanation import explain as explaining
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.memory import within_memory
@@ -41,9 +41,9 @@ from thawline.model.own import is_own
 from thawline.model.trust import Trust, code_to_run
 from thawline.model.work import WorkTable
 from thawline.plan import Granularity
-from thawline.recipes.cells import Overrides, expand
+from thawline.recipes.cells import Cell, Overrides, expand
 from thawline.recipes.recipe import load_recipe
-from thawline.recipes.runs import run_cells
+from thawline.recipes.runs import read_cells, run_cells
 from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.results import (
@@ -255,7 +255,9 @@ def repeat_study(
 ) -> StudyResult:
     """Run a published study, cell by cell, and gather its tables; call it again to continue an interrupted one.
 
-    `overrides` are fields of `recipes.cells.Overrides`. The tables are also written to `out`/tables.md.
+    `overrides` are fields of `recipes.cells.Overrides`. The tables show all finished cells in `out`, also those of
+    earlier calls with other overrides; they are also written to `out`/tables.md. A cell whose data, model or trainings
+    fail is left out and listed in `failed`; the error is raised only if no cell of this call could be run.
     """
     callback, folder = callback or Callback(), Path(out)
     study = load_recipe(recipe)
@@ -264,17 +266,38 @@ def repeat_study(
         callback.note(note)
     _require_named(recipe, {cell.request.model for cell in expansion.cells} - {*(overrides or {}).get("models", ())})
 
-    def execute(request: Request, run_folder: Path) -> Comparison:
-        started = (run_folder / REQUEST).exists()
-        if not started:
-            return cast(Comparison, run(request, run_folder, callback))
-        found = resume(run_folder, callback, trust_code=True)  # code that the recipe names was refused above
-        return cast(Comparison, found)
-
-    cells = run_cells(study, expansion.cells, folder, execute)
+    study_cells = _Cells(expansion.cells, callback)
+    run_cells(study, expansion.cells, folder, study_cells.execute, failed=study_cells.fail)
+    cells = read_cells(study, folder)
     tables = markdown(study, cells)
     write_text(folder / "tables.md", tables)
-    return StudyResult(cells=cells, tables=tables)
+    return StudyResult(cells=cells, tables=tables, failed=study_cells.failed)
+
+
+@dataclass
+class _Cells:
+    """Runs the cells of a study, tells which one it is at, and keeps what failed."""
+
+    cells: Sequence[Cell]
+    callback: Callback
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def execute(self, request: Request, folder: Path) -> Comparison:
+        """Run the comparison in `folder`, or resume the one that is there."""
+        names = [cell.name for cell in self.cells]
+        name = folder.parent.name
+        self.callback.note(f"Cell {names.index(name) + 1} of {len(names)}: {name}")
+        if not (folder / REQUEST).exists():
+            return cast(Comparison, run(request, folder, self.callback))
+        # `repeat_study` has refused code that a recipe names
+        return cast(Comparison, resume(folder, self.callback, trust_code=True))
+
+    def fail(self, cell: Cell, error: ThawlineError) -> None:
+        """Keep the reason, and go on; raise the error if nothing else is left of the study."""
+        self.failed[cell.name] = str(error)
+        if len(self.failed) == len(self.cells):
+            raise error
+        self.callback.note(f"{cell.name} failed: {error}")
 
 
 @within_memory(FREE_MEMORY)

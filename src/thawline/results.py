@@ -887,8 +887,11 @@ class StudyResult(Result):
     """What `repeat_study` returns."""
 
     cells: Sequence[RecipeCell]
+    """All finished cells in the study's folder, by name."""
     tables: str
     """Markdown."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Cells that could not be run, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

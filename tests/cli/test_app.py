@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from thawline.cli import app as cli
 from thawline.errors import InputError
+from thawline.results import StudyResult
 from thawline.strategies import STRATEGIES
 
 TINY = ["--model", "test_efficientnet", "--weights", "random", "--image-size", "32", "--epochs", "1", "--device", "cpu"]
@@ -411,3 +412,18 @@ def test_a_name_that_is_too_long_is_wrong_input(
     for arguments in (["check", "x" * 5000], ["predict", "x" * 5000, "y"], ["fit", "photos", "--out", "x" * 5000]):
         assert run(capsys, monkeypatch, arguments) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_study_with_failed_cells_prints_its_tables_and_ends_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = {"net--DTD": "'torchvision:DTD' cannot be read.", "net--SVHN": "out of reach."}
+    result = StudyResult(cells=[], tables="# tables", failed=failed)
+    monkeypatch.setattr("thawline.api.repeat_study", lambda *_: result)
+    assert run(capsys, monkeypatch, ["compare", "--recipe", "depth", "--out", tmp_path / "out"]) == 1
+    screen, errors = capsys.readouterr()
+    assert screen.startswith("# tables")
+    assert errors == (
+        "thawline: net--DTD (the first of 2 cells that failed): 'torchvision:DTD' cannot be read. "
+        "All other cells are finished; the same command runs only those that failed.\n"
+    )

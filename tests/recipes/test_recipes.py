@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -18,14 +18,14 @@ from tests.small_runs import Stop
 from thawline import api
 from thawline.callback import Callback
 from thawline.config import Request
-from thawline.errors import OptionError, RunError, RunFolderError
+from thawline.errors import DataError, ModelError, OptionError, PlanError, RunError, RunFolderError, ThawlineError
 from thawline.recipes.cells import Overrides, expand
 from thawline.recipes.reading import on_test, scored
 from thawline.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_names
 from thawline.recipes.runs import read_cells, run_cells
 from thawline.recipes.tables import gather, markdown
 from thawline.records import pack_bits, unpack_bits
-from thawline.results import Comparison, RecipeCell
+from thawline.results import Comparison, RecipeCell, StudyResult
 from thawline.runs.files import decode
 from thawline.studies.depth_curve import depth_curve
 
@@ -90,7 +90,7 @@ def test_data_that_cannot_be_downloaded_is_left_out_and_said() -> None:
     expansion = expand(load_recipe("biotune-table1"))
     assert len(expansion.cells) == 4 * 8
     (note,) = expansion.notes
-    assert note.startswith("ISIC is left out: it needs --data ISIC=FOLDER")
+    assert note.startswith("ISIC is left out, because it cannot be downloaded: add --data ISIC=FOLDER")
 
 
 @pytest.mark.parametrize(
@@ -501,6 +501,52 @@ def test_cells_of_other_settings_are_never_mixed_in(images: Path, tmp_path: Path
     other = dataclasses.replace(recipe, name="other")
     with pytest.raises(RunFolderError, match="choose another `out`"):
         run_cells(other, expand(other, small(images, seed=1)).cells, tmp_path, Runner())
+
+
+def test_a_cell_that_fails_stands_in_no_others_way(images: Path, tmp_path: Path) -> None:
+    study, missing, out = tmp_path / "tiny.toml", tmp_path / "missing", tmp_path / "out"
+    text = TINY.format(kind="accuracy", run='strategies = ["full"]\nlearning_rate = 1e-3', more="")
+    study.write_text(text + '[[columns]]\nname = "later"\n[[columns]]\nname = "other"\n')
+
+    def repeat(*data: str, **others: Any) -> StudyResult:
+        return api.repeat_study(str(study), out, vars(small(images)) | {"data": data} | others)
+
+    with pytest.raises(DataError, match="missing"):
+        repeat(f"noise={missing}")
+    result = repeat(f"noise={missing}", f"later={images}", epochs=1)  # other settings, as nothing was computed before
+    assert [cell.setting.data for cell in result.cells] == ["later"]
+    assert list(result.failed) == ["test_efficientnet--noise"]
+    assert str(missing) in result.failed["test_efficientnet--noise"]
+    missing.symlink_to(images)
+    result = repeat(f"noise={missing}", f"later={images}", epochs=1)
+    assert not result.failed
+    header = "| strategy | noise | later |"
+    assert header in result.tables
+    other = repeat(f"other={images}", epochs=1)
+    assert "| strategy | noise | later | other |" in other.tables, "cells of earlier commands stay in the tables"
+    assert (out / "tables.md").read_text() == other.tables
+    with pytest.raises(RunFolderError, match="run with other settings"):
+        repeat(f"other={images}", epochs=2)
+
+
+def test_only_errors_of_the_cell_itself_are_passed_over(images: Path, tmp_path: Path) -> None:
+    recipe = tiny("accuracy", 'strategies = ["full"]')
+    cells = expand(recipe, small(images)).cells
+    failed: list[str] = []
+
+    def execute(error: ThawlineError) -> Callable[[Request, Path], Comparison]:
+        def fail(*_: object) -> Comparison:
+            raise error
+
+        return fail
+
+    for error in (DataError("gone"), ModelError("unknown"), PlanError("too deep"), RunError("diverged")):
+        run_cells(recipe, cells, tmp_path, execute(error), failed=lambda _, error: failed.append(str(error)))
+        with pytest.raises(type(error)):
+            run_cells(recipe, cells, tmp_path, execute(error))
+    assert failed == ["gone", "unknown", "too deep", "diverged"]
+    with pytest.raises(OptionError):
+        run_cells(recipe, cells, tmp_path, execute(OptionError("wrong")), failed=lambda _, error: None)
 
 
 def test_a_recipe_that_is_not_text_and_an_override_that_is_not_a_number(tmp_path: Path) -> None:

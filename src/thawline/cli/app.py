@@ -21,10 +21,11 @@ from thawline.cli.interrupts import INTERRUPTS, Interrupted, WayOn, begun_or_not
 from thawline.cli.options import Given, GroupedCommand, StrictCommand, as_flags, help_of, number_option, takes_options
 from thawline.config import CompareOptions, DataConfig, FitOptions, OnBad, PredictOptions, Request, read_option
 from thawline.data.named import named_forms
-from thawline.errors import OptionError, ThawlineError, cause, debugging, remedy, written_to
+from thawline.errors import OptionError, RunError, ThawlineError, cause, debugging, remedy, written_to
 from thawline.memory import within_memory
 from thawline.plan import Granularity
 from thawline.reading import is_there
+from thawline.recipes.recipe import recipe_names
 from thawline.records import RUN_FILES
 from thawline.results import Comparison, FitResults
 from thawline.strategies.auto import with_budget
@@ -99,13 +100,16 @@ def compare(
     context: typer.Context,
     out: Out,
     given: Given,
-    data: Annotated[str | None, Argument(help="As for fit; with --recipe, leave it out and use --data.")] = None,
-    recipe: Annotated[str | None, Option(help="Published study to repeat: its name, or a .toml file.")] = None,
+    data: Annotated[str | None, Argument(help="As for fit; with --recipe, use --data instead.")] = None,
+    recipe: Annotated[
+        str | None, Option(help=f"Published study to repeat: {', '.join(recipe_names())}, or a .toml file.")
+    ] = None,
     recipe_data: Annotated[
         list[str] | None,
         Option(
             "--data",
-            help="Data of a recipe: COLUMN=SOURCE, COLUMN or SOURCE, once for each; all others are left out.",
+            help="With --recipe, which of its datasets to run, once for each: NAME as in its tables, NAME=FOLDER for "
+            "images of your own under that name, or just a FOLDER. Default: all that can be downloaded.",
         ),
     ] = None,
     full_grid: Annotated[
@@ -115,7 +119,8 @@ def compare(
 ) -> None:
     """Compare strategies, or repeat a published study.
 
-    Every strategy is tuned by the same rule and trained on the same splits, seeds and batches.
+    Every strategy is tuned by the same rule and trained on the same splits, seeds and batches. A study runs one network
+    on one dataset after the other, forecasts the time of each, and is continued by the same command.
     """
     from thawline.strategies.base import split_specs
 
@@ -151,6 +156,12 @@ def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json:
     else:
         sys.stdout.write(f"{study.tables}\n")
         _is_kept(out)
+    if study.failed:
+        name, reason = next(iter(study.failed.items()))
+        others = f" (the first of {len(study.failed)} cells that failed)" if len(study.failed) > 1 else ""
+        raise RunError(
+            f"{name}{others}: {reason} All other cells are finished; the same command runs only those that failed."
+        )
 
 
 @app.command(cls=StrictCommand)

@@ -78,7 +78,7 @@ def refusal(images: ImageSet, hashes: Sequence[str], config: DataConfig, *, skip
 def _missing_shares(given: Collection[Split], config: DataConfig) -> tuple[list[tuple[Split, float]], list[str]]:
     """The splits to draw, as fractions of train, and notes for the user."""
     if "test" in given:
-        notes = ["`test_share` is ignored: the dataset has its own test split."] if config.test_share else []
+        notes = ["`test_share` is not used: the dataset has its own test split."] if config.test_share else []
         if "val" in given:
             return [], notes
         return [("val", VAL_SHARE)], [*notes, f"val is drawn from train: {VAL_SHARE:.0%} of each class."]

@@ -97,7 +97,8 @@ def expand(recipe: Recipe, overrides: Overrides | None = None) -> Expansion:
     if not given:
         flags = " ".join(f"--data {name}=FOLDER" for name in missing)
         raise OptionError(
-            f"recipe {recipe.name!r} cannot download its images; give them with {flags}, or --data FOLDER."
+            f"the images of recipe {recipe.name!r} cannot be downloaded; give their folders with {flags}, or other "
+            "images with --data FOLDER."
         )
     cells = [
         _cell(recipe, changes, column, model, point)
@@ -113,8 +114,12 @@ def _left_out(recipe: Recipe, columns: Sequence[Column], missing: Sequence[str])
     """Datasets that cannot be run or were not named, a line for either kind."""
     named = [column.name for column in columns]
     others = [column.name for column in recipe.columns if column.name not in named]
-    notes = [f"{name} is left out: it needs --data {name}=FOLDER, beside a --data for every other." for name in missing]
-    return (*notes, *([f"Left out, since --data does not name them: {', '.join(others)}."] if others else ()))
+    notes = [
+        f"{name} is left out, because it cannot be downloaded: add --data {name}=FOLDER, and --data NAME for every "
+        "other dataset that is to be run."
+        for name in missing
+    ]
+    return (*notes, *([f"Not run, because --data does not name them: {', '.join(others)}."] if others else ()))
 
 
 def label(source: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from thawline.config import Request
-from thawline.errors import RunError, RunFolderError
+from thawline.errors import DataError, ModelError, PlanError, RunError, RunFolderError, ThawlineError
 from thawline.recipes.cells import Cell, label
 from thawline.recipes.recipe import Recipe
 from thawline.records import FORMAT_VERSION, fingerprint, pack_bits, read_json, write_json
@@ -28,26 +28,49 @@ from thawline.runs.files import PREDICTIONS, read, read_predictions, write
 Execute = Callable[[Request, Path], Comparison]
 """Runs a comparison in a folder, or resumes the one that is there."""
 
+OWN_ERRORS = (DataError, ModelError, PlanError, RunError)
+"""What may be wrong with one cell alone: its images, its network, a plan for that network, a training."""
+
+
+def stop(cell: Cell, error: ThawlineError) -> None:
+    """End the study at the first cell that fails."""
+    raise error
+
 
 def run_cells(
-    recipe: Recipe, cells: Sequence[Cell], out: Path, execute: Execute, *, runs: Path | None = None
+    recipe: Recipe,
+    cells: Sequence[Cell],
+    out: Path,
+    execute: Execute,
+    *,
+    runs: Path | None = None,
+    failed: Callable[[Cell, ThawlineError], None] = stop,
 ) -> list[RecipeCell]:
     """Write `out`/CELL.json for every cell that has none yet; the comparisons behind them are in `runs` (`out`/runs).
 
-    After an interruption, the same call continues where it stopped. Raises `RunFolderError` if `out` has a cell that
-    was run with other settings.
+    After an interruption, the same call continues where it stopped. `failed` is told of a cell that fails for a reason
+    of its own (`OWN_ERRORS`); unless it raises, the others go on. Raises `RunFolderError` if `out` has a cell that was
+    run with other settings.
     """
     results = []
     for cell in cells:
-        path = out / f"{cell.name}.json"
-        if not path.exists():
-            _refuse_other(recipe, out)
-            write(path, _run(recipe, cell, (runs or out / "runs") / cell.name, execute))
-        stored = read(path, RecipeCell)
-        if stored.key != _key(recipe, cell):
-            raise RunFolderError(f"{path} was run with other settings; remove it, or choose another `out`.")
-        results.append(stored)
+        try:
+            results.append(_finished(recipe, cell, out, runs or out / "runs", execute))
+        except OWN_ERRORS as error:
+            failed(cell, error)
     return results
+
+
+def _finished(recipe: Recipe, cell: Cell, out: Path, runs: Path, execute: Execute) -> RecipeCell:
+    """The cell as it is stored in `out`; it is run if it is not there."""
+    path = out / f"{cell.name}.json"
+    if not path.exists():
+        _refuse_other(recipe, out)
+        write(path, _run(recipe, cell, runs / cell.name, execute))
+    stored = read(path, RecipeCell)
+    if stored.key != _key(recipe, cell):
+        raise RunFolderError(f"{path} was run with other settings; remove it, or choose another `out`.")
+    return stored
 
 
 def read_cells(recipe: Recipe, out: Path) -> list[RecipeCell]:
@@ -110,9 +133,12 @@ def _tuned_rates(cell: Cell, folder: Path, execute: Execute) -> dict[str, float]
 
 
 def _begin(folder: Path, key: str) -> None:
-    """Mark the cell's folder, so that comparisons begun with other settings are never continued."""
+    """Mark the cell's folder, so that comparisons begun with other settings are never continued.
+
+    A comparison whose input was refused leaves only the mark, which then stands in nobody's way.
+    """
     mark = folder / "cell.json"
-    if not mark.exists():
+    if not mark.exists() or not any(path.is_dir() for path in folder.iterdir()):
         write_json(mark, {"format_version": FORMAT_VERSION, "key": key})
     if _stored(mark, "key") != key:
         raise RunFolderError(f"{folder} was begun with other settings; remove it, or choose another `out`.")

@@ -13,6 +13,7 @@ from thawline.data.augment import Augmenter
 from thawline.data.cache import user_cache
 from thawline.data.check import Check, check
 from thawline.data.groups import with_groups
+from thawline.data.named import is_named
 from thawline.data.pixels import PixelStore, build_pixels, found_bit_depth
 from thawline.data.read import read_named
 from thawline.data.sources import ImageSet
@@ -63,7 +64,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     paths = tuple(images.name(item) for item in images.items)
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
     ledger = _bound_ledger(folder, request, model, data_fingerprint, pixels)
-    _report(folder, images, found, splits, request.train.batch_size, callback)
+    _report(folder, request, images, found, splits, callback)
     for note in filter(None, (start_warning(request.to_dict()) if model.is_timm else None, *model.notes)):
         callback.note(note)
     experiment = Experiment(
@@ -124,19 +125,20 @@ def _read(request: Request) -> ImageSet:
 
 
 def _report(
-    folder: RunFolder, images: ImageSet, found: Check, splits: Splits, batch_size: int, callback: Callback
+    folder: RunFolder, request: Request, images: ImageSet, found: Check, splits: Splits, callback: Callback
 ) -> None:
     """check.json and splits.csv, and what the user should know before anything is trained."""
     write(folder.file(CHECK), found.result())
     write_splits(folder.file(SPLITS), split_lines(images, splits))
     sizes = {name: len(splits.indices(name)) for name in ("train", "val", "test")}
+    name = request.data if is_named(request.data) else images.root.name
     callback.note(
-        f"{images.root.name}: {len(images.items):,} images in {len(images.classes)} classes; "
+        f"{name}: {len(images.items):,} images in {len(images.classes)} classes; "
         f"{sizes['train']:,} train, {sizes['val']:,} val, {sizes['test']:,} test."
     )
     if not splits.has_test:
         callback.note("No test split: there will be no test figures (`test_share=0.2` carves one off train).")
-    if batch_size > sizes["train"]:
+    if (batch_size := request.train.batch_size) > sizes["train"]:
         callback.note(
             f"`batch_size` {batch_size:,} is more than the {counted(sizes['train'], 'training image')}: every step "
             "takes all of them."
