@@ -64,6 +64,16 @@ def test_biotune_is_in_table_1_with_the_papers_settings() -> None:
     assert (settings.exploration, settings.top, settings.folds, settings.encoding) == (0.25, 5, 2, "biotune")
 
 
+def test_published_rows_and_columns_are_called_as_the_measured_ones() -> None:
+    recipe = load_recipe("biotune-table1")
+    accuracy, trained = recipe.expected
+    assert [row[0] for row in accuracy.rows] == recipe.run.strategies
+    assert "linear_probe:solver=sgd" in recipe.run.strategies, "papers train the probe"
+    assert [row[0] for row in trained.rows] == ["biotune"]
+    for table in recipe.expected:
+        assert list(table.columns) == ["strategy", *(column.name for column in recipe.columns)]
+
+
 def test_every_published_share_has_its_row() -> None:
     recipe = load_recipe("biotune-data-share")
     searches = [variants(spec)[0] for spec in recipe.run.strategies]
