@@ -17,7 +17,7 @@ from thawline.results import DepthCurve, RecipeCell, Row, ScoredCellRow
 from thawline.studies.depth_curve import depth_curve
 from thawline.verdicts import REFERENCE, SIGNIFICANT, differs
 
-CHOSEN = "Learning rate, batch norm of trained blocks, what the head starts from; the probe is solved and has no rate."
+CHOSEN = "Learning rate, batch norm of trained blocks, what the head starts from. A solved probe has no rate."
 LARGEST_CONFUSION = 20
 """Classes of the largest confusion matrix that is shown; larger ones are in the cells only."""
 
