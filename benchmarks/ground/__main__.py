@@ -37,7 +37,7 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "8000000000",
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
 }
-"""Of the processes that `--processes` starts; the results are the same without it, bit for bit."""
+"""Environment of the processes that `--processes` starts; results are the same without it, bit for bit."""
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ class Cell:
     right: NDArray[np.float64] | None = None
     """Which test images were right, [n], 0 or 1; None for nearest neighbours, of whom only accuracies are kept."""
     work: float | None = None
-    """Of tuning and final training, in full fine-tunings; None for nearest neighbours, which come with the probe."""
+    """Cost of tuning and final training, in full fine-tunings; None for nearest neighbours, which are free."""
     seconds: float | None = None
     chosen: str = ""
     """Strategy with all arguments settled."""
@@ -133,7 +133,7 @@ def machine(facts: Environment) -> str:
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """As they run, nearest neighbours after the probe; those that the ground does not know come last, by name."""
+    """Methods in the order in which they run, nearest neighbours after the probe; unknown ones last, by name."""
     known = [method.name for method in METHODS]
     known.insert(known.index(PROBE) + 1, NEIGHBOURS)
     return sorted(methods, key=lambda name: (known.index(name) if name in known else len(known), name))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.commit import commit
 from benchmarks.ground.methods import Method
 from benchmarks.ground.peers import peer_figures
 from benchmarks.ground.schema import CellResult, Tried
@@ -27,7 +25,6 @@ from thawline.results import Row, ScoredRow
 from thawline.runs.experiment import Experiment
 from thawline.runs.folder import RunFolder
 from thawline.runs.setup import open_experiment
-from thawline.strategies.base import NORM_MODES
 from thawline.strategies.context import Tuned
 from thawline.studies.results import row_summary
 from thawline.studies.rows import TrainedRow, row_of
@@ -122,7 +119,7 @@ def _figures(experiment: Experiment, row: TrainedRow, tuned: Tuned) -> dict[str,
         "right": pack_bits(right.tolist()),
         **{name: summary["cost"][name] for name in ("work", "seconds", "trainings")},
         "chosen": tuned.strategy,
-        "norm": _norm(experiment, plan),
+        "norm": summary.get("batch_norm"),
         "head_start": plan.head_start,
         "learning_rate": tuned.learning_rate,
         "learning_rates": {name: plan.highest_rate(name) for name in plan.blocks},
@@ -144,12 +141,6 @@ def _right(experiment: Experiment, row: TrainedRow) -> np.ndarray:
     return row.test_correctness(experiment.test.labels.numpy()) > 0
 
 
-def _norm(experiment: Experiment, plan: FineTunePlan) -> str | None:
-    if not experiment.trains_statistics(plan):
-        return None
-    return next(word for word, mode in NORM_MODES.items() if mode == plan.norm)
-
-
 def _tried(record: TrainingRecord) -> Tried:
     best = record.best
     return Tried(
@@ -165,16 +156,3 @@ def _search(tuned: Tuned) -> dict[str, object] | None:
     if tuned.search is None:
         return None
     return {name: tuned.search.get(name) for name in ("work", "trainings", "digest", "winner", "rungs", "settings")}
-
-
-@cache
-def commit() -> str:
-    """The code that this process runs."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parent,
-    )
-    return described.stdout.strip()

@@ -26,7 +26,7 @@ class Regime:
 
     @property
     def best(self) -> Cell:
-        """The depth that is best on test: of several, so its accuracy is flattered."""
+        """The depth with the highest test accuracy, which is biased upwards, since it was chosen on test."""
         return max(self.depths.values(), key=lambda cell: cell.accuracy)
 
     @property
@@ -63,7 +63,7 @@ def depth_of(cell: Cell) -> str | None:
 
 
 def regime(board: Board, data: str) -> Regime | None:
-    """Of a data set; None without the cells of probe and full."""
+    """The regime of a data set; None if the cell of the probe or of full is missing."""
     probe, full = board.row(PROBE).get(data), board.row(REFERENCE).get(data)
     if probe is None or full is None:
         return None
@@ -81,7 +81,7 @@ def _order(depth: str) -> tuple[bool, bool, float]:
 
 
 def regimes(board: Board) -> dict[str, Regime]:
-    """By data set, where probe and full have cells."""
+    """Regimes by data set, for those that have the cells of probe and full."""
     found = {data: regime(board, data) for data in board.sets}
     return {data: own for data, own in found.items() if own is not None}
 

@@ -40,7 +40,7 @@ class CellResult(Result):
     classes: int
     test_accuracy: float | None = None
     val_accuracy: float | None = None
-    """Of the final training, whose seed tuning has not seen."""
+    """Validation accuracy of the final training, whose seed was not used in tuning."""
     val_loss: float | None = None
     """Mean negative log-likelihood of the final training, in nats."""
     right: str | None = None

@@ -20,7 +20,7 @@ class Place:
 
     @property
     def path(self) -> Path:
-        """Of its folder among runs and results."""
+        """Path of its folder, relative to those of runs and results."""
         return Path(self.backbone, self.data, str(self.split))
 
 
@@ -31,7 +31,7 @@ class Settings:
     shared: Path
     """Folder with data/ and weights/."""
     runs: Path
-    """For manifests, run folders and locks."""
+    """Folder of manifests, run folders and locks."""
     results: Path
     sizes: Sizes = field(default_factory=Sizes)
     epochs: int = 12

@@ -25,7 +25,7 @@ from thawline.records import write_text
 DEVELOPMENT = (0, 1)
 PUBLISHED = (200,)
 TEST_SHARE = 0.3
-"""Fraction of the images that may be carved out as test, where there is no official test split to use."""
+"""Largest fraction of the images that is held out as test when there is no official test split."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Sizes:
 
 
 def is_development(split: int) -> bool:
-    """Whether what a split says is no published figure."""
+    """Whether results on this split are for development only and are not published."""
     return split < PUBLISHED[0]
 
 

@@ -68,7 +68,7 @@ class Ranking:
     """Mean ranks of methods that were all scored on the same data sets; rank 1 is best, equal ones share theirs."""
 
     accuracies: Mapping[str, Sequence[float]]
-    """By method, in the same order of data sets."""
+    """Test accuracies by method; every list has the same data sets in the same order."""
 
     @cached_property
     def ranks(self) -> dict[str, float]:

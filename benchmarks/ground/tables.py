@@ -27,7 +27,7 @@ VERSUS_NOTE = (
 
 
 def ranking(board: Board) -> Ranking:
-    """Of the methods that are complete."""
+    """Mean ranks of the methods that have a cell on every data set."""
     return Ranking({name: [board.rows[name][data].accuracy for data in board.sets] for name in board.complete})
 
 

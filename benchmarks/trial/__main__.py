@@ -16,13 +16,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commit import commit
 from benchmarks.trial.peers import tuned
 from benchmarks.trial.procedures import ABLATION, PROCEDURES, PUBLISHED, Procedure, run
 from benchmarks.trial.resplit import resplit
@@ -91,7 +91,7 @@ def _run(cell: Cell, options: argparse.Namespace, path: Path) -> None:
         "split": cell.split,
         "procedure": cell.procedure.name,
         "spec": cell.procedure.spec,
-        "commit": _commit(),
+        "commit": commit(),
         "environment": environment(device="cpu", threads=1, command="python -m benchmarks.trial"),
         "load_average": {"before": busy, "after": os.getloadavg()[0]},
         "minutes": round((time.monotonic() - started) / 60, 2),
@@ -103,17 +103,6 @@ def _run(cell: Cell, options: argparse.Namespace, path: Path) -> None:
         f"{record['minutes']:g} min: {found['chosen']}",
         flush=True,
     )
-
-
-def _commit() -> str:
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parent,
-    )
-    return described.stdout.strip()
 
 
 def _options() -> argparse.Namespace:

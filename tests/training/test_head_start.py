@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from thawline.config import CacheConfig, TrainConfig
+from tests.training.conftest import SIZE
+from tests.training.test_trainer import CONFIG
+from tests.training.test_trainer import data as noise
+from thawline.config import CacheConfig
 from thawline.data.augment import Augmenter
 from thawline.errors import PlanError
-from thawline.model.blocks import partition
 from thawline.model.head import linear_head
-from thawline.model.load import LoadedModel, load_model
+from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
 from thawline.training.balance import solver_weights
-from thawline.training.images import LabelledRows, TrainingData
+from thawline.training.images import LabelledRows
 from thawline.training.trainer import TrainedModel, Trainer
 
-CONFIG = TrainConfig(epochs=3, batch_size=8, patience=0, device="cpu", precision="fp32", threads=1)
-SIZE = 32
+data = partial(noise, images=40, train=24)
 STILL = 1e-30
 """A rate at which no weight moves."""
-
-
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load_model("test_efficientnet", 2, weights="random", image_size=SIZE)
-
-
-@pytest.fixture(scope="module")
-def blocks(model: LoadedModel) -> tuple[Block, ...]:
-    return partition(model.module, "stage", SIZE)
-
-
-def data(augmenter: Augmenter | None = None) -> TrainingData:
-    pixels = np.random.default_rng(0).integers(0, 255, (40, SIZE, SIZE, 3), dtype=np.uint8)
-    labels = (torch.arange(40) % 3 == 0).long()
-    pixels[::3, ..., 0] //= 2
-    train, val = np.arange(24), np.arange(24, 40)
-    return TrainingData(pixels, LabelledRows(train, labels[:24]), LabelledRows(val, labels[24:]), augmenter)
 
 
 def solved(blocks: tuple[Block, ...]) -> FineTunePlan:

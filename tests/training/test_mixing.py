@@ -9,26 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.test_trainer import CONFIG, SIZE, data
+from tests.training.conftest import SIZE
+from tests.training.test_trainer import CONFIG, data
 from tests.training.tiny_chain import BLOCKS, EVERYTHING, chain
 from thawline.model.apply import AppliedPlan
-from thawline.model.blocks import partition
-from thawline.model.load import LoadedModel, load_model
+from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan, NormMode
 from thawline.records import EpochRecord
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.mixing import fresh_statistics, mixed
 from thawline.training.trainer import TrainedModel, Trainer
-
-
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load_model("test_efficientnet", 2, weights="random", image_size=SIZE)
-
-
-@pytest.fixture(scope="module")
-def blocks(model: LoadedModel) -> tuple[Block, ...]:
-    return partition(model.module, "stage", SIZE)
 
 
 def test_a_mixture_by_hand() -> None:

@@ -10,31 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.conftest import SIZE
 from thawline.config import CacheConfig, TrainConfig
 from thawline.data.augment import Augmenter
-from thawline.model.blocks import partition
-from thawline.model.load import LoadedModel, load_model
+from thawline.model.load import LoadedModel
 from thawline.plan import Adapter, Block, FineTunePlan, Penalty
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.trainer import TrainedModel, Trainer
 
-SIZE = 32
 CONFIG = TrainConfig(epochs=4, batch_size=8, patience=0, device="cpu", precision="fp32", threads=1)
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load_model("test_efficientnet", 2, weights="random", image_size=SIZE)
-
-
-@pytest.fixture(scope="module")
-def blocks(model: LoadedModel) -> tuple[Block, ...]:
-    return partition(model.module, "stage", SIZE)
 
 
 def data() -> TrainingData:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.conftest import SIZE
 from thawline.config import TrainConfig
 from thawline.data.augment import Augmenter
 from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, TooLittleMemoryError
 from thawline.model.apply import AppliedPlan
-from thawline.model.blocks import partition
-from thawline.model.load import LoadedModel, load_model
+from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
 from thawline.training.images import LabelledRows, TrainingData
@@ -24,27 +24,17 @@ from thawline.training.trainer import Trainer
 
 NOBODY_RIGHT = torch.zeros(8, dtype=torch.bool)
 CONFIG = TrainConfig(epochs=3, batch_size=8, patience=0, device="cpu", precision="fp32", threads=1)
-SIZE = 32
 
 
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load_model("test_efficientnet", 2, weights="random", image_size=SIZE)
-
-
-@pytest.fixture(scope="module")
-def blocks(model: LoadedModel) -> tuple[Block, ...]:
-    return partition(model.module, "stage", SIZE)
-
-
-def data(augmenter: Augmenter | None = None) -> TrainingData:
-    pixels = np.random.default_rng(0).integers(0, 255, (30, SIZE, SIZE, 3), dtype=np.uint8)
-    labels = (torch.arange(30) % 3 == 0).long()
+def data(augmenter: Augmenter | None = None, *, images: int = 30, train: int = 20) -> TrainingData:
+    """Noise whose classes differ in one channel; the first images are those of the training split."""
+    pixels = np.random.default_rng(0).integers(0, 255, (images, SIZE, SIZE, 3), dtype=np.uint8)
+    labels = (torch.arange(images) % 3 == 0).long()
     pixels[::3, ..., 0] //= 2
     return TrainingData(
         pixels,
-        LabelledRows(np.arange(20), labels[:20]),
-        LabelledRows(np.arange(20, 30), labels[20:]),
+        LabelledRows(np.arange(train), labels[:train]),
+        LabelledRows(np.arange(train, images), labels[train:]),
         augmenter,
     )
 

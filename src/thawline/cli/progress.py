@@ -15,6 +15,7 @@ from thawline.callback import Callback
 from thawline.cli.options import as_flags
 from thawline.formatting import counted, duration, figure, mebibytes, rate
 from thawline.records import EpochRecord, TrainingRecord
+from thawline.report.plan_words import is_solved
 from thawline.visible import visible
 
 SILENCE = 60.0
@@ -42,11 +43,6 @@ class _Subject(NamedTuple):
 
 def _subject(record: TrainingRecord) -> _Subject:
     return _Subject(record.strategy, record.purpose, repr(record.plan), record.fold)
-
-
-def _is_solved(record: TrainingRecord) -> bool:
-    """Whether it is the solved linear probe, which has neither a rate nor epochs."""
-    return record.learning_rate == 0
 
 
 def _trainings(count: int) -> str:
@@ -111,7 +107,7 @@ class ConsoleCallback(Callback):
 
     def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
         """Show where the running training stands."""
-        where = "solved" if _is_solved(record) else f"epoch {epoch.epoch + 1}"
+        where = "solved" if is_solved(record) else f"epoch {epoch.epoch + 1}"
         status = f"{where}, val {figure(epoch.val_accuracy)}; {self._status(record)}"
         self._show(self._title(record), status)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
@@ -124,7 +120,7 @@ class ConsoleCallback(Callback):
             self._scores.setdefault(_subject(record), {})[record.seed] = record.score[0]
         if self.console.is_terminal or stored:
             return
-        after = "(solved)" if _is_solved(record) else f"after {counted(len(record.epochs), 'epoch')}"
+        after = "(solved)" if is_solved(record) else f"after {counted(len(record.epochs), 'epoch')}"
         outcome = record.error or f"val {figure(record.score[0])} {after}"
         # No total: how many trainings there will be is not known before a search, or tuning, has ended.
         self.note(f"[{self._done}] {self._title(record)}: {outcome}; {self._status(record)}")
@@ -132,7 +128,7 @@ class ConsoleCallback(Callback):
     def _title(self, record: TrainingRecord) -> str:
         if record.purpose != "search":
             purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
-            at = "" if _is_solved(record) else f" at {rate(record.learning_rate)}"
+            at = "" if is_solved(record) else f" at {rate(record.learning_rate)}"
             return f"{record.strategy}{at} ({purpose})"
         again = f", seed {record.seed}" if self._again(record) else ""
         until = "" if record.until is None else f", first {counted(record.until, 'epoch')}"

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from thawline.formatting import counted, rate, sentence
 from thawline.plan import FineTunePlan, HeadStart, Phase
+from thawline.records import TrainingRecord
 from thawline.results import ScoredCellRow, ScoredRow
 
 BATCH_NORM = {
@@ -31,7 +32,7 @@ BATCH_NORM_SHORT = (
 """Below a table that has the words."""
 
 
-def is_solved(row: ScoredRow | ScoredCellRow) -> bool:
+def is_solved(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
     """Whether nothing of it trains by gradient descent: it is the solved linear probe."""
     return row.learning_rate == 0
 

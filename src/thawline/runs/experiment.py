@@ -21,7 +21,6 @@ from thawline.memory import raise_if_out_of_memory
 from thawline.model.adapters import left_out
 from thawline.model.apply import has_statistics, trainable_size, trains_statistics
 from thawline.model.blocks import partition
-from thawline.model.head import linear_head
 from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
 from thawline.plan import Block, FineTunePlan, Granularity
@@ -85,7 +84,6 @@ class Experiment:
     def __post_init__(self) -> None:
         # Blocks and FLOPs are determined before the trainer moves the network to its device.
         self.work(self.request.granularity)
-        self.head_is_linear = linear_head(self.model.module, self.model.preprocessing.image_size) is not None
         self.trainer = Trainer(
             self.model,
             self.data,
@@ -153,6 +151,11 @@ class Experiment:
     def trainable_size(self, plan: FineTunePlan) -> int:
         """Number of scalars that a plan trains."""
         return trainable_size(self.model.module, self.blocks(plan.granularity), plan)
+
+    @property
+    def head_is_linear(self) -> bool:
+        """Whether the head is a single linear layer, so that a linear probe can be solved."""
+        return self.trainer.linear_head is not None
 
     @property
     def has_statistics(self) -> bool:
@@ -262,8 +265,8 @@ class Experiment:
                 self.ledger.intend_test(record.key)
         probabilities = {name: self.trainer.probabilities(split.rows) for name, split in splits.items()}
         if FineTunePlan.from_dict(record.plan).is_solved:
-            others = {f"{_NEIGHBORS}{name}": split.rows for name, split in splits.items() if name != "train"}
-            probabilities |= self.trainer.nearest_neighbors(others)
+            votes = self.trainer.nearest_neighbors(self.test)
+            probabilities |= {f"{_NEIGHBORS}{name}": shares for name, shares in votes.items()}
         content = save(probabilities)
         digest = sha256(content).hexdigest()
         if known and digest != known:

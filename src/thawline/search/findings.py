@@ -26,7 +26,7 @@ from thawline.search.promotion import at_rung
 from thawline.search.ranking import fold_centred
 from thawline.search.trials import result_of
 from thawline.strategies.auto import AutoConfig
-from thawline.strategies.base import NORM_MODES
+from thawline.strategies.base import NORM_WORDS
 from thawline.strategies.biotune import EvolutionConfig
 
 CANONICAL = FloatDistribution(-4.0, 2.0)
@@ -189,8 +189,7 @@ def _candidate(
 ) -> results.Candidate:
     weights = [block.weight for block in block_weights(scored, space)]
     mode = candidate_norm(scored, space)
-    batch_norm = next((word for word, own in NORM_MODES.items() if own == mode), None)
-    return candidate_record(scored, weights, epochs, early_score, batch_norm)
+    return candidate_record(scored, weights, epochs, early_score, mode and NORM_WORDS[mode])
 
 
 def _settings(settings: AutoConfig | EvolutionConfig, kind: type[AutoConfig | EvolutionConfig]) -> dict[str, object]:

@@ -27,6 +27,8 @@ MOST_COMBINATIONS = 4
 TUNED: Norm = "tuned"
 NORM_MODES: Mapping[Norm, NormMode] = {"moving": "train", "kept": "eval"}
 """What batch norm of trained blocks does, in the words of an argument and in those of a plan."""
+NORM_WORDS: Mapping[NormMode, Norm] = {mode: word for word, mode in NORM_MODES.items()}
+"""The same from a plan to the words of an argument."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from thawline.results import (
 )
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import PredictionLine
-from thawline.strategies.base import NORM_MODES, variants
+from thawline.strategies.base import NORM_WORDS, variants
 from thawline.studies.rows import TrainedRow
 from thawline.training import evaluation, significance
 from thawline.training.images import LabelledRows
@@ -66,9 +66,7 @@ def row_summary(experiment: Experiment, row: TrainedRow, versus: Versus | None) 
 
 def _batch_norm(experiment: Experiment, plan: FineTunePlan) -> str | None:
     """What the batch norm of trained blocks does, in the words of an argument; None where no trained block has any."""
-    if not experiment.trains_statistics(plan):
-        return None
-    return next(word for word, mode in NORM_MODES.items() if mode == plan.norm)
+    return NORM_WORDS[plan.norm] if experiment.trains_statistics(plan) else None
 
 
 def split_scores(experiment: Experiment, row: TrainedRow, split: Literal["train", "val", "test"]) -> SplitScores:

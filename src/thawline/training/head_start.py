@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -50,14 +50,12 @@ class Features:
             )
         return self._probes[key]
 
-    def neighbors(self, splits: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-        """Votes of the nearest training images, [n, classes] float32, for pixel rows [n] of each split."""
+    def neighbors(self, test: LabelledRows | None) -> dict[str, Tensor]:
+        """Votes of the nearest training images, [n, classes] float32, for val, and for test if there is one."""
         train, labels, classes = self.of(self.data.train.rows), self.data.train.labels, self.head.out_features
-        val = self.of(self.data.val.rows)
-        number = pick_neighbours(train, labels, val, self.data.val.labels, classes)
-        votes = {
-            name: knn_probabilities(train, labels, self.of(rows), classes, number) for name, rows in splits.items()
-        }
+        others = {"val": self.of(self.data.val.rows)} | ({} if test is None else {"test": self.of(test.rows)})
+        number = pick_neighbours(train, labels, others["val"], self.data.val.labels, classes)
+        votes = {name: knn_probabilities(train, labels, found, classes, number) for name, found in others.items()}
         return {name: torch.from_numpy(shares).float() for name, shares in votes.items()}
 
     def of(self, rows: np.ndarray) -> Tensor:

@@ -41,7 +41,7 @@ class _Precision(NamedTuple):
     gain: float
     """A minimisation ends with the iteration that lowers the objective by less than this share."""
     dtype: torch.dtype
-    """Of matrix products; the rounding of float32 hides gains below 1e-8."""
+    """Type of the matrix products; the rounding of float32 hides gains below 1e-8."""
 
 
 ON_THE_WAY = _Precision(1e-5, torch.float32)
@@ -64,7 +64,7 @@ class Probe:
     strength: float
     """L2 strength that was picked, one of `STRENGTHS`."""
     temperature: float
-    """By which the logits are divided; it is folded into weight and bias."""
+    """Divisor of the logits; it is folded into weight and bias."""
     iterations: int
     """L-BFGS iterations over all strengths."""
     train_loss: float
@@ -196,7 +196,7 @@ class _Problem:
         return loss
 
     def _raw(self, weight: Tensor) -> Tensor:
-        """For centred features that are not scaled: from [r, present classes] to [present classes, d], row by row."""
+        """Weights [r, present classes] as those of centred, unscaled features, [present classes, d], row by row."""
         return (self.basis @ weight / self.scale[:, None]).T.contiguous()
 
     def _loss_and_gradient(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[float, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -103,6 +103,8 @@ class Trainer:
             parameter.ndim <= 4 for parameter in self.network.parameters()
         ):  # channels_last supports 4 dimensions only
             self.network = self.network.to(memory_format=torch.channels_last)
+        self.linear_head = linear_head(self.network, model.preprocessing.image_size)
+        """The head if a linear probe of it can be solved, else None."""
         self._start_afresh()
 
     def train(
@@ -150,14 +152,14 @@ class Trainer:
                 self.forward.keep_group(rows)
                 return torch.softmax(self._logits(rows), dim=1).cpu()
 
-    def nearest_neighbors(self, splits: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    def nearest_neighbors(self, test: LabelledRows | None) -> dict[str, Tensor]:
         """Votes of the nearest training images in the features of the pretrained network, [n, classes] float32.
 
-        `splits` are pixel rows by name. The network must have its pretrained weights below the head.
+        For val, and for test if there is one. The network must have its pretrained weights below the head.
         """
         while True:
             with self._fitting_memory():
-                return self.features().neighbors(splits)
+                return self.features().neighbors(test)
 
     def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Iterator[AppliedPlan]:
         """Take real training steps of `plan` through the whole network, one per item, for measurements.
@@ -255,15 +257,14 @@ class Trainer:
     def features(self) -> Features:
         """The features of the pretrained network, which must have its initial weights below the head."""
         if self._known_features is None:
-            head = linear_head(self.network, self.model.preprocessing.image_size)
-            if head is None:
+            if self.linear_head is None:
                 raise PlanError(
                     f"plan: head_start 'probe' needs a head that is a single linear layer, and that of "
                     f"{self.model.architecture} is not; use head_start 'random' (linear_probe:solver=sgd)."
                 )
             weights = solver_weights(self.data.train.labels, self.model.num_classes, self.config.balance)
             self._known_features = Features(
-                head, self._logits, self.data, weights, self.config.metric, self.micro_batch
+                self.linear_head, self._logits, self.data, weights, self.config.metric, self.micro_batch
             )
         self.forward.boundary = self._boundary_before(set(head_modules(self.network)))
         return self._known_features
