@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from thawline.config import CacheConfig, TrainConfig
 from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, PlanError, TooLittleMemoryError
@@ -103,8 +104,6 @@ class Trainer:
             parameter.ndim <= 4 for parameter in self.network.parameters()
         ):  # channels_last supports 4 dimensions only
             self.network = self.network.to(memory_format=torch.channels_last)
-        self.linear_head = linear_head(self.network, model.preprocessing.image_size)
-        """The head if a linear probe of it can be solved, else None."""
         self._start_afresh()
 
     def train(
@@ -130,6 +129,11 @@ class Trainer:
         while True:
             with self._fitting_memory():
                 return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
+
+    @cached_property
+    def linear_head(self) -> nn.Linear | None:
+        """The head if a linear probe of it can be solved, else None; found by one blank image at its first use."""
+        return linear_head(self.network, self.model.preprocessing.image_size)
 
     def load(self, state: dict[str, Tensor], *, seed: int) -> None:
         """Load the weights of an earlier training into the network."""
