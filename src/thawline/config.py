@@ -21,6 +21,7 @@ Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
 Norm = Literal["tuned", "moving", "kept"]
+HeadOption = Literal["random", "probe", "tuned"]
 BitDepth = Literal["auto", "8", "10", "12", "14", "16"]
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 """Bits that the values of 16-bit files may really have."""

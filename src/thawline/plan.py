@@ -23,6 +23,7 @@ NormMode = Literal["train", "eval"]
 Parts = Literal["all", "norms_and_biases"]
 RateRule = Literal["constant", "relative_gradient"]
 HeadStart = Literal["random", "probe"]
+Kept = Literal["best", "last"]
 PenaltyKind = Literal["l1_sp", "l2_sp"]
 
 Value = TypeVar("Value")
@@ -114,6 +115,7 @@ class PlanOptions(TypedDict, total=False):
     rate_rule: RateRule
     interpolation: tuple[float, ...]
     head_start: HeadStart
+    kept_epoch: Kept
 
 
 class _StoredPhase(TypedDict):
@@ -148,6 +150,7 @@ class _StoredAsIs(TypedDict, total=False):
     parts: Parts
     rate_rule: RateRule
     head_start: HeadStart
+    kept_epoch: Kept
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,9 @@ class FineTunePlan:
     head_start: HeadStart = "random"
     """What the head starts from: random weights, or the solved linear probe of the pretrained network, which makes full
     fine-tuning LP-FT (Kumar et al. 2022). With the probe, the head need not train at all."""
+    kept_epoch: Kept = "best"
+    """Which epoch's weights are kept: the best one on validation, or the last one, whatever the validation says. The
+    last one has the lowest learning rate and was not picked for its score; training then never stops early."""
     prefixes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     """Parameter name prefixes of each block, for `to_pytorch`; they do not affect training."""
 
@@ -182,6 +188,7 @@ class FineTunePlan:
             ("parts", self.parts, get_args(Parts)),
             ("rate_rule", self.rate_rule, get_args(RateRule)),
             ("head_start", self.head_start, get_args(HeadStart)),
+            ("kept_epoch", self.kept_epoch, get_args(Kept)),
             ("penalty kind", self.penalty and self.penalty.kind, (None, *get_args(PenaltyKind))),
         ):
             if value not in choices:
@@ -203,7 +210,7 @@ class FineTunePlan:
     ) -> FineTunePlan:
         """A plan with one phase. Blocks that are not in `learning_rates` are frozen.
 
-        `others` are further fields of the plan: norm, parts, penalty, adapter, rate_rule, interpolation, head_start.
+        `others` are the fields of `PlanOptions`.
         """
         return cls.phased(blocks, [(None, learning_rates)], granularity=granularity, **others)
 
@@ -294,6 +301,7 @@ class FineTunePlan:
             "rate_rule": self.rate_rule,
             "interpolation": list(self.interpolation),
             "head_start": self.head_start,
+            "kept_epoch": self.kept_epoch,
             "phases": [{"epochs": phase.epochs, "learning_rates": dict(phase.learning_rates)} for phase in self.phases],
             "prefixes": {name: list(prefixes) for name, prefixes in self.prefixes.items()},
         }

@@ -53,6 +53,8 @@ class EpochRecord:
     """0 to 1."""
     val_score: float
     """The metric used for selection, 0 to 1: accuracy unless configured otherwise."""
+    val_scaled_loss: float | None = None
+    """`val_loss` once the logits are divided by their best temperature; None = stored before it was recorded."""
 
     @property
     def score(self) -> tuple[float, float]:

@@ -226,6 +226,10 @@ class Candidate(Result):
     """Validation score after the first rung, which all candidates reached (auto only)."""
     batch_norm: str | None = field(default=None, metadata=_OPTIONAL)
     """Batch norm of its trained blocks: moving or kept; None = no block with batch norm trains."""
+    head_start: str | None = field(default=None, metadata=_OPTIONAL)
+    """What its head started from: random or probe (auto only)."""
+    scaled_loss: float | None = field(default=None, metadata=_OPTIONAL)
+    """Validation loss in nats after temperature scaling, mean over its seeds; the lowest is selected (auto only)."""
 
     @property
     def comparable_score(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from dataclasses import replace
@@ -190,8 +191,8 @@ def test_the_accuracy_of_the_predictions_is_that_of_the_results(compared: Path) 
 
 def test_the_comparison_table_has_the_figures_of_the_rows(fitted: Path) -> None:
     results = read(fitted / "results.json", FitResults)
-    header, saved, *others = (fitted / "comparison.csv").read_text(encoding="utf-8").splitlines()
-    line = dict(zip(header.split(","), saved.split(","), strict=True))
+    with (fitted / "comparison.csv").open(encoding="utf-8", newline="") as table:
+        line, *others = csv.DictReader(table)
     assert line["strategy"] == results.strategy
     assert float(line["val_accuracy"]) == results.val.accuracy.mean
     assert float(line["work"]) == results.cost.work

@@ -12,7 +12,7 @@ from tests.search.fakes import IMAGES, PriceList, training
 from thawline.plan import Block, FineTunePlan
 from thawline.records import TrainingRecord
 from thawline.search.candidates import Genes, Scored, Task
-from thawline.search.encoding import FreeEncoding, Phenotype, Space
+from thawline.search.encoding import MOVING, FreeEncoding, Phenotype, Space
 from thawline.search.samplers import Proposal
 from thawline.search.trials import CandidateLedger
 
@@ -25,7 +25,7 @@ Curve = float | Sequence[float]
 
 
 def genes(phenotype: Phenotype) -> Genes:
-    return ENCODING.genes_of(phenotype, "train")
+    return ENCODING.genes_of(phenotype, MOVING)
 
 
 def plan(phenotype: Phenotype) -> FineTunePlan:

@@ -1,33 +1,45 @@
-"""The initial candidates of `auto`: every baseline, what trains least first."""
+"""The initial candidates of `auto`: every baseline in every mode, what trains least first."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from thawline.search.baselines import BASELINES, initial_candidates
+from thawline.search.baselines import baselines, initial_candidates
+from thawline.search.encoding import FROM_PROBE, KEPT, MODES, MOVING, FreeEncoding, Mode
+from thawline.strategies.base import NORM_WORDS, variants
 
 
+@pytest.mark.parametrize("modes", [MODES, (MOVING,), (MOVING, KEPT), (FROM_PROBE,)])
 @pytest.mark.parametrize("blocks", [2, 3, 5, 9, 25])
-def test_every_baseline_is_there_and_what_trains_least_comes_first(blocks: int) -> None:
-    found = initial_candidates(blocks, norms=True)
+def test_every_baseline_is_there_and_what_trains_least_comes_first(blocks: int, modes: Sequence[Mode]) -> None:
+    found = initial_candidates(blocks, modes)
     trained = [sum(bins is not None for bins in initial.phenotype) for initial in found]
     assert trained == sorted(trained)
-    assert trained[0] == 1
-    assert trained[-1] == blocks
-    names = {initial.baseline for initial in found} - {""}
-    assert names == (set(BASELINES) if blocks > 2 else {"linear_probe", "full"})
+    assert (trained[0], trained[-1]) == (1, blocks)
+    assert set(baselines(found)) == {"linear_probe", "full", *(["last_blocks"] if blocks > 2 else [])}
     assert len(set(found)) == len(found)
+    assert {initial.mode for initial in found} == set(modes)
 
 
-def test_a_baseline_trains_everything_at_one_rate_with_norms_as_always() -> None:
-    for initial in initial_candidates(9, norms=True):
-        if initial.baseline:
-            assert initial.norm == "train"
-            assert len({bins for bins in initial.phenotype if bins is not None}) == 1
-            frozen = sum(bins is None for bins in initial.phenotype)
-            assert initial.strategy in ("linear_probe:solver=sgd", "full", f"last_blocks:k={8 - frozen}")
+def test_a_baseline_is_the_strategy_whose_name_it_bears() -> None:
+    for initial in initial_candidates(9, MODES):
+        if not initial.baseline:
+            continue
+        (strategy,) = variants(initial.strategy)
+        frozen = sum(bins is None for bins in initial.phenotype)
+        assert len({bins for bins in initial.phenotype if bins is not None}) == 1
+        if initial.baseline == "linear_probe":
+            assert (frozen, "sgd" in strategy.spec) == (8, initial.mode == MOVING)
+            continue
+        assert frozen == (0 if initial.baseline == "full" else 8 - strategy.arguments["k"])
+        assert (strategy.norm, strategy.head_start) == (NORM_WORDS[initial.mode.norm], initial.mode.head)
 
 
-def test_gentle_variants_keep_statistics_unless_that_is_left_out() -> None:
-    assert {initial.norm for initial in initial_candidates(9, norms=True) if not initial.baseline} == {"eval"}
-    assert {initial.norm for initial in initial_candidates(9, norms=False)} == {"train"}
+def test_every_candidate_is_in_reach_of_the_search() -> None:
+    encoding = FreeEncoding(9)
+    for initial in initial_candidates(9, MODES):
+        genes = encoding.genes_of(initial.phenotype, initial.mode)
+        assert encoding.phenotype(genes) == initial.phenotype
+        assert encoding.mode(genes).head == initial.mode.head

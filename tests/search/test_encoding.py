@@ -7,6 +7,9 @@ import pytest
 
 from thawline.plan import Block
 from thawline.search.encoding import (
+    FROM_PROBE,
+    KEPT,
+    MOVING,
     BioTuneEncoding,
     DepthEncoding,
     Encoding,
@@ -25,7 +28,7 @@ ENCODINGS: tuple[Encoding, ...] = (
     SplitEncoding(4),
     DepthEncoding(4),
     FreeEncoding(4),
-    FreeEncoding(4, norms=False),
+    FreeEncoding(4, (MOVING,)),
 )
 
 
@@ -128,11 +131,24 @@ def test_free_freezes_any_block_at_any_rate() -> None:
     # head gene 0.4: -1 + 0.4 * 2.5 = 0; block gene 0.4 is the lowest that trains, at a thousandth of the head's rate
     assert encoding.phenotype((0.39, 0.4, 0.4, 0.0)) == (None, -30, 0)
     assert encoding.phenotype((1.0, 0.8, 1.0, 0.0)) == (15, 5, 15)
-    assert (encoding.norm((0.4, 0.4, 0.4, 0.49)), encoding.norm((0.4, 0.4, 0.4, 0.5))) == ("train", "eval")
+    assert [encoding.mode((0.4, 0.4, 0.4, gene)) for gene in (0.0, 0.33, 0.34, 0.66, 0.67, 1.0)] == [
+        MOVING, MOVING, KEPT, KEPT, FROM_PROBE, FROM_PROBE
+    ]  # fmt: skip
     assert encoding.explorable((0.1, 0.9, 0.0, 0.0)) == (1, 2, 3)
-    assert encoding.norm((0.1, 0.1, 0.4, 1.0)) == "train", "norms of frozen blocks never move"
-    without = FreeEncoding(3, norms=False)
-    assert (without.size, without.norm((1.0, 1.0, 1.0))) == (3, "train")
+    assert encoding.mode((0.1, 0.1, 0.4, 0.5)) == MOVING, "norms of frozen blocks never move"
+    single = FreeEncoding(3, (KEPT,))
+    assert (single.size, single.mode((1.0, 1.0, 1.0))) == (3, KEPT)
+
+
+def test_a_head_alone_that_starts_from_the_probe_is_the_probe_at_any_rate() -> None:
+    encoding = FreeEncoding(3)
+    blocks = tuple(Block(f"b{n}", (), (), (), 1, 1, (), is_head=n == 2) for n in range(3))
+    space = Space(encoding, blocks, "stage", 1e-3)
+    alike = [(0.1, 0.2, rate, 0.9) for rate in (0.0, 0.4, 1.0)]
+    assert {encoding.phenotype(genes) for genes in alike} == {(None, None, 0)}
+    assert all(space.plan(genes).is_solved for genes in alike)
+    assert not space.plan((0.1, 0.5, 0.4, 0.9)).is_solved
+    assert space.plan((0.1, 0.5, 0.4, 0.9)).head_start == "probe"
 
 
 @pytest.mark.parametrize("encoding", [encoding for encoding in ENCODINGS if isinstance(encoding, Invertible)])
@@ -140,18 +156,18 @@ def test_every_plan_in_reach_has_a_genotype(encoding: Invertible) -> None:
     rng = np.random.default_rng(1)
     for _ in range(200):
         genes = encoding.draw(rng)
-        plan = encoding.phenotype(genes), encoding.norm(genes)
+        plan = encoding.phenotype(genes), encoding.mode(genes)
         back = encoding.genes_of(*plan)
         assert all(0 <= gene <= 1 for gene in back)
         if encoding != BioTuneEncoding(4, evolved_threshold=False):  # there, what trains lies above the fixed threshold
-            assert (encoding.phenotype(back), encoding.norm(back)) == plan
-        assert encoding.genes_of(encoding.phenotype(back), encoding.norm(back)) == pytest.approx(back)
+            assert (encoding.phenotype(back), encoding.mode(back)) == plan
+        assert encoding.genes_of(encoding.phenotype(back), encoding.mode(back)) == pytest.approx(back)
 
 
 def test_what_norm_layers_do_reaches_the_plan() -> None:
     blocks = tuple(Block(f"b{n}", (), (), (), 1, 1, (), is_head=n == 2) for n in range(3))
     encoding = FreeEncoding(3)
     space = Space(encoding, blocks, "stage", 1e-3)
-    plan = space.plan(encoding.genes_of((None, -10, 5), "eval"))
+    plan = space.plan(encoding.genes_of((None, -10, 5), KEPT))
     assert plan.norm == "eval"
     assert list(plan.phases[0].learning_rates.values()) == [None, 1e-4, pytest.approx(3.16228e-3)]

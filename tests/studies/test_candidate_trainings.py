@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -35,6 +35,7 @@ class Fake:
     went_on: list[tuple[str, str | None, str | None, str | None]] = field(default_factory=list)
     """Key, key of the training before, the pause that it starts from, part of the images."""
     kept: list[str] = field(default_factory=list)
+    weights_kept: list[str] = field(default_factory=list)
     stored: dict[str, TrainingRecord] = field(default_factory=dict)
 
     @property
@@ -58,8 +59,16 @@ class Fake:
         return record
 
     def go_on(
-        self, record: TrainingRecord, before: TrainingRecord | None, start: Paused | None, part: Part | None
+        self,
+        record: TrainingRecord,
+        before: TrainingRecord | None,
+        start: Paused | None,
+        part: Part | None,
+        *,
+        keep_weights: bool = False,
     ) -> tuple[TrainingRecord, Paused | None]:
+        if keep_weights:
+            self.weights_kept.append(record.key)
         self.went_on.append((record.key, before.key if before else None, str(start) if start else None, _name(part)))
         if self.failing:
             return replace(record, error="nan"), None
@@ -122,15 +131,21 @@ def test_every_training_is_stored_before_the_next_begins() -> None:
     begun: list[list[str]] = []
     go_on = fake.go_on
 
-    def watched(
-        record: TrainingRecord, before: TrainingRecord | None, start: Paused | None, part: Part | None
-    ) -> tuple[TrainingRecord, Paused | None]:
+    def watched(*arguments: Any, **options: Any) -> tuple[TrainingRecord, Paused | None]:
         begun.append(list(fake.kept))
-        return go_on(record, before, start, part)
+        return go_on(*arguments, **options)
 
     fake.go_on = watched  # type: ignore[method-assign]
     trainings(fake).train_all([task(HEAD), task(FULL)])
     assert begun == [[], ["head 7 all 1"]]
+
+
+def test_weights_are_kept_of_trainings_that_ran_to_the_end() -> None:
+    fake = Fake()
+    own = trainings(fake, keeps_weights=True)
+    for rung in range(3):
+        own.train_all([task(HEAD, rung)])
+    assert fake.weights_kept == ["head 7 all None"]
 
 
 def test_a_promoted_candidate_goes_on_from_where_it_paused() -> None:

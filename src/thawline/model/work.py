@@ -110,9 +110,12 @@ class WorkTable:
         `prefix` counts the frozen prefix, once for all trainings that share it. `share` is the fraction of the training
         split that was used; the unit remains that of the whole split. `further_passes` is the number of images that
         were forwarded without gradients, besides training and validation. A plan that starts from the probe forwards
-        all images once more, and each iteration of the solver runs the training images through the head.
+        all images once more, and each iteration of the solver runs the training images through the head. A solved plan
+        has no epochs.
         """
         start = self.first_trained(plan)
+        if plan.is_solved:
+            epochs_run = 0
         steps = sum(self.step_share(plan.phase_at(epoch).trained, behind=start) for epoch in range(epochs_run))
         if plan.head_start == "probe":
             further_passes += round(share * train_images) + validation_images

@@ -38,6 +38,8 @@ from thawline.training.trainer import TrainedModel, Trainer
 TUNING_SEED_OFFSET = 1_000_000
 _NEIGHBORS = "neighbors_"
 """Prefix of the names of votes in the file of an evaluation."""
+_ONCE_WITHOUT_CHOICE = (("head_start", "random"), ("kept_epoch", "best"))
+"""Fields of plans with the value that they had before there was a choice; keys leave them out."""
 _NEW_RUN = "start a new run with another `out`"
 
 
@@ -193,11 +195,14 @@ class Experiment:
         before: TrainingRecord | None = None,
         start: Paused | None = None,
         part: Part | None = None,
+        *,
+        keep_weights: bool = False,
     ) -> tuple[TrainingRecord, Paused | None]:
         """Train up to `record.until`; returns the record and the state to resume from, or None if training has ended.
 
         `before` is the record of the same training up to an earlier epoch, `start` its state. Without `start` the
-        training starts over, with the same result at a higher cost.
+        training starts over, with the same result at a higher cost. The weights of a final training are kept, those of
+        others if `keep_weights`.
         """
         self.callback.training_started(record)
         self._in_network = None
@@ -215,7 +220,7 @@ class Experiment:
             )
         except (NonFiniteLossError, TooLittleMemoryError) as error:
             return replace(record, error=str(error)), None
-        if record.purpose == "final":
+        if record.purpose == "final" or keep_weights:
             # Before the ledger entry, so that every training in the ledger can be scored after a crash.
             content = save(_contiguous(trained.state))
             write_bytes(self._checkpoint(record), content)
@@ -363,7 +368,7 @@ class Experiment:
         if not record.checkpoint:
             raise RunFolderError(f"{wrong}, so that training cannot be scored; {_NEW_RUN}.")
         self.callback.note(f"{wrong}; training it again.")
-        if self.run(record).checkpoint != record.checkpoint:
+        if self.run(replace(record, purpose="final")).checkpoint != record.checkpoint:
             raise RunFolderError(f"{wrong}, and training it again did not give the same weights; {_NEW_RUN}.")
 
     def _checkpoint(self, record: TrainingRecord) -> Path:
@@ -380,8 +385,8 @@ class Experiment:
             {name: value for name, value in asdict(self.model.preprocessing).items() if name != "bit_depth"},
             asdict(self.request.train),
             (images.augment, images.views, images.seed),
-            # Likewise: a random head was all there was.
-            {name: value for name, value in plan.to_dict().items() if (name, value) != ("head_start", "random")},
+            # Likewise: a random head and the best epoch were all there was.
+            {name: value for name, value in plan.to_dict().items() if (name, value) not in _ONCE_WITHOUT_CHOICE},
             seed,
             *([part.fingerprint] if part else []),
             *([f"until {until}"] if until else []),

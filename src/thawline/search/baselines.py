@@ -1,6 +1,7 @@
-"""The initial candidates of `auto`: the baselines at their usual rates, and gentler variants of them.
+"""The initial candidates of `auto`: the baselines in every mode, at rates that suit it.
 
-Gentle variants keep batch-norm statistics and train the head faster than the blocks below it.
+The portfolio comes from the development splits of twelve data sets (benchmarks/README.md): near the pretraining data,
+gentle rates from the probe with kept statistics win; far from it, moving statistics do.
 """
 
 from __future__ import annotations
@@ -8,14 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from thawline.plan import NormMode
-from thawline.search.encoding import BINS_PER_DECADE, Phenotype
+from thawline.search.encoding import BINS_PER_DECADE, KEPT, MOVING, Mode, Phenotype
+from thawline.strategies.base import NORM_WORDS
 
 HALF_DECADE = BINS_PER_DECADE // 2
-GENTLE_SHALLOW = (-BINS_PER_DECADE, -2 * BINS_PER_DECADE)
-"""Rates of one or two late blocks relative to the head's, in bins: a tenth and a hundredth."""
-GENTLE_DEEP = (-2 * BINS_PER_DECADE,)
-"""The same of more blocks: the more of them move, the less each may."""
 
 
 @dataclass(frozen=True)
@@ -25,55 +22,69 @@ class InitialCandidate:
     strategy: str
     """The fixed strategy that makes this plan, with arguments; empty = none does."""
     phenotype: Phenotype
-    norm: NormMode = "train"
+    mode: Mode = MOVING
 
     @property
     def baseline(self) -> str:
         """The strategy without its arguments; empty for a gentle variant."""
         return self.strategy.partition(":")[0]
 
+    @property
+    def family(self) -> str:
+        """The baseline and its mode: other modes learn at another pace, and early scores favour the probe's head."""
+        return f"{self.baseline}, {self.mode.norm}, {self.mode.head}" if self.baseline else ""
 
-BASELINES = ("linear_probe", "last_blocks", "full")
-"""The fixed strategies that `auto` tries within its own budget, in ascending order of what they train."""
 
-
-def initial_candidates(blocks: int, *, norms: bool) -> tuple[InitialCandidate, ...]:
+def initial_candidates(blocks: int, modes: Sequence[Mode]) -> tuple[InitialCandidate, ...]:
     """All initial candidates for a network of so many blocks, the head included; those that train least come first.
 
     Rates are bins above the base rate (1e-3): half a decade is five of them.
     """
-    depths = sorted({1, 2, blocks // 2, blocks - 1} & set(range(1, blocks)))
-    found = [_last(blocks, 0, head) for head in (0, HALF_DECADE, 2 * HALF_DECADE)]
-    for depth in depths:
-        whole = depth == blocks - 1
-        rates = (0, -HALF_DECADE) if whole or depth <= 2 else (0,)
-        found += [_last(blocks, depth, rate) for rate in rates]
-        found += _gentle(blocks, depth, GENTLE_SHALLOW if depth <= 2 else GENTLE_DEEP, norms=norms)
-    return tuple(dict.fromkeys(found))
+    found = [candidate for mode in modes for candidate in _of_mode(blocks, mode)]
+    return tuple(sorted(dict.fromkeys(found), key=lambda candidate: _trained(candidate.phenotype)))
 
 
-def baselines(blocks: int) -> dict[str, InitialCandidate]:
-    """The baselines of a network of so many blocks by name, each with the rate that is tried first."""
+def baselines(initial: Sequence[InitialCandidate]) -> dict[str, InitialCandidate]:
+    """The baselines among some candidates by name, each as it is tried first."""
     found: dict[str, InitialCandidate] = {}
-    for initial in initial_candidates(blocks, norms=False):
-        if initial.baseline:
-            found.setdefault(initial.baseline, initial)
+    for candidate in initial:
+        if candidate.baseline:
+            found.setdefault(candidate.baseline, candidate)
     return found
 
 
-def _last(blocks: int, depth: int, rate: int) -> InitialCandidate:
-    """A fixed strategy: everything that trains at one rate."""
-    names = {0: "linear_probe:solver=sgd", blocks - 1: "full"}
-    phenotype = _phenotype(blocks, depth, rate, 0)
-    return InitialCandidate(names.get(depth, f"last_blocks:k={depth}"), phenotype)
+def _of_mode(blocks: int, mode: Mode) -> Iterator[InitialCandidate]:
+    full, half = blocks - 1, blocks // 2
+    tried: Sequence[tuple[int, int]]
+    if mode.head == "probe":
+        yield _last(blocks, 0, 0, mode)
+        tried = ((1, 0), (2, -HALF_DECADE), (half, 0), (full, -HALF_DECADE), (full, -2 * HALF_DECADE), (full, 0))
+    elif mode == KEPT:
+        yield InitialCandidate("", _phenotype(blocks, full, HALF_DECADE, -2 * HALF_DECADE), mode)
+        tried = ((full, -HALF_DECADE),)
+    else:
+        yield _last(blocks, 0, HALF_DECADE, mode)
+        tried = ((2, 0), (half, 0), (full, 0), (full, HALF_DECADE))
+    for depth, rate in tried:
+        if 0 < depth < blocks:
+            yield _last(blocks, depth, rate, mode)
 
 
-def _gentle(blocks: int, depth: int, below: Sequence[int], *, norms: bool) -> Iterator[InitialCandidate]:
-    """The head at 3e-3, the blocks behind it so many bins below that, norm layers as pretrained."""
-    for bins in below:
-        yield InitialCandidate("", _phenotype(blocks, depth, HALF_DECADE, bins), "eval" if norms else "train")
+def _last(blocks: int, depth: int, rate: int, mode: Mode) -> InitialCandidate:
+    """A fixed strategy: the head and so many blocks before it at one rate."""
+    if depth == 0:
+        name, settings = "linear_probe", [] if mode.head == "probe" else ["solver=sgd"]
+    else:
+        name, settings = ("full", []) if depth == blocks - 1 else ("last_blocks", [f"k={depth}"])
+        settings += [f"norm={NORM_WORDS[mode.norm]}", *([f"head_start={mode.head}"] if mode.head == "probe" else [])]
+    return InitialCandidate(f"{name}:{','.join(settings)}".rstrip(":"), _phenotype(blocks, depth, rate, 0), mode)
 
 
 def _phenotype(blocks: int, depth: int, head: int, below: int) -> Phenotype:
     frozen: Sequence[int | None] = [None] * (blocks - 1 - depth)
     return (*frozen, *([head + below] * depth), head)
+
+
+def _trained(phenotype: Phenotype) -> int:
+    """Number of blocks that train."""
+    return sum(bins is not None for bins in phenotype)

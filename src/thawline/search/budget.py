@@ -166,42 +166,41 @@ class SearchBudget:
         spent = self.spent(scored)
         return _share(part, spent + self.limit.left(spent))
 
-    def final_price(self, candidate: Candidate) -> float:
-        """Units of work of the final training of a candidate's plan, without its frozen prefix, which was computed."""
-        return self.price_to_the_end(candidate, paid=0.0)
+    def price(self, candidate: Candidate) -> float:
+        """Units of work of a whole training of a candidate's plan, without its frozen prefix."""
+        return self.trainings.price(self._plan(candidate), len(self.trainings.rungs) - 1)
 
-    def price_to_the_end(self, candidate: Candidate, paid: float) -> float:
-        """Units of work of a whole training, less what was `paid` for already."""
-        return self.trainings.price(self._plan(candidate), len(self.trainings.rungs) - 1) - paid
+    def price_to_the_end(self, candidate: Candidate) -> float:
+        """Units of work from the candidate's rung to the end of its training."""
+        return self.price(candidate) - self.trainings.price(self._plan(candidate), candidate.rung)
 
     def affordable(
         self, batch: Sequence[Candidate], scored: ScoredSoFar, best: Candidate | None, *, kept: float
     ) -> list[Candidate]:
         """Those of a batch that can be trained up to their rung, in their order.
 
-        What remains must pay for the final training of the `best` so far or of any of them, and a share `kept` of the
-        whole budget. If the budget allows no candidate at all, the cheapest is allowed: a search must end with a plan.
+        What remains must pay for finishing the `best` so far or any of them, and a share `kept` of the whole budget. If
+        the budget allows no candidate at all, the cheapest is allowed: a search must end with a plan.
         """
         spent = self.spent(scored)
         left = self.limit.left(spent)
         room = left - _share(kept, spent + left)
-        reserve = self.final_price(best) if best else 0.0
+        reserve = self.price_to_the_end(best) if best else 0.0
         allowed = self.limit.candidates_left(len(scored))
         passed = {self.trainings.prefix(self._plan(each.candidate))[0] for each in scored.values()}
         taken: list[Candidate] = []
         for candidate in batch:
             price, boundary = self._price(candidate, scored, passed)
-            reserve_then, is_new = max(reserve, self.final_price(candidate)), candidate.address not in scored
+            reserve_then, is_new = max(reserve, self.price_to_the_end(candidate)), candidate.address not in scored
             if price + reserve_then <= room and (allowed > 0 or not is_new):
                 taken.append(candidate)
                 room, reserve, allowed = room - price, reserve_then, allowed - is_new
                 passed.add(boundary)
         return taken if taken or scored else sorted(batch, key=self._price_alone)[:1]
 
-    def allows_another_seed(self, candidate: Candidate, rivals: Sequence[Candidate], scored: ScoredSoFar) -> bool:
-        """Whether a whole further training can be paid for, and the final one of any rival."""
-        final = max(map(self.final_price, rivals))
-        return self.final_price(candidate) + final <= self.room(scored)
+    def allows_another_seed(self, candidate: Candidate, scored: ScoredSoFar) -> bool:
+        """Whether a whole further training can be paid for."""
+        return self.price(candidate) <= self.room(scored)
 
     def _price(self, candidate: Candidate, scored: ScoredSoFar, passed: Collection[str]) -> tuple[float, str]:
         """Units of work to train up to the candidate's rung, and the boundary of its frozen prefix."""
@@ -212,8 +211,8 @@ class SearchBudget:
         return self.trainings.price(plan, candidate.rung) - paid + (0 if boundary in passed else passing), boundary
 
     def _price_alone(self, candidate: Candidate) -> float:
-        """Units of work of the very first candidate, its final training included."""
-        return self._price(candidate, {}, ())[0] + self.final_price(candidate)
+        """Units of work of the very first candidate, to the end of its training."""
+        return self._price(candidate, {}, ())[0] + self.price_to_the_end(candidate)
 
     def _plan(self, candidate: Candidate) -> FineTunePlan:
         return self.space.plan(candidate.genes)

@@ -7,15 +7,31 @@ above the base rate; None = frozen. Genotypes that differ by less share a phenot
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from thawline.plan import Block, FineTunePlan, Granularity, HeadStart, NormMode
+from thawline.plan import Block, FineTunePlan, Granularity, HeadStart, Kept, NormMode
 from thawline.search.candidates import Genes
 
 Phenotype = tuple[int | None, ...]
+
+
+class Mode(NamedTuple):
+    """What a training does apart from its learning rates."""
+
+    norm: NormMode = "train"
+    """What norm layers of trained blocks do."""
+    head: HeadStart = "random"
+    """What the head starts from."""
+
+
+MOVING, KEPT, FROM_PROBE = Mode(), Mode("eval"), Mode("eval", "probe")
+MODES = (MOVING, KEPT, FROM_PROBE)
+"""The modes of the free encoding. A probe is solved with the pretrained statistics, which do not stay in a block that
+trains with moving ones, so these do not go together."""
 
 BINS_PER_DECADE = 10
 FIXED_THRESHOLD = 0.5
@@ -30,8 +46,6 @@ HEAD_DECADES = (-1.0, 1.5)
 """Range of the head's rate in the free encoding, relative to the base rate: 10^-4 to 10^-1.5 for 1e-3."""
 BELOW_HEAD_DECADES = (-3.0, 0.0)
 """Range of a block's rate in the free encoding, relative to the head's: trained blocks are never faster."""
-FROZEN_STATISTICS: Mapping[NormMode, float] = {"train": 0.25, "eval": 0.75}
-"""Gene of the free encoding."""
 SMALLEST_GENE = 0.02
 """Lowest gene of a trained block where a genotype is derived from a plan: the threshold must fit below it."""
 DECAYS = (0.3, 1.0)
@@ -59,9 +73,9 @@ class Encoding(ABC):
     def phenotype(self, genes: Genes) -> Phenotype:
         """The plan that the genes stand for; the head always trains."""
 
-    def norm(self, genes: Genes) -> NormMode:
-        """What norm layers of trained blocks do."""
-        return "train"
+    def mode(self, genes: Genes) -> Mode:
+        """What norm layers of trained blocks do, and what the head starts from."""
+        return MOVING
 
     @property
     def size(self) -> int:
@@ -91,7 +105,7 @@ class Invertible(Encoding):
     """An encoding that knows a genotype of every plan in its reach, so that a search can start from given plans."""
 
     @abstractmethod
-    def genes_of(self, phenotype: Phenotype, norm: NormMode) -> Genes:
+    def genes_of(self, phenotype: Phenotype, mode: Mode) -> Genes:
         """A genotype of the phenotype, or of the nearest one in reach; always the same one."""
 
 
@@ -130,7 +144,7 @@ class BioTuneEncoding(Invertible):
         body = [_bins(2 * (gene - 0.5)) if gene > threshold else None for gene in importance[:-1]]
         return (*body, _bins(2 * (importance[-1] - 0.5)))
 
-    def genes_of(self, phenotype: Phenotype, norm: NormMode) -> Genes:
+    def genes_of(self, phenotype: Phenotype, mode: Mode) -> Genes:
         """A genotype of the phenotype, or of the nearest one in reach: a tenth to ten times the base rate."""
         importance = [None if bins is None else clip(0.5 + bins / BINS_PER_DECADE / 2) for bins in phenotype]
         least = SMALLEST_GENE if self.evolved_threshold else FIXED_THRESHOLD + SMALLEST_GENE
@@ -169,31 +183,33 @@ class SplitEncoding(Encoding):
 class FreeEncoding(Invertible):
     """A block's gene freezes it or sets its rate relative to the head's; the head's rate has a gene of its own.
 
-    So any blocks can be frozen at any rates, and every way of freezing is as likely at the start as any other. Norm
-    layers of trained blocks may keep their pretrained statistics, which matters most where batches are small or
-    images few.
+    So any blocks can be frozen at any rates, and every way of freezing is as likely at the start as any other. A last
+    gene stands for the mode, which matters most where batches are small or images few. Where the head starts from the
+    probe and no other block trains, the probe is the plan, whatever the head's rate.
     """
 
-    norms: bool = True
-    """Whether what norm layers do is a gene; else they train."""
+    modes: tuple[Mode, ...] = MODES
+    """The modes in reach; each has an equal share of the last gene. A single one needs no gene."""
 
     @property
     def globals(self) -> tuple[str, ...]:
-        """The head's rate; whether norm layers keep their statistics."""
-        return ("head_rate", "norm_statistics") if self.norms else ("head_rate",)
+        """The head's rate; the mode."""
+        return ("head_rate", "mode") if len(self.modes) > 1 else ("head_rate",)
 
     @property
     def block_genes(self) -> int:
         """All blocks but the head."""
         return self.blocks - 1
 
-    def norm(self, genes: Genes) -> NormMode:
-        """What norm layers do follows from the last gene; it has no effect where the head trains alone."""
-        moves = any(gene >= SPLIT_FROZEN for gene in genes[: self.block_genes])
-        return "eval" if self.norms and moves and genes[-1] >= 0.5 else "train"
+    def mode(self, genes: Genes) -> Mode:
+        """The mode of the last gene; where the head alone trains, norm layers have no effect."""
+        mode = self.modes[min(int(genes[-1] * len(self.modes)), len(self.modes) - 1)]
+        return mode if self._moves(genes) or mode.head == "probe" else MOVING
 
     def phenotype(self, genes: Genes) -> Phenotype:
         """The head at 10^-1 to 10^1.5 of the base rate, blocks from the head's rate down to a thousandth of it."""
+        if not self._moves(genes) and self.mode(genes).head == "probe":
+            return (*[None] * self.block_genes, 0)
         head = _between(HEAD_DECADES, genes[self.block_genes])
         body = [
             _bins(head + _between(BELOW_HEAD_DECADES, _trained_share(gene))) if gene >= SPLIT_FROZEN else None
@@ -201,12 +217,17 @@ class FreeEncoding(Invertible):
         ]
         return (*body, _bins(head))
 
-    def genes_of(self, phenotype: Phenotype, norm: NormMode) -> Genes:
+    def genes_of(self, phenotype: Phenotype, mode: Mode) -> Genes:
         """A genotype of the phenotype, or of the nearest one in reach."""
         *body, head = phenotype
         own = [self._block_gene(bins, head or 0) for bins in body]
         decades = clip(_share_of(HEAD_DECADES, (head or 0) / BINS_PER_DECADE))
-        return (*own, decades, *([FROZEN_STATISTICS[norm]] if self.norms else []))
+        place = self.modes.index(mode) if mode in self.modes else 0
+        return (*own, decades, *([(place + 0.5) / len(self.modes)] if len(self.modes) > 1 else []))
+
+    def _moves(self, genes: Genes) -> bool:
+        """Whether a block besides the head trains."""
+        return any(gene >= SPLIT_FROZEN for gene in genes[: self.block_genes])
 
     @staticmethod
     def _block_gene(bins: int | None, head: int) -> float:
@@ -250,18 +271,27 @@ class Space:
     """All blocks in order of execution, the head last."""
     granularity: Granularity
     base_rate: float
-    fixed_norm: NormMode | None = None
-    """What norm layers of trained blocks do in every plan; None = the encoding decides."""
-    head_start: HeadStart = "random"
-    """What the head starts from in every plan."""
+    mode: Mode | None = None
+    """The mode of every plan; None = the encoding decides."""
+    kept_epoch: Kept = "best"
+    """Which epoch's weights every training keeps."""
 
     def plan(self, genes: Genes) -> FineTunePlan:
-        """The plan of the genes' phenotype."""
-        rates = block_rates(self.encoding.phenotype(genes), self.base_rate)
+        """The plan of the genes' phenotype; the solved probe, if the head starts from it and nothing else trains."""
+        mode, rates = (
+            self.mode or self.encoding.mode(genes),
+            block_rates(self.encoding.phenotype(genes), self.base_rate),
+        )
         named = {block.name: rate for block, rate in zip(self.network, rates, strict=True)}
-        norm = self.fixed_norm or self.encoding.norm(genes)
+        if mode.head == "probe" and not any(rates[:-1]):
+            named = {}
         return FineTunePlan.constant(
-            self.network, named, granularity=self.granularity, norm=norm, head_start=self.head_start
+            self.network,
+            named,
+            granularity=self.granularity,
+            norm=mode.norm,
+            head_start=mode.head,
+            kept_epoch=self.kept_epoch,
         )
 
     @property

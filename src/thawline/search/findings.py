@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import optuna
@@ -77,11 +78,12 @@ def halving_findings(halving: Halving, settings: AutoConfig, winner: Scored) -> 
         generations=_halving_generations(history, space),
         importance=block_importance(first, space),
         candidates=[
-            _candidate(
-                scored,
-                space,
+            replace(
+                _candidate(scored, space),
                 epochs=rungs[scored.candidate.rung],
                 early_score=early[scored.candidate.address],
+                head_start=space.plan(scored.candidate.genes).head_start,
+                scaled_loss=_finite(-scored.merit[0]),
             )
             for scored in history
         ],
@@ -160,8 +162,6 @@ def records_digest(candidates: Sequence[Scored]) -> str:
 def candidate_record(
     scored: Scored,
     weights: Sequence[float | None] | None = None,
-    epochs: int | None = None,
-    early_score: float | None = None,
     batch_norm: str | None = None,
 ) -> results.Candidate:
     """A candidate and its score; the optional fields are left out where they are None."""
@@ -178,18 +178,18 @@ def candidate_record(
         per_seed=list(scored.per_seed),
         work=sum(record.work for record in scored.trainings),
         weights=weights,
-        epochs=epochs,
-        early_score=early_score,
         batch_norm=batch_norm,
     )
 
 
-def _candidate(
-    scored: Scored, space: Space, *, epochs: int | None = None, early_score: float | None = None
-) -> results.Candidate:
+def _candidate(scored: Scored, space: Space) -> results.Candidate:
     weights = [block.weight for block in block_weights(scored, space)]
     mode = candidate_norm(scored, space)
-    return candidate_record(scored, weights, epochs, early_score, mode and NORM_WORDS[mode])
+    return candidate_record(scored, weights, mode and NORM_WORDS[mode])
+
+
+def _finite(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None
 
 
 def _settings(settings: AutoConfig | EvolutionConfig, kind: type[AutoConfig | EvolutionConfig]) -> dict[str, object]:
@@ -206,7 +206,7 @@ def _baselines(halving: Halving) -> dict[str, BaselineTrial | None]:
         )
         for initial, scored in halving.baselines()
     }
-    return dict.fromkeys(baselines(len(halving.space.network))) | tried
+    return dict.fromkeys(baselines(halving.initial)) | tried
 
 
 def _halving_generations(history: Sequence[Scored], space: Space) -> list[Generation]:

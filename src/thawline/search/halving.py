@@ -1,9 +1,9 @@
 """The search of `auto`: successive halving over baselines and proposals, within a budget of work.
 
-Generation 0 holds the initial candidates: the baselines at their usual rates and gentle variants of them. Later
+Generation 0 holds the initial candidates: baselines in every mode, at the rates that suit it. Later
 generations come from a sampler. All candidates train for a few epochs; the best of everything trained as long are
 promoted, from where they paused, and the best of these to the end. Where the best cannot be told apart they get extra
-seeds. Every decision follows from the seed, the scores and the work alone.
+seeds. The winner's own training is handed over. Every decision follows from the seed, the scores and the work alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from thawline.records import TrainingRecord
 from thawline.search.baselines import InitialCandidate
 from thawline.search.budget import Priced, SearchBudget
 from thawline.search.candidates import Address, Candidate, Scored, Task, distinct_trainings
-from thawline.search.encoding import Invertible, Phenotype, Space
+from thawline.search.encoding import Invertible, Mode, Phenotype, Space
 from thawline.search.promotion import at_rung, promoted
 from thawline.search.samplers import Sampler
 from thawline.search.selection import contenders, most_parsimonious
@@ -50,7 +50,7 @@ class Halving:
     seeds: Sequence[int]
     """Seeds of the trainings: the first for every candidate, the others where the best cannot be told apart."""
     parsimony: bool = True
-    """Whether the one-standard-error rule selects the winner; else the highest score does."""
+    """Whether the one-standard-error rule selects the winner; else the highest merit does."""
     on_best: Callable[[Scored], None] = lambda scored: None
     """Called with every new best candidate."""
     scored: dict[Address, Scored] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Halving:
     initial_at: dict[Address, InitialCandidate] = field(default_factory=dict)
     """What the candidates of generation 0 are."""
     selectable: Sequence[Scored] = ()
-    """The candidates from which `run` selected the winner."""
+    """The candidates from which `run` selected the winner: those trained to the end, if there are any."""
 
     def run(self) -> Scored:
         """Train generations while the budget lasts, then extra seeds; returns the winner."""
@@ -76,8 +76,8 @@ class Halving:
 
     @property
     def best(self) -> Scored:
-        """The selectable candidate with the highest score."""
-        return max(self.selectable, key=lambda scored: scored.score)
+        """The selectable candidate of the highest merit."""
+        return max(self.selectable, key=lambda scored: scored.merit)
 
     @property
     def work(self) -> float:
@@ -95,7 +95,7 @@ class Halving:
         return distinct_trainings(scored for address, scored in self.scored.items() if address in addresses)
 
     def baselines(self) -> tuple[tuple[InitialCandidate, Scored], ...]:
-        """The best variant of each baseline: the one that went furthest, then the one with the highest score."""
+        """The best variant of each baseline: the one that went furthest, then the one of the highest merit."""
         found: dict[str, tuple[InitialCandidate, Scored]] = {}
         for scored in self._ranked():
             initial = self.initial_at.get(scored.candidate.address)
@@ -105,9 +105,9 @@ class Halving:
 
     def _first(self) -> list[Candidate]:
         """The initial candidates, or proposals where these are left out."""
-        batch: dict[tuple[Phenotype, str], Candidate] = {}
+        batch: dict[tuple[Phenotype, Mode], Candidate] = {}
         for initial in self.initial:
-            genes = self.encoding.genes_of(initial.phenotype, initial.norm)
+            genes = self.encoding.genes_of(initial.phenotype, initial.mode)
             candidate = Candidate(0, len(batch), "start", genes, (0.0,) * len(genes), (), None)
             if self._key(candidate) not in batch:
                 batch[self._key(candidate)] = candidate
@@ -132,7 +132,7 @@ class Halving:
     def _generation(self, batch: Sequence[Candidate]) -> None:
         """Train a generation rung by rung, as far as its candidates are promoted."""
         batch = self._train(batch)
-        baselines = {address: initial.baseline for address, initial in self.initial_at.items()}
+        baselines = {address: initial.family for address, initial in self.initial_at.items()}
         for rung, epochs in enumerate(self.trainings.rungs[:-1]):
             level = at_rung(self.scored.values(), rung, epochs)
             cheap = partial(self._is_cheap, most=self.budget.share(CHEAP, self.scored))
@@ -164,12 +164,11 @@ class Halving:
         """Train extra seeds of the best while they cannot be told apart and the budget lasts."""
         while True:
             tied = contenders(self._finished(), self.trainings.validation_images)
-            rivals = [scored.candidate for scored in tied]
             waiting = [
                 scored
                 for scored in tied
                 if len(scored.trainings) < len(self.seeds)
-                and self.budget.allows_another_seed(scored.candidate, rivals, self.scored)
+                and self.budget.allows_another_seed(scored.candidate, self.scored)
             ]
             if len(tied) < 2 or not waiting:
                 return
@@ -179,10 +178,8 @@ class Halving:
             self.scored[following.candidate.address] = replace(following, trainings=(*following.trainings, record))
 
     def _selectable(self) -> Sequence[Scored]:
-        """Candidates trained to the end whose final training the budget still allows; never empty."""
-        finished, room = self._finished(), self.budget.room(self.scored)
-        affordable = [scored for scored in finished if self.budget.final_price(scored.candidate) <= room]
-        return affordable or finished or [max(self._ranked(), key=lambda scored: scored.score)]
+        """Candidates trained to the end, else the best so far; never empty."""
+        return self._finished() or [max(self._ranked(), key=lambda scored: scored.merit)]
 
     def _most_parsimonious(self) -> Scored:
         """One-standard-error rule: among plans as good as the best, an initial candidate, then the cheapest.
@@ -194,7 +191,7 @@ class Halving:
         return most_parsimonious(self.selectable, self._complexity, images, at_least=max(known, default=0.0))
 
     def _complexity(self, scored: Scored) -> tuple[bool, float]:
-        return scored.candidate.operator != "start", self.budget.final_price(scored.candidate)
+        return scored.candidate.operator != "start", self.budget.price(scored.candidate)
 
     def _best(self) -> Scored | None:
         ranked = self._ranked()
@@ -205,7 +202,7 @@ class Halving:
         return [scored for scored in self._ranked() if scored.candidate.rung == top and scored.score[0] > 0]
 
     def _ranked(self) -> list[Scored]:
-        """All candidates by rung, then by score, the best first; failed candidates come last."""
+        """All candidates by rung, then by merit, the best first; failed candidates come last."""
         return sorted(self.scored.values(), key=_rank, reverse=True)
 
     def _affordable(self, batch: Sequence[Candidate]) -> list[Candidate]:
@@ -214,14 +211,14 @@ class Halving:
         return self.budget.affordable(batch, self.scored, best.candidate if best else None, kept=kept)
 
     def _is_cheap(self, scored: Scored, most: float) -> bool:
-        return self.budget.price_to_the_end(scored.candidate, paid=scored.trainings[0].work) <= most
+        return self.budget.price_to_the_end(scored.candidate) <= most
 
     def _task(self, candidate: Candidate, seed: int) -> Task:
         return Task.of(candidate, self.space.plan(candidate.genes), seed)
 
-    def _key(self, candidate: Candidate) -> tuple[Phenotype, str]:
-        return self.encoding.phenotype(candidate.genes), self.encoding.norm(candidate.genes)
+    def _key(self, candidate: Candidate) -> tuple[Phenotype, Mode]:
+        return self.encoding.phenotype(candidate.genes), self.encoding.mode(candidate.genes)
 
 
 def _rank(scored: Scored) -> tuple[bool, int, tuple[float, float]]:
-    return scored.score[0] > 0, scored.candidate.rung, scored.score
+    return scored.score[0] > 0, scored.candidate.rung, scored.merit

@@ -45,9 +45,9 @@ def promoted(
 
 
 def at_rung(scored_so_far: Iterable[Scored], rung: int, epochs: int) -> list[Scored]:
-    """All candidates that reached a rung, with their scores in the epochs up to it, the best first."""
+    """All candidates that reached a rung, as they were after its last epoch, the best first."""
     found = (_up_to(scored, epochs) for scored in scored_so_far if scored.candidate.rung >= rung)
-    return sorted(found, key=lambda scored: scored.score, reverse=True)
+    return sorted(found, key=lambda scored: scored.merit, reverse=True)
 
 
 def _up_to(scored: Scored, epochs: int) -> Scored:
@@ -56,8 +56,7 @@ def _up_to(scored: Scored, epochs: int) -> Scored:
     if record.error and len(seen) < epochs:
         return replace(scored, trainings=(record,))
     # A training that failed later had a score at this rung.
-    best = max(range(len(seen)), key=lambda epoch: seen[epoch].score)
-    return replace(scored, trainings=(replace(record, epochs=seen, best_epoch=best, error=None),))
+    return replace(scored, trainings=(replace(record, epochs=seen, best_epoch=len(seen) - 1, error=None),))
 
 
 def _best_variants(level: Sequence[Scored], baselines: Mapping[Address, str]) -> list[Scored]:

@@ -21,10 +21,9 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import create_trial
 
 from thawline.errors import OptionError
-from thawline.plan import NormMode
 from thawline.search import operators
 from thawline.search.candidates import Address, Candidate, Genes, Operator, Scored
-from thawline.search.encoding import Encoding, FreeEncoding, Invertible
+from thawline.search.encoding import MOVING, Encoding, FreeEncoding, Invertible, Mode
 
 try:
     import cmaes
@@ -132,7 +131,7 @@ class OptunaSampler(ABC):
                 yield Proposal(drawn)
 
     def _canonical(self, candidate: Candidate) -> Genes:
-        return self.encoding.genes_of(self.encoding.phenotype(candidate.genes), self.encoding.norm(candidate.genes))
+        return self.encoding.genes_of(self.encoding.phenotype(candidate.genes), self.encoding.mode(candidate.genes))
 
     def _seed(self, generation: int) -> int:
         return int(np.random.SeedSequence([self.seed, generation]).generate_state(1)[0])
@@ -207,13 +206,13 @@ class GridSampler:
     def draws(self, ranked: Sequence[Scored], generation: int) -> Iterator[Proposal]:
         """The same proposals in the same order, whatever the history."""
         rates = (0, 5, -5, 10, -10, 2, -2, 7, -7, 12, -12)
-        for head, norm in itertools.product(rates, self._norms()):
+        for head, mode in itertools.product(rates, self._modes()):
             for depth in range(self.encoding.blocks):
                 frozen = [None] * (self.encoding.blocks - 1 - depth)
-                yield Proposal(self.encoding.genes_of((*frozen, *([head] * (depth + 1))), norm))
+                yield Proposal(self.encoding.genes_of((*frozen, *([head] * (depth + 1))), mode))
 
-    def _norms(self) -> Sequence[NormMode]:
-        return ("train", "eval") if isinstance(self.encoding, FreeEncoding) and self.encoding.norms else ("train",)
+    def _modes(self) -> Sequence[Mode]:
+        return self.encoding.modes if isinstance(self.encoding, FreeEncoding) else (MOVING,)
 
 
 SAMPLERS: Mapping[str, Callable[[Invertible, int], Sampler]] = {

@@ -60,7 +60,7 @@ def most_parsimonious(
         and scored.score[0] >= at_least
         and _behind(best, scored) <= standard_error(best, scored, images)
     ]
-    return min([best, *as_good], key=lambda scored: (complexity(scored), [-part for part in scored.score]))
+    return min([best, *as_good], key=lambda scored: (complexity(scored), [-part for part in scored.merit]))
 
 
 def _behind(best: Scored, other: Scored) -> float:
@@ -68,4 +68,4 @@ def _behind(best: Scored, other: Scored) -> float:
 
 
 def _best_first(ranked: Sequence[Scored]) -> list[Scored]:
-    return sorted(ranked, key=lambda scored: scored.score, reverse=True)
+    return sorted(ranked, key=lambda scored: scored.merit, reverse=True)

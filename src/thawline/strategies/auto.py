@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from thawline.config import Norm
+from thawline.config import HeadOption, Norm
 from thawline.errors import OptionError
-from thawline.plan import HeadStart
 from thawline.ranges import Range, as_text, first_fault, shown
 from thawline.strategies.base import TUNED, Strategy, parts_rule
 from thawline.strategies.context import StrategyContext, Tuned
 
 SamplerName = Literal["biotune", "tpe", "gp", "cma", "random", "grid"]
-Component = Literal["decoupling", "norms", "baselines", "rungs", "extra_seeds", "parsimony"]
+Component = Literal["decoupling", "norms", "probe_start", "baselines", "rungs", "extra_seeds", "parsimony"]
 
 OLD_NAMES: Mapping[str, Component] = {"starts": "baselines", "race": "extra_seeds", "thrift": "parsimony"}
 """Names of components before 0.2. Still read, and kept as they were written: ledgers hold them."""
@@ -57,12 +56,14 @@ class AutoConfig:
     """Proposes candidates: biotune (its evolutionary operators), tpe, gp, cma, random or grid."""
     norm: Norm = TUNED
     """Batch norm of trained blocks: tuned = a gene of every candidate; moving or kept = the same for all."""
-    head_start: HeadStart = "random"
-    """What the head of every candidate starts from: random weights, or the solved linear probe."""
+    head_start: HeadOption = "tuned"
+    """What the head of every candidate starts from: random weights, or the solved linear probe; tuned = candidates of
+    both kinds."""
     without: str = "none"
-    """Components to leave out, joined by +: decoupling (rates independent of freezing; norms goes with it), norms
-    (pretrained batch-norm statistics), baselines (initial candidates), rungs (short trainings first), extra_seeds (for
-    the best, where they cannot be told apart), parsimony (one-standard-error rule)."""
+    """Components to leave out, joined by +: decoupling (rates independent of freezing; norms and probe_start go with
+    it), norms (pretrained batch-norm statistics), probe_start (heads that start from the solved probe), baselines
+    (initial candidates), rungs (short trainings first), extra_seeds (for the best, where they cannot be told apart),
+    parsimony (one-standard-error rule)."""
 
     def __post_init__(self) -> None:
         Budget.parse(self.budget)

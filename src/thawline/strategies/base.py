@@ -8,9 +8,9 @@ import importlib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from thawline.config import Norm
+from thawline.config import HeadOption, Norm
 from thawline.errors import OptionError
 from thawline.plan import FineTunePlan, Granularity, HeadStart, NormMode
 from thawline.ranges import Fault, Kind, first_fault, kinds, read_number, shown
@@ -24,7 +24,7 @@ MOST_COMBINATIONS = 4
 """Combinations of the values in a grid: tuning has six trainings for arguments and rate together."""
 
 
-TUNED: Norm = "tuned"
+TUNED: Literal["tuned"] = "tuned"
 NORM_MODES: Mapping[Norm, NormMode] = {"moving": "train", "kept": "eval"}
 """What batch norm of trained blocks does, in the words of an argument and in those of a plan."""
 NORM_WORDS: Mapping[NormMode, Norm] = {mode: word for word, mode in NORM_MODES.items()}
@@ -41,9 +41,10 @@ class Strategy:
     norm: Norm = TUNED
     """Batch norm of trained blocks: moving = statistics of the batch, which also move the stored ones; kept = the
     stored statistics of the pretrained network; tuned = whichever is better on validation."""
-    head_start: HeadStart = "random"
-    """What the head starts from: random weights, or probe = the solved linear probe, as in LP-FT (Kumar et al. 2022).
-    The probe is made with the stored statistics, so with it the tuned `norm` is kept."""
+    head_start: HeadOption = "random"
+    """What the head starts from: random weights, or probe = the solved linear probe, as in LP-FT (Kumar et al. 2022);
+    tuned = whichever is better on validation. The probe is made with the stored statistics, so with it the tuned
+    `norm` is kept."""
 
     name: ClassVar[str]
     """The key in `STRATEGIES`."""
@@ -81,7 +82,7 @@ class Strategy:
     def settled(self, proposed: FineTunePlan) -> FineTunePlan:
         """A plan with batch norm and the head's start as the arguments say; without a word of theirs, as it is."""
         norm = NORM_MODES.get(self.norm, proposed.norm)
-        head_start = proposed.head_start if self.head_start == "random" else self.head_start
+        head_start: HeadStart = "probe" if self.head_start == "probe" else proposed.head_start
         return dataclasses.replace(proposed, norm=norm, head_start=head_start)
 
     @property

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from thawline.plan import FineTunePlan
+from thawline.plan import FineTunePlan, HeadStart
 from thawline.records import furthest
 from thawline.runs.experiment import Experiment
-from thawline.search.baselines import InitialCandidate, baselines, initial_candidates
+from thawline.search.baselines import baselines, initial_candidates
 from thawline.search.budget import CandidateLimit, Limit, Priced, SearchBudget, TimeLimit, WorkLimit
 from thawline.search.candidates import Scored, require_trained
-from thawline.search.encoding import BioTuneEncoding, FreeEncoding, Invertible, Space
+from thawline.search.encoding import MODES, MOVING, BioTuneEncoding, FreeEncoding, Mode, Space
 from thawline.search.findings import halving_findings
 from thawline.search.halving import Halving
 from thawline.search.samplers import SAMPLERS
@@ -35,18 +35,21 @@ def make_halving(
 ) -> Halving:
     """The search, ready to run or to be resumed.
 
-    Candidates train on the training split and are scored on the validation split; `name` is that of its ledger.
+    Candidates train on the training split and are scored on the validation split; `name` is that of its ledger. Their
+    first seed is that of the run: the winner is handed over as it was trained.
     """
-    encoding = _encoding(settings, len(context.blocks), norms=experiment.has_statistics)
-    fixed = NORM_MODES.get(settings.norm)
-    space = Space(encoding, context.blocks, context.granularity, context.learning_rate, fixed, settings.head_start)
+    modes = _modes(experiment, settings)
+    decoupled = settings.has("decoupling")
+    encoding = FreeEncoding(len(context.blocks), modes) if decoupled else BioTuneEncoding(len(context.blocks))
+    mode = None if len(modes) > 1 and decoupled else modes[0]
+    space = Space(encoding, context.blocks, context.granularity, context.learning_rate, mode, "last")
     ledger = candidate_ledger(experiment, name, space)
-    first = experiment.tuning_seed
+    first = experiment.request.images.seed
     return Halving(
         space,
         encoding,
         SAMPLERS[settings.sampler](encoding, context.seed),
-        _initial(settings, encoding),
+        initial_candidates(encoding.blocks, modes) if settings.has("baselines") else (),
         trainings,
         SearchBudget(space, trainings, _limit(experiment, Budget.parse(settings.budget), ledger, name)),
         ledger,
@@ -90,16 +93,22 @@ def seconds_per_unit(experiment: Experiment) -> float:
     return experiment.request.train.epochs * images * seconds_per_image(experiment.trainer, plan, blocks)
 
 
-def _encoding(settings: AutoConfig, blocks: int, *, norms: bool) -> BioTuneEncoding | FreeEncoding:
-    if not settings.has("decoupling"):
-        return BioTuneEncoding(blocks)
-    return FreeEncoding(blocks, norms and settings.has("norms") and settings.norm == TUNED)
-
-
-def _initial(settings: AutoConfig, encoding: Invertible) -> tuple[InitialCandidate, ...]:
-    if not settings.has("baselines"):
-        return ()
-    return initial_candidates(encoding.blocks, norms=isinstance(encoding, FreeEncoding) and encoding.norms)
+def _modes(experiment: Experiment, settings: AutoConfig) -> tuple[Mode, ...]:
+    """The modes of the search: those of `MODES` that the network has and the settings leave open; never empty."""
+    probes = experiment.head_is_linear and settings.has("probe_start") and settings.has("decoupling")
+    norms = experiment.has_statistics and settings.has("norms") and settings.has("decoupling")
+    fixed = NORM_MODES.get(settings.norm)
+    found = [
+        mode
+        for mode in MODES
+        if (fixed or mode.norm) == mode.norm
+        and (settings.head_start in (TUNED, mode.head))
+        and (probes or mode.head == "random")
+        and (norms or mode == MOVING or (mode.head == "probe" and not experiment.has_statistics))
+    ]
+    # What was asked for in so many words, though the search would not propose it.
+    head: HeadStart = "probe" if settings.head_start == "probe" else "random"
+    return tuple(found) or (Mode(fixed or "train", head),)
 
 
 def _limit(experiment: Experiment, budget: Budget, ledger: CandidateLedger, name: str) -> Limit:
@@ -126,8 +135,8 @@ def _head_rate(plan: FineTunePlan) -> float:
 def _baselines(halving: Halving) -> Mapping[str, Tuned]:
     """The best variant of each baseline; at its first rate where the budget was too small to try it."""
     found: dict[str, Tuned] = {}
-    for name, initial in baselines(len(halving.space.network)).items():
-        plan = halving.space.plan(halving.encoding.genes_of(initial.phenotype, initial.norm))
+    for name, initial in baselines(halving.initial).items():
+        plan = halving.space.plan(halving.encoding.genes_of(initial.phenotype, initial.mode))
         found[name] = Tuned(initial.strategy, _head_rate(plan), plan, (0.0, 0.0))
     for initial, scored in halving.baselines():
         plan, records = halving.space.plan(scored.candidate.genes), halving.records_of(initial.baseline)

@@ -9,7 +9,7 @@ from thawline.records import environment, fingerprint
 from thawline.runs.experiment import Experiment, Part
 from thawline.search.candidates import Scored, Trainings, require_trained
 from thawline.search.driver import Driver
-from thawline.search.encoding import Space
+from thawline.search.encoding import Mode, Space
 from thawline.search.evolution import Evolution, make_encoding
 from thawline.search.findings import evolution_findings
 from thawline.search.trials import CandidateLedger
@@ -31,8 +31,8 @@ def make_driver(
     ledger.
     """
     encoding = make_encoding(settings, len(context.blocks))
-    fixed = NORM_MODES[settings.norm]
-    space = Space(encoding, context.blocks, context.granularity, context.learning_rate, fixed, settings.head_start)
+    mode = Mode(NORM_MODES[settings.norm], settings.head_start)
+    space = Space(encoding, context.blocks, context.granularity, context.learning_rate, mode)
     evolution = Evolution(settings, encoding, context.seed)
     return Driver(evolution, space, trainings, candidate_ledger(experiment, name, space))
 

@@ -10,7 +10,6 @@ from thawline.config import BASE_RATE, TRAININGS_PER_ROW
 from thawline.plan import FineTunePlan
 from thawline.records import furthest
 from thawline.runs.experiment import Experiment
-from thawline.search.baselines import BASELINES
 from thawline.strategies.auto import AutoConfig, Budget
 from thawline.strategies.base import Strategy
 from thawline.strategies.biotune import EvolutionConfig
@@ -19,6 +18,8 @@ from thawline.strategies.full import Full
 from thawline.studies.tuning import RATE_LADDER, Unscored, asked_for, candidates, has_rate
 from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image
 
+BASELINES = 3
+"""Rows that `fit` trains beside the result of a search: the probe, the last blocks, everything."""
 UNITS_PER_TRAINING = 0.1
 """Mean units of work of a training up to its next rung: most end after a few epochs, many train few blocks."""
 TRAININGS_PER_CANDIDATE = 3
@@ -125,8 +126,8 @@ class Rehearsal(Unscored):
         units = max(0.0, units - sum(record.work for record in done))
         self.costs.append(Forecast(units * full.seconds, units, round(units / UNITS_PER_TRAINING), full.memory_bytes))
         request = self.experiment.request
-        finals = len(BASELINES) * request.search.seeds if request.verb == "fit" else 0
-        # The first final training of the result is within the budget.
+        finals = BASELINES * request.search.seeds if request.verb == "fit" else 0
+        # The first training of the result is within the budget.
         self.costs.append(Forecast(0.0, 0.0, 0).plus(full, times=finals - 1))
         return super().halve(settings)
 
@@ -150,7 +151,7 @@ def _single_training(experiment: Experiment, strategy: Strategy, forward: float,
     train, val = len(experiment.data.train), len(experiment.data.val)
     plan = _plan(experiment, strategy)
     epochs = 1 if plan.is_solved else experiment.request.train.epochs
-    units = experiment.training_work(plan, 0 if plan.is_solved else epochs, share)
+    units = experiment.training_work(plan, epochs, share)
     seconds = epochs * (_seconds_per_image(experiment, plan) * share * train + forward * val)
     memory = bytes_of_a_step(experiment.trainer, plan, experiment.blocks(plan.granularity))
     return Forecast(seconds, units, 1, memory)

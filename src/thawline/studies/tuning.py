@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from thawline.config import BASE_RATE, TRAININGS_PER_ROW, Norm
 from thawline.errors import NonFiniteLossError, PlanError
-from thawline.plan import Block, FineTunePlan, Granularity
+from thawline.plan import Block, FineTunePlan, Granularity, HeadStart
 from thawline.records import TrainingRecord
 from thawline.runs.experiment import Experiment, Part
 from thawline.search.candidates import Task
@@ -40,6 +40,8 @@ class CandidateTrainings:
     """Parts of the training split by fold; None = all of it."""
     learning_rate: float | None = None
     """Recorded with every training; None = the rate of its head."""
+    keeps_weights: bool = False
+    """Whether the weights of trainings that ran to the end are kept, so that any of them can be handed over."""
     charge_failures: bool = True
     """Whether a failed training counts as the work that it was allowed to take."""
     paused: dict[str, Paused] = field(default_factory=dict)
@@ -77,7 +79,8 @@ class CandidateTrainings:
         if before is not None and self._is_over(before, task):
             return replace(before, key=record.key, until=record.until)
         start = None if before is None else self.paused.pop(before.key, None)
-        trained, paused = self.experiment.go_on(record, before, start, self._part(task))
+        kept = self.keeps_weights and record.until is None
+        trained, paused = self.experiment.go_on(record, before, start, self._part(task), keep_weights=kept)
         if paused is not None:
             self._keep_paused(record.key, paused)
         if trained.error and self.charge_failures:
@@ -117,7 +120,8 @@ class CandidateTrainings:
         return None if task.fold is None else self.parts[task.fold]
 
     def _until(self, task: Task) -> int | None:
-        return None if task.rung == len(self.rungs) - 1 else self.rungs[task.rung]
+        """The epoch at which it pauses; None = it runs to its end, which a solved probe reaches at once."""
+        return None if task.rung == len(self.rungs) - 1 or task.plan.is_solved else self.rungs[task.rung]
 
     def _keep_paused(self, key: str, paused: Paused) -> None:
         """Keep the latest paused trainings, as many as fit."""
@@ -187,7 +191,8 @@ class Context:
     def halve(self, settings: AutoConfig) -> Tuned:
         """Successive halving, each candidate trained rung by rung."""
         name = self._name()
-        trainings = CandidateTrainings(self.experiment, name, rung_epochs(self.epochs, settings))
+        rungs = rung_epochs(self.epochs, settings)
+        trainings = CandidateTrainings(self.experiment, name, rungs, keeps_weights=True)
         halving = make_halving(self.experiment, settings, self, trainings, name)
         winner = halving.run()
         return self._asked(tuned_by_halving(halving, settings, winner, self.strategy.spec))
@@ -280,7 +285,7 @@ def candidates(experiment: Experiment, spec: str) -> tuple[tuple[Strategy, ...],
         except PlanError as error:
             refusals.append(error)
         else:
-            fitting.append(_norm_modes(experiment, strategy, plan))
+            fitting.append(_modes(experiment, strategy, plan))
     if not fitting:
         raise refusals[0]
     return tuple(fitting)
@@ -289,6 +294,15 @@ def candidates(experiment: Experiment, spec: str) -> tuple[tuple[Strategy, ...],
 def has_rate(experiment: Experiment, strategy: Strategy) -> bool:
     """Whether the strategy's plan depends on a learning rate; that of a solved probe does not."""
     return not strategy.plan(Unscored(experiment, strategy, BASE_RATE)).is_solved
+
+
+def _modes(experiment: Experiment, strategy: Strategy, plan: FineTunePlan) -> tuple[Strategy, ...]:
+    """The strategy with every head start and in every norm mode that it leaves open."""
+    if strategy.head_start != TUNED:
+        return _norm_modes(experiment, strategy, plan)
+    starts: Sequence[HeadStart] = ("random", "probe") if experiment.head_is_linear else ("random",)
+    opened = [replace(strategy, head_start=start) for start in starts]
+    return tuple(mode for each in opened for mode in _norm_modes(experiment, each, each.settled(plan)))
 
 
 def _norm_modes(experiment: Experiment, strategy: Strategy, plan: FineTunePlan) -> tuple[Strategy, ...]:

@@ -37,6 +37,11 @@ def solver_weights(labels: Tensor, num_classes: int, balance: Balance) -> Tensor
     return torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 0.0).float()
 
 
+def image_weights(labels: Tensor) -> Tensor:
+    """Weights [n] that give every class that occurs the same total."""
+    return 1 / torch.bincount(labels).double()[labels]
+
+
 def draw_order(labels: Tensor, balance: Balance, seed: int, epoch: int) -> np.ndarray:
     """Positions of the training images in the order of one epoch, drawn from (seed, epoch).
 

@@ -19,6 +19,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from thawline.errors import NonFiniteLossError
+from thawline.training.balance import image_weights
 from thawline.training.temperature import scaled_log_loss
 
 Features = Tensor
@@ -90,7 +91,7 @@ def solve_probe(
     """
     problem = _Problem(train, train_labels, classes, class_weights)
     _check_finite(val, "validation")
-    val_weights = _balanced(val_labels) if balanced_validation else None
+    val_weights = image_weights(val_labels) if balanced_validation else None
 
     def validated(solution: _Solution) -> tuple[float, float]:
         return scaled_log_loss(_logits(val, *problem.head(solution)), val_labels, val_weights)
@@ -272,11 +273,6 @@ def _principal_axes(features: Features, mean: Tensor, scale: Tensor) -> tuple[Te
     variances, axes = torch.linalg.eigh(covariance / len(some))
     # There are no more than n directions with a variance, and no weight outside them.
     return variances[-len(features) :].clamp(min=0), axes[:, -len(features) :]
-
-
-def _balanced(labels: Tensor) -> Tensor:
-    """Weights [n] that give every class that occurs the same total."""
-    return 1 / torch.bincount(labels).double()[labels]
 
 
 def _logits(features: Features, weight: Tensor, bias: Tensor) -> Tensor:

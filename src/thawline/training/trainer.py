@@ -24,7 +24,7 @@ from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
 from thawline.training.activations import Activations
-from thawline.training.balance import class_weights, draw_order, solver_weights
+from thawline.training.balance import class_weights, draw_order, image_weights, solver_weights
 from thawline.training.best import Best
 from thawline.training.device import peak_memory
 from thawline.training.evaluation import macro_f1
@@ -36,6 +36,7 @@ from thawline.training.pause import Paused
 from thawline.training.probe import Probe
 from thawline.training.schedule import batches
 from thawline.training.steps import Steps
+from thawline.training.temperature import scaled_log_loss
 
 LEAST_CUT = 32
 """A batch is cut to the number of images, but not below the default batch size, so that such runs keep their bits."""
@@ -98,6 +99,7 @@ class Trainer:
         self._cache = cache or CacheConfig()
         weights = class_weights(data.train.labels, model.num_classes, config.balance)
         self._known_features: Features | None = None
+        self._validation_weights = image_weights(data.val.labels) if config.metric == "macro_f1" else None
         self._class_weights = None if weights is None else weights.to(self.device)
         self.network = model.module.to(self.device)
         if all(
@@ -304,11 +306,12 @@ class Trainer:
             if plan.starts_last_phase(epoch):
                 best.start_last_phase(epoch, applied)
             record, right = self._validate(epoch, steps.epoch(seed, epoch))
-            if best.improves(record):
+            if plan.kept_epoch == "last" or best.improves(record):
                 best.keep(record, applied.trained_state(), right)
             else:
                 best.epochs.append(record)
             on_epoch(record)
+            # A training that keeps its last epoch always gets there: its best one is the last so far.
             if plan.in_last_phase(epoch) and best.out_of_patience(epoch, self.config.patience):
                 return None
         return None if epochs.stop >= self.config.epochs else Paused.at(epochs.stop, applied, best)
@@ -412,7 +415,8 @@ class Trainer:
                 f"the validation loss became {loss} in epoch {epoch + 1}; lower the learning rate."
             )
         selecting = accuracy if self.config.metric == "accuracy" else macro_f1(predicted.cpu(), labels.cpu())
-        return EpochRecord(epoch, train_loss, loss, accuracy, selecting), right.cpu()
+        scaled, _ = scaled_log_loss(logits.cpu(), self.data.val.labels, self._validation_weights)
+        return EpochRecord(epoch, train_loss, loss, accuracy, selecting, scaled), right.cpu()
 
     @torch.no_grad()
     def _logits(self, rows: np.ndarray) -> Tensor:
