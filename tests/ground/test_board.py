@@ -39,6 +39,12 @@ def write(folder: Path, *results: CellResult) -> None:
         write_json(place / f"{own.method.replace(':', '-')}.json", own)
 
 
+def test_the_cell_of_a_search_reads_back(tmp_path: Path) -> None:
+    write(tmp_path, result("auto", "mnist", search={"work": 4.5, "rungs": [2, 4, 12], "winner": [0, 3]}))
+    (board,) = read_boards(tmp_path)
+    assert board.methods == ["auto"]
+
+
 def test_a_board_holds_what_was_written(tmp_path: Path) -> None:
     probe = result("linear_probe", "mnist", knn={"val": 0.4, "test": 0.3}, chosen="linear_probe")
     write(tmp_path, probe, result("full", "dtd10", norm="kept"), result("full", "mnist"))
