@@ -75,7 +75,7 @@ def small_request(images: Path, strategies: tuple[str, ...], verb: str = "compar
         weights="random",
         strategies=strategies,
         train=TrainConfig(epochs=2, batch_size=8, threads=1, device="cpu"),
-        images=DataConfig(image_size=32, views=2),
+        images=DataConfig(image_size=32, views=2, augment="mild"),
         search=TuningConfig(**search),  # type: ignore[arg-type]
         explain=False,
     )

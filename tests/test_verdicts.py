@@ -10,7 +10,7 @@ import pytest
 from tests.report.synthetic import DEPTH, comparison, fit_results, row, scores, scores_on_test
 from thawline import verdicts
 from thawline.report import summary
-from thawline.results import Evaluation, TestScores, Versus
+from thawline.results import Evaluation, MirrorTest, TestScores, Versus
 from thawline.studies.depth_curve import depth_curve
 from thawline.training.significance import compare
 
@@ -256,3 +256,36 @@ def test_the_stored_answer_is_what_str_gives() -> None:
     found = replace(found, answer=summary.headline(found))
     assert str(found) == found.to_dict()["answer"] == summary.headline(found)
     assert "Cannot be told apart from full: +0.0 points" in str(found)
+
+
+# Flips
+
+
+def mirrored(log_loss: float, mirrored_log_loss: float, p: float, images: int = 250) -> str:
+    found = MirrorTest(
+        images=images,
+        passes=900,
+        log_loss=log_loss,
+        mirrored_log_loss=mirrored_log_loss,
+        accuracy=0.892,
+        mirrored_accuracy=0.84,
+        p=p,
+    )
+    return verdicts.mirrored(found)
+
+
+def test_flips_go_off_only_where_mirror_images_are_clearly_worse() -> None:
+    figures = "accuracy 0.892 as they are and 0.840 mirrored, log-loss"
+    assert mirrored(0.347, 0.515, 1e-5) == (
+        "Flips off: your classes are not mirror-symmetric. A linear probe recognizes images clearly worse when they "
+        f"are mirrored: {figures} 0.347 and 0.515 (250 validation images, p < 0.001)."
+    )
+    assert "p = 0.0052)" in mirrored(0.347, 0.515, 0.0052)
+    assert mirrored(0.347, 0.515, 0.06, images=12) == (
+        "Flips on: 12 validation images cannot show whether your classes are mirror-symmetric. A linear probe "
+        f"recognizes them with {figures} 0.347 and 0.515 (p = 0.06)."
+    )
+    on = f"Flips on: a linear probe recognizes mirrored images about as well: {figures}"
+    assert mirrored(0.886, 0.898, 0.25) == f"{on} 0.886 and 0.898 (250 validation images)."
+    assert mirrored(0.886, 0.97, 1e-9).startswith(on)
+    assert mirrored(0.002, 0.008, 1e-9).startswith(on)

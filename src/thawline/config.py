@@ -16,7 +16,7 @@ from thawline.ranges import Fault, Range, as_text, first_fault, kinds, read_numb
 Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
 Precision = Literal["auto", "fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Augment = Literal["none", "mild", "strong"]
+Augment = Literal["auto", "none", "mild", "mild_no_flip", "strong", "strong_no_flip"]
 Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
@@ -100,9 +100,11 @@ class DataConfig:
     crop_pct: Annotated[float | None, Range(0.1, 1)] = None
     """Side of the center crop divided by the shorter side of the resized image, as in timm; default: the model's
     own."""
-    augment: Augment = "mild"
-    """Augmentation of training images. mild: random shift (by up to 1/8 of the side), flip, rotation by up to 10
-    degrees; strong: random resized crop (at least half the area), flip, rotation, color jitter of 0.2."""
+    augment: Augment = "auto"
+    """Augmentation of training images. mild: random shift (by up to 1/8 of the side), horizontal flip, rotation by up
+    to 10 degrees; strong: random resized crop (at least half the area), flip, rotation, color jitter of 0.2;
+    mild_no_flip, strong_no_flip: the same without flips; auto: mild, or mild_no_flip if a linear probe recognizes
+    mirrored validation images significantly worse, which is measured before any training."""
     views: Annotated[int, Range(0, 1_000_000, "0 = new ones in every epoch")] = 4
     """Augmented versions of each training image, drawn once and used in turn by epoch; 0 = new ones in every epoch."""
     test_share: Annotated[float | None, Range(0, 1, above=True, below=True)] = None

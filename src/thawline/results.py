@@ -411,6 +411,42 @@ class DataFacts(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MirrorTest(Result):
+    """A linear probe of the training images as they are, scored on validation images and on their mirror images.
+
+    Log-losses are means over the images in nats, each at its best temperature; with the metric macro_f1 all figures
+    but counts weight every class alike.
+    """
+
+    images: int
+    """Validation images."""
+    passes: int
+    """Images forwarded: training images, validation images and their mirror images."""
+    log_loss: float
+    """Of the images as they are."""
+    mirrored_log_loss: float
+    """Of their mirror images."""
+    accuracy: float
+    mirrored_accuracy: float
+    p: float
+    """One-sided p-value that the log-loss of mirror images is higher: Student's t, paired over the images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationChoice(Result):
+    """What `augment` auto settled on before any training, and why."""
+
+    augment: str
+    """The augmentation of every training of the run: mild, or mild_no_flip."""
+    words: str
+    """The reason as sentences, as the screen and the report give it."""
+    work: Number
+    """Forward passes of the mirror test, in full fine-tunings; in the `work` of no strategy."""
+    mirror_test: MirrorTest | None = field(default=None, metadata=_OPTIONAL)
+    """What was measured; None = it could not be."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts(Result):
     """What the results of every run begin with."""
 
@@ -424,6 +460,8 @@ class RunFacts(Result):
     request: JsonObject
     """`Request.to_dict()`: all options; `Request.from_dict` reads it."""
     data: DataFacts
+    augmentation: AugmentationChoice | None = field(default=None, metadata=_OPTIONAL)
+    """Why training images are flipped or not; None = `augment` was given."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,23 @@ def test_mild_draws_stay_in_their_ranges_and_fill_them() -> None:
         assert abs(values.mean()) < 0.02 * limit
 
 
+@pytest.mark.parametrize(("kind", "still"), [("mild", "mild_no_flip"), ("strong", "strong_no_flip")])
+def test_without_flips_all_else_is_drawn_alike_and_nothing_is_mirrored(kind: Kind, still: Kind) -> None:
+    flipped, drawn = (Augmenter(5000, views=0, seed=0, kind=each).draws(3) for each in (kind, still))
+    assert set(drawn[:, 0]) == {1.0}
+    assert set(flipped[:, 0]) == {-1.0, 1.0}
+    assert np.array_equal(flipped[:, 1:], drawn[:, 1:])
+
+
+@pytest.mark.parametrize(("kind", "sides"), [("mild", 2), ("mild_no_flip", 1), ("strong", 2), ("strong_no_flip", 1)])
+def test_the_bright_side_stays_where_it_is_without_flips(kind: Kind, sides: int) -> None:
+    images = torch.linspace(0, 1, 32).expand(200, 3, 32, 32)
+    out = Augmenter(200, views=0, seed=0, kind=kind).apply(images, np.arange(200), 0)
+    is_right = out[..., 16:].mean((1, 2, 3)) > out[..., :16].mean((1, 2, 3))
+    assert len(set(is_right.tolist())) == sides
+    assert is_right.any()
+
+
 def test_strong_crops_lie_inside_the_image() -> None:
     draws = Augmenter(20_000, views=0, seed=0, kind="strong").draws(0)
     _, _, width, height, shift_x, shift_y, *factors = draws.T

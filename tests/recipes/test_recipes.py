@@ -189,7 +189,10 @@ def _as_in_keras(module: Any) -> list[str]:
         ("source = 5", "recipe tiny: [[columns]] source: expected `str`, got `int`."),
         ("[[expected]]\ntitle = 'Table'", "recipe tiny: [[expected]] columns, rows missing."),
         ("[expected]\ntitle = 'Table'", "recipe tiny: [[expected]] columns, rows missing."),
-        ("images = {augment = 'wild'}", "augment: invalid enum value 'wild'; choose from none, mild, strong."),
+        (
+            "images = {augment = 'wild'}",
+            "augment: invalid enum value 'wild'; choose from auto, none, mild, mild_no_flip, strong, strong_no_flip.",
+        ),
         (
             "images = {views = -1}",
             "`views` must be a whole number from 0 to 1,000,000 (0 = new ones in every epoch), got -1.",

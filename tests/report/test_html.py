@@ -241,6 +241,27 @@ def test_a_search_by_rungs_says_when_candidates_were_compared(tmp_path: Path) ->
     assert "scores may fall" not in drawn
 
 
+def test_why_training_images_are_flipped_or_not_comes_before_the_search(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, classes=("a", "b"), verb="fit")
+    stored = read_json(folder / "results.json")
+    figures = {"images": 60, "passes": 220, "log_loss": 0.3, "mirrored_log_loss": 0.5, "p": 1e-5}
+    test = {**figures, "accuracy": 0.9, "mirrored_accuracy": 0.8}
+    words = "Flips off: because."
+    choice = {"augment": "mild_no_flip", "words": words, "work": 0.05, "mirror_test": test}
+    write_json(folder / "results.json", {**stored, "augmentation": choice})
+    drawn = page(folder)
+    assert drawn.sections == [name for name in SECTIONS if name != "depth"]
+    order = [
+        drawn.text.index(part)
+        for part in ("The search", "the mirror test: a linear probe", words, "12 trainings, 6.50 full")
+    ]
+    assert order == sorted(order)
+    del choice["mirror_test"]
+    write_json(folder / "results.json", {**stored, "augmentation": choice})
+    assert words in page(folder).text
+    assert "the mirror test" not in page(folder).text
+
+
 def test_the_scores_by_generation_have_a_legend(tmp_path: Path) -> None:
     page = write_report(write_run(tmp_path / "run", classes=["a", "b"])).read_text(encoding="utf-8")
     assert 'Score by generation: <i class="main"></i> best of the population, each on another part' in page

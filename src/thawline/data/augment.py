@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from thawline.config import Preprocessing
 
-Kind = Literal["mild", "strong"]
+Kind = Literal["mild", "mild_no_flip", "strong", "strong_no_flip"]
 
 COLUMNS = ("mirror", "angle", "width", "height", "shift_x", "shift_y", "brightness", "contrast", "saturation")
 """Drawn per image: -1 = flipped; radians; crop size and centre as fractions of the side; colour factors."""
@@ -21,7 +21,7 @@ COLUMNS = ("mirror", "angle", "width", "height", "shift_x", "shift_y", "brightne
 
 @dataclass(frozen=True)
 class Ranges:
-    """Strength of one kind of augmentation. Every image is flipped with probability 1/2."""
+    """Strength of one kind of augmentation."""
 
     angle: float
     """Largest rotation in either direction, in degrees."""
@@ -33,11 +33,17 @@ class Ranges:
     """Largest aspect ratio of the crop, in either direction; 1 = square."""
     colour: float
     """Largest relative change of brightness, contrast and saturation."""
+    flip: bool = True
+    """Whether every image is mirrored horizontally with probability 1/2."""
 
 
+_MILD = Ranges(angle=10, shift=1 / 8, area=1, aspect=1, colour=0)
+_STRONG = Ranges(angle=10, shift=0, area=0.5, aspect=4 / 3, colour=0.2)
 RANGES: dict[Kind, Ranges] = {
-    "mild": Ranges(angle=10, shift=1 / 8, area=1, aspect=1, colour=0),
-    "strong": Ranges(angle=10, shift=0, area=0.5, aspect=4 / 3, colour=0.2),
+    "mild": _MILD,
+    "mild_no_flip": replace(_MILD, flip=False),
+    "strong": _STRONG,
+    "strong_no_flip": replace(_STRONG, flip=False),
 }
 """The study names the operations (FER2013: mild, DeepWeeds: strong); the magnitudes are ours."""
 
@@ -90,7 +96,7 @@ class Augmenter:
 
 def _scaled(uniform: np.ndarray, ranges: Ranges) -> np.ndarray:
     """Map [count, 9] uniform numbers in [0, 1) to the ranges of `COLUMNS`."""
-    mirror = np.where(uniform[:, 0] < 0.5, -1.0, 1.0)
+    mirror = np.where(ranges.flip & (uniform[:, 0] < 0.5), -1.0, 1.0)
     signed = 2 * uniform - 1
     angle = signed[:, 1] * math.radians(ranges.angle)
     area = ranges.area + (1 - ranges.area) * uniform[:, 2]

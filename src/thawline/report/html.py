@@ -89,6 +89,7 @@ def _context(run: Run) -> Context:
         "changes": block_changes(run.explanation),
         "fit_command": fit_command(run.results) if isinstance(run.results, Comparison) else None,
         "searches": _searches(run),
+        "mirror_test": verdicts.MIRROR_TEST,
         "frozen_kept": _frozen_kept(run.results),
     }
     return {**shared, **_of_the_rows(run), **_of_the_shown(run)}

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from thawline.errors import RunFolderError
 from thawline.reading import read_regular
 from thawline.records import TrainingRecord
-from thawline.results import plain
+from thawline.results import AugmentationChoice, plain
 from thawline.runs.chain import LARGEST_LEDGER, ChainedJournal
 
 STUDY_NAME = "thawline"
@@ -126,6 +126,19 @@ class Ledger:
     def keep_micro_batch(self, size: int) -> None:
         """Record that only `size` images fit, so that a resumed run computes the same."""
         self._study.set_user_attr("micro_batch", size)
+
+    @property
+    def augmentation(self) -> AugmentationChoice | None:
+        """What `augment` auto settled on; None = not yet, or an augmentation was given."""
+        found = self._study.user_attrs.get("augmentation")
+        try:
+            return None if found is None else msgspec.convert(found, AugmentationChoice)
+        except msgspec.ValidationError as error:
+            raise RunFolderError(f"the ledger is damaged ({error}); start a new run with another `out`.") from error
+
+    def keep_augmentation(self, choice: AugmentationChoice) -> None:
+        """Record the choice, so that a resumed run does not measure again."""
+        self._study.set_user_attr("augmentation", plain(choice))
 
     def intend_test(self, key: str) -> None:
         """Record that the training `key` is about to be scored on test; nothing about it may change any more."""

@@ -9,7 +9,6 @@ import torch
 
 from thawline.callback import Callback
 from thawline.config import FULL_DEPTH, BitDepth, Preprocessing, Request
-from thawline.data.augment import Augmenter
 from thawline.data.cache import user_cache
 from thawline.data.check import Check, check
 from thawline.data.groups import with_groups
@@ -22,6 +21,7 @@ from thawline.formatting import counted
 from thawline.model.load import LoadedModel, load_model
 from thawline.records import FORMAT_VERSION, environment, fingerprint
 from thawline.results import DataFacts, ModelFacts, RunFacts
+from thawline.runs.augmentation import augmenter, settled
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import CHECK, LEDGER, SPLITS, SplitLine, write, write_splits
 from thawline.runs.folder import RunFolder
@@ -78,6 +78,8 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
         ledger,
         callback,
     )
+    if request.images.augment == "auto":
+        experiment = settled(experiment)
     return Opened(experiment, _facts(experiment, images, splits), paths)
 
 
@@ -86,7 +88,8 @@ def _bound_ledger(
 ) -> Ledger:
     """The ledger, if all that decides about its trainings is what it was when the run began; else `RunFolderError`."""
     ledger = Ledger(folder.file(LEDGER))
-    ledger.bind_request(request.to_dict())
+    if request.images.augment != "auto":  # which is bound as soon as it is settled
+        ledger.bind_request(request.to_dict())
     ledger.bind_code(model.changed_files(ledger.own_files), model.own_files)
     ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
     ledger.bind_pixels(pixels.sha256)
@@ -156,17 +159,12 @@ def split_lines(images: ImageSet, splits: Splits) -> list[SplitLine]:
 def _training_data(
     request: Request, images: ImageSet, splits: Splits, pixels: PixelStore, preprocessing: Preprocessing
 ) -> TrainingData:
-    options = request.images
-    augmenter = None
-    if options.augment != "none":
-        augmenter = Augmenter(
-            len(images.items),
-            views=options.views,
-            seed=options.seed,
-            kind=options.augment,
-            preprocessing=preprocessing,
-        )
-    return TrainingData(pixels.array, _labelled(images, splits, "train"), _labelled(images, splits, "val"), augmenter)
+    return TrainingData(
+        pixels.array,
+        _labelled(images, splits, "train"),
+        _labelled(images, splits, "val"),
+        augmenter(request.images, len(images.items), preprocessing),
+    )
 
 
 def _labelled(images: ImageSet, splits: Splits, name: str) -> LabelledRows:
@@ -196,4 +194,5 @@ def _facts(experiment: Experiment, images: ImageSet, splits: Splits) -> RunFacts
             images=counts,
             notes=list(splits.notes),
         ),
+        augmentation=experiment.ledger.augmentation,
     )

@@ -158,6 +158,15 @@ class Trainer:
                 self.forward.keep_group(rows)
                 return torch.softmax(self._logits(rows), dim=1).cpu()
 
+    def head_inputs(self, rows: np.ndarray) -> Tensor:
+        """What enters the linear head for unaugmented images, [n, d] float32 on the CPU.
+
+        The network must have its pretrained weights below the head.
+        """
+        while True:
+            with self._fitting_memory():
+                return self.features().of(rows)
+
     def nearest_neighbors(self, test: LabelledRows | None) -> dict[str, Tensor]:
         """Votes of the nearest training images in the features of the pretrained network, [n, classes] float32.
 
