@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import torch
 from torch import nn
 
 from thawline.errors import PlanError
-from thawline.plan import Block, FineTunePlan, Penalty, Phase
+from thawline.plan import Block, FineTunePlan, Ingredient, Mixture, Penalty, Phase
 
 RATES = {"stem": None, "body": 1e-4, "head": 1e-3}
 
@@ -147,3 +150,50 @@ def test_numbers_of_numpy_become_plain() -> None:
     for rate in (10**400, 10**5000, float("nan"), float("inf"), 0, -0.0, True):
         with pytest.raises(PlanError, match="must be a number above 0"):
             Phase({"head": rate})
+
+
+A = FineTunePlan((Phase({"body": None, "head": 1e-3}),), norm="eval", head_start="probe")
+B = FineTunePlan((Phase({"body": 1e-4, "head": 1e-3}),), norm="eval", head_start="probe")
+SOUP = replace(A, mixture=Mixture("weights", (Ingredient(B, seed_offset=1, share=2),), start_share=0.3))
+
+
+def test_a_mixture_reads_back_and_is_left_out_of_plans_without_one() -> None:
+    assert FineTunePlan.from_json(SOUP.to_json()) == SOUP
+    assert "mixture" not in A.to_dict()
+
+
+def test_a_mixture_moves_what_any_member_trains() -> None:
+    assert sorted(A.trained) == ["head"]
+    assert sorted(SOUP.trained) == ["body", "head"]
+    assert dict(SOUP.united.phases[0].learning_rates) == {"body": 1e-4, "head": 1e-3}
+    assert [member.plan for member in SOUP.members] == [A, B]
+    assert list(SOUP.shares) == [1, 2]
+    assert [member.plan for member in A.members] == [A]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"of": "votes"}, "one of weights, outputs"),
+        ({"of": "outputs"}, "start_share is for mixtures of weights"),
+        ({"start_share": 2}, "a number from 0 to 1"),
+        ({"ingredients": [], "start_share": 0}, "needs ingredients"),
+        ({"ingredients": 3}, "could not read 3, which is not a list"),
+        ({"ingredients": [3]}, "could not read 3, which is not an object"),
+        ({"ingredients": [{"share": 1}]}, "could not read 'plan'"),
+        ({"ingredients": [{"plan": 3}]}, "must be a JSON object"),
+        ({"ingredients": [{"plan": SOUP.to_dict()}]}, "has a mixture itself"),
+        ({"ingredients": [{"plan": {**B.to_dict(), "norm": "train"}}]}, "another norm or head_start"),
+        ({"ingredients": [{"plan": {**B.to_dict(), "granularity": "layer"}}]}, "other blocks"),
+        ({"ingredients": [{"plan": B.to_dict(), "share": 0}]}, "a number above 0"),
+        ({"ingredients": [{"plan": B.to_dict(), "colour": 1}]}, "colour"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_a_mixture_that_cannot_be_used_gets_one_line(change: dict[str, object], says: str) -> None:
+    stored = SOUP.to_dict()
+    stored["mixture"] = {**cast("dict[str, object]", stored["mixture"]), **change}
+    with pytest.raises(PlanError, match=re.escape(says)) as caught:
+        FineTunePlan.from_dict(stored)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("plan: ")

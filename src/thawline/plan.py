@@ -7,9 +7,9 @@ frozen. A learning rate of `None` means frozen.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Annotated, Literal, NotRequired, TypedDict, TypeVar, Unpack, cast, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, Unpack, cast, get_args
 
 from thawline.errors import PlanError
 from thawline.pytorch_lines import pytorch_lines
@@ -25,6 +25,7 @@ RateRule = Literal["constant", "relative_gradient"]
 HeadStart = Literal["random", "probe"]
 Kept = Literal["best", "last"]
 PenaltyKind = Literal["l1_sp", "l2_sp"]
+Mixed = Literal["weights", "outputs"]
 
 Value = TypeVar("Value")
 
@@ -105,6 +106,39 @@ class Adapter:
         _refuse("the adapter's", self)
 
 
+@dataclass(frozen=True)
+class Ingredient:
+    """A training whose weights or outputs go into a mixture."""
+
+    plan: FineTunePlan
+    """What it trains; it has no mixture of its own."""
+    seed_offset: Annotated[int, Range(0, 1_000_000)] = 0
+    """Added to the seed of the training that the mixture goes with."""
+    share: Annotated[float, Range(0, 1e6, above=True)] = 1.0
+    """How much it counts, relative to the plan that has the mixture, which counts 1."""
+
+    def __post_init__(self) -> None:
+        _refuse("an ingredient's", self)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a training is combined with: an average of weights (model soup, Wortsman et al. 2022) or of outputs."""
+
+    of: Mixed
+    """weights: one network with the mean of all weights; outputs: several networks, and the mean of their
+    probabilities."""
+    ingredients: tuple[Ingredient, ...]
+    """The other trainings."""
+    start_share: Annotated[float, Range(0, 1)] = 0.0
+    """Of weights: the share of what training started from in the average; the trained weights make up the rest."""
+
+    def __post_init__(self) -> None:
+        _refuse("the mixture's", self)
+        if self.of == "outputs" and self.start_share:
+            raise PlanError("plan: start_share is for mixtures of weights; leave it out of one of outputs.")
+
+
 class PlanOptions(TypedDict, total=False):
     """Fields of a plan besides its phases and granularity."""
 
@@ -116,6 +150,7 @@ class PlanOptions(TypedDict, total=False):
     interpolation: tuple[float, ...]
     head_start: HeadStart
     kept_epoch: Kept
+    mixture: Mixture | None
 
 
 class _StoredPhase(TypedDict):
@@ -142,6 +177,7 @@ class _StoredPlan(TypedDict, total=False):
     penalty: _StoredPenalty | None
     adapter: _StoredAdapter | None
     interpolation: list[float]
+    mixture: dict[str, Any] | None
 
 
 class _StoredAsIs(TypedDict, total=False):
@@ -177,6 +213,8 @@ class FineTunePlan:
     kept_epoch: Kept = "best"
     """Which epoch's weights are kept: the best one on validation, or the last one, whatever the validation says. The
     last one has the lowest learning rate and was not picked for its score; training then never stops early."""
+    mixture: Mixture | None = None
+    """What the trained network is combined with; None = nothing."""
     prefixes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     """Parameter name prefixes of each block, for `to_pytorch`; they do not affect training."""
 
@@ -198,6 +236,8 @@ class FineTunePlan:
             raise PlanError(f"plan: interpolation must be numbers {SHARE}, got {shown(self.interpolation)}.")
         if self.adapter and self.rate_rule == "relative_gradient":
             raise PlanError("plan: an adapter starts at zero and has no relative gradient; use rate_rule 'constant'.")
+        if self.mixture:
+            _check_mixture(self, self.mixture)
 
     @classmethod
     def constant(
@@ -236,14 +276,51 @@ class FineTunePlan:
 
     @property
     def trained(self) -> frozenset[str]:
-        """Blocks that train in at least one phase, and a solved head; the others keep their pretrained weights."""
+        """Blocks that train in at least one phase, and a solved head; the others keep their pretrained weights.
+
+        Of a mixture: those that any ingredient trains.
+        """
         solved = self.blocks[-1:] if self.head_start == "probe" else ()
-        return frozenset((*solved, *(name for phase in self.phases for name in phase.trained)))
+        mixed = (name for ingredient in self.others for name in ingredient.plan.trained)
+        return frozenset((*solved, *mixed, *(name for phase in self.phases for name in phase.trained)))
 
     @property
     def is_solved(self) -> bool:
         """Whether nothing trains by gradient descent: the plan is the solved probe itself."""
-        return self.head_start == "probe" and not any(phase.trained for phase in self.phases)
+        return self.mixture is None and self.head_start == "probe" and not any(phase.trained for phase in self.phases)
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the result is several networks, whose probabilities are averaged."""
+        return self.mixture is not None and self.mixture.of == "outputs"
+
+    @property
+    def others(self) -> tuple[Ingredient, ...]:
+        """The ingredients of its mixture besides itself; none without a mixture."""
+        return self.mixture.ingredients if self.mixture else ()
+
+    @property
+    def members(self) -> tuple[Ingredient, ...]:
+        """All trainings of its mixture, the plan's own first; without a mixture, its own alone."""
+        return Ingredient(replace(self, mixture=None)), *self.others
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """How much each of the members counts."""
+        return tuple(member.share for member in self.members)
+
+    @property
+    def start_share(self) -> float:
+        """The share in its weights of what training started from, apart from training itself."""
+        return self.mixture.start_share if self.mixture else 0.0
+
+    @property
+    def united(self) -> FineTunePlan:
+        """The plan in one phase that moves what a mixture of weights moves: every block that any member trains."""
+        rates = {name: max(_rates_of(self.members, name), default=None) for name in self.blocks}
+        return FineTunePlan(
+            (Phase(rates),), self.granularity, self.norm, head_start=self.head_start, prefixes=self.prefixes
+        )
 
     def phase_at(self, epoch: int) -> Phase:
         """The phase of `epoch` (from 0)."""
@@ -277,6 +354,8 @@ class FineTunePlan:
                 f"plan: its blocks differ from those of the model at granularity {self.granularity!r} "
                 f"(missing: {missing or 'none'}, unknown: {unknown or 'none'}); `thawline inspect` lists them."
             )
+        for ingredient in self.others:
+            ingredient.plan.check(blocks)
         for number, phase in enumerate(self.phases, start=1):
             for block in blocks:
                 if block.is_head and self.head_start == "random" and phase.learning_rates[block.name] is None:
@@ -291,6 +370,10 @@ class FineTunePlan:
 
     def to_dict(self) -> dict[str, object]:
         """The plan as plain JSON types."""
+        return self._to_dict() | ({"mixture": _stored_mixture(self.mixture)} if self.mixture else {})
+
+    def _to_dict(self) -> dict[str, object]:
+        """All but the mixture."""
         return {
             "format_version": FORMAT_VERSION,
             "granularity": self.granularity,
@@ -333,13 +416,22 @@ class FineTunePlan:
             penalty = None if (given := stored.get("penalty")) is None else Penalty(**given)
             adapter = None if (factors := stored.get("adapter")) is None else Adapter(**factors)
             interpolation = _list(stored.get("interpolation", ()))
+            mixture = None if (mixed := stored.get("mixture")) is None else _read_mixture(mixed)
         except (KeyError, TypeError, AttributeError) as error:
             raise PlanError(
                 "plan: every phase needs `learning_rates` (block name -> rate, or null = frozen), and "
                 f"`prefixes` maps block names to lists of names; could not read {error}."
             ) from error
         plain = cast("_StoredAsIs", {name: data[name] for name in _StoredAsIs.__annotations__ if name in data})
-        return cls(phases, prefixes=prefixes, penalty=penalty, adapter=adapter, interpolation=interpolation, **plain)
+        return cls(
+            phases,
+            penalty=penalty,
+            adapter=adapter,
+            interpolation=interpolation,
+            mixture=mixture,
+            prefixes=prefixes,
+            **plain,
+        )
 
     @property
     def sets_rates_only(self) -> bool:
@@ -348,7 +440,7 @@ class FineTunePlan:
             self.parts == "all"
             and self.rate_rule == "constant"
             and self.head_start == "random"
-            and not (self.penalty or self.adapter or self.interpolation)
+            and not (self.penalty or self.adapter or self.interpolation or self.mixture)
         )
 
     def to_pytorch(self, optimizer: str = "adamw", weight_decay: float = 1e-4) -> str:
@@ -377,7 +469,56 @@ def _check_phases(phases: tuple[Phase, ...]) -> None:
             raise PlanError(f"plan: phase {number} has no number of epochs; only the last phase may omit it.")
 
 
-def _refuse(what: str, part: Phase | Penalty | Adapter) -> None:
+def _check_mixture(plan: FineTunePlan, mixture: Mixture) -> None:
+    """Raise `PlanError` unless the ingredients fit together."""
+    if not mixture.ingredients and not mixture.start_share:
+        raise PlanError("plan: a mixture needs ingredients or a start_share above 0; leave it out otherwise.")
+    for number, ingredient in enumerate(mixture.ingredients, start=1):
+        other = ingredient.plan
+        if other.mixture:
+            raise PlanError(f"plan: ingredient {number} has a mixture itself; list its ingredients instead.")
+        if set(other.blocks) != set(plan.blocks) or other.granularity != plan.granularity:
+            raise PlanError(f"plan: ingredient {number} has other blocks than the plan; they must be the same.")
+        if mixture.of == "weights" and (other.norm, other.head_start) != (plan.norm, plan.head_start):
+            raise PlanError(
+                f"plan: ingredient {number} has another norm or head_start than the plan; weights can be averaged only "
+                "if training started from the same ones."
+            )
+
+
+def _read_mixture(stored: Mapping[str, Any]) -> Mixture:
+    try:
+        ingredients = tuple(
+            Ingredient(**{**_object(each), "plan": FineTunePlan.from_dict(each["plan"])})
+            for each in _list(_object(stored)["ingredients"])
+        )
+        return Mixture(**{**stored, "ingredients": ingredients})
+    except (KeyError, TypeError) as error:
+        raise PlanError(
+            "plan: a mixture needs `of` (weights or outputs) and `ingredients`, each with a `plan` and, if need be, "
+            f"`seed_offset` and `share`; could not read {_without_python(error)}."
+        ) from error
+
+
+def _without_python(error: Exception) -> str:
+    """The message of a missing key or an unknown argument, without the name of the function."""
+    return str(error).rpartition("() ")[2]
+
+
+def _stored_mixture(mixture: Mixture) -> dict[str, object]:
+    ingredients = [
+        {"plan": each.plan.to_dict(), "seed_offset": each.seed_offset, "share": each.share}
+        for each in mixture.ingredients
+    ]
+    return {"of": mixture.of, "start_share": mixture.start_share, "ingredients": ingredients}
+
+
+def _rates_of(members: Iterable[Ingredient], block: str) -> Iterator[float]:
+    """The highest rate of a block in each of the plans that train it."""
+    return (rate for member in members if (rate := member.plan.highest_rate(block)) is not None)
+
+
+def _refuse(what: str, part: Phase | Penalty | Adapter | Ingredient | Mixture) -> None:
     if fault := first_fault(part):
         raise PlanError(f"plan: {what} {fault.name} {fault}")
 

@@ -147,6 +147,11 @@ def furthest(records: Iterable[TrainingRecord]) -> list[TrainingRecord]:
     return list(found.values())
 
 
+def distinct(records: Iterable[TrainingRecord]) -> tuple[TrainingRecord, ...]:
+    """Each training once."""
+    return tuple({record.key: record for record in records}.values())
+
+
 def pack_bits(values: Iterable[bool]) -> str:
     """Which images were right, as hexadecimal digits: one bit each in their order, padded to whole bytes."""
     bits = "".join("1" if value else "0" for value in values)

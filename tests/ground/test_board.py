@@ -39,13 +39,6 @@ def write(folder: Path, *results: CellResult) -> None:
         write_json(place / f"{own.method.replace(':', '-')}.json", own)
 
 
-def test_the_cell_of_a_search_reads_back(tmp_path: Path) -> None:
-    search = {"work": 4.5, "rungs": [2, 4, 12], "winner": [0, 3]}
-    write(tmp_path, result("full", "mnist"), result("auto", "mnist", search=search))
-    (board,) = read_boards(tmp_path)
-    assert set(board.row("auto")) == {"mnist"}
-
-
 def test_a_board_holds_what_was_written(tmp_path: Path) -> None:
     probe = result("linear_probe", "mnist", knn={"val": 0.4, "test": 0.3}, chosen="linear_probe")
     write(tmp_path, probe, result("full", "dtd10", norm="kept"), result("full", "mnist"))

@@ -59,6 +59,9 @@ class Fake:
     def ledger(self) -> object:
         return SimpleNamespace(records=self.records)
 
+    def ingredients(self, record: TrainingRecord) -> tuple[TrainingRecord, ...]:
+        return ()
+
     def blocks(self, granularity: str) -> tuple[Block, ...]:
         assert granularity == "stage"
         return BLOCKS

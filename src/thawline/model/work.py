@@ -117,7 +117,8 @@ class WorkTable:
         if plan.is_solved:
             epochs_run = 0
         steps = sum(self.step_share(plan.phase_at(epoch).trained, behind=start) for epoch in range(epochs_run))
-        if plan.head_start == "probe":
+        # The features behind a mixture's start are those of its ingredients.
+        if plan.head_start == "probe" and not plan.mixture:
             further_passes += round(share * train_images) + validation_images
         forward = (epochs_run * validation_images + further_passes) * self._flops_from(self._index(start))
         # Each iteration computes the loss and its gradient.

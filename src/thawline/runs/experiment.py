@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from operator import mul
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from thawline.model.apply import has_statistics, trainable_size, trains_statisti
 from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel
 from thawline.model.work import WorkTable
-from thawline.plan import Block, FineTunePlan, Granularity
+from thawline.plan import Block, FineTunePlan, Granularity, Ingredient
 from thawline.reading import damage
 from thawline.records import ProbeRecord, Purpose, TrainingRecord, fingerprint, pack_bits, write_bytes
 from thawline.runs.files import CHECKPOINTS, EVALUATIONS, PLAN, write_plan
@@ -31,6 +32,7 @@ from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.training import evaluation
 from thawline.training.images import LabelledRows, TrainingData
+from thawline.training.mixing import to_logits, weighted_mean
 from thawline.training.pause import Paused
 from thawline.training.probe import Probe
 from thawline.training.trainer import TrainedModel, Trainer
@@ -204,9 +206,11 @@ class Experiment:
         training starts over, with the same result at a higher cost. The weights of a final training are kept, those of
         others if `keep_weights`.
         """
+        plan = FineTunePlan.from_dict(record.plan)
+        if plan.mixture:
+            return self._mix(record, plan), None
         self.callback.training_started(record)
         self._in_network = None
-        plan = FineTunePlan.from_dict(record.plan)
         self._say_left_out(plan)
         try:
             trained = self.trainer.train(
@@ -221,16 +225,58 @@ class Experiment:
         except (NonFiniteLossError, TooLittleMemoryError) as error:
             return replace(record, error=str(error)), None
         if record.purpose == "final" or keep_weights:
-            # Before the ledger entry, so that every training in the ledger can be scored after a crash.
-            content = save(_contiguous(trained.state))
-            write_bytes(self._checkpoint(record), content)
-            record = replace(record, checkpoint=sha256(content).hexdigest())
-            self._in_network = record.key
+            record = self._keep_weights(record, trained.state)
         share = len(part.images) / len(self.data.train) if part else 1.0
         if start is not None:
             trained = replace(trained, epochs_run=start.epoch + trained.epochs_run)
         completed = self._completed(record, plan, trained, share)
         return _plus(completed, before, anew=start is None), trained.paused
+
+    def ingredients(self, record: TrainingRecord) -> tuple[TrainingRecord, ...]:
+        """The trainings that a mixture is made of, with their weights kept; none of a training without one.
+
+        What the ledger does not have is trained.
+        """
+        plan = FineTunePlan.from_dict(record.plan)
+        return tuple(self._ingredient(record, each) for each in plan.members) if plan.mixture else ()
+
+    def _ingredient(self, mixture: TrainingRecord, ingredient: Ingredient) -> TrainingRecord:
+        plan, seed = ingredient.plan, mixture.seed + ingredient.seed_offset
+        key = self.key(plan, seed)
+        stored = self.ledger.find(key)
+        if stored is not None and (stored.checkpoint or stored.error):
+            return stored
+        record = replace(mixture, key=key, plan=plan.to_dict(), seed=seed)
+        return self.keep(self.go_on(record, keep_weights=True)[0])
+
+    def _mix(self, record: TrainingRecord, plan: FineTunePlan) -> TrainingRecord:
+        """Put together what a mixture describes, from its ingredients; its costs are without theirs."""
+        parts = self.ingredients(record)
+        if error := next((part.error for part in parts if part.error), None):
+            return replace(record, error=error)
+        self.callback.training_started(record)
+        states = [self._weights(part) for part in parts]
+        self._in_network = None
+        losses = [part.best.train_loss for part in parts if part.best]
+        train_loss = sum(map(mul, plan.shares, losses)) / sum(plan.shares)
+        try:
+            if plan.is_ensemble:
+                mixed = self.trainer.mean_output(plan, states, seed=record.seed, train_loss=train_loss)
+                record = replace(record, checkpoint=fingerprint([part.checkpoint for part in parts]))
+            else:
+                blocks = self.blocks(plan.granularity)
+                mixed = self.trainer.average(plan, blocks, states, seed=record.seed, train_loss=train_loss)
+                record = self._keep_weights(record, mixed.state)
+        except (NonFiniteLossError, TooLittleMemoryError) as error:
+            return replace(record, error=str(error))
+        return replace(self._completed(record, plan, mixed, 1.0), probe=parts[0].probe)
+
+    def _keep_weights(self, record: TrainingRecord, state: dict[str, Tensor]) -> TrainingRecord:
+        """Before the ledger entry, so that every training in the ledger can be scored after a crash."""
+        content = save(_contiguous(state))
+        write_bytes(self._checkpoint(record), content)
+        self._in_network = record.key
+        return replace(record, checkpoint=sha256(content).hexdigest())
 
     def keep(self, record: TrainingRecord) -> TrainingRecord:
         """Add a finished training to the ledger."""
@@ -262,13 +308,12 @@ class Experiment:
 
     def _score(self, record: TrainingRecord, path: Path, known: str | None) -> None:
         """Write the probabilities and record them; what was recorded before must come out the same, bit for bit."""
-        self._load(record)
         splits = {"train": self.data.train, "val": self.data.val}
         if self.test is not None:
             splits["test"] = self.test
             if not known:
                 self.ledger.intend_test(record.key)
-        probabilities = {name: self.trainer.probabilities(split.rows) for name, split in splits.items()}
+        probabilities = self._probabilities(record, {name: split.rows for name, split in splits.items()})
         if FineTunePlan.from_dict(record.plan).is_solved:
             votes = self.trainer.nearest_neighbors(self.test)
             probabilities |= {f"{_NEIGHBORS}{name}": shares for name, shares in votes.items()}
@@ -279,6 +324,28 @@ class Experiment:
         write_bytes(path, content)
         if not known:
             self.ledger.commit_evaluation(record.key, digest, self._test_scores(probabilities))
+
+    def validation_probabilities(self, record: TrainingRecord) -> np.ndarray:
+        """Class probabilities [n, C] of the validation images with the kept weights of a training."""
+        return self._probabilities(record, {"val": self.data.val.rows})["val"].numpy()
+
+    def image_losses(self, record: TrainingRecord) -> np.ndarray:
+        """Validation loss of every image, [n], after temperature scaling; their mean is the loss of the record."""
+        logits = to_logits(torch.from_numpy(self.validation_probabilities(record)))
+        return self.trainer.image_losses(logits).numpy()
+
+    def scaled_loss(self, probabilities: np.ndarray) -> float:
+        """Validation loss, after temperature scaling, of class probabilities [n, C] of the validation images."""
+        return self.trainer.scaled_loss(to_logits(torch.from_numpy(probabilities)))
+
+    def _probabilities(self, record: TrainingRecord, rows: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """Class probabilities [n, C] of the pixel rows of every split."""
+        plan = FineTunePlan.from_dict(record.plan)
+        if plan.is_ensemble:
+            found = [self._probabilities(part, rows) for part in self.ingredients(record)]
+            return {name: weighted_mean([each[name] for each in found], plan.shares) for name in rows}
+        self._load(record)
+        return {name: self.trainer.probabilities(own) for name, own in rows.items()}
 
     def _test_scores(self, probabilities: Mapping[str, Tensor]) -> dict[str, float] | None:
         if self.test is None:
@@ -352,23 +419,29 @@ class Experiment:
     def _load(self, record: TrainingRecord) -> None:
         if self._in_network == record.key:
             return
-        path = self._checkpoint(record)
-        if wrong := damage(path, record.checkpoint):
-            self._train_again(record, f"{path} {wrong}")
+        weights, path = self._weights(record), self._checkpoint(record)
+        if self._in_network == record.key:  # trained again
             return
         try:
-            self.trainer.load(_tensors(path), seed=record.seed)
+            self.trainer.load(weights, seed=record.seed)
         except (AttributeError, KeyError, RuntimeError) as error:  # only of a file without a digest
             raise_if_out_of_memory(error)
             raise RunFolderError(f"{path} does not fit the model ({_first_line(error)}); {_NEW_RUN}.") from error
         self._in_network = record.key
+
+    def _weights(self, record: TrainingRecord) -> dict[str, Tensor]:
+        """The kept weights of a training; if they are lost or damaged, they are trained again."""
+        path = self._checkpoint(record)
+        if wrong := damage(path, record.checkpoint):
+            self._train_again(record, f"{path} {wrong}")
+        return _tensors(path)
 
     def _train_again(self, record: TrainingRecord, wrong: str) -> None:
         """Train what the lost or damaged weights came from, which must come out the same, bit for bit."""
         if not record.checkpoint:
             raise RunFolderError(f"{wrong}, so that training cannot be scored; {_NEW_RUN}.")
         self.callback.note(f"{wrong}; training it again.")
-        if self.run(replace(record, purpose="final")).checkpoint != record.checkpoint:
+        if self.go_on(record, keep_weights=True)[0].checkpoint != record.checkpoint:
             raise RunFolderError(f"{wrong}, and training it again did not give the same weights; {_NEW_RUN}.")
 
     def _checkpoint(self, record: TrainingRecord) -> Path:

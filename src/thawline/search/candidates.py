@@ -11,7 +11,7 @@ import numpy as np
 
 from thawline.errors import NonFiniteLossError
 from thawline.plan import FineTunePlan
-from thawline.records import TrainingRecord
+from thawline.records import TrainingRecord, distinct
 
 Genes = tuple[float, ...]
 """Each from 0 to 1; an `Encoding` says what they mean."""
@@ -117,8 +117,7 @@ class Trainings(Protocol):
 
 def distinct_trainings(candidates: Iterable[Scored]) -> tuple[TrainingRecord, ...]:
     """The trainings of some candidates, each once."""
-    records = (record for scored in candidates for record in scored.trainings)
-    return tuple({record.key: record for record in records}.values())
+    return distinct(record for scored in candidates for record in scored.trainings)
 
 
 def require_trained(winner: Scored) -> None:

@@ -14,6 +14,7 @@ from thawline.strategies.base import TUNED, Strategy, parts_rule
 from thawline.strategies.context import StrategyContext, Tuned
 
 SamplerName = Literal["biotune", "tpe", "gp", "cma", "random", "grid"]
+Answer = Literal["pick", "average", "ensemble"]
 Component = Literal["decoupling", "norms", "probe_start", "baselines", "rungs", "extra_seeds", "parsimony"]
 
 OLD_NAMES: Mapping[str, Component] = {"starts": "baselines", "race": "extra_seeds", "thrift": "parsimony"}
@@ -59,6 +60,10 @@ class AutoConfig:
     head_start: HeadOption = "tuned"
     """What the head of every candidate starts from: random weights, or the solved linear probe; tuned = candidates of
     both kinds."""
+    answer: Answer = "average"
+    """What is handed over: pick = the best candidate; average = one network with the mean of the weights of the best
+    candidates that start from the same probe, where it has a lower validation loss than the pick; ensemble = up to
+    three networks whose probabilities are averaged."""
     without: str = "none"
     """Components to leave out, joined by +: decoupling (rates independent of freezing; norms and probe_start go with
     it), norms (pretrained batch-norm statistics), probe_start (heads that start from the solved probe), baselines

@@ -19,6 +19,7 @@ from thawline.search.trials import CandidateLedger
 from thawline.strategies.auto import AutoConfig, Budget
 from thawline.strategies.base import NORM_MODES, TUNED
 from thawline.strategies.context import StrategyContext, Tuned
+from thawline.studies.answers import mixing_work
 from thawline.studies.biotune import candidate_ledger
 from thawline.training.measure import VALIDATION_SHARE, seconds_per_image
 
@@ -51,7 +52,7 @@ def make_halving(
         SAMPLERS[settings.sampler](encoding, context.seed),
         initial_candidates(encoding.blocks, modes) if settings.has("baselines") else (),
         trainings,
-        SearchBudget(space, trainings, _limit(experiment, Budget.parse(settings.budget), ledger, name)),
+        SearchBudget(space, trainings, _limit(experiment, settings, ledger, name)),
         ledger,
         range(first, first + (MOST_SEEDS if settings.has("extra_seeds") else 1)),
         parsimony=settings.has("parsimony"),
@@ -111,14 +112,17 @@ def _modes(experiment: Experiment, settings: AutoConfig) -> tuple[Mode, ...]:
     return tuple(found) or (Mode(fixed or "train", head),)
 
 
-def _limit(experiment: Experiment, budget: Budget, ledger: CandidateLedger, name: str) -> Limit:
-    if budget.unit == "work":
-        return WorkLimit(budget.amount)
+def _limit(experiment: Experiment, settings: AutoConfig, ledger: CandidateLedger, name: str) -> Limit:
+    """What the search may spend: the budget without what mixing its trainings takes afterwards."""
+    budget = Budget.parse(settings.budget)
     if budget.unit == "candidates":
         return CandidateLimit(int(budget.amount))
+    kept = 0.0 if settings.answer == "pick" else mixing_work(experiment)
+    if budget.unit == "work":
+        return WorkLimit(budget.amount - kept)
     pace = ledger.settled("seconds_per_unit", lambda: seconds_per_unit(experiment))
     spent = sum(record.seconds for record in furthest(experiment.ledger.of(name)))
-    return TimeLimit(budget.amount, pace, ledger.clockings, known_seconds=spent)
+    return TimeLimit(budget.amount - kept * pace, pace, ledger.clockings, known_seconds=spent)
 
 
 def _keep_best(experiment: Experiment, space: Space, best: Scored) -> None:

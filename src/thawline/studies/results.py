@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
+from itertools import chain
 from typing import Literal
 
 import numpy as np
 
 from thawline import verdicts
 from thawline.plan import FineTunePlan
-from thawline.records import TrainingRecord, digest
+from thawline.records import TrainingRecord, digest, distinct
 from thawline.results import (
     BlockRow,
     Cost,
@@ -102,15 +103,18 @@ def _nearest_neighbors(experiment: Experiment, row: TrainedRow) -> NearestNeighb
 def cost(experiment: Experiment, row: TrainedRow) -> Cost:
     """What the row took: tuning and the first final training are `work`, further seeds are `proof`.
 
+    A mixture takes its ingredients, too.
+
     `seconds` are those of all its trainings, also of any that another row had made already. The peak of memory is that
     of the process until the last of them was over: it never falls from one row to the next.
     """
     tuning = row.tuned.records if row.tuned else ()
-    needed = {record.key: record for record in (*tuning, *row.finals[:1])}.values()
-    everything = {record.key: record for record in (*tuning, *row.finals)}.values()
+    finals = [(*experiment.ingredients(record), record) for record in row.finals]
+    needed = distinct((*tuning, *chain.from_iterable(finals[:1])))
+    everything = distinct((*needed, *chain.from_iterable(finals[1:])))
     return Cost(
         work=sum(record.work for record in needed) + _prefix_work(experiment, needed),
-        proof=sum(record.work for record in row.finals[1:]),
+        proof=sum(record.work for record in everything) - sum(record.work for record in needed),
         trainings=len(everything),
         seconds=sum(record.seconds for record in everything),
         image_passes=sum(record.image_passes for record in everything),
@@ -147,7 +151,7 @@ def block_table(experiment: Experiment, plan: FineTunePlan) -> list[BlockRow]:
     return [
         BlockRow(
             name=block.name,
-            learning_rate=plan.highest_rate(block.name),
+            learning_rate=plan.united.highest_rate(block.name),
             frozen=block.name not in plan.trained,
             parameters=block.size,
         )

@@ -16,6 +16,7 @@ from thawline.strategies.base import NORM_MODES, TUNED, Strategy, variants
 from thawline.strategies.biotune import EvolutionConfig
 from thawline.strategies.context import Score, Tuned
 from thawline.strategies.full import Full
+from thawline.studies.answers import handed_over
 from thawline.studies.auto import make_halving, rung_epochs, tuned_by_halving
 from thawline.studies.biotune import fresh_seeds, make_driver, search_seeds, training_parts, tuned_by_evolution
 from thawline.training.pause import Paused
@@ -195,7 +196,8 @@ class Context:
         trainings = CandidateTrainings(self.experiment, name, rungs, keeps_weights=True)
         halving = make_halving(self.experiment, settings, self, trainings, name)
         winner = halving.run()
-        return self._asked(tuned_by_halving(halving, settings, winner, self.strategy.spec))
+        pick = tuned_by_halving(halving, settings, winner, self.strategy.spec)
+        return self._asked(handed_over(self.experiment, pick, halving, winner, settings.answer))
 
     def settled(self, tuned: Tuned) -> Tuned:
         """What a search returned, with every training that the strategy asked for."""

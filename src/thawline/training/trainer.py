@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from thawline.config import CacheConfig, TrainConfig
 from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, PlanError, TooLittleMemoryError
 from thawline.memory import is_out_of_memory
-from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors, set_modes
+from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors, set_modes, trains_statistics
 from thawline.model.boundary import Boundary, remove_stubs
 from thawline.model.head import head_modules, linear_head
 from thawline.model.load import LoadedModel
@@ -31,7 +31,7 @@ from thawline.training.evaluation import macro_f1
 from thawline.training.forward import Forward
 from thawline.training.head_start import Features, start_from
 from thawline.training.images import Images, LabelledRows, TrainingData
-from thawline.training.mixing import fresh_statistics, mixed
+from thawline.training.mixing import fresh_statistics, mean_state, mixed, to_logits, weighted_mean
 from thawline.training.pause import Paused
 from thawline.training.probe import Probe
 from thawline.training.schedule import batches
@@ -132,12 +132,44 @@ class Trainer:
             with self._fitting_memory():
                 return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
 
+    def average(
+        self,
+        plan: FineTunePlan,
+        blocks: Sequence[Block],
+        states: Sequence[Mapping[str, Tensor]],
+        *,
+        seed: int,
+        train_loss: float,
+    ) -> TrainedModel:
+        """The average of weights that `plan.mixture` describes, validated and loaded into the network.
+
+        `states` are those of `plan.members`, in their order, from trainings that started as `plan` does with `seed`;
+        `train_loss` is recorded. Batch-norm statistics that were trained are recomputed from the training images.
+        Raises `FrozenBlockMovedError` if a block that no member trains did not stay bit-identical.
+        """
+        while True:
+            with self._fitting_memory():
+                return self._average(plan, blocks, states, seed, train_loss)
+
+    def mean_output(
+        self, plan: FineTunePlan, states: Sequence[Mapping[str, Tensor]], *, seed: int, train_loss: float
+    ) -> TrainedModel:
+        """The mean output that `plan.mixture` describes, validated; it has no weights of its own.
+
+        `states` are those of `plan.members`, in their order; `train_loss` is recorded.
+        """
+        started, hits = time.perf_counter(), self.forward.hits
+        outputs = (self.probabilities_with(state, self.data.val.rows, seed=seed) for state in states)
+        mean = weighted_mean(outputs, plan.shares)
+        record, right = self._judged(0, train_loss, to_logits(mean).to(self.device))
+        return self._put_together(record, {}, right, len(states) * len(self.data.val), started, hits)
+
     @cached_property
     def linear_head(self) -> nn.Linear | None:
         """The head if a linear probe of it can be solved, else None; found by one blank image at its first use."""
         return linear_head(self.network, self.model.preprocessing.image_size)
 
-    def load(self, state: dict[str, Tensor], *, seed: int) -> None:
+    def load(self, state: Mapping[str, Tensor], *, seed: int) -> None:
         """Load the weights of an earlier training into the network."""
         self.model.restore(seed)
         self.forward.boundary = self._boundary_before({name.rpartition(".")[0] for name in state})
@@ -150,6 +182,11 @@ class Trainer:
                 f"{len(moved)} tensors of frozen blocks changed during training, e.g. {moved[0]!r}; "
                 "this is a bug in thawline, please report it with the name of the model."
             )
+
+    def probabilities_with(self, state: Mapping[str, Tensor], rows: np.ndarray, *, seed: int) -> Tensor:
+        """`probabilities` with the weights of an earlier training."""
+        self.load(state, seed=seed)
+        return self.probabilities(rows)
 
     def probabilities(self, rows: np.ndarray) -> Tensor:
         """Class probabilities of unaugmented images, [n, classes] float32 on the CPU."""
@@ -240,6 +277,53 @@ class Trainer:
             peak_memory_bytes=peak_memory(self.device),
             probe=probe,
             paused=paused,
+        )
+
+    def _average(
+        self,
+        plan: FineTunePlan,
+        blocks: Sequence[Block],
+        states: Sequence[Mapping[str, Tensor]],
+        seed: int,
+        train_loss: float,
+    ) -> TrainedModel:
+        started, hits = time.perf_counter(), self.forward.hits
+        remove_stubs(self.network)
+        self.model.restore(seed)
+        if plan.head_start == "probe":
+            self._start_from_probe(self.data.train)
+        united = plan.united
+        boundary = self._boundaries(united, blocks)[0]
+        applied = self._apply(united, blocks, seed)
+        start = applied.trained_state()
+        # What a member did not train has the value that training started from.
+        whole = ({**start, **{name: tensor.to(self.device) for name, tensor in state.items()}} for state in states)
+        averaged = mixed(start, mean_state(whole, plan.shares), 1 - plan.start_share)
+        load_trained_state(self.network, averaged)
+        self.forward.boundary, passes = boundary, len(self.data.val)
+        if plan.norm == "train" and trains_statistics(self.network, blocks, united):
+            self._settle_norms(applied, seed)
+            passes += len(self.data.train)
+        record, right = self._validate(0, train_loss)
+        self.check_frozen(united, blocks)
+        state = {name: tensor.cpu() for name, tensor in applied.trained_state().items()}
+        return self._put_together(record, state, right, passes, started, hits)
+
+    def _put_together(
+        self, record: EpochRecord, state: dict[str, Tensor], right: Tensor, passes: int, started: float, hits: int
+    ) -> TrainedModel:
+        """The result of a mixture, for which `passes` images were forwarded."""
+        return TrainedModel(
+            (record,),
+            0,
+            state,
+            right=right,
+            epochs_run=0,
+            mixing_passes=passes,
+            image_passes=passes,
+            cache_hits=self.forward.hits - hits,
+            seconds=time.perf_counter() - started,
+            peak_memory_bytes=peak_memory(self.device),
         )
 
     def _apply(self, plan: FineTunePlan, blocks: Sequence[Block], seed: int) -> AppliedPlan:
@@ -413,7 +497,10 @@ class Trainer:
 
     def _validate(self, epoch: int, train_loss: float) -> tuple[EpochRecord, Tensor]:
         """Validate: the record of an epoch, and which validation images are correct, [n] bool on the CPU."""
-        logits = self._logits(self.data.val.rows)
+        return self._judged(epoch, train_loss, self._logits(self.data.val.rows))
+
+    def _judged(self, epoch: int, train_loss: float, logits: Tensor) -> tuple[EpochRecord, Tensor]:
+        """The record of an epoch from the logits [n, classes] of the validation images, and which are correct."""
         labels = self.data.val.labels.to(self.device)
         loss = F.cross_entropy(logits, labels).item()
         predicted = logits.argmax(dim=1)
@@ -424,8 +511,19 @@ class Trainer:
                 f"the validation loss became {loss} in epoch {epoch + 1}; lower the learning rate."
             )
         selecting = accuracy if self.config.metric == "accuracy" else macro_f1(predicted.cpu(), labels.cpu())
-        scaled, _ = scaled_log_loss(logits.cpu(), self.data.val.labels, self._validation_weights)
+        scaled = self.scaled_loss(logits.cpu())
         return EpochRecord(epoch, train_loss, loss, accuracy, selecting, scaled), right.cpu()
+
+    def scaled_loss(self, logits: Tensor) -> float:
+        """The loss of logits [n, classes] of the validation images, on the CPU, after temperature scaling."""
+        return scaled_log_loss(logits, self.data.val.labels, self._validation_weights)[0]
+
+    def image_losses(self, logits: Tensor) -> Tensor:
+        """The same for every image, [n]; images are weighted as the metric weights them, and their mean is the loss."""
+        labels, weights = self.data.val.labels, self._validation_weights
+        _, temperature = scaled_log_loss(logits, labels, weights)
+        losses = F.cross_entropy(logits.double() / temperature, labels, reduction="none")
+        return losses if weights is None else losses * weights / weights.mean()
 
     @torch.no_grad()
     def _logits(self, rows: np.ndarray) -> Tensor:

@@ -1,0 +1,134 @@
+"""What `auto` hands over, from the trainings it has paid for: the pick, an average of weights, or an ensemble.
+
+Losses here are validation losses after temperature scaling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from thawline.plan import FineTunePlan, Ingredient, Mixed, Mixture
+from thawline.records import TrainingRecord, distinct
+from thawline.runs.experiment import Experiment
+from thawline.search.candidates import Scored
+from thawline.search.ensembles import best_members
+from thawline.search.halving import Halving
+from thawline.strategies.auto import Answer
+from thawline.strategies.context import Tuned
+
+MEMBERS = 3
+"""Trainings of an average or an ensemble at most: further ones add little."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training of a candidate that ran to its end."""
+
+    plan: FineTunePlan
+    record: TrainingRecord
+
+    @property
+    def loss(self) -> float:
+        """Validation loss after temperature scaling; infinite if the training failed."""
+        loss = self.record.best.val_scaled_loss if self.record.best else None
+        return math.inf if loss is None else loss
+
+
+def handed_over(experiment: Experiment, pick: Tuned, halving: Halving, winner: Scored, answer: Answer) -> Tuned:
+    """The answer that was asked for. The pick and the ensemble are rows beside it, where they are something else."""
+    finished = _finished(halving, winner)
+    if not finished:  # the budget was too small for a whole training
+        return pick
+    answers = {"pick": pick, "ensemble": _ensemble(experiment, pick, finished)}
+    if answer == "average":
+        answers["average"] = _average(experiment, pick, finished)
+    chosen = answers.pop(answer)
+    beside = {name: found for name, found in answers.items() if found.plan != chosen.plan}
+    records = distinct((*pick.records, *chosen.records))
+    return replace(chosen, records=records, search=pick.search, baselines={**beside, **pick.baselines})
+
+
+def mixing_work(experiment: Experiment) -> float:
+    """Units of work to validate all averages and the ensemble, at most."""
+    averages = MEMBERS - 1
+    passes = (averages + MEMBERS) * len(experiment.data.val)
+    blocks = experiment.blocks("stage")
+    everything = FineTunePlan.constant(blocks, {block.name: 1.0 for block in blocks})
+    return experiment.training_work(everything, 0, further_passes=passes)
+
+
+def _finished(halving: Halving, winner: Scored) -> list[Trained]:
+    """The trainings whose weights are kept; the first is the pick's own."""
+    others = [scored for scored in halving.selectable if scored is not winner]
+    return [each for scored in (winner, *others) for each in _trained(halving, scored) if each.record.checkpoint]
+
+
+def _trained(halving: Halving, scored: Scored) -> list[Trained]:
+    """All trainings of a candidate; of a solved probe one, as no seed changes it."""
+    plan = halving.space.plan(scored.candidate.genes)
+    return [Trained(plan, record) for record in scored.trainings[: 1 if plan.is_solved else None]]
+
+
+def _average(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -> Tuned:
+    """The better average of the best two and three trainings from the probe, unless it is worse than the pick.
+
+    Model soups (Wortsman et al. 2022): from one start, trainings end in one basin. From random heads they do not. An
+    average is worse if its loss is higher by more than a standard error: it is not the luckiest of several as the pick
+    is, so that it may trail by what chance gives.
+    """
+    alike = _from_one_probe(finished)
+    members = [alike[:count] for count in range(2, min(MEMBERS, len(alike)) + 1)]
+    averages = [_mixed(experiment, pick, "weights", some) for some in members]
+    tried = [average.record for average in averages]
+    best = min(averages, key=lambda average: average.loss, default=None)
+    if best is None or _trails(experiment, best.record, finished[0].record):
+        return replace(pick, records=(*pick.records, *tried))
+    return _tuned(pick, best, tried)
+
+
+def _trails(experiment: Experiment, record: TrainingRecord, other: TrainingRecord) -> bool:
+    """Whether its loss is higher than another's by more than a standard error of their paired difference."""
+    difference = experiment.image_losses(record) - experiment.image_losses(other)
+    return float(difference.mean()) > float(difference.std()) / math.sqrt(len(difference))
+
+
+def _from_one_probe(finished: Sequence[Trained]) -> list[Trained]:
+    """Those that start from the probe in one norm mode, that of the best of them; see `_best_first`."""
+    probed = _best_first(each for each in finished if each.plan.head_start == "probe")
+    return [each for each in probed if each.plan.norm == probed[0].plan.norm]
+
+
+def _best_first(finished: Iterable[Trained]) -> list[Trained]:
+    """The lowest loss first, but before it the best training with the run's own seed, from which seeds are counted."""
+    ordered = sorted(finished, key=lambda each: (each.loss, each.record.key))
+    own = min((each.record.seed for each in ordered), default=0)
+    return sorted(ordered, key=lambda each: each is not next(first for first in ordered if first.record.seed == own))
+
+
+def _ensemble(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -> Tuned:
+    """The best mean output of up to `MEMBERS` networks, or the best network alone if no mean has a lower loss."""
+    found = {trained.record.key: trained for trained in _best_first(finished)}
+    outputs = {key: experiment.validation_probabilities(trained.record) for key, trained in found.items()}
+    names = best_members(outputs, next(iter(found)), experiment.scaled_loss, MEMBERS)
+    members = [found[name] for name in names]
+    if len(members) == 1:
+        return _tuned(pick, members[0], [members[0].record])
+    mean = _mixed(experiment, pick, "outputs", members)
+    return _tuned(pick, mean, [*(member.record for member in members), mean.record])
+
+
+def _mixed(experiment: Experiment, pick: Tuned, of: Mixed, members: Sequence[Trained]) -> Trained:
+    """The mixture of some trainings, put together and validated."""
+    first, *others = members
+    ingredients = tuple(Ingredient(other.plan, other.record.seed - first.record.seed) for other in others)
+    plan = replace(first.plan, mixture=Mixture(of, ingredients))
+    rate, seed = pick.learning_rate, first.record.seed
+    return Trained(
+        plan, experiment.train(plan, strategy=pick.strategy, learning_rate=rate, seed=seed, purpose="tuning")
+    )
+
+
+def _tuned(pick: Tuned, best: Trained, records: Sequence[TrainingRecord]) -> Tuned:
+    return replace(pick, plan=best.plan, score=best.record.score, records=tuple(records))

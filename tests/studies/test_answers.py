@@ -1,0 +1,139 @@
+"""What `auto` hands over: averages and ensembles of trainings that the ledger has, also after an interruption."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.small_runs import Stop, small_request
+from thawline import api
+from thawline.config import Request
+from thawline.plan import FineTunePlan, Ingredient, Mixture
+from thawline.records import environment, read_json
+from thawline.results import FitResults
+from thawline.runs.experiment import Experiment
+from thawline.runs.folder import RunFolder
+from thawline.runs.ledger import Ledger
+from thawline.runs.setup import open_experiment
+from thawline.studies import answers
+from thawline.studies.tuning import tune
+
+
+def request_for(images: Path, answer: str, **search: Any) -> Request:
+    request = small_request(images, (f"auto:budget=3x,head_start=probe,answer={answer}",), verb="compare", **search)
+    train = replace(request.train, epochs=4, patience=0, batch_size=24)
+    return replace(request, train=train, images=replace(request.images, augment="none"))
+
+
+@pytest.fixture(autouse=True)
+def _lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An average of a tiny network on noise would be refused as often as not."""
+    monkeypatch.setattr(answers, "_trails", lambda *_: False)
+
+
+@pytest.fixture(scope="module")
+def averaged(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "average"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "_trails", lambda *_: False)
+        api.run(request_for(images, "average", seeds=2), run)
+    return run
+
+
+def row_of(run: Path) -> dict[str, Any]:
+    row: dict[str, Any] = read_json(run / "comparison.json")["rows"][0]
+    return row
+
+
+def test_an_average_is_of_trainings_that_were_paid_for(averaged: Path) -> None:
+    row, records = row_of(averaged), Ledger(averaged / "ledger.journal").records
+    plan = FineTunePlan.from_dict(row["plan"])
+    assert plan.mixture is not None
+    assert plan.mixture.of == "weights"
+    assert {member.plan.head_start for member in plan.members} == {"probe"}
+    searched = [record.plan for record in records if record.purpose == "search" and record.until is None]
+    assert all(member.plan.to_dict() in searched for member in plan.members)
+    assert row["cost"]["work"] <= 3
+
+
+def test_a_further_seed_trains_every_ingredient_and_is_proof(averaged: Path) -> None:
+    row, records = row_of(averaged), Ledger(averaged / "ledger.journal").records
+    finals = [record for record in records if record.purpose == "final"]
+    assert [record.seed for record in finals if record.plan == row["plan"]] == [1]
+    assert row["cost"]["proof"] == pytest.approx(sum(record.work for record in finals))
+
+
+@pytest.mark.parametrize("answer", ["average", "ensemble"])
+def test_killed_and_resumed_is_the_uninterrupted_run(images: Path, tmp_path: Path, averaged: Path, answer: str) -> None:
+    whole = averaged
+    if answer == "ensemble":
+        whole = tmp_path / "whole"
+        api.run(request_for(images, answer), whole)
+    seeds = {"seeds": 2} if answer == "average" else {}
+    trainings = len(Ledger(whole / "ledger.journal").records)
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        api.run(request_for(images, answer, **seeds), run, Stop(trainings - 1))
+    api.resume(run)
+    assert read_json(run / "comparison.json")["digest"] == read_json(whole / "comparison.json")["digest"]
+    assert row_of(run)["test"] == row_of(whole)["test"]
+
+
+def test_an_ensemble_has_the_mean_output_of_its_members(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "best_members", lambda outputs, *_: list(outputs)[:2])
+    request = request_for(images, "ensemble")
+    with RunFolder.create(tmp_path / "run", request, environment(device="cpu", threads=1)) as folder:
+        experiment = opened(folder)
+        tuned = tune(experiment, request.strategies[0])
+        assert tuned.plan.is_ensemble
+        record = experiment.train(tuned.plan, strategy="x", learning_rate=1e-3, seed=0, purpose="final")
+        first, second = (experiment.evaluate(part) for part in experiment.ingredients(record))
+        found = experiment.evaluate(record)
+    assert found.test is not None
+    assert first.test is not None
+    assert second.test is not None
+    np.testing.assert_allclose(found.test, (first.test + second.test) / 2, rtol=1e-6)
+
+
+def opened(folder: RunFolder) -> Experiment:
+    return open_experiment(folder, Stop(-1)).experiment
+
+
+@pytest.mark.parametrize("damage", ["lost", "damaged"])
+def test_ingredients_that_are_lost_or_damaged_are_trained_again(images: Path, tmp_path: Path, damage: str) -> None:
+    request = request_for(images, "average")
+    with RunFolder.create(tmp_path / "run", request, environment(device="cpu", threads=1)) as folder:
+        experiment = opened(folder)
+        blocks = experiment.blocks("stage")
+        rates = {block.name: 1e-3 for block in blocks[-2:]}
+        other = FineTunePlan.constant(blocks, rates, norm="eval", head_start="probe")
+        head = FineTunePlan.constant(blocks, {blocks[-1].name: 1e-3}, norm="eval", head_start="probe")
+        mixed = replace(head, mixture=Mixture("weights", (Ingredient(other),)))
+        record = experiment.train(mixed, strategy="x", learning_rate=1e-3, seed=0, purpose="final")
+        before = experiment.evaluate(record)
+        for path in (tmp_path / "run").glob("checkpoints/*.safetensors"):
+            path.write_bytes(b"?") if damage == "damaged" else path.unlink()
+        for path in (tmp_path / "run").glob("evaluations/*.safetensors"):
+            path.unlink()
+        again = experiment.evaluate(record)
+    assert (again.val == before.val).all()
+    assert len(experiment.ledger.records) == 3
+
+
+def test_the_pick_alone_mixes_nothing(images: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    api.run(request_for(images, "pick"), run)
+    assert FineTunePlan.from_dict(row_of(run)["plan"]).mixture is None
+
+
+def test_fit_scores_the_pick_and_the_ensemble_beside_the_average(images: Path, tmp_path: Path) -> None:
+    request = replace(request_for(images, "average"), verb="fit")
+    results = api.run(request, tmp_path / "run")
+    assert isinstance(results, FitResults)
+    assert {"pick", "ensemble"} <= set(results.baselines)
