@@ -32,6 +32,7 @@ from thawline.studies.tuning import Context, candidates, tune
 
 CACHE = CacheConfig(memory_bytes=1 << 29, disk_bytes=2 << 30)
 COMMAND = "python -m benchmarks.ground"
+_SEARCH_FACTS = ("work", "trainings", "digest", "winner", "rungs", "optimism", "settings")
 
 
 @contextmanager
@@ -155,4 +156,4 @@ def _tried(record: TrainingRecord) -> Tried:
 def _search(tuned: Tuned) -> dict[str, object] | None:
     if tuned.search is None:
         return None
-    return {name: tuned.search.get(name) for name in ("work", "trainings", "digest", "winner", "rungs", "settings")}
+    return {name: tuned.search.get(name) for name in _SEARCH_FACTS}

@@ -278,6 +278,9 @@ class SearchRecord(Result):
     """The candidate that was selected."""
     best: Address | None = field(default=None, metadata=_OPTIONAL)
     """The candidate with the highest score among those that could be selected (auto only)."""
+    optimism: float | None = field(default=None, metadata=_OPTIONAL)
+    """How much of the winner's validation accuracy, 0 to 1, is owed to its selection, by a bootstrap over validation
+    images; what is shown is without it (auto only)."""
     ways: Mapping[str, BaselineTrial | None] | None = field(default=None, metadata=_OPTIONAL)
     """Fixed strategies among the initial candidates; None = the budget had no room for it (auto only)."""
     trainings: int

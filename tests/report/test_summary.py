@@ -164,6 +164,21 @@ def test_why_the_plan_of_a_search_is_not_that_of_the_highest_score() -> None:
     assert summary.choice_note(search(candidates=candidates, winner=[0, 0])) == chosen, "an evolution"
 
 
+def test_a_search_with_rungs_hands_over_what_it_trained() -> None:
+    found = search(candidates=[candidate(0, 0, 0.5)], winner=[0, 0], best=[0, 0], rungs=[2, 4])
+    assert summary.choice_note(found) == "Chosen in the search: 0.500 on validation (one training)."
+
+
+def test_the_validation_accuracy_of_an_answer_is_shown_without_the_luck_of_its_selection() -> None:
+    lucky = search(candidates=[candidate(0, 0, 0.5)], winner=[0, 0], best=[0, 0], optimism=0.02)
+    row = tuned("auto", 0.9)
+    measured = row.val.accuracy.mean
+    assert summary.shown_val(replace(row, search=lucky)).accuracy.mean == pytest.approx(measured - 0.02)
+    assert summary.shown_val(replace(row, search=replace(lucky, optimism=None))).accuracy.mean == measured
+    assert "shown 0.020 lower than measured" in summary.optimism_note(lucky)
+    assert summary.optimism_note(replace(lucky, optimism=0.0001)) == ""
+
+
 def test_a_score_of_several_seeds_is_called_their_mean() -> None:
     several = candidate(0, 0, 0.683, per_seed=[0.7, 0.66, 0.69])
     note = summary.choice_note(search(candidates=[several], winner=[0, 0], best=[0, 0]))

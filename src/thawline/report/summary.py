@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thawline import verdicts
 from thawline.config import DataConfig, Request, TrainConfig
@@ -70,7 +70,14 @@ def row_verdict(row: ScoredRow, data: DataFacts) -> str:
 
 
 def _measured(row: ScoredRow, data: DataFacts) -> str:
-    return verdicts.measured(row.test or row.val, data.images.get("test", 0))
+    return verdicts.measured(row.test or shown_val(row), data.images.get("test", 0))
+
+
+def shown_val(row: ScoredRow) -> SplitScores:
+    """The validation scores of a row; the accuracy of a search's answer without what it owes to its selection."""
+    luck = (row.search.optimism if row.search else None) or 0.0
+    accuracy = row.val.accuracy
+    return replace(row.val, accuracy=replace(accuracy, mean=max(0.0, accuracy.mean - luck)))
 
 
 def _guessing(row: ScoredRow, data: DataFacts) -> str:
@@ -90,7 +97,18 @@ def search_notes(search: SearchRecord | None, *, baselines: bool = True) -> list
     """What to know of a search's answer; `baselines` = whether the fixed strategies that it tried have rows."""
     if search is None:
         return []
-    return [note for note in (choice_note(search), *(unfinished_notes(search) if baselines else ())) if note]
+    unfinished = unfinished_notes(search) if baselines else ()
+    return [note for note in (choice_note(search), optimism_note(search), *unfinished) if note]
+
+
+def optimism_note(search: SearchRecord) -> str:
+    """Why the validation accuracy of the answer is shown lower than it was measured; empty where it is not."""
+    if not search.optimism or figure(search.optimism) == figure(0):
+        return ""
+    return (
+        f"The best of several plans looks better on the images that chose it than it is: its validation accuracy is "
+        f"shown {figure(search.optimism)} lower than measured, by a bootstrap over those images."
+    )
 
 
 def choice_note(search: SearchRecord) -> str:
@@ -98,7 +116,9 @@ def choice_note(search: SearchRecord) -> str:
     winner = search.candidate(search.winner)
     if winner is None:
         return ""
-    chosen = f"Chosen in the search: {winner.score:.3f} on validation ({_seeds(winner)}); the table has new trainings."
+    # A search with rungs hands over what it trained.
+    again = "" if search.rungs else "; the table has new trainings"
+    chosen = f"Chosen in the search: {winner.score:.3f} on validation ({_seeds(winner)}){again}."
     best = search.candidate(search.best) if search.best is not None else None
     if best is None or best == winner:
         return chosen
@@ -226,7 +246,7 @@ def table_row(row: Row, data: DataFacts) -> TableRow:
         rate=base_rate(row),
         batch_norm=row.batch_norm or "",
         head=head_start(row),
-        val=_mean(row.val),
+        val=_mean(shown_val(row)),
         test=_mean(row.test) if row.test else "",
         n=str(row.val.accuracy.n),
         interval=_interval(row, data.images["test"]),

@@ -329,14 +329,13 @@ class Experiment:
         """Class probabilities [n, C] of the validation images with the kept weights of a training."""
         return self._probabilities(record, {"val": self.data.val.rows})["val"].numpy()
 
-    def image_losses(self, record: TrainingRecord) -> np.ndarray:
-        """Validation loss of every image, [n], after temperature scaling; their mean is the loss of the record."""
-        logits = to_logits(torch.from_numpy(self.validation_probabilities(record)))
-        return self.trainer.image_losses(logits).numpy()
-
     def scaled_loss(self, probabilities: np.ndarray) -> float:
         """Validation loss, after temperature scaling, of class probabilities [n, C] of the validation images."""
         return self.trainer.scaled_loss(to_logits(torch.from_numpy(probabilities)))
+
+    def image_losses(self, probabilities: np.ndarray) -> np.ndarray:
+        """The same for every image, [n]; images are weighted as the metric weights them, and their mean is the loss."""
+        return self.trainer.image_losses(to_logits(torch.from_numpy(probabilities))).numpy()
 
     def _probabilities(self, record: TrainingRecord, rows: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         """Class probabilities [n, C] of the pixel rows of every split."""

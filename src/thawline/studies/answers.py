@@ -9,12 +9,15 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from thawline.plan import FineTunePlan, Ingredient, Mixed, Mixture
 from thawline.records import TrainingRecord, distinct
 from thawline.runs.experiment import Experiment
 from thawline.search.candidates import Scored
 from thawline.search.ensembles import best_members
 from thawline.search.halving import Halving
+from thawline.search.optimism import optimism
 from thawline.strategies.auto import Answer
 from thawline.strategies.context import Tuned
 
@@ -28,6 +31,8 @@ class Trained:
 
     plan: FineTunePlan
     record: TrainingRecord
+    output: np.ndarray
+    """Class probabilities [n, C] of the validation images."""
 
     @property
     def loss(self) -> float:
@@ -38,16 +43,18 @@ class Trained:
 
 def handed_over(experiment: Experiment, pick: Tuned, halving: Halving, winner: Scored, answer: Answer) -> Tuned:
     """The answer that was asked for. The pick and the ensemble are rows beside it, where they are something else."""
-    finished = _finished(halving, winner)
+    finished = _finished(experiment, halving, winner)
     if not finished:  # the budget was too small for a whole training
         return pick
+    luck = _luck(experiment, finished)
     answers = {"pick": pick, "ensemble": _ensemble(experiment, pick, finished)}
     if answer == "average":
         answers["average"] = _average(experiment, pick, finished)
     chosen = answers.pop(answer)
     beside = {name: found for name, found in answers.items() if found.plan != chosen.plan}
     records = distinct((*pick.records, *chosen.records))
-    return replace(chosen, records=records, search=pick.search, baselines={**beside, **pick.baselines})
+    search = pick.search and replace(pick.search, optimism=luck)
+    return replace(chosen, records=records, search=search, baselines={**beside, **pick.baselines})
 
 
 def mixing_work(experiment: Experiment) -> float:
@@ -59,16 +66,29 @@ def mixing_work(experiment: Experiment) -> float:
     return experiment.training_work(everything, 0, further_passes=passes)
 
 
-def _finished(halving: Halving, winner: Scored) -> list[Trained]:
-    """The trainings whose weights are kept; the first is the pick's own."""
-    others = [scored for scored in halving.selectable if scored is not winner]
-    return [each for scored in (winner, *others) for each in _trained(halving, scored) if each.record.checkpoint]
+def _finished(experiment: Experiment, halving: Halving, winner: Scored) -> list[Trained]:
+    """The trainings whose weights are kept; the first is the pick's own. Of a solved probe one: no seed changes it."""
+    found: list[Trained] = []
+    for scored in (winner, *(scored for scored in halving.selectable if scored is not winner)):
+        plan = halving.space.plan(scored.candidate.genes)
+        records = scored.trainings[: 1 if plan.is_solved else None]
+        found += [_with_output(experiment, plan, record) for record in records if record.checkpoint]
+    return found
 
 
-def _trained(halving: Halving, scored: Scored) -> list[Trained]:
-    """All trainings of a candidate; of a solved probe one, as no seed changes it."""
-    plan = halving.space.plan(scored.candidate.genes)
-    return [Trained(plan, record) for record in scored.trainings[: 1 if plan.is_solved else None]]
+def _with_output(experiment: Experiment, plan: FineTunePlan, record: TrainingRecord) -> Trained:
+    return Trained(plan, record, experiment.validation_probabilities(record))
+
+
+def _luck(experiment: Experiment, finished: Sequence[Trained]) -> float:
+    """How much better the pick looks on validation than it is, because it was selected there.
+
+    Candidates that were given up early are left out, and so is the luck of getting further than they did.
+    """
+    candidates = [each for each in finished if each.record.seed == finished[0].record.seed]
+    losses = np.stack([experiment.image_losses(each.output) for each in candidates])
+    right = np.stack([each.output.argmax(axis=1) for each in candidates]) == experiment.data.val.labels.numpy()
+    return optimism(losses, right, 0)
 
 
 def _average(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -> Tuned:
@@ -83,14 +103,14 @@ def _average(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -
     averages = [_mixed(experiment, pick, "weights", some) for some in members]
     tried = [average.record for average in averages]
     best = min(averages, key=lambda average: average.loss, default=None)
-    if best is None or _trails(experiment, best.record, finished[0].record):
+    if best is None or _trails(experiment, best, finished[0]):
         return replace(pick, records=(*pick.records, *tried))
     return _tuned(pick, best, tried)
 
 
-def _trails(experiment: Experiment, record: TrainingRecord, other: TrainingRecord) -> bool:
+def _trails(experiment: Experiment, some: Trained, other: Trained) -> bool:
     """Whether its loss is higher than another's by more than a standard error of their paired difference."""
-    difference = experiment.image_losses(record) - experiment.image_losses(other)
+    difference = experiment.image_losses(some.output) - experiment.image_losses(other.output)
     return float(difference.mean()) > float(difference.std()) / math.sqrt(len(difference))
 
 
@@ -110,7 +130,7 @@ def _best_first(finished: Iterable[Trained]) -> list[Trained]:
 def _ensemble(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -> Tuned:
     """The best mean output of up to `MEMBERS` networks, or the best network alone if no mean has a lower loss."""
     found = {trained.record.key: trained for trained in _best_first(finished)}
-    outputs = {key: experiment.validation_probabilities(trained.record) for key, trained in found.items()}
+    outputs = {key: trained.output for key, trained in found.items()}
     names = best_members(outputs, next(iter(found)), experiment.scaled_loss, MEMBERS)
     members = [found[name] for name in names]
     if len(members) == 1:
@@ -125,9 +145,8 @@ def _mixed(experiment: Experiment, pick: Tuned, of: Mixed, members: Sequence[Tra
     ingredients = tuple(Ingredient(other.plan, other.record.seed - first.record.seed) for other in others)
     plan = replace(first.plan, mixture=Mixture(of, ingredients))
     rate, seed = pick.learning_rate, first.record.seed
-    return Trained(
-        plan, experiment.train(plan, strategy=pick.strategy, learning_rate=rate, seed=seed, purpose="tuning")
-    )
+    record = experiment.train(plan, strategy=pick.strategy, learning_rate=rate, seed=seed, purpose="tuning")
+    return _with_output(experiment, plan, record)
 
 
 def _tuned(pick: Tuned, best: Trained, records: Sequence[TrainingRecord]) -> Tuned:
