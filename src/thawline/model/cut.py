@@ -20,7 +20,7 @@ TOLERANCE = 1e-5
 _ROUGHLY = 1e-2
 """The same for a check of the structure only: few images, any precision."""
 
-_FAULTS = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, AssertionError)
+FAULTS = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, AssertionError)
 """What a network may raise when its functional code gets a placeholder; the boundary is then not used."""
 
 
@@ -77,7 +77,7 @@ class _Proof:
         try:
             kept = [tensor.flip(0) for tensor in boundary.prefix(self.images)]
             marks = _marked(boundary, lambda: boundary.suffix(kept, _blank(self.images)), len(self.images), self.exact)
-        except _FAULTS:
+        except FAULTS:
             return False
         return len(marks) == len(self.marks) and all(
             _close(mark, expected, tolerance) for mark, expected in zip(marks, self.marks, strict=True)

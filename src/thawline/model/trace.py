@@ -44,7 +44,7 @@ class Value:
         if self.fixed:
             return self.constant
         zero = torch.zeros((), dtype=self.dtype, device=images.device)
-        return zero.expand(len(images) * self.shape[0], *self.shape[1:])
+        return zero.expand(images.shape[0] * self.shape[0], *self.shape[1:])
 
 
 @dataclass
