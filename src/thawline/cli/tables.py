@@ -310,6 +310,8 @@ def print_explained(console: Console, explained: Explanation, run: Path) -> None
         )
     if explained.images:
         console.print(verdicts.before_fine_tuning(explained.head_before), highlight=False, soft_wrap=True)
+    for note in explained.notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     _print_unreadable(console, explained.unreadable)
     _print_ignored(console, explained.ignored)
     if explained.drift is not None:

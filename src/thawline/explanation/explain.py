@@ -99,7 +99,7 @@ def _explain(
             unreadable=maps.unreadable,
             ignored=[file.result() for file in ignored],
             drift=block_changes(opened, known),
-            notes=[missing] if missing else [],
+            notes=[*filter(None, (opened.about_members, missing))],
         )
         write_text(pictures / PAGE, page(explanation, run=opened.name))
         seal(pictures)

@@ -80,6 +80,8 @@ class ModelCard:
     """What frozen blocks are identical to."""
     answer: str = ""
     """What the run found, in words."""
+    member: tuple[int, int] | None = None
+    """Which member of how many of an ensemble it is; answer and metrics are then those of the ensemble."""
     warning: str = ""
     """Why freezing may have made no sense."""
 

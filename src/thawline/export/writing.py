@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
@@ -30,13 +31,23 @@ def write_folder(folder: Path, texts: Mapping[str, str], module: nn.Module) -> N
 
     Raises `RunFolderError` if the folder holds something else, and `OSError` if it cannot be written.
     """
+    with whole_folder(folder, texts, (WEIGHTS_FILE,)) as partial:
+        _save_weights(_weights(module), partial / WEIGHTS_FILE)
+        shutil.copymode(partial / THAWLINE_FILE, partial / WEIGHTS_FILE)  # safetensors lets only the owner read
+
+
+@contextmanager
+def whole_folder(folder: Path, texts: Mapping[str, str], others: Collection[str] = ()) -> Iterator[Path]:
+    """A new folder with these text files, which takes the place of `folder` at the end of the context, with SHA256SUMS.
+
+    The caller adds the `others` files, and folders that have digests of their own. Raises as `write_folder` does.
+    """
     _refuse_foreign(folder)
     with replacing(folder) as partial:
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-        _save_weights(_weights(module), partial / WEIGHTS_FILE)
-        write_sums(partial, sorted({*texts, WEIGHTS_FILE} - {CARD_FILE}))
-        shutil.copymode(partial / THAWLINE_FILE, partial / WEIGHTS_FILE)  # safetensors lets only the owner read
+        yield partial
+        write_sums(partial, sorted({*texts, *others} - {CARD_FILE}))
         _flush(partial)
 
 
@@ -75,6 +86,6 @@ def _save_weights(weights: dict[str, Tensor], path: Path) -> None:
 
 
 def _flush(folder: Path) -> None:
-    for path in folder.iterdir():
+    for path in filter(Path.is_file, folder.iterdir()):
         with path.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from thawline.callback import Callback
+from thawline.config import Preprocessing
 from thawline.data.cache import user_cache
 from thawline.data.layout import some
 from thawline.data.pixels import eval_transform, normalise
@@ -19,10 +21,12 @@ from thawline.data.sources import find_images, listed_classes
 from thawline.data.survey import survey
 from thawline.data.walk import Ignored, as_text
 from thawline.errors import DataError, ModelError, RunFolderError, remedy
+from thawline.export.ensemble_folder import ENSEMBLE_FILE, is_ensemble, read_ensemble_folder
 from thawline.export.own_folder import OWN_FILE, read_own_folder
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.export.writing import WEIGHTS_FILE
 from thawline.memory import is_out_of_memory
+from thawline.model.ensemble import Ensemble
 from thawline.model.load import load_model, load_saved
 from thawline.model.own import is_own
 from thawline.model.trust import ASK, Trust, code_to_run
@@ -51,40 +55,13 @@ class Classifier:
         Code that the folder names runs as far as `trust` says.
         """
         self.folder = folder / MODEL_FOLDER if (folder / MODEL_FOLDER).is_dir() else folder
-        check_sums(self.folder, (WEIGHTS_FILE,))
-        if (self.folder / OWN_FILE).is_file():
-            self._open_own(trust)
-        elif (self.folder / CONFIG_FILE).is_file():
-            code_to_run(CONFIG_FILE, self.folder / CONFIG_FILE, trust)
-            self._open_timm()
-        else:
+        opened = _opened_ensemble(self.folder, trust) if is_ensemble(self.folder) else _opened(self.folder, trust)
+        if opened is None:
             raise RunFolderError(f"{folder} does not contain a model: {_how_to_get_one(folder)}.")
-
-    def _open_timm(self) -> None:
-        about = read_timm_folder(self.folder)
-        if about.num_classes < 1:
-            raise ModelError(
-                f"{self.folder} is a feature extractor without a classifier; train one with `thawline fit`."
-            )
-        self.preprocessing = about.preprocessing
-        self.classes = about.label_names or tuple(str(index) for index in range(about.num_classes))
+        self.network = opened.network
+        self.preprocessing = opened.preprocessing
+        self.classes = opened.classes
         """Class names in index order; numbers where the folder has no names."""
-        self.network: nn.Module = load_saved(self.folder, about.num_classes, about.preprocessing.image_size)
-
-    def _open_own(self, trust: Trust) -> None:
-        about = read_own_folder(self.folder)
-        self.preprocessing, self.classes = about.preprocessing, about.label_names
-        if not is_own(about.source):
-            raise RunFolderError(f"{self.folder / OWN_FILE}: source must be file.py:factory, got {about.source!r}.")
-        source = code_to_run(about.source, self.folder / OWN_FILE, trust)
-        model = load_model(source, len(about.label_names), image_size=about.preprocessing.image_size)
-        if changed := ", ".join(model.changed_files(about.files)):
-            raise ModelError(
-                f"the code of {self.folder} changed since it was trained ({changed}); restore it, or train again."
-            )
-        weights = self.folder / WEIGHTS_FILE
-        fill(model.module, read_saved(weights), weights, allow_extra=False, classifier=True)
-        self.network = model.module.eval()
 
     def probabilities(self, paths: Sequence[Path]) -> tuple[np.ndarray, list[int], list[Ignored]]:
         """Probabilities [n, C] of the readable images, their positions in `paths`, and the unreadable ones."""
@@ -132,6 +109,72 @@ class Classifier:
                 pixels, rows = [], []
         if rows:
             yield np.stack(pixels), rows
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A model folder, opened."""
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+
+
+def _opened(folder: Path, trust: Trust) -> _Opened | None:
+    """The network of a folder of timm or of the user's own code; None if it is neither."""
+    check_sums(folder, (WEIGHTS_FILE,))
+    if (folder / OWN_FILE).is_file():
+        return _opened_own(folder, trust)
+    if (folder / CONFIG_FILE).is_file():
+        code_to_run(CONFIG_FILE, folder / CONFIG_FILE, trust)
+        return _opened_timm(folder)
+    return None
+
+
+def _opened_timm(folder: Path) -> _Opened:
+    about = read_timm_folder(folder)
+    if about.num_classes < 1:
+        raise ModelError(f"{folder} is a feature extractor without a classifier; train one with `thawline fit`.")
+    classes = about.label_names or tuple(str(index) for index in range(about.num_classes))
+    network = load_saved(folder, about.num_classes, about.preprocessing.image_size)
+    return _Opened(network, about.preprocessing, classes)
+
+
+def _opened_own(folder: Path, trust: Trust) -> _Opened:
+    about = read_own_folder(folder)
+    if not is_own(about.source):
+        raise RunFolderError(f"{folder / OWN_FILE}: source must be file.py:factory, got {about.source!r}.")
+    source = code_to_run(about.source, folder / OWN_FILE, trust)
+    model = load_model(source, len(about.label_names), image_size=about.preprocessing.image_size)
+    if changed := ", ".join(model.changed_files(about.files)):
+        raise ModelError(f"the code of {folder} changed since it was trained ({changed}); restore it, or train again.")
+    weights = folder / WEIGHTS_FILE
+    fill(model.module, read_saved(weights), weights, allow_extra=False, classifier=True)
+    return _Opened(model.module.eval(), about.preprocessing, about.label_names)
+
+
+def _opened_ensemble(folder: Path, trust: Trust) -> _Opened:
+    """All members of an ensemble as one network."""
+    check_sums(folder, (ENSEMBLE_FILE,))
+    about = read_ensemble_folder(folder)
+    members = [_opened_member(folder / name, trust) for name in about.members]
+    first = members[0]
+    for name, member in zip(about.members, members, strict=True):
+        if (member.classes, member.preprocessing) != (first.classes, first.preprocessing):
+            raise ModelError(
+                f"{folder / name} has other classes or preprocessing than {folder / about.members[0]}; they are not of "
+                "one ensemble."
+            )
+    networks = [member.network for member in members]
+    network = Ensemble(networks, about.shares, first.preprocessing.image_size)
+    return _Opened(network, first.preprocessing, first.classes)
+
+
+def _opened_member(folder: Path, trust: Trust) -> _Opened:
+    opened = _opened(folder, trust)
+    if opened is None:
+        raise RunFolderError(f"{folder} does not contain a model; restore this member of the ensemble.")
+    return opened
 
 
 def predict(folder: Path, images: Sequence[Path], *, top: int, trust: Trust) -> Predictions:

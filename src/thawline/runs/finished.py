@@ -16,6 +16,7 @@ from thawline.data.cache import user_cache
 from thawline.data.pixels import build_pixels, normalise
 from thawline.data.survey import Facts
 from thawline.errors import ModelError, RunFolderError
+from thawline.export.ensemble_folder import is_ensemble, read_ensemble_folder
 from thawline.export.writing import THAWLINE_FILE, WEIGHTS_FILE
 from thawline.model.blocks import partition
 from thawline.model.load import load_model
@@ -90,6 +91,14 @@ class FinishedRun:
                 own[name].copy_(tensor)
         return self.network
 
+    @property
+    def about_members(self) -> str:
+        """That only the first member of an ensemble is looked at, as a sentence; empty of a single network."""
+        plan = FineTunePlan.from_dict(self.results.plan)
+        if not plan.is_ensemble:
+            return ""
+        return f"The model is an ensemble of {len(plan.members)} networks: Grad-CAM and block changes are of the first."
+
     def listed(self) -> list[Listed]:
         """Every image of the run."""
         return listed(self.path, Path(self.results.data.root))
@@ -106,7 +115,7 @@ def open_finished(folder: RunFolder, trust: Trust = ASK) -> FinishedRun:
     Code that the run names runs as far as `trust` says.
     """
     request, results = folder.request(), folder.results()
-    weights = folder.path / MODEL_FOLDER / WEIGHTS_FILE
+    weights = _saved(folder.path / MODEL_FOLDER) / WEIGHTS_FILE
     if not isinstance(results, FitResults) or not weights.is_file():
         raise RunFolderError(f"{folder.path} has no saved model; give the folder of a finished `fit`.")
     classes = results.data.classes
@@ -134,6 +143,11 @@ def open_finished(folder: RunFolder, trust: Trust = ASK) -> FinishedRun:
         model.pristine(),
         _fine_tuned(model.module, weights),
     )
+
+
+def _saved(folder: Path) -> Path:
+    """The folder with the weights to look at: of an ensemble, those of its first member."""
+    return folder / read_ensemble_folder(folder).members[0] if is_ensemble(folder) else folder
 
 
 def _require_its_model(run: Path, results: FitResults) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from thawline import verdicts
 from thawline.config import Request
 from thawline.data.decode import DECODING_RULE
 from thawline.data.named import hub_dataset, is_named
+from thawline.export.ensemble_folder import (
+    EnsembleFolder,
+    is_ensemble,
+    own_ensemble_snippet,
+    read_ensemble_folder,
+    save_ensemble_folder,
+    timm_ensemble_snippet,
+)
+from thawline.export.escaping import markdown
 from thawline.export.model_card import CardBlock, CardMetric, ModelCard, model_card
 from thawline.export.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
-from thawline.export.timm_folder import save_timm_folder, timm_snippet
+from thawline.export.timm_folder import read_timm_folder, save_timm_folder, timm_snippet
 from thawline.model.load import LoadedModel
 from thawline.report.plan_words import defined
 from thawline.results import FitResults, TestScores, plain
@@ -20,14 +32,20 @@ MODEL_FOLDER = "model"
 
 _ORIGIN = ("strategy", "chosen", "learning_rate", "plan", "blocks", "model", "seed", "saved_seed", "val", "test")
 """Keys of results.json that are saved with the model; paths and the command line are left out."""
+_SCORES = ("val", "test")
+"""Those that the members of an ensemble leave out: they were not scored alone."""
 
 
-def save_model(folder: Path, model: LoadedModel, results: FitResults) -> None:
-    """Write `folder` from the network with its current weights and the run's results: a timm folder if timm has it."""
+def save_model(folder: Path, model: LoadedModel, results: FitResults, *, member: tuple[int, int] | None = None) -> None:
+    """Write `folder` from the network with its current weights and the run's results: a timm folder if timm has it.
+
+    `member`: which one of how many, if it is a member of an ensemble.
+    """
+    origin = _origin(results) if member is None else _origin_of_member(results, *member)
     if not model.is_timm:
         classes = tuple(results.data.classes)
         about = OwnFolder(_absolute(model.source), classes, model.preprocessing, model.own_files)
-        save_own_folder(folder, model.module, about, _origin(results))
+        save_own_folder(folder, model.module, about, origin)
         return
     save_timm_folder(
         folder,
@@ -37,17 +55,58 @@ def save_model(folder: Path, model: LoadedModel, results: FitResults) -> None:
         preprocessing=model.preprocessing,
         model_args=model.model_args,
         pretrained_cfg=model.pretrained_cfg,
-        thawline=_origin(results),
-        card=model_card(_card(model, results)),
+        thawline=origin,
+        card=model_card(replace(_card(model, results), member=member)),
+    )
+
+
+def save_ensemble(
+    folder: Path, members: Iterable[tuple[LoadedModel, FitResults]], shares: Sequence[float], results: FitResults
+) -> None:
+    """Write `folder` with every member as `save_model` does, in turn: each has its weights when it comes.
+
+    The results that come with a member have its own plan.
+    """
+    saves = (
+        partial(save_model, model=model, results=own, member=(number, len(shares)))
+        for number, (model, own) in enumerate(members, start=1)
+    )
+    save_ensemble_folder(folder, saves, shares, thawline=_origin(results), card=_ensemble_card(results, shares))
+
+
+def _ensemble_card(results: FitResults, shares: Sequence[float]) -> str:
+    """README.md of an ensemble."""
+    weights = ", ".join(f"{share / sum(shares):.3g}" for share in shares)
+    source = markdown(_without_folders(str(results.model.source)))
+    return (
+        f"# Ensemble of {len(shares)} networks\n\n"
+        f"Each folder holds a network that thawline fine-tuned from {source} and that opens by itself; its README.md "
+        f"says how. The answer of the ensemble is the mean of their class probabilities, in shares of {weights}.\n\n"
+        f"{markdown(results.answer)}\n"
     )
 
 
 def opening_lines(folder: Path) -> str:
     """The lines of Python that open a saved model."""
+    if is_ensemble(folder):
+        return _ensemble_lines(folder, read_ensemble_folder(folder))
     if not (folder / OWN_FILE).exists():
         return timm_snippet(folder)
     about = read_own_folder(folder)
     return own_snippet(folder, about.source, about.label_names)
+
+
+def _ensemble_lines(folder: Path, about: EnsembleFolder) -> str:
+    first = folder / about.members[0]
+    if (first / OWN_FILE).exists():
+        own = read_own_folder(first)
+        return own_ensemble_snippet(folder, about, own.source, len(own.label_names))
+    return timm_ensemble_snippet(about, read_timm_folder(first).num_classes, folder)
+
+
+def _origin_of_member(results: FitResults, number: int, size: int) -> dict[str, object]:
+    origin = {key: value for key, value in _origin(results).items() if key not in _SCORES}
+    return {**origin, "member": {"number": number, "of": size}}
 
 
 def _absolute(source: str) -> str:

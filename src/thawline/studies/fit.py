@@ -10,9 +10,9 @@ from thawline.report.summary import headline
 from thawline.results import FitResults, RunFacts, ScoredRow
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import RESULTS, write
-from thawline.runs.model_folder import MODEL_FOLDER, save_model
+from thawline.runs.model_folder import MODEL_FOLDER, save_ensemble, save_model
 from thawline.studies.finish import close, write_tables
-from thawline.studies.results import block_table, run_digest, summaries
+from thawline.studies.results import block_table, member_results, run_digest, summaries
 from thawline.studies.rows import TrainedRow, row_of
 from thawline.studies.tuning import tune
 
@@ -34,12 +34,23 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     baselines = [row_of(experiment, name, baseline) for name, baseline in tuned.baselines.items()]
     results = _results(experiment, facts, row, baselines)
     folder = experiment.folder
-    save_model(folder.file(MODEL_FOLDER), experiment.network_of(row.finals[0]), results)
+    _save(experiment, row, results)
     experiment.keep_plan(row.plan)
     write_tables(experiment, [row, *baselines], results.rows, paths)
     write(folder.file(RESULTS["fit"]), results)
     close(folder, experiment.callback)
     return results
+
+
+def _save(experiment: Experiment, row: TrainedRow, results: FitResults) -> None:
+    """The model of the lowest seed; of an ensemble every member."""
+    folder, record = experiment.folder.file(MODEL_FOLDER), row.finals[0]
+    if not row.plan.is_ensemble:
+        save_model(folder, experiment.network_of(record), results)
+        return
+    parts = experiment.ingredients(record)
+    members = ((experiment.network_of(part), member_results(experiment, results, part)) for part in parts)
+    save_ensemble(folder, members, row.plan.shares, results)
 
 
 def _results(experiment: Experiment, facts: RunFacts, row: TrainedRow, baselines: Sequence[TrainedRow]) -> FitResults:

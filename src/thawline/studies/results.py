@@ -16,6 +16,7 @@ from thawline.results import (
     BlockRow,
     Cost,
     FailedRow,
+    FitResults,
     NearestNeighbors,
     Row,
     ScoredRow,
@@ -157,6 +158,23 @@ def block_table(experiment: Experiment, plan: FineTunePlan) -> list[BlockRow]:
         )
         for block in experiment.blocks(plan.granularity)
     ]
+
+
+def member_results(experiment: Experiment, results: FitResults, record: TrainingRecord) -> FitResults:
+    """What the run's results would say of the plan of one member of an ensemble; the scores stay the ensemble's."""
+    plan = FineTunePlan.from_dict(record.plan)
+    blocks = block_table(experiment, plan)
+    return replace(
+        results,
+        plan=plan.to_dict(),
+        learning_rate=0.0 if plan.is_solved else record.learning_rate,
+        blocks=blocks,
+        batch_norm=_batch_norm(experiment, plan),
+        probe_strength=None if record.probe is None else record.probe.strength,
+        trainable_percent=100 * experiment.trainable_size(plan) / sum(block.parameters for block in blocks),
+        best_epochs=[record.best_epoch],
+        saved_seed=record.seed,
+    )
 
 
 def run_digest(experiment: Experiment) -> str:
