@@ -171,6 +171,19 @@ def test_a_mixture_moves_what_any_member_trains() -> None:
     assert [member.plan for member in A.members] == [A]
 
 
+def test_weights_and_outputs_are_averaged_in_plain_pytorch() -> None:
+    models = [nn.Linear(2, 3) for _ in range(3)]
+    start, first, second = ({name: tensor.clone() for name, tensor in model.state_dict().items()} for model in models)
+    model = nn.Linear(2, 3)
+    exec(SOUP.to_pytorch(), {"states": [start, first, second], "model": model})
+    torch.testing.assert_close(model.weight, 0.3 * start["weight"] + 0.7 * (first["weight"] + 2 * second["weight"]) / 3)
+    ensemble = replace(A, mixture=Mixture("outputs", (Ingredient(B, share=2),)))
+    found: dict[str, object] = {"models": models[:2], "images": torch.ones(1, 2), "torch": torch}
+    exec(ensemble.to_pytorch(), found)
+    outputs = [each(torch.ones(1, 2)).softmax(1) for each in models[:2]]
+    torch.testing.assert_close(found["probabilities"], (outputs[0] + 2 * outputs[1]) / 3)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

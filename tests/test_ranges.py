@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 
@@ -16,7 +17,7 @@ from thawline.config import CacheConfig, DataConfig, PredictOptions, Request, Tr
 from thawline.errors import InputError, OptionError
 from thawline.ranges import Range, kinds, plain_number, read_number, shown
 from thawline.strategies import OWN_STRATEGIES
-from thawline.strategies.auto import Budget, with_budget
+from thawline.strategies.auto import Budget, with_answer, with_budget
 from thawline.strategies.base import strategy_class, variants
 
 HOLDERS = (TrainConfig, DataConfig, TuningConfig, CacheConfig, PredictOptions)
@@ -104,6 +105,20 @@ def test_a_budget_that_is_none(text: str) -> None:
 
 def test_budgets_may_be_written_by_numpy_and_with_a_space() -> None:
     assert Budget.parse(np.str_("5x")) == Budget.parse(" 5 x ") == Budget(5, "work")
+
+
+def test_the_answer_is_an_argument_of_auto() -> None:
+    assert with_answer("auto:budget=3x", "ensemble") == "auto:budget=3x,answer=ensemble"
+    assert with_answer("full", None) == "full"
+    for strategy, answer, says in (
+        ("auto", "votes", "`answer` must be one of pick, average, ensemble, got 'votes'."),
+        ("auto", ["pick"], "`answer` must be one of"),
+        ("full", "pick", "`answer` is for `strategy` auto; full hands over what it trains."),
+        ("auto:answer=pick", "pick", "the answer is given twice, as `answer` pick and in `strategy` auto:answer=pick"),
+        (5, "pick", "`strategy` must be a string, got 5."),
+    ):
+        with pytest.raises(OptionError, match=re.escape(says)):
+            with_answer(strategy, answer)  # type: ignore[arg-type]
 
 
 SIZES: tuple[object, ...] = (*TEXTS, "9" * 400 + "T", "1025T", HUGE, ENDLESS, math.inf, math.nan, True, None, [])

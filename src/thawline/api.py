@@ -63,7 +63,7 @@ from thawline.runs.folder import RunFolder
 from thawline.runs.reporting import write_report
 from thawline.runs.setup import open_experiment
 from thawline.signatures import refuse_unknown, rename_listener, takes, takes_listener
-from thawline.strategies.auto import with_budget
+from thawline.strategies.auto import with_answer, with_budget
 from thawline.strategies.base import split_specs, variants
 from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
@@ -110,6 +110,7 @@ def fit(data: Data, out: str | Path, **options: Any) -> FitResults:
     rename_listener("fit", options)
     refuse_unknown("fit", options, FitCall)
     strategy = with_budget(options.get("strategy", FitOptions.strategy), options.get("budget"))
+    strategy = with_answer(strategy, options.get("answer"))
     request = _request("fit", data, (strategy,), options)
     return cast(FitResults, run(request, out, options.get("callback")))
 

@@ -21,6 +21,7 @@ Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
 Norm = Literal["tuned", "moving", "kept"]
+Answer = Literal["pick", "average", "ensemble"]
 HeadOption = Literal["random", "probe", "tuned"]
 BitDepth = Literal["auto", "8", "10", "12", "14", "16"]
 BIT_DEPTHS = (8, 10, 12, 14, 16)
@@ -254,6 +255,9 @@ class FitOptions(RunOptions):
     budget: str | None = None
     """Cost limit of the strategy auto, everything up to the saved model included: 5x (default) = the work of five full
     fine-tunings, 30m = wall time (two runs may then decide differently), or 40candidates."""
+    answer: Answer | None = None
+    """What the strategy auto hands over: pick = its best candidate; average (default) = one network with the mean
+    weights of its best candidates; ensemble = up to three networks whose probabilities are averaged."""
     explain: bool = True
     """End with Grad-CAM of the images in the report and with the changes in every block."""
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, Unpack, cast, get_args
 
 from thawline.errors import PlanError
-from thawline.pytorch_lines import pytorch_lines
+from thawline.pytorch_lines import mean_output_lines, mean_weights_lines, pytorch_lines
 from thawline.ranges import Range, first_fault, plain_number, shown
 from thawline.reading import parse_json
 
@@ -446,8 +446,13 @@ class FineTunePlan:
     def to_pytorch(self, optimizer: str = "adamw", weight_decay: float = 1e-4) -> str:
         """Plain PyTorch code that rebuilds the optimiser groups of the last phase without thawline.
 
-        Penalties and everything else that `sets_rates_only` excludes are not included.
+        Penalties and everything else that `sets_rates_only` excludes are not included. Of a mixture: code that averages
+        what its members, trained one by one, have as weights or outputs.
         """
+        if self.mixture is not None and self.is_ensemble:
+            return mean_output_lines(self.shares)
+        if self.mixture is not None:
+            return mean_weights_lines(self.shares, self.start_share, keeps_statistics=self.norm == "eval")
         rates = {
             prefix: rate
             for name, rate in self.phases[-1].learning_rates.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _CONSTRUCTORS: Mapping[str, str] = {
     "adamw": "AdamW(groups.values())",
@@ -35,6 +35,47 @@ _KEPT_STATISTICS = """\
     if isinstance(module, torch.nn.modules.batchnorm._NormBase):  # trained blocks keep their statistics, too
         module.eval()
 """
+
+
+_MEAN_WEIGHTS = """\
+# states = [...]  the state dicts of the trained networks{start}
+shares = {shares!r}
+mean = {{
+    name: sum(share * state[name] for share, state in zip(shares, states)) if tensor.is_floating_point() else tensor
+    for name, tensor in states[-1].items()
+}}
+model.load_state_dict(mean)
+{statistics}"""
+
+_MEAN_OUTPUT = """\
+# models = [...]  the trained networks in eval mode; images [B, 3, S, S]
+shares = {shares!r}
+with torch.no_grad():
+    probabilities = sum(share * model(images).softmax(dim=1) for share, model in zip(shares, models))
+"""
+
+_NEW_STATISTICS = """\
+# batch norm that trained gets the statistics of the averaged weights, in one pass over the training images:
+# reset_running_stats(), momentum = None and train mode for these modules, eval mode for all others
+"""
+
+
+def mean_weights_lines(shares: Sequence[float], start_share: float, *, keeps_statistics: bool) -> str:
+    """Code that takes `states` and loads their weighted mean into `model`.
+
+    `start_share`: the share of what training started from, whose state dict then comes first.
+    """
+    parts = tuple(share / sum(shares) * (1 - start_share) for share in shares)
+    return _MEAN_WEIGHTS.format(
+        shares=(start_share, *parts) if start_share else parts,
+        start=", after that of the network they started from" if start_share else "",
+        statistics="" if keeps_statistics else _NEW_STATISTICS,
+    )
+
+
+def mean_output_lines(shares: Sequence[float]) -> str:
+    """Code that takes `models` and `images` and gives the weighted mean of their `probabilities`."""
+    return _MEAN_OUTPUT.format(shares=tuple(share / sum(shares) for share in shares))
 
 
 def pytorch_lines(

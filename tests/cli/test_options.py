@@ -80,7 +80,7 @@ def test_a_new_field_needs_no_other_change() -> None:
 
     shown = CliRunner().invoke(program, ["--help"], env={"COLUMNS": "200"}).stdout
     assert "--patch-size" in shown
-    assert "Side of a patch in pixels, at most --image-size." in shown
+    assert "Sideofapatchinpixels,atmost--image-size." in "".join(shown.split()), "lines may end at hyphens"
     assert CliRunner().invoke(program, ["--patch-size", "8", "--epochs", "3"]).exit_code == 0
     assert seen == [{"patch_size": 8, "epochs": 3}]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from thawline.cli.progress import ConsoleCallback
+from thawline.plan import FineTunePlan, Ingredient, Mixture, Phase
 from thawline.records import EpochRecord, TrainingRecord
 
 
@@ -40,6 +42,15 @@ def test_a_solved_probe_has_neither_a_rate_nor_epochs() -> None:
     assert task.description == "linear_probe (seed 0)"
     assert task.fields["status"].startswith("solved, val 0.515;")
     assert lines_after(record)[-1].startswith("[1] linear_probe (seed 0): val 0.515 (solved); best so far 0.515")
+
+
+def test_a_mixture_is_called_what_it_is() -> None:
+    mixed = EpochRecord(0, 0.1, 0.2, 0.715, 0.715)
+    alone = FineTunePlan((Phase({"body": None, "head": 1e-3}),))
+    for of, words in (("weights", "mean weights of 2 trainings"), ("outputs", "mean output of 2 networks")):
+        plan = replace(alone, mixture=Mixture(of, (Ingredient(alone, 1),)))  # type: ignore[arg-type]
+        record = TrainingRecord("key", "tuning", "auto", 3.16e-4, 0, plan.to_dict(), (mixed,), 0)
+        assert lines_after(record)[-1].startswith(f"[1] {words} (tuning): val 0.715; best so far 0.715")
 
 
 def test_a_candidate_is_named_by_its_place_in_the_search() -> None:

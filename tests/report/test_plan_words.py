@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.report import synthetic
-from thawline.plan import Adapter, FineTunePlan, Phase
+from thawline.plan import Adapter, FineTunePlan, Ingredient, Mixed, Mixture, Phase
 from thawline.report import plan_words
 from thawline.results import ScoredRow
 
@@ -100,3 +101,52 @@ def test_a_probe_above_moving_statistics_is_doubted() -> None:
     *_, doubt = plan_words.defined(row_of(1e-4, 1e-3, head_start="probe", batch_norm="moving"))
     assert doubt.startswith("The head starts from a probe that was made with the stored statistics")
     assert doubt.endswith("compare it with norm=kept or head_start=random.")
+
+
+def mixed(of: Mixed, *others: Ingredient, start_share: float = 0.0, **first: Any) -> ScoredRow:
+    row = row_of(None, 1e-3, 1e-3, **first)
+    plan = replace(FineTunePlan.from_dict(row.plan), mixture=Mixture(of, others, start_share))
+    return replace(row, plan=plan.to_dict())
+
+
+def other(*rates: float | None, seed: int = 0, share: float = 1.0, **others: Any) -> Ingredient:
+    return Ingredient(FineTunePlan.from_dict(row_of(*rates, **others).plan), seed, share)
+
+
+def test_an_average_says_what_its_weights_are_averaged_with() -> None:
+    row = mixed("weights", other(1e-4, 1e-4, 1e-4), other(None, 1e-3, 1e-3, seed=1), start_share=0.3)
+    assert plan_words.plan_in_words(row) == (
+        "Train blocks.1 and the head at 1e-3, freeze the rest (head from random weights; weights averaged with those "
+        "of 2 other trainings (everything at 1e-4, and the same with another seed) and a share of 0.3 of what it "
+        "started from)"
+    )
+    assert plan_words.named(row) == "full, mean weights of 3 trainings and, with a share of 0.3, of their start"
+    assert plan_words.base_rate(row) == "several"
+    (defined,) = plan_words.defined(row)
+    assert defined.startswith("The weights are the mean of 3 trainings whose heads started from random weights")
+
+
+def test_an_ensemble_lists_its_networks_with_what_is_different() -> None:
+    row = mixed(
+        "outputs",
+        other(None, None, None, rate=0.0, head_start="probe", share=2.0),
+        other(None, None, 1e-2, head_start="probe", norm="eval"),
+    )
+    listed = (
+        "1: blocks.1 and the head at 1e-3, share 0.25; 2: the solved linear probe, share 0.5; 3: the head alone at "
+        "1e-2, head from the linear probe, batch norm keeps its stored statistics, share 0.25"
+    )
+    assert plan_words.plan_in_words(row) == f"Ensemble of 3 networks, mean of their probabilities ({listed})"
+    assert plan_words.besides_rates(row) == [f"mean output of 3 networks ({listed})"]
+    assert plan_words.named(row) == "full, mean output of 3 networks"
+    assert plan_words.defined(row)[0].startswith("3 networks were trained, and their class probabilities are averaged")
+
+
+def test_a_mixture_whose_first_member_is_solved_is_none_that_is() -> None:
+    row = mixed("outputs", other(None, None, 1e-2))
+    solved = replace(FineTunePlan.from_dict(SOLVED.plan), mixture=None)
+    plan = replace(solved, mixture=Mixture("outputs", (Ingredient(FineTunePlan.from_dict(row_of(None, 1e-3).plan)),)))
+    first = replace(SOLVED, plan=plan.to_dict())
+    assert not plan_words.is_solved(first)
+    assert "1: the solved linear probe; 2: the head alone at 1e-3" in plan_words.plan_in_words(first)
+    assert not plan_words.is_solved(row)

@@ -28,7 +28,7 @@ from thawline.reading import is_there
 from thawline.recipes.recipe import recipe_names
 from thawline.records import RUN_FILES
 from thawline.results import Comparison, FitResults
-from thawline.strategies.auto import with_budget
+from thawline.strategies.auto import with_answer, with_budget
 from thawline.version import __version__
 from thawline.visible import visible
 
@@ -91,6 +91,7 @@ def fit(context: typer.Context, data: Data, out: Out, given: Given, as_json: Jso
     The strategy auto searches blocks and rates within its budget; any other one trains at 1e-3, or at --learning-rate.
     """
     strategy = with_budget(given.get("strategy", FitOptions.strategy), given.get("budget"))
+    strategy = with_answer(strategy, given.get("answer"))
     _run("fit", data, (strategy,), given, out, as_json)
 
 

@@ -85,7 +85,8 @@ def _number_type(hint: Any) -> type | None:
 
 
 def _choices(hint: Any) -> str | None:
-    return f"[{'|'.join(get_args(hint))}]" if get_origin(hint) is Literal else None
+    choices = [each for each in (hint, *get_args(hint)) if get_origin(each) is Literal]
+    return f"[{'|'.join(get_args(choices[0]))}]" if choices else None
 
 
 def takes_options(cls: type[RunOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:

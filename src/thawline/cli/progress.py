@@ -14,8 +14,9 @@ from rich.text import Text
 from thawline.callback import Callback
 from thawline.cli.options import as_flags
 from thawline.formatting import counted, duration, figure, mebibytes, rate
+from thawline.plan import FineTunePlan
 from thawline.records import EpochRecord, TrainingRecord
-from thawline.report.plan_words import is_solved
+from thawline.report.plan_words import is_mixture, is_solved, mixture_in_words
 from thawline.visible import visible
 
 SILENCE = 60.0
@@ -54,6 +55,20 @@ def _work(units: float) -> str:
     if units < 0.05:
         return "less work than 0.1 full fine-tunings"
     return f"as much work as {units:.1f} full fine-tunings"
+
+
+def _what(record: TrainingRecord) -> str:
+    """The strategy and the rate at which it trains, or what is put together from trainings."""
+    if is_mixture(record):
+        return mixture_in_words(FineTunePlan.from_dict(record.plan))
+    return record.strategy if is_solved(record) else f"{record.strategy} at {rate(record.learning_rate)}"
+
+
+def _after(record: TrainingRecord) -> str:
+    """How long it trained; nothing of a mixture, which did not."""
+    if is_mixture(record):
+        return ""
+    return " (solved)" if is_solved(record) else f" after {counted(len(record.epochs), 'epoch')}"
 
 
 class ConsoleCallback(Callback):
@@ -107,7 +122,7 @@ class ConsoleCallback(Callback):
 
     def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
         """Show where the running training stands."""
-        where = "solved" if is_solved(record) else f"epoch {epoch.epoch + 1}"
+        where = "solved" if is_solved(record) else "mixed" if is_mixture(record) else f"epoch {epoch.epoch + 1}"
         status = f"{where}, val {figure(epoch.val_accuracy)}; {self._status(record)}"
         self._show(self._title(record), status)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
@@ -120,16 +135,14 @@ class ConsoleCallback(Callback):
             self._scores.setdefault(_subject(record), {})[record.seed] = record.score[0]
         if self.console.is_terminal or stored:
             return
-        after = "(solved)" if is_solved(record) else f"after {counted(len(record.epochs), 'epoch')}"
-        outcome = record.error or f"val {figure(record.score[0])} {after}"
+        outcome = record.error or f"val {figure(record.score[0])}{_after(record)}"
         # No total: how many trainings there will be is not known before a search, or tuning, has ended.
         self.note(f"[{self._done}] {self._title(record)}: {outcome}; {self._status(record)}")
 
     def _title(self, record: TrainingRecord) -> str:
         if record.purpose != "search":
             purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
-            at = "" if is_solved(record) else f" at {rate(record.learning_rate)}"
-            return f"{record.strategy}{at} ({purpose})"
+            return f"{_what(record)} ({purpose})"
         again = f", seed {record.seed}" if self._again(record) else ""
         until = "" if record.until is None else f", first {counted(record.until, 'epoch')}"
         return f"{record.strategy} generation {record.generation}, candidate {record.slot}{again}{until}"

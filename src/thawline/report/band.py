@@ -11,7 +11,7 @@ from thawline.formatting import rate
 from thawline.plan import FineTunePlan
 from thawline.report import colours
 from thawline.report.charts import figure, shorten
-from thawline.report.plan_words import besides_rates, named, solved_head
+from thawline.report.plan_words import besides_rates, is_mixture, named, solved_head
 from thawline.results import ScoredRow
 
 TALL, LOW = 38, 16
@@ -114,19 +114,20 @@ class Band:
 
 
 def band(name: str, label: str, row: ScoredRow) -> Band:
-    """The plan of a row: one strip of blocks for each phase, and the names of the blocks below."""
+    """The plan of a row: one strip of blocks for each phase, of each training, and the names of the blocks below."""
     plan = FineTunePlan.from_dict(row.plan)
-    height = TALL if len(plan.phases) == 1 else LOW
+    phases = [(member.plan, phase) for member in plan.members for phase in member.plan.phases]
+    height = TALL if len(phases) == 1 else LOW
     strips = [
         Strip(
             {block: phase.learning_rates[block] for block in plan.blocks},
             number * (height + 3),
             height,
-            solved=solved_head(plan),
+            solved=solved_head(trained),
         ).draw()
-        for number, phase in enumerate(plan.phases)
+        for number, (trained, phase) in enumerate(phases)
     ]
-    foot = len(plan.phases) * (height + 3)
+    foot = len(phases) * (height + 3)
     named = names(plan.blocks, foot)
     whole = foot + (NAME_FOOT if named else 4)
     drawing = figure(
@@ -137,7 +138,7 @@ def band(name: str, label: str, row: ScoredRow) -> Band:
 
 def label_of(row: ScoredRow) -> str:
     """What stands above a band: the strategy, and what its plan does besides rates."""
-    return "; ".join([named(row), *besides_rates(row)])
+    return "; ".join([row.strategy if is_mixture(row) else named(row), *besides_rates(row)])
 
 
 def scale() -> Markup:
@@ -188,8 +189,8 @@ def _flake(x: float, y: float, side: int) -> Markup:
 
 
 def _description(plan: FineTunePlan) -> str:
-    words = []
+    words, moved = [], plan.united if plan.mixture else plan
     for name in plan.blocks:
-        highest, still = plan.highest_rate(name), "frozen" if name not in plan.trained else "solved"
+        highest, still = moved.highest_rate(name), "frozen" if name not in plan.trained else "solved"
         words.append(f"{shorten(name)} {still if highest is None else rate(highest)}")
     return f"Blocks from the input to the head: {', '.join(words)}."

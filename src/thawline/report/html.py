@@ -23,7 +23,14 @@ from thawline.report.audit import NO_PROBLEMS, audit
 from thawline.report.band import SNOWFLAKE, SOLVED, Band, band, label_of, scale
 from thawline.report.confusion import confusion
 from thawline.report.explained import block_changes, examples
-from thawline.report.plan_words import BATCH_NORM_SHORT, besides_rates, defined, is_solved, plan_in_words
+from thawline.report.plan_words import (
+    BATCH_NORM_SHORT,
+    besides_rates,
+    defined,
+    is_solved,
+    mixture_in_words,
+    plan_in_words,
+)
 from thawline.report.reading import Run
 from thawline.report.summary import (
     comparison_headline,
@@ -121,6 +128,7 @@ def _of_the_shown(run: Run) -> Context:
     """What is drawn of one model: its facts, its images, its classes."""
     row, predictions = run.shown, run.predictions
     drawn: Context = {"facts": [], "plan_words": "", "plan_defined": [], "pytorch": "", "phases": 0, "solved": False}
+    drawn |= {"mixture": ""}
     drawn |= {"confusion": None, "bins": None, "per_class": [], "examples": {}}
     drawn |= {"reliability": None, "confidences": None}
     if row is not None:
@@ -131,7 +139,10 @@ def _of_the_shown(run: Run) -> Context:
             "plan_words": _unbroken(plan_in_words(row)),
             "plan_defined": defined(row),
             "solved": is_solved(row),
-            "pytorch": plan.to_pytorch(trained.optimizer, trained.weight_decay) if plan.sets_rates_only else "",
+            "pytorch": plan.to_pytorch(trained.optimizer, trained.weight_decay)
+            if plan.sets_rates_only or plan.mixture
+            else "",
+            "mixture": mixture_in_words(plan),
         }
     if predictions is not None:
         bins = predictions.bins()

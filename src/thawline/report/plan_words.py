@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from thawline.formatting import counted, rate, sentence
-from thawline.plan import FineTunePlan, HeadStart, Phase
+from thawline.plan import FineTunePlan, HeadStart, Ingredient, NormMode, Phase
 from thawline.records import TrainingRecord
 from thawline.results import ScoredCellRow, ScoredRow
 
@@ -14,6 +15,8 @@ BATCH_NORM = {
     "kept": "batch norm keeps its stored statistics",
 }
 """What the batch norm of trained blocks does, as a clause."""
+NORM_OF: Mapping[NormMode, str] = {"train": "moving", "eval": "kept"}
+"""The mode of a plan in the words of an argument."""
 BATCH_NORM_DEFINED = {
     "moving": (
         "Batch norm of the trained blocks: moving. While they train, it normalises with the statistics of each batch, "
@@ -34,7 +37,25 @@ BATCH_NORM_SHORT = (
 
 def is_solved(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
     """Whether nothing of it trains by gradient descent: it is the solved linear probe."""
-    return row.learning_rate == 0
+    return row.learning_rate == 0 and not is_mixture(row)
+
+
+def is_mixture(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
+    """Whether it is made of several trainings; recipes have none."""
+    return not isinstance(row, ScoredCellRow) and "mixture" in row.plan
+
+
+def mixture_in_words(plan: FineTunePlan) -> str:
+    """What a mixture is, in short: `mean weights of 3 trainings`; empty of a plan without one."""
+    if plan.mixture is None:
+        return ""
+    if plan.is_ensemble:
+        return f"mean output of {counted(len(plan.members), 'network')}"
+    return f"mean weights of {counted(len(plan.members), 'training')}{_start_in_words(plan)}"
+
+
+def _start_in_words(plan: FineTunePlan) -> str:
+    return f" and, with a share of {plan.start_share:.3g}, of their start" if plan.start_share else ""
 
 
 def head_start(row: ScoredRow) -> HeadStart:
@@ -48,20 +69,29 @@ def solved_head(plan: FineTunePlan) -> str | None:
 
 
 def base_rate(row: ScoredRow | ScoredCellRow) -> str:
-    """Its base rate, or how its head was solved: `3e-4`, `solved (L2 1e-2)`."""
+    """Its base rate, or how its head was solved: `3e-4`, `solved (L2 1e-2)`; `several` of a mixture."""
+    if is_mixture(row):
+        return "several"
     if not is_solved(row):
         return rate(row.learning_rate)
     return f"solved{_penalty(row.probe_strength, ' ({})')}"
 
 
 def named(row: ScoredRow) -> str:
-    """The strategy and its rate: `full:norm=kept at 3e-4`, `linear_probe, solved (L2 1e-2)`."""
+    """The strategy and its rate: `full:norm=kept at 3e-4`, `linear_probe, solved (L2 1e-2)`.
+
+    Of a mixture, what it is: `auto, mean weights of 3 trainings`.
+    """
+    if is_mixture(row):
+        return f"{row.strategy}, {mixture_in_words(FineTunePlan.from_dict(row.plan))}"
     return f"{row.chosen}{', ' if is_solved(row) else ' at '}{base_rate(row)}"
 
 
 def plan_in_words(row: ScoredRow) -> str:
     """`Train blocks.6 and the head at 1e-3, freeze the rest (head from random weights; batch norm keeps ...)`."""
     plan = FineTunePlan.from_dict(row.plan)
+    if plan.is_ensemble:
+        return f"Ensemble of {len(plan.members)} networks, mean of their probabilities ({_listed(plan)})"
     if plan.is_solved:
         penalty = _penalty(row.probe_strength, " ({})")
         return f"Solve the head alone as a linear probe{penalty}, freeze the rest"
@@ -73,6 +103,8 @@ def besides_rates(row: ScoredRow) -> list[str]:
     plan, facts = FineTunePlan.from_dict(row.plan), list[str]()
     if plan.is_solved:
         return facts
+    if plan.is_ensemble:
+        return [f"{mixture_in_words(plan)} ({_listed(plan)})"]
     facts.append(_start(plan.head_start, row.probe_strength))
     if row.batch_norm:
         facts.append(BATCH_NORM[row.batch_norm])
@@ -88,7 +120,46 @@ def besides_rates(row: ScoredRow) -> list[str]:
         facts.append("each tensor's rate follows its gradient")
     if plan.interpolation:
         facts.append("mixed with the weights it started from")
+    if plan.mixture:
+        facts.append(_averaged(plan))
     return facts
+
+
+def _averaged(plan: FineTunePlan) -> str:
+    """What its weights are averaged with, as a clause."""
+    others = [_member_in_words(plan, other) for other in plan.others]
+    trainings = f"those of {counted(len(others), 'other training')} ({', and '.join(others)})" if others else ""
+    start = f"a share of {plan.start_share:.3g} of what it started from" if plan.start_share else ""
+    return f"weights averaged with {' and '.join(filter(None, (trainings, start)))}"
+
+
+def _listed(plan: FineTunePlan) -> str:
+    """The members of an ensemble: `1: everything at 1e-3; 2: the same with another seed`."""
+    words = [_short(plan), *(_member_in_words(plan, other) for other in plan.others)]
+    if len(set(plan.shares)) > 1:
+        shares = [share / sum(plan.shares) for share in plan.shares]
+        words = [f"{each}, share {share:.3g}" for each, share in zip(words, shares, strict=True)]
+    return "; ".join(f"{number}: {each}" for number, each in enumerate(words, start=1))
+
+
+def _member_in_words(plan: FineTunePlan, member: Ingredient) -> str:
+    """Another training of a mixture in short, beside the plan's own."""
+    other = member.plan
+    if other == replace(plan, mixture=None):
+        return "the same with another seed"
+    words = _short(other)
+    if other.head_start != plan.head_start and not other.is_solved:
+        words += f", {_start(other.head_start, None)}"
+    if other.norm != plan.norm and not other.is_solved:
+        words += f", {BATCH_NORM[NORM_OF[other.norm]]}"
+    return words
+
+
+def _short(plan: FineTunePlan) -> str:
+    """Which blocks train, at which rates: `blocks.4 and the head at 1e-3`."""
+    if replace(plan, mixture=None).is_solved:
+        return "the solved linear probe"
+    return _rates_in_words(plan).removeprefix("Train ").removesuffix(", freeze the rest")
 
 
 def defined(row: ScoredRow) -> list[str]:
@@ -96,6 +167,8 @@ def defined(row: ScoredRow) -> list[str]:
     plan = FineTunePlan.from_dict(row.plan)
     batch_norm = BATCH_NORM_DEFINED.get(row.batch_norm or "", "")
     doubt = sentence(mismatch(row)) if mismatch(row) else ""
+    if plan.mixture:
+        return [_mixture_defined(plan), *filter(None, (batch_norm, doubt))]
     return [_head_defined(plan, row.probe_strength), *filter(None, (batch_norm, doubt))]
 
 
@@ -113,6 +186,20 @@ def _start(head_start: HeadStart, strength: float | None) -> str:
     if head_start == "random":
         return "head from random weights"
     return f"head from the linear probe{_penalty(strength, ', {}')}"
+
+
+def _mixture_defined(plan: FineTunePlan) -> str:
+    """What a mixture is, in full sentences."""
+    if plan.is_ensemble:
+        return (
+            f"{len(plan.members)} networks were trained, and their class probabilities are averaged: {_listed(plan)}. "
+            "Learning rates of blocks are the highest of any of them."
+        )
+    start = "the linear probe" if plan.head_start == "probe" else "random weights"
+    return (
+        f"The weights are the mean of {counted(len(plan.members), 'training')} whose heads started from {start}"
+        f"{_start_in_words(plan)}: {_listed(plan)}. Learning rates of blocks are the highest of any of them."
+    )
 
 
 def _head_defined(plan: FineTunePlan, strength: float | None) -> str:
@@ -141,6 +228,8 @@ def _rates_in_words(plan: FineTunePlan) -> str:
     *below, head = plan.blocks
     rates = {name: value for name in plan.blocks if (value := plan.highest_rate(name)) is not None}
     body = {name: rates[name] for name in below if name in rates}
+    if not rates:
+        return "Solve the head alone as a linear probe, freeze the rest"
     if not body:
         return f"Train the head alone at {rate(rates[head])}, freeze the rest"
     trained, frozen = _span(plan.blocks, list(body)), ", freeze the rest" if len(body) < len(below) else ""

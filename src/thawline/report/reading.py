@@ -28,6 +28,8 @@ class Run:
     """Picture of the explanation, relative to the folder -> the same, smaller, as a data URI."""
     timm_folder: Path | None = None
     """The saved model, if timm can open it."""
+    ensemble: Sequence[Path] = ()
+    """The members of a saved ensemble, if timm can open them."""
 
     @property
     def is_fit(self) -> bool:

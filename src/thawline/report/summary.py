@@ -242,7 +242,7 @@ def table_row(row: Row, data: DataFacts) -> TableRow:
     if not isinstance(row, ScoredRow):
         return TableRow(row.strategy, verdict=f"failed: {row['error']}")
     return TableRow(
-        strategy=_chosen(row.strategy, row.chosen),
+        strategy=row.strategy if plan_words.is_mixture(row) else _chosen(row.strategy, row.chosen),
         rate=base_rate(row),
         batch_norm=row.batch_norm or "",
         head=head_start(row),
@@ -262,7 +262,16 @@ def table_row(row: Row, data: DataFacts) -> TableRow:
 
 def row_notes(row: ScoredRow) -> list[str]:
     """What to know of a row besides its verdict, each with its strategy in front."""
-    return [f"{row.chosen}: {note}." for note in (neighbors_note(row), plan_words.mismatch(row)) if note]
+    notes = [f"{row.chosen}: {note}." for note in (neighbors_note(row), plan_words.mismatch(row)) if note]
+    return [f"{row.strategy}: {_lowered(plan_in_words(row))}.", *notes] if row.strategy in BESIDE_ANSWER else notes
+
+
+BESIDE_ANSWER = ("pick", "ensemble")
+"""Rows beside what a search hands over, which are no strategies: its best candidate, and its mean output."""
+
+
+def _lowered(text: str) -> str:
+    return text[0].lower() + text[1:]
 
 
 def neighbors_note(row: ScoredRow) -> str:
@@ -285,6 +294,8 @@ def _interval(row: ScoredRow, images: int) -> str:
 
 def _chosen(asked: str, chosen: str) -> str:
     """What was settled on, and what was asked if that says more."""
+    if asked in BESIDE_ANSWER:
+        return asked
     return chosen if chosen.partition(":")[0] == asked.partition(":")[0] else f"{asked} -> {chosen}"
 
 

@@ -333,6 +333,7 @@ def read_run(folder: Path) -> Run:
         explanation=read_if_there(folder / EXPLANATION, Explanation),
         pictures={path: data_uri(picture) for path, picture in read_thumbnails(folder).items()},
         timm_folder=folder / MODEL if (folder / MODEL / "config.json").is_file() else None,
+        ensemble=sorted(path.parent for path in (folder / MODEL).glob("*/config.json")),
     )
     return replace(run, predictions=_shown_predictions(run))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def save_model(folder: Path, model: LoadedModel, results: FitResults, *, member:
         model_args=model.model_args,
         pretrained_cfg=model.pretrained_cfg,
         thawline=origin,
-        card=model_card(replace(_card(model, results), member=member)),
+        card=model_card(_card(model, results, member)),
     )
 
 
@@ -138,14 +137,14 @@ def _is_code(source: str) -> bool:
     return source.rpartition(":")[0].endswith(".py")
 
 
-def _card(model: LoadedModel, results: FitResults) -> ModelCard:
+def _card(model: LoadedModel, results: FitResults, member: tuple[int, int] | None) -> ModelCard:
     license_name = model.pretrained_cfg.get("license")
     named = Request.from_dict(results.request).data
     blocks = [CardBlock(block.name, block.parameters, block.learning_rate, block.frozen) for block in results.blocks]
     return ModelCard(
         architecture=model.architecture,
         base_model=_base(model, results),
-        strategy=results.chosen,
+        strategy=results.strategy if member else results.chosen,
         label_names=results.data.classes,
         blocks=blocks,
         trainable_percent=results.trainable_percent,
@@ -162,6 +161,7 @@ def _card(model: LoadedModel, results: FitResults) -> ModelCard:
         start=verdicts.started_from(results.request),
         answer=results.answer,
         warning=verdicts.start_warning(results.request),
+        member=member,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+from thawline.config import Answer as Answer
 from thawline.config import HeadOption, Norm
 from thawline.errors import OptionError
 from thawline.ranges import Range, as_text, first_fault, shown
@@ -14,7 +15,6 @@ from thawline.strategies.base import TUNED, Strategy, parts_rule
 from thawline.strategies.context import StrategyContext, Tuned
 
 SamplerName = Literal["biotune", "tpe", "gp", "cma", "random", "grid"]
-Answer = Literal["pick", "average", "ensemble"]
 Component = Literal["decoupling", "norms", "probe_start", "baselines", "rungs", "extra_seeds", "parsimony"]
 
 OLD_NAMES: Mapping[str, Component] = {"starts": "baselines", "race": "extra_seeds", "thrift": "parsimony"}
@@ -96,17 +96,35 @@ class Auto(AutoConfig, Strategy):
 
 def with_budget(strategy: str, budget: str | None) -> str:
     """The strategy with its budget as an argument."""
-    if not isinstance(strategy, str):
-        raise OptionError(f"`strategy` must be a string, got {shown(strategy)}.")
+    _require_text(strategy)
     if budget is None:
         return strategy
     Budget.parse(budget)
-    budget = str(budget).replace(" ", "")
+    return _with(strategy, "budget", str(budget).replace(" ", ""), "{} costs what its trainings cost")
+
+
+def with_answer(strategy: str, answer: str | None) -> str:
+    """The strategy with what it hands over as an argument."""
+    _require_text(strategy)
+    if answer is None:
+        return strategy
+    if answer not in (answers := get_args(Answer)):
+        raise OptionError(f"`answer` must be one of {', '.join(answers)}, got {shown(answer)}.")
+    return _with(strategy, "answer", answer, "{} hands over what it trains")
+
+
+def _require_text(strategy: object) -> None:
+    if not isinstance(strategy, str):
+        raise OptionError(f"`strategy` must be a string, got {shown(strategy)}.")
+
+
+def _with(strategy: str, option: str, value: str, otherwise: str) -> str:
+    """The strategy with one more argument; `otherwise` = why other strategies do not take it."""
     name, _, arguments = strategy.partition(":")
     if name != "auto":
-        raise OptionError(f"`budget` is for `strategy` auto; {name} costs what its trainings cost.")
-    if "budget=" in arguments:
+        raise OptionError(f"`{option}` is for `strategy` auto; {otherwise.format(name)}.")
+    if f"{option}=" in arguments:
         raise OptionError(
-            f"the budget is given twice, as `budget` {budget} and in `strategy` {strategy}; leave one out."
+            f"the {option} is given twice, as `{option}` {value} and in `strategy` {strategy}; leave one out."
         )
-    return f"auto:{','.join(filter(None, (arguments, f'budget={budget}')))}"
+    return f"auto:{','.join(filter(None, (arguments, f'{option}={value}')))}"
