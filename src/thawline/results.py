@@ -487,6 +487,18 @@ class _SavedFacts(RunFacts):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Latency(Result):
+    """What the ensemble of a search takes in use beside one network, on the machine of the run."""
+
+    batch_size: int
+    """Images that are classified at once."""
+    ensemble: float
+    """Median milliseconds an image of the ensemble; blocks that its networks share run once."""
+    single: float
+    """The same of the saved network, or of the pick where the ensemble is saved."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitResults(ScoredRow, _SavedFacts):
     """results.json, and what `fit`, `demo` and `resume` return: the row of the saved model, and the baselines."""
 
@@ -500,6 +512,8 @@ class FitResults(ScoredRow, _SavedFacts):
     """SHA-256 of everything that the seed decides: two runs are equal when these are."""
     answer: str = ""
     """The answer in words, as the screen and the report give it."""
+    latency: Sequence[Latency] | None = field(default=None, metadata=_OPTIONAL)
+    """What an ensemble beside the answer, or as the answer, takes in use; None = there is none."""
 
     def __str__(self) -> str:
         return self.answer

@@ -76,7 +76,7 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     console.print(block_band(results.blocks))
     console.print()
     print_table(console, results.rows, results.data, run)
-    for note in filter(None, (*summary.search_notes(results.search), summary.copied_note(results))):
+    for note in filter(None, _notes(results)):
         console.print(visible(note), highlight=False, markup=False)
     if kept := verdicts.frozen_kept(sum(block.frozen for block in results.blocks), results.request):
         console.print(f"\n{kept}", highlight=False)
@@ -87,6 +87,11 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
         soft_wrap=True,
     )
     console.print(snippet, highlight=False, markup=False, soft_wrap=True)
+
+
+def _notes(results: FitResults) -> list[str]:
+    """What to know of the answer of a search."""
+    return [*summary.search_notes(results.search), summary.copied_note(results), summary.ensemble_note(results)]
 
 
 def print_comparison(console: Console, comparison: Comparison, run: Path) -> None:

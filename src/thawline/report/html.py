@@ -36,6 +36,7 @@ from thawline.report.summary import (
     comparison_headline,
     copied_note,
     depth_in_words,
+    ensemble_note,
     fit_command,
     headline,
     row_notes,
@@ -88,7 +89,7 @@ def _context(run: Run) -> Context:
         "snowflake": SNOWFLAKE,
         "bands": bands,
         "any_solved": any(SOLVED in each.drawing for each in bands),
-        "row_notes": [note for row in run.scored for note in row_notes(row)],
+        "row_notes": _row_notes(run),
         "batch_norm": BATCH_NORM_SHORT if any(row.batch_norm for row in run.scored) else "",
         "scale": scale(),
         "audit": audit(run.check, run.results.data.images, run.results.data.notes) if run.check else None,
@@ -100,6 +101,12 @@ def _context(run: Run) -> Context:
         "frozen_kept": _frozen_kept(run.results),
     }
     return {**shared, **_of_the_rows(run), **_of_the_shown(run)}
+
+
+def _row_notes(run: Run) -> list[str]:
+    notes = [note for row in run.scored for note in row_notes(row)]
+    added = ensemble_note(run.results) if isinstance(run.results, FitResults) else ""
+    return [*notes, added] if added else notes
 
 
 def _answer(results: FitResults | Comparison) -> str:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from thawline import verdicts
 from thawline.config import DataConfig, Request, TrainConfig
 from thawline.formatting import duration, figure, interval, mebibytes, rate, sentence, signed, spread
+from thawline.plan import FineTunePlan
 from thawline.report import plan_words
 from thawline.report.plan_words import base_rate, head_start, is_solved, named, plan_in_words
-from thawline.results import Candidate, Comparison, DataFacts, FitResults, Row, ScoredRow, SearchRecord, SplitScores
+from thawline.results import (
+    Candidate,
+    Comparison,
+    DataFacts,
+    FitResults,
+    Latency,
+    Row,
+    ScoredRow,
+    SearchRecord,
+    SplitScores,
+)
 
 
 @dataclass(frozen=True)
@@ -264,6 +275,37 @@ def row_notes(row: ScoredRow) -> list[str]:
     """What to know of a row besides its verdict, each with its strategy in front."""
     notes = [f"{row.chosen}: {note}." for note in (neighbors_note(row), plan_words.mismatch(row)) if note]
     return [f"{row.strategy}: {_lowered(plan_in_words(row))}.", *notes] if row.strategy in BESIDE_ANSWER else notes
+
+
+def ensemble_note(results: FitResults) -> str:
+    """What the ensemble of a search adds to one network, and what it costs in use; empty without one."""
+    rows = {row.strategy: row for row in scored(results.rows)}
+    is_saved = FineTunePlan.from_dict(results.plan).is_ensemble
+    ensemble, single = (results, rows.get("pick")) if is_saved else (rows.get("ensemble"), results)
+    if ensemble is None or single is None:
+        return ""
+    whose = "the pick, its best network alone" if is_saved else "the saved network"
+    networks = len(FineTunePlan.from_dict(ensemble.plan).members)
+    said = f"The mean output of {networks} networks has {_both(ensemble)}, against {_both(single)} for {whose}"
+    saves = "" if is_saved else " The same command with --answer ensemble and another --out saves it."
+    return f"{said}{_latency(results.latency)}.{saves}"
+
+
+def _both(row: ScoredRow) -> str:
+    test = f" and {figure(row.test.accuracy.mean)} on test" if row.test else ""
+    return f"{figure(row.val.accuracy.mean)} on validation{test}"
+
+
+def _latency(measured: Sequence[Latency] | None) -> str:
+    """How long both take, as a clause; empty where it was not measured."""
+    if not measured:
+        return ""
+    first, *others = measured
+    further = "".join(f"; batch {each.batch_size}: {each.ensemble:.3g} against {each.single:.3g}" for each in others)
+    return (
+        f"; it takes {first.ensemble:.3g} ms an image against {first.single:.3g} (batch {first.batch_size}{further}; "
+        "this machine)"
+    )
 
 
 BESIDE_ANSWER = ("pick", "ensemble")

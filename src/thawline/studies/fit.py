@@ -12,6 +12,7 @@ from thawline.runs.experiment import Experiment
 from thawline.runs.files import RESULTS, write
 from thawline.runs.model_folder import MODEL_FOLDER, save_ensemble, save_model
 from thawline.studies.finish import close, write_tables
+from thawline.studies.latency import latencies
 from thawline.studies.results import block_table, member_results, run_digest, summaries
 from thawline.studies.rows import TrainedRow, row_of
 from thawline.studies.tuning import tune
@@ -33,6 +34,7 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
         raise RunError(f"{spec} could not be trained: {row.error}")
     baselines = [row_of(experiment, name, baseline) for name, baseline in tuned.baselines.items()]
     results = _results(experiment, facts, row, baselines)
+    results = replace(results, latency=latencies(experiment, row, baselines))
     folder = experiment.folder
     _save(experiment, row, results)
     experiment.keep_plan(row.plan)
