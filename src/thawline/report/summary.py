@@ -219,7 +219,7 @@ def fit_command(comparison: Comparison) -> str | None:
 def exact_spec(row: ScoredRow) -> str:
     """The strategy that was chosen, with the norm mode and head start of its plan where these would be tuned again."""
     if _is_searched(row):
-        return row.chosen
+        return row.strategy if plan_words.is_mixture(row) else row.chosen
     name, _, arguments = row.chosen.partition(":")
     probe = "probe" if not is_solved(row) and head_start(row) == "probe" else None
     settled = {"norm": row.batch_norm, "head_start": probe}
@@ -240,7 +240,8 @@ def best_row(comparison: Comparison) -> ScoredRow | None:
 
 def _is_searched(row: ScoredRow) -> bool:
     """Whether the plan of a row is one that no other strategy makes."""
-    return row.search is not None and row.chosen.partition(":")[0] == row.strategy.partition(":")[0]
+    name = row.strategy.partition(":")[0]
+    return row.search is not None and (plan_words.is_mixture(row) or row.chosen.partition(":")[0] == name)
 
 
 def _exact_rate(value: float) -> str:
@@ -288,7 +289,13 @@ def ensemble_note(results: FitResults) -> str:
     networks = len(FineTunePlan.from_dict(ensemble.plan).members)
     said = f"The mean output of {networks} networks has {_both(ensemble)}, against {_both(single)} for {whose}"
     saves = "" if is_saved else " The same command with --answer ensemble and another --out saves it."
-    return f"{said}{_latency(results.latency)}.{saves}"
+    luck = " These validation accuracies include what they owe to selection." if _has_luck(results) else ""
+    return f"{said}{_latency(results.latency)}.{luck}{saves}"
+
+
+def _has_luck(row: ScoredRow) -> bool:
+    """Whether the table shows another validation accuracy than was measured; see `shown_val`."""
+    return shown_val(row).accuracy.mean != row.val.accuracy.mean
 
 
 def _both(row: ScoredRow) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 
-from thawline.config import BASE_RATE, TRAININGS_PER_ROW
+from thawline.config import BASE_RATE, TRAININGS_PER_ROW, Request
 from thawline.plan import FineTunePlan
 from thawline.records import furthest
 from thawline.runs.experiment import Experiment
@@ -15,6 +15,7 @@ from thawline.strategies.base import Strategy
 from thawline.strategies.biotune import EvolutionConfig
 from thawline.strategies.context import Score, Tuned
 from thawline.strategies.full import Full
+from thawline.studies.answers import MEMBERS
 from thawline.studies.tuning import RATE_LADDER, Unscored, asked_for, candidates, has_rate
 from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image
 
@@ -126,10 +127,22 @@ class Rehearsal(Unscored):
         units = max(0.0, units - sum(record.work for record in done))
         self.costs.append(Forecast(units * full.seconds, units, round(units / UNITS_PER_TRAINING), full.memory_bytes))
         request = self.experiment.request
-        finals = BASELINES * request.search.seeds if request.verb == "fit" else 0
-        # The first training of the result is within the budget.
+        seeds = request.search.seeds
+        finals = BASELINES * seeds if request.verb == "fit" else 0
+        # The first training of the result is within the budget, and so is what its rows are made of.
         self.costs.append(Forecast(0.0, 0.0, 0).plus(full, times=finals - 1))
+        self.costs.append(Forecast(0.0, 0.0, 0).plus(full, times=(seeds - 1) * _further_members(settings, request)))
         return super().halve(settings)
+
+
+def _further_members(settings: AutoConfig, request: Request) -> int:
+    """Trainings at most that a further seed of the answer, and of the rows that `fit` has beside it, takes besides one.
+
+    An average or an ensemble trains every member anew; a training that two rows share is counted for both.
+    """
+    answer = 1 if settings.answer == "pick" else MEMBERS
+    beside = {"pick": 1, "ensemble": MEMBERS} if request.verb == "fit" else {}
+    return answer - 1 + sum(members for name, members in beside.items() if name != settings.answer)
 
 
 def _tunings_left(experiment: Experiment, modes: Sequence[Sequence[Strategy]], *, scored: bool = False) -> int:
