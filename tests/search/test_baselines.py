@@ -1,4 +1,4 @@
-"""The initial candidates of `auto`: every baseline in every mode, what trains least first."""
+"""The portfolio of `auto`: every baseline, in the modes that the network has."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from thawline.search.encoding import FROM_PROBE, KEPT, MODES, MOVING, FreeEncodi
 from thawline.strategies.base import NORM_WORDS, variants
 
 
-@pytest.mark.parametrize("modes", [MODES, (MOVING,), (MOVING, KEPT), (FROM_PROBE,)])
+@pytest.mark.parametrize("modes", [MODES, (MOVING,), (MOVING, KEPT), (FROM_PROBE,), (MOVING, FROM_PROBE)])
 @pytest.mark.parametrize("blocks", [2, 3, 5, 9, 25])
-def test_every_baseline_is_there_and_what_trains_least_comes_first(blocks: int, modes: Sequence[Mode]) -> None:
+def test_every_baseline_is_there_once_in_the_modes_that_there_are(blocks: int, modes: Sequence[Mode]) -> None:
     found = initial_candidates(blocks, modes)
-    trained = [sum(bins is not None for bins in initial.phenotype) for initial in found]
-    assert trained == sorted(trained)
-    assert (trained[0], trained[-1]) == (1, blocks)
     assert set(baselines(found)) == {"linear_probe", "full", *(["last_blocks"] if blocks > 2 else [])}
-    assert len(set(found)) == len(found)
+    plans = [(initial.phenotype, initial.mode) for initial in found]
+    assert len(set(plans)) == len(plans)
     assert {initial.mode for initial in found} == set(modes)
+    assert {len(initial.phenotype) for initial in found} == {blocks}
+
+
+def test_the_solved_probe_comes_first_and_everything_from_it_next() -> None:
+    first, second, *_ = initial_candidates(9, MODES)
+    assert (first.baseline, first.mode) == ("linear_probe", FROM_PROBE)
+    assert (second.baseline, second.mode) == ("full", FROM_PROBE)
 
 
 def test_a_baseline_is_the_strategy_whose_name_it_bears() -> None:

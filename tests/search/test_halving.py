@@ -55,6 +55,11 @@ def halving(
     )
 
 
+def raced(trainings: Scripted, *generations: Sequence[Phenotype], limit: Limit | None = None) -> Halving:
+    """A search without initial candidates, whose proposals are given by generation."""
+    return halving(trainings, sampler=Listed(dict(enumerate(generations))), limit=limit)
+
+
 def phenotype(scored: Scored) -> Phenotype:
     return ENCODING.phenotype(scored.candidate.genes)
 
@@ -66,8 +71,8 @@ def test_initial_candidates_are_trained_in_their_order_and_each_plan_once() -> N
     trainings = Scripted({HEAD: 0.5, LAST: 0.5, FULL: 0.5})
     initial = [InitialCandidate("full", FULL), InitialCandidate("linear_probe", HEAD), InitialCandidate("", HEAD)]
     search = halving(trainings, [*initial, InitialCandidate("last_blocks:k=1", LAST)])
-    search._generation(search._first())
-    assert trainings.trained[:3] == [(FULL, 0, SEED), (HEAD, 0, SEED), (LAST, 0, SEED)]
+    search._train(search._first())
+    assert trainings.trained == [(FULL, 2, SEED), (HEAD, 2, SEED), (LAST, 2, SEED)], "to the end at once"
     assert [(task.generation, task.slot, task.fold) for task in trainings.tasks[:3]] == [
         (0, 0, None),
         (0, 1, None),
@@ -97,7 +102,7 @@ def test_without_initial_candidates_generation_0_is_proposed() -> None:
 def test_the_best_third_is_promoted_and_of_these_the_best_third_again() -> None:
     curves = dict(zip(HEADS[:6], (0.4, 0.8, 0.5, 0.9, 0.7, 0.6), strict=True))
     trainings = Scripted(curves)
-    winner = halving(trainings, unnamed(*HEADS[:6])).run()
+    winner = raced(trainings, HEADS[:6]).run()
     promotions = [(HEADS[3], 1), (HEADS[1], 1), (HEADS[3], 2)]
     assert [(plan, rung) for plan, rung, _ in trainings.trained] == [*((plan, 0) for plan in HEADS[:6]), *promotions]
     assert (phenotype(winner), winner.candidate.rung, winner.score[0]) == (HEADS[3], 2, 0.9)
@@ -108,21 +113,20 @@ def test_each_rung_promotes_by_the_scores_up_to_its_own_epochs() -> None:
     curves: dict[Phenotype, Sequence[float]] = dict.fromkeys(HEADS[:6], (0.3, 0.3, 0.3, 0.3))
     curves[HEADS[4]], curves[HEADS[5]] = (0.8, 0.8, 0.8, 0.8), (0.7, 0.85, 0.85, 0.9)
     trainings = Scripted(curves)
-    winner = halving(trainings, unnamed(*HEADS[:6])).run()
+    winner = raced(trainings, HEADS[:6]).run()
     assert [(plan, rung) for plan, rung, _ in trainings.trained[6:]] == [
         (HEADS[4], 1), (HEADS[5], 1), (HEADS[5], 2)
     ]  # fmt: skip
     assert winner.score[0] == 0.9
 
 
-def test_the_best_variant_of_every_baseline_is_promoted_from_the_first_rung() -> None:
-    curves = dict(zip(HEADS[:6], (0.9, 0.8, 0.7, 0.6, 0.5, 0.4), strict=True))
-    named = [InitialCandidate("last_blocks:k=1", HEADS[4]), InitialCandidate("full", HEADS[5])]
-    trainings = Scripted(curves)
-    halving(trainings, [*unnamed(*HEADS[:4]), *named]).run()
-    assert [(plan, rung) for plan, rung, _ in trainings.trained[6:]] == [
-        (HEADS[0], 1), (HEADS[1], 1), (HEADS[4], 1), (HEADS[5], 1), (HEADS[0], 2), (HEADS[1], 2)
-    ]  # fmt: skip
+def test_proposals_come_when_all_initial_candidates_were_trained() -> None:
+    for amount, asked in ((0.4, []), (1e6, [1, 2, 3, 4, 5])):
+        sampler = Listed({1: [HEADS[2]]})
+        trainings = Scripted(dict.fromkeys(HEADS[:3], 0.5))
+        halving(trainings, unnamed(*HEADS[:2]), sampler=sampler, limit=WorkLimit(amount)).run()
+        assert sampler.asked == asked[: len(sampler.asked)]
+        assert bool(sampler.asked) == bool(asked)
 
 
 @pytest.mark.parametrize(("amount", "cheap"), [(3.80, True), (3.70, False)])
@@ -130,14 +134,14 @@ def test_what_is_close_and_costs_at_most_a_tenth_of_the_budget_is_promoted_too(a
     """To finish two blocks takes 0.5 units of work, of which an eighth was paid for: 0.375."""
     curves: dict[Phenotype, float] = {HEADS[0]: 0.9, LAST: 0.88, (None, None, -5, 0): 0.5}
     trainings = Scripted(curves)
-    halving(trainings, unnamed(*curves), limit=WorkLimit(amount)).run()
+    raced(trainings, list(curves), limit=WorkLimit(amount)).run()
     assert ((LAST, 1, SEED) in trainings.trained) == cheap
     assert ((None, None, -5, 0), 1, SEED) not in trainings.trained
 
 
 def test_a_candidate_that_failed_is_not_promoted_and_comes_last() -> None:
     trainings = Scripted({HEAD: 0.9, LAST: 0.2}, failing=frozenset({HEAD}))
-    search = halving(trainings, [InitialCandidate("linear_probe", HEAD), InitialCandidate("full", LAST)])
+    search = raced(trainings, [HEAD, LAST])
     assert phenotype(search.run()) == LAST
     assert [(plan, rung) for plan, rung, _ in trainings.trained] == [(HEAD, 0), (LAST, 0), (LAST, 1), (LAST, 2)]
     assert [phenotype(scored) for scored in search._ranked()] == [LAST, HEAD]
@@ -155,10 +159,10 @@ def test_a_later_generation_is_compared_with_all_that_were_trained_as_long() -> 
     """Of six earlier ones three are better than the newcomer: it is not among the best third of seven."""
     curves = dict(zip(HEADS[:7], (0.9, 0.8, 0.7, 0.4, 0.3, 0.2, 0.6), strict=True))
     trainings = Scripted(curves)
-    halving(trainings, unnamed(*HEADS[:6]), sampler=Listed({1: [HEADS[6]]})).run()
+    raced(trainings, HEADS[:6], [HEADS[6]]).run()
     assert [rung for plan, rung, _ in trainings.trained if plan == HEADS[6]] == [0]
     better = Scripted({**curves, HEADS[6]: 0.75})
-    halving(better, unnamed(*HEADS[:6]), sampler=Listed({1: [HEADS[6]]})).run()
+    raced(better, HEADS[:6], [HEADS[6]]).run()
     assert [rung for plan, rung, _ in better.trained if plan == HEADS[6]] == [0, 1]
 
 
@@ -166,7 +170,7 @@ def test_candidates_that_went_further_are_compared_by_what_they_scored_in_as_man
     """The newcomer is better than the others were after one epoch; what they scored later does not count."""
     late = (0.45, 0.9, 0.9, 0.9)
     trainings = Scripted({HEADS[0]: (0.5, 0.9, 0.9, 0.9), HEADS[1]: late, HEADS[2]: 0.55})
-    halving(trainings, baselines_of(HEADS[:2]), sampler=Listed({1: [HEADS[2]]})).run()
+    halving(trainings, unnamed(*HEADS[:2]), sampler=Listed({1: [HEADS[2]]})).run()
     assert [rung for plan, rung, _ in trainings.trained if plan == HEADS[2]] == [0, 1]
 
 
@@ -240,8 +244,8 @@ def test_only_what_the_budget_allows_is_trained() -> None:
     for at_once in (1, 2, 100):
         trainings = Scripted(dict.fromkeys(HEADS[:6], 0.5))
         search = halving(trainings, unnamed(*HEADS[:6]), limit=CandidateLimit(4, at_once=at_once))
-        search._generation(search._first())
-        assert [plan for plan, rung, _ in trainings.trained if rung == 0] == HEADS[:4]
+        search._train(search._first())
+        assert [plan for plan, *_ in trainings.trained] == HEADS[:4]
         assert trainings.batches[0] == min(at_once, 4)
         assert {scored.candidate.slot for scored in search.scored.values()} == {0, 1, 2, 3}
 
@@ -276,7 +280,7 @@ def test_the_best_so_far_can_still_be_trained_to_the_end(left: float, allowed: i
 
 def test_work_is_what_the_trainings_took_and_every_prefix_once() -> None:
     trainings = Scripted({HEADS[0]: 0.5, HEADS[1]: 0.4}, passing={"head": 0.125})
-    search = halving(trainings, unnamed(*HEADS[:2]))
+    search = raced(trainings, HEADS[:2])
     search.run()
     assert search.work == 0.125 + 0.25 + 0.0625
 
@@ -287,7 +291,7 @@ def test_work_is_what_the_trainings_took_and_every_prefix_once() -> None:
 def test_every_new_best_is_reported_once() -> None:
     curves = {HEADS[0]: 0.5, HEADS[1]: 0.4, HEADS[2]: 0.7}
     reported: list[tuple[Phenotype, int]] = []
-    search = halving(Scripted(curves), unnamed(*HEADS[:2]), sampler=Listed({1: [HEADS[2]]}), limit=WEALTH)
+    search = raced(Scripted(curves), HEADS[:2], [HEADS[2]], limit=WEALTH)
     search.on_best = lambda best: reported.append((phenotype(best), best.candidate.rung))
     search.run()
     assert reported == [(HEADS[0], 0), (HEADS[0], 1), (HEADS[0], 2), (HEADS[2], 2)]
@@ -300,8 +304,8 @@ def test_an_interrupted_search_takes_the_same_way() -> None:
     runs = []
     for _ in range(2):
         trainings = Scripted(curves)
-        sampler = Listed({1: [HEADS[6]]})
-        winner = halving(trainings, unnamed(*HEADS[:6]), sampler=sampler, own_ledger=ledger(storage)).run()
+        sampler = Listed({0: HEADS[:6], 1: [HEADS[6]]})
+        winner = halving(trainings, sampler=sampler, own_ledger=ledger(storage)).run()
         runs.append((winner, trainings.tasks))
     assert runs[0] == runs[1]
     trials = storage.get_all_trials(storage.get_study_id_from_name("search"))
@@ -312,7 +316,8 @@ def test_an_interrupted_search_takes_the_same_way() -> None:
 
 def test_intermediate_scores_are_journalled_by_epoch() -> None:
     storage = InMemoryStorage()
-    halving(Scripted({HEAD: (0.5, 0.6, 0.6, 0.7)}), unnamed(HEAD), own_ledger=ledger(storage)).run()
+    sampler = Listed({0: [HEAD]})
+    halving(Scripted({HEAD: (0.5, 0.6, 0.6, 0.7)}), sampler=sampler, own_ledger=ledger(storage)).run()
     (trial,) = storage.get_all_trials(storage.get_study_id_from_name("search"))
     assert trial.intermediate_values == {1: 0.5, 2: 0.6, 4: 0.7}
     assert trial.value == 0.7
@@ -323,7 +328,7 @@ def test_intermediate_scores_are_journalled_by_epoch() -> None:
 
 def test_extra_seeds_are_trained_in_turn_while_the_best_are_tied() -> None:
     trainings = Scripted({HEADS[0]: 0.9, HEADS[1]: 0.9, HEADS[2]: 0.3})
-    search = halving(trainings, baselines_of(HEADS[:3]), seeds=(1, 2, 3))
+    search = halving(trainings, unnamed(*HEADS[:3]), seeds=(1, 2, 3))
     search.run()
     extra = [(plan, seed) for plan, _, seed in trainings.trained if seed > 1]
     assert extra == [(HEADS[0], 2), (HEADS[1], 2), (HEADS[0], 3), (HEADS[1], 3)]
@@ -331,22 +336,17 @@ def test_extra_seeds_are_trained_in_turn_while_the_best_are_tied() -> None:
     assert [record.seed for record in search.scored[0, 0].trainings] == [1, 2, 3]
 
 
-def baselines_of(phenotypes: Sequence[Phenotype]) -> list[InitialCandidate]:
-    """Each the best variant of another baseline, so that all are promoted."""
-    return [InitialCandidate(f"baseline{number}", plan) for number, plan in enumerate(phenotypes)]
-
-
 def test_extra_seeds_end_when_one_is_better_and_decide_who_wins() -> None:
     """The first had a lucky seed: 0.91, then 0.8; its mean is behind 0.9 by more than 1.5 standard errors."""
     trainings = Scripted({HEADS[0]: 0.91, HEADS[1]: 0.9}, {(HEADS[0], 2): 0.8})
-    winner = halving(trainings, baselines_of(HEADS[:2]), seeds=(1, 2, 3)).run()
+    winner = halving(trainings, unnamed(*HEADS[:2]), seeds=(1, 2, 3)).run()
     assert [(plan, seed) for plan, _, seed in trainings.trained if seed > 1] == [(HEADS[0], 2)]
     assert phenotype(winner) == HEADS[1]
 
 
 def test_extra_seeds_train_in_one_go() -> None:
     trainings = Scripted({HEADS[0]: 0.9, HEADS[1]: 0.9})
-    halving(trainings, baselines_of(HEADS[:2]), seeds=(1, 2)).run()
+    halving(trainings, unnamed(*HEADS[:2]), seeds=(1, 2)).run()
     assert {rung for _, rung, seed in trainings.trained if seed == 2} == {2}
 
 
@@ -354,8 +354,8 @@ def test_extra_seeds_train_in_one_go() -> None:
 def test_extra_seeds_are_within_the_budget(left: float, extra: int) -> None:
     """Each takes 0.25."""
     trainings = Scripted({HEADS[0]: 0.9, HEADS[1]: 0.9})
-    search = halving(trainings, baselines_of(HEADS[:2]), limit=WorkLimit(1e6), seeds=(1, 2))
-    search._generation(search._first())
+    search = halving(trainings, unnamed(*HEADS[:2]), limit=WorkLimit(1e6), seeds=(1, 2))
+    search._train(search._first())
     search.budget = SearchBudget(SPACE, trainings, WorkLimit(search.work + left))
     search._add_seeds()
     assert sum(seed == 2 for _, _, seed in trainings.trained) == extra

@@ -1,4 +1,4 @@
-"""Who goes on: the best third, the best of every usual way, and what costs next to nothing."""
+"""Who goes on: the best third, and what is close and costs next to nothing."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from thawline.search.candidates import Scored
 from thawline.search.promotion import at_rung, promoted
 
 
-def going(
-    level: list[Scored], ways: dict[int, str] | None = None, cheap: tuple[int, ...] = (), to: int = 1
-) -> list[int]:
+def going(level: list[Scored], cheap: tuple[int, ...] = (), to: int = 1) -> list[int]:
     """Slots that go on from a level in which everybody is new."""
     ordered = sorted(level, key=lambda result: result.score, reverse=True)
     found = promoted(
         [result.candidate for result in level],
         ordered,
-        {(0, slot): name for slot, name in (ways or {}).items()},
         IMAGES,
         lambda result: result.candidate.slot in cheap,
     )
@@ -29,31 +26,20 @@ def test_the_best_third_goes_on_the_best_first() -> None:
     assert going([scored(slot, 0.1 * slot) for slot in range(7)]) == [6, 5, 4]
 
 
-def test_after_the_first_rung_the_best_variant_of_a_usual_way_always_goes_on() -> None:
-    level = [scored(0, 0.8), scored(1, 0.3), scored(2, 0.2), scored(3, 0.1)]
-    assert going(level, {1: "full", 2: "full", 3: "last_blocks"}) == [0, 1, 3]
-
-
-def test_later_it_does_unless_it_is_hopeless() -> None:
-    # With 100 images the standard error of 0.8 is 0.04: hopeless is more than 0.16 behind.
-    level = [scored(0, 0.8, rung=1), scored(1, 0.65, rung=1), scored(2, 0.63, rung=1)]
-    assert going(level, {1: "full", 2: "last_blocks"}, to=2) == [0, 1]
-
-
 def test_what_costs_next_to_nothing_goes_on_if_it_is_close() -> None:
     level = [scored(0, 0.8), scored(1, 0.77), scored(2, 0.75)]
     assert going(level, cheap=(1, 2)) == [0, 1]
 
 
 def test_what_diverged_never_goes_on() -> None:
-    assert going([failed(0)], {0: "full"}, cheap=(0,)) == []
+    assert going([failed(0)], cheap=(0,)) == []
 
 
 def test_a_batch_is_held_against_all_that_were_trained_as_long() -> None:
     before = [scored(slot, 0.9, generation=0) for slot in range(3)]
     batch = [scored(0, 0.5, generation=1), scored(1, 0.95, generation=1)]
     level = sorted([*before, *batch], key=lambda result: result.score, reverse=True)
-    found = promoted([result.candidate for result in batch], level, {}, IMAGES, lambda result: False)
+    found = promoted([result.candidate for result in batch], level, IMAGES, lambda result: False)
     assert [candidate.address for candidate in found] == [(1, 1)]
 
 
@@ -71,5 +57,5 @@ def test_whoever_fails_later_had_a_score_before() -> None:
 
 
 def test_a_perfect_score_has_an_error_too() -> None:
-    level = [scored(0, 1.0, rung=1), scored(1, 0.99, rung=1), scored(2, 0.8, rung=1)]
-    assert going(level, {1: "full", 2: "last_blocks"}, to=2) == [0, 1]
+    level = [scored(0, 1.0, rung=1), scored(1, 0.995, rung=1), scored(2, 0.8, rung=1)]
+    assert going(level, cheap=(0, 1, 2), to=2) == [0, 1]

@@ -1,9 +1,10 @@
-"""The search of `auto`: successive halving over baselines and proposals, within a budget of work.
+"""The search of `auto`: a portfolio of baselines, then successive halving over proposals, within a budget of work.
 
-Generation 0 holds the initial candidates: baselines in every mode, at the rates that suit it. Later
-generations come from a sampler. All candidates train for a few epochs; the best of everything trained as long are
-promoted, from where they paused, and the best of these to the end. Where the best cannot be told apart they get extra
-seeds. The winner's own training is handed over. Every decision follows from the seed, the scores and the work alone.
+Generation 0 holds the initial candidates, trained to the end one by one as far as the budget goes: early scores mislead
+among them, because random heads and high rates learn late. If there is budget left after all of them, later generations
+come from a sampler. These train for a few epochs; the best of everything trained as long are promoted, from where they
+paused, and the best of these to the end. Where the best cannot be told apart they get extra seeds. The winner's own
+training is handed over. Every decision follows from the seed, the scores and the work alone.
 """
 
 from __future__ import annotations
@@ -61,10 +62,12 @@ class Halving:
     """The candidates from which `run` selected the winner: those trained to the end, if there are any."""
 
     def run(self) -> Scored:
-        """Train generations while the budget lasts, then extra seeds; returns the winner."""
-        self._generation(self._first())
-        stale, generation = 0, 1
-        while stale < PATIENCE and (batch := self._proposals(generation)):
+        """Train the portfolio, then generations while the budget lasts, then extra seeds; returns the winner."""
+        first = self._first()
+        # One by one, so that the best plan so far is known after each.
+        trained = [self._train([candidate]) for candidate in first]
+        stale, generation = 0, 1 if first else 0
+        while all(trained) and stale < PATIENCE and (batch := self._proposals(generation)):
             before = self._best()
             self._generation(batch)
             stale = stale + 1 if self._best() == before else 0
@@ -104,15 +107,16 @@ class Halving:
         return tuple(found.values())
 
     def _first(self) -> list[Candidate]:
-        """The initial candidates, or proposals where these are left out."""
+        """The initial candidates, to be trained to the end."""
         batch: dict[tuple[Phenotype, Mode], Candidate] = {}
+        end = len(self.trainings.rungs) - 1
         for initial in self.initial:
             genes = self.encoding.genes_of(initial.phenotype, initial.mode)
-            candidate = Candidate(0, len(batch), "start", genes, (0.0,) * len(genes), (), None)
+            candidate = Candidate(0, len(batch), "start", genes, (0.0,) * len(genes), (), None, end)
             if self._key(candidate) not in batch:
                 batch[self._key(candidate)] = candidate
                 self.initial_at[candidate.address] = initial
-        return list(batch.values()) or self._proposals(0)
+        return list(batch.values())
 
     def _proposals(self, generation: int) -> list[Candidate]:
         """New candidates of the sampler, without plans that were tried before."""
@@ -132,11 +136,10 @@ class Halving:
     def _generation(self, batch: Sequence[Candidate]) -> None:
         """Train a generation rung by rung, as far as its candidates are promoted."""
         batch = self._train(batch)
-        baselines = {address: initial.family for address, initial in self.initial_at.items()}
         for rung, epochs in enumerate(self.trainings.rungs[:-1]):
             level = at_rung(self.scored.values(), rung, epochs)
             cheap = partial(self._is_cheap, most=self.budget.share(CHEAP, self.scored))
-            batch = promoted(batch, level, baselines, self.trainings.validation_images, cheap) if level else []
+            batch = promoted(batch, level, self.trainings.validation_images, cheap) if level else []
             batch = self._train(batch)
 
     def _train(self, batch: Sequence[Candidate]) -> list[Candidate]:

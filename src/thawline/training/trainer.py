@@ -261,7 +261,8 @@ class Trainer:
             applied.finish()
         load_trained_state(self.network, best.state)
         epochs_run = 0 if plan.is_solved else len(best.epochs) - first
-        image_passes = (epochs_run + (probe is not None)) * (len(images) + len(self.data.val))
+        forwarded = epochs_run + (probe is not None and start is None)
+        image_passes = forwarded * (len(images) + len(self.data.val))
         mixing_passes = self._interpolate(best, applied, seed) if best.start and paused is None else 0
         self.check_frozen(plan, blocks)
         return TrainedModel(

@@ -1,0 +1,152 @@
+"""What `auto` can hand over, from one search: the pick, the average, the ensemble. On development splits.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.answers --shared ../shared --split 1
+    python -m benchmarks.answers --page
+
+One JSON per data set in results/answers/BACKBONE/SET/SPLIT.json; what is there is not run again, and processes with the
+same command share the work. `--page` writes the table of all of them to results/answers.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from benchmarks.commit import commit
+from benchmarks.ground.cells import opened
+from benchmarks.ground.sets import SETS
+from benchmarks.ground.settings import Place, Settings
+from benchmarks.ground.splits import DEVELOPMENT
+from thawline.recipes.recipe import Table
+from thawline.records import environment, write_json, write_text
+from thawline.runs.experiment import Experiment
+from thawline.strategies.context import Tuned
+from thawline.studies.results import cost
+from thawline.studies.rows import TrainedRow, row_of
+from thawline.studies.tuning import tune
+
+RESULTS = Path(__file__).parent / "results" / "answers"
+ANSWERS = ("pick", "average", "ensemble")
+COMMAND = "python -m benchmarks.answers"
+
+
+def main() -> None:
+    """Run every data set that is not there yet, or write the page."""
+    options = _options()
+    if options.page:
+        print(_page(options.results))
+        return
+    settings = Settings(options.shared, options.runs, options.results)
+    for data in options.sets.split(",") if options.sets else SETS:
+        place = Place(options.backbone, data, options.split, SETS[data])
+        file = options.results / place.path.with_suffix(".json")
+        lock = settings.lock(place)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=0):
+                if not file.exists():
+                    _run(place, settings, options.budget, file)
+        except Timeout:
+            continue
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with data/ and weights/")
+    parser.add_argument("--runs", type=Path, default=Path("runs/answers"), help="for manifests and run folders")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--backbone", default="mobilenetv2_050")
+    parser.add_argument("--sets", default="", help="data sets, joined by commas; all if left out")
+    parser.add_argument("--split", type=int, default=1, choices=DEVELOPMENT)
+    parser.add_argument("--budget", default="5x")
+    parser.add_argument("--page", action="store_true")
+    return parser.parse_args()
+
+
+def _run(place: Place, settings: Settings, budget: str, file: Path) -> None:
+    with opened(place, settings) as experiment:
+        found = tune(experiment, f"auto:budget={budget}")
+        answers = {name: _scored(experiment, tuned) for name, tuned in _answers(found).items()}
+        row = row_of(experiment, "auto", replace(found, baselines={}))
+        cell = {
+            "set": place.data,
+            "split": place.split,
+            "backbone": place.backbone,
+            "budget": budget,
+            "answers": answers,
+            "optimism": found.search and found.search.optimism,
+            "work": cost(experiment, row).work,
+            "seconds": cost(experiment, row).seconds,
+            "commit": commit(),
+            "environment": environment(device="cpu", threads=1, command=COMMAND),
+        }
+    write_json(file, cell)
+    print(place.data, {name: round(100 * each["test"], 1) for name, each in answers.items()}, flush=True)
+
+
+def _answers(found: Tuned) -> dict[str, Tuned]:
+    """All answers by name; one that is not there is the pick."""
+    pick = found.baselines.get("pick", found)
+    return {"pick": pick, "average": found, "ensemble": found.baselines.get("ensemble", pick)}
+
+
+def _scored(experiment: Experiment, tuned: Tuned) -> Mapping[str, Any]:
+    row: TrainedRow = row_of(experiment, tuned.strategy, replace(tuned, baselines={}))
+    assert experiment.test is not None, "every split has test images"
+    (record,) = row.finals
+    assert record.best is not None, "it was chosen"
+    return {
+        "test": float(row.test_correctness(experiment.test.labels.numpy()).mean()),
+        "val": record.best.val_accuracy,
+        "val_scaled_loss": record.best.val_scaled_loss,
+        "strategy": tuned.strategy,
+        "members": len(tuned.plan.members),
+    }
+
+
+def _page(results: Path) -> str:
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*/*/*.json"))]
+    lines = [_line(cell) for cell in cells]
+    columns = [[cell["answers"][name]["test"] for cell in cells] for name in ANSWERS]
+    shown = fmean(_shown(cell) - cell["answers"]["average"]["test"] for cell in cells)
+    mean = ["mean", "", *(_percent(fmean(column)) for column in columns), "", f"{100 * shown:+.1f}", ""]
+    header = ["set", "split", *ANSWERS, "networks", "shown less test", "work"]
+    note = (
+        "Test accuracy in %. Networks: of the average and of the ensemble. Shown less test: the validation accuracy of "
+        "the default answer as it is shown, without what it owes to its selection, less its test accuracy, in points. "
+        "Work: in full fine-tunings."
+    )
+    text = Table("Answers of one search", header, [*lines, mean], [note]).to_markdown()
+    write_text(results.with_suffix(".md"), text)
+    return text
+
+
+def _line(cell: Mapping[str, Any]) -> Sequence[str]:
+    answers = cell["answers"]
+    return [
+        cell["set"],
+        str(cell["split"]),
+        *(_percent(answers[name]["test"]) for name in ANSWERS),
+        f"{answers['average']['members']}, {answers['ensemble']['members']}",
+        f"{100 * (_shown(cell) - answers['average']['test']):+.1f}",
+        f"{cell['work']:.2f}",
+    ]
+
+
+def _shown(cell: Mapping[str, Any]) -> float:
+    return float(cell["answers"]["average"]["val"]) - float(cell["optimism"] or 0.0)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+if __name__ == "__main__":
+    main()
