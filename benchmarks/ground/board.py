@@ -52,6 +52,13 @@ class Cell:
     learning_rates: Mapping[str, float | None] = field(default_factory=dict)
     """Highest rate of each block from the input to the head; None = frozen."""
     trainable_share: float | None = None
+    optimism: float = 0.0
+    """What the validation accuracy owes to its selection, as the search estimates it."""
+
+    @property
+    def shown_val(self) -> float:
+        """Validation accuracy as a run shows it."""
+        return self.val_accuracy - self.optimism
 
 
 @dataclass(frozen=True)
@@ -160,8 +167,14 @@ def cells_of(result: CellResult) -> list[Cell]:
         learning_rate=result.learning_rate,
         learning_rates=result.learning_rates or {},
         trainable_share=result.trainable_share,
+        optimism=_optimism(result),
     )
     return [cell, *_neighbours(result)] if result.method == PROBE else [cell]
+
+
+def _optimism(result: CellResult) -> float:
+    found = (result.search or {}).get("optimism")
+    return found if isinstance(found, float) else 0.0
 
 
 def _neighbours(result: CellResult) -> list[Cell]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from thawline.config import BASE_RATE
+from thawline.config import BASE_RATE, Answer
 
-Group = Literal["baselines", "depths", "study", "published", "searches", "peers"]
+Group = Literal["baselines", "depths", "study", "published", "searches", "peers", "trial"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 
 STUDY_RATES = (1e-3, 3e-4, 3e-3)
@@ -56,6 +56,12 @@ def _study() -> Iterator[Method]:
 
 
 AUTO = Method("auto", "searches")
+"""At commit 917cede, from which its published cells are: `auto` as it was before its trial."""
+ANSWERS = tuple(Method(f"auto:answer={answer}", "trial") for answer in get_args(Answer))
+"""The answers of one search: their trainings are the same, and each cell counts all of them."""
+RANDOM = Method("auto:sampler=random,without=baselines", "trial")
+FIXED = tuple(Method(f"{name}:head_start=tuned", "trial") for name in ("full", "last_blocks", "depth", "layer_decay"))
+"""The fixed ways with head start, norm mode, arguments and rate tuned: as free as `auto` is."""
 METHODS: tuple[Method, ...] = (
     *(Method(spec, "baselines") for spec in ("linear_probe", "linear_probe:solver=sgd")),
     *(Method(spec, "baselines") for spec in ("full", "full:norm=moving", "full:head_start=probe")),
@@ -67,4 +73,7 @@ METHODS: tuple[Method, ...] = (
     Method(BIOTUNE, "searches"),
     *(Method(spec, "searches", (BASE_RATE,)) for spec in ("full", "full:norm=moving")),  # what `fit` does untold
     *(Method(library, "peers") for library in ("fastai", "hf", "timm")),
+    *ANSWERS,
+    *FIXED,
+    RANDOM,
 )

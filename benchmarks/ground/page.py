@@ -27,6 +27,7 @@ from benchmarks.ground.regimes import backbone_table, depth_table, regime_table
 from benchmarks.ground.splits import is_development
 from benchmarks.ground.study import study_table
 from benchmarks.ground.tables import AUTO, accuracy_table, readme_table, share_table, summary_table, versus_table
+from benchmarks.ground.trial import trial_tables
 from thawline.errors import InputError
 from thawline.formatting import counted
 from thawline.recipes.recipe import Table
@@ -136,6 +137,7 @@ def tables(board: Board) -> Iterator[Table]:
     yield regime_table(board)
     yield from duel_tables(board)
     yield share_table(board)
+    yield from trial_tables(board)
 
 
 if __name__ == "__main__":
