@@ -12,13 +12,14 @@ import pytest
 from tests.small_runs import Stop, small_request
 from thawline import api
 from thawline.config import Request
-from thawline.plan import FineTunePlan, Ingredient, Mixture
-from thawline.records import environment, read_json
+from thawline.plan import FineTunePlan, Ingredient, Mixture, Phase
+from thawline.records import EpochRecord, TrainingRecord, environment, read_json
 from thawline.results import FitResults
 from thawline.runs.experiment import Experiment
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.runs.setup import open_experiment
+from thawline.strategies.context import Tuned
 from thawline.studies import answers
 from thawline.studies.tuning import tune
 
@@ -137,3 +138,25 @@ def test_fit_scores_the_pick_and_the_ensemble_beside_the_average(images: Path, t
     results = api.run(request, tmp_path / "run")
     assert isinstance(results, FitResults)
     assert {"pick", "ensemble"} <= set(results.baselines)
+
+
+@pytest.mark.parametrize(("loss", "kept"), [(0.4, True), (0.6, False)])
+def test_an_average_is_dropped_if_its_loss_is_above_that_of_the_pick(
+    monkeypatch: pytest.MonkeyPatch, loss: float, kept: bool
+) -> None:
+    monkeypatch.undo()  # of the lenient guard
+    rates = {"body": 1e-3, "head": 1e-3}
+    plan = FineTunePlan((Phase(rates),), norm="eval", head_start="probe")
+
+    def trained(key: str, val_scaled_loss: float) -> answers.Trained:
+        epoch = EpochRecord(0, 0.5, val_scaled_loss, 0.8, 0.8, val_scaled_loss)
+        record = TrainingRecord(key, "search", "full", 1e-3, 0, plan.to_dict(), epochs=(epoch,), best_epoch=0)
+        return answers.Trained(plan, record, np.zeros((1, 2)))
+
+    average = trained("average", loss)
+    monkeypatch.setattr(answers, "_mixed", lambda *_: average)
+    pick = Tuned("full", 1e-3, plan, (0.8, -0.5))
+    none: Any = None  # no experiment is asked for anything
+    found = answers._average(none, pick, [trained("a", 0.5), trained("b", 0.7)])
+    assert average.record in found.records, "it was paid for"
+    assert (found.score == average.record.score) is kept

@@ -92,26 +92,22 @@ def _luck(experiment: Experiment, finished: Sequence[Trained]) -> float:
 
 
 def _average(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -> Tuned:
-    """The better average of the best two and three trainings from the probe, unless it is worse than the pick.
+    """The better average of the best two and three trainings from the probe, unless its loss is above the pick's.
 
-    Model soups (Wortsman et al. 2022): from one start, trainings end in one basin. From random heads they do not. An
-    average is worse if its loss is higher by more than a standard error: it is not the luckiest of several as the pick
-    is, so that it may trail by what chance gives.
+    Model soups (Wortsman et al. 2022): from one start, trainings end in one basin. From random heads they do not.
     """
     alike = _from_one_probe(finished)
     members = [alike[:count] for count in range(2, min(MEMBERS, len(alike)) + 1)]
     averages = [_mixed(experiment, pick, "weights", some) for some in members]
     tried = [average.record for average in averages]
     best = min(averages, key=lambda average: average.loss, default=None)
-    if best is None or _trails(experiment, best, finished[0]):
+    if best is None or _trails(best, finished[0]):
         return replace(pick, records=(*pick.records, *tried))
     return _tuned(pick, best, tried)
 
 
-def _trails(experiment: Experiment, some: Trained, other: Trained) -> bool:
-    """Whether its loss is higher than another's by more than a standard error of their paired difference."""
-    difference = experiment.image_losses(some.output) - experiment.image_losses(other.output)
-    return float(difference.mean()) > float(difference.std()) / math.sqrt(len(difference))
+def _trails(some: Trained, other: Trained) -> bool:
+    return some.loss > other.loss
 
 
 def _from_one_probe(finished: Sequence[Trained]) -> list[Trained]:
@@ -128,8 +124,8 @@ def _best_first(finished: Iterable[Trained]) -> list[Trained]:
 
 
 def _ensemble(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -> Tuned:
-    """The best mean output of up to `MEMBERS` networks, or the best network alone if no mean has a lower loss."""
-    found = {trained.record.key: trained for trained in _best_first(finished)}
+    """The best mean output of the pick and up to `MEMBERS` - 1 others; the pick alone if no mean has a lower loss."""
+    found = {trained.record.key: trained for trained in finished}
     outputs = {key: trained.output for key, trained in found.items()}
     names = best_members(outputs, next(iter(found)), experiment.scaled_loss, MEMBERS)
     members = [found[name] for name in names]
