@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.report.synthetic import BLOCKS, HOSTILE, noise, write_explanation, write_run
 from thawline.errors import RunFolderError
-from thawline.plan import FineTunePlan, Phase
+from thawline.plan import FineTunePlan, Ingredient, Mixture, Phase
 from thawline.records import read_json, write_json
 from thawline.report.thumbnails import thumbnails
 from thawline.runs.files import read_run, write_thumbnails
@@ -239,6 +240,18 @@ def test_a_search_by_rungs_says_when_candidates_were_compared(tmp_path: Path) ->
     assert "generation (0 = the baselines)" in drawn
     assert "Scores are those after 2 epochs, which all candidates reached" in drawn
     assert "scores may fall" not in drawn
+
+
+def test_an_average_is_not_called_the_plan_that_won_the_search(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, classes=("a", "b"), verb="fit")
+    stored = read_json(folder / "results.json")
+    plan = FineTunePlan.from_dict(stored["plan"])
+    mixed = replace(plan, mixture=Mixture("weights", (Ingredient(plan, 1),)))
+    write_json(folder / "results.json", {**stored, "plan": mixed.to_dict()})
+    drawn = page(folder).text
+    assert "Handed over: mean weights of 2 trainings (1: " in drawn
+    assert "2: the same as 1 with another seed; head from random weights" in drawn
+    assert "The winning plan" not in drawn
 
 
 def test_why_training_images_are_flipped_or_not_comes_before_the_search(tmp_path: Path) -> None:

@@ -113,33 +113,83 @@ def other(*rates: float | None, seed: int = 0, share: float = 1.0, **others: Any
     return Ingredient(FineTunePlan.from_dict(row_of(*rates, **others).plan), seed, share)
 
 
-def test_an_average_says_what_its_weights_are_averaged_with() -> None:
-    row = mixed("weights", other(1e-4, 1e-4, 1e-4), other(None, 1e-3, 1e-3, seed=1), start_share=0.3)
-    assert plan_words.plan_in_words(row) == (
-        "Train blocks.1 and the head at 1e-3, freeze the rest (head from random weights; weights averaged with those "
-        "of 2 other trainings (everything at 1e-4, and the same with another seed) and a share of 0.3 of what it "
-        "started from)"
+def test_an_average_lists_its_trainings_and_says_once_what_they_share() -> None:
+    kept: dict[str, Any] = {"head_start": "probe", "norm": "eval"}
+    row = mixed(
+        "weights",
+        other(1e-4, 1e-4, 1e-4, **kept),
+        other(None, 1e-3, 1e-3, seed=1, **kept),
+        other(1e-4, 1e-4, 1e-4, seed=1, **kept),
+        batch_norm="kept",
+        **kept,
     )
-    assert plan_words.named(row) == "full, mean weights of 3 trainings and, with a share of 0.3, of their start"
+    listed = (
+        "1: blocks.1 and the head at 1e-3; 2: everything at 1e-4; 3: the same as 1 with another seed; 4: the same as 2 "
+        "with another seed"
+    )
+    shared = "head from the linear probe, L2 1e-2; batch norm keeps its stored statistics"
+    assert plan_words.plan_in_words(row) == f"Average the weights of 4 trainings ({listed}; {shared})"
+    assert plan_words.besides_rates(row) == [f"mean weights of 4 trainings ({listed}; {shared})"]
+    assert plan_words.named(row) == "full, mean weights of 4 trainings"
     assert plan_words.base_rate(row) == "several"
-    (defined,) = plan_words.defined(row)
-    assert defined.startswith("The weights are the mean of 3 trainings whose heads started from random weights")
+    assert (plan_words.head_in_words(row), plan_words.batch_norm_in_words(row)) == ("probe", "kept")
+    made, head, norm = plan_words.defined(row)
+    assert made.startswith(f"The network has the mean weights of 4 trainings: {listed}. ")
+    assert head.startswith("The head starts from the linear probe")
+    assert norm == plan_words.BATCH_NORM_DEFINED["kept"]
+
+
+def test_an_average_with_the_weights_before_training_says_their_share() -> None:
+    for of, others in (("3 trainings", (other(1e-4, 1e-4, 1e-4), other(1e-5, 1e-5, 1e-5))), ("1 training", ())):
+        row = mixed("weights", *others, start_share=0.3)
+        weights = f"weights of {of} and, with a share of 0.3, of the weights before training"
+        assert plan_words.plan_in_words(row).startswith(f"Average the {weights} (1: blocks.1 and the head at 1e-3; ")
+        assert plan_words.named(row) == f"full, mean {weights}"
+
+
+def test_what_a_training_of_an_average_does_besides_rates_is_said_with_it() -> None:
+    row = mixed("weights", other(1e-4, 1e-4, 1e-4, parts="norms_and_biases"))
+    assert plan_words.plan_in_words(row) == (
+        "Average the weights of 2 trainings (1: blocks.1 and the head at 1e-3; 2: everything at 1e-4, only norms and "
+        "biases of each block; head from random weights)"
+    )
 
 
 def test_an_ensemble_lists_its_networks_with_what_is_different() -> None:
     row = mixed(
         "outputs",
-        other(None, None, None, rate=0.0, head_start="probe", share=2.0),
-        other(None, None, 1e-2, head_start="probe", norm="eval"),
+        other(None, None, None, rate=0.0, head_start="probe", norm="eval", share=2.0),
+        other(1e-4, 1e-4, 1e-2, head_start="probe", norm="eval"),
+        other(None, None, 1e-2),
+        batch_norm="moving",
     )
     listed = (
-        "1: blocks.1 and the head at 1e-3, share 0.25; 2: the solved linear probe, share 0.5; 3: the head alone at "
-        "1e-2, head from the linear probe, batch norm keeps its stored statistics, share 0.25"
+        "1: blocks.1 and the head at 1e-3, head from random weights, batch norm with the statistics of each batch, "
+        "share 0.2; 2: the solved linear probe, share 0.4; 3: everything at 1e-4 and the head at 1e-2, head from the "
+        "linear probe, batch norm keeps its stored statistics, share 0.2; 4: the head alone at 1e-2, head from random "
+        "weights, share 0.2"
     )
-    assert plan_words.plan_in_words(row) == f"Ensemble of 3 networks, mean of their probabilities ({listed})"
-    assert plan_words.besides_rates(row) == [f"mean output of 3 networks ({listed})"]
-    assert plan_words.named(row) == "full, mean output of 3 networks"
-    assert plan_words.defined(row)[0].startswith("3 networks were trained, and their class probabilities are averaged")
+    assert plan_words.plan_in_words(row) == f"Ensemble of 4 networks, mean of their probabilities ({listed})"
+    assert plan_words.besides_rates(row) == [f"mean output of 4 networks ({listed})"]
+    assert plan_words.named(row) == "full, mean output of 4 networks"
+    assert (plan_words.head_in_words(row), plan_words.batch_norm_in_words(row)) == ("several", "several")
+    (made,) = plan_words.defined(row)
+    assert made.startswith("4 networks were trained, and their class probabilities are averaged: 1: blocks.1")
+
+
+def test_networks_of_an_ensemble_that_train_alike_say_so_once() -> None:
+    """A solved probe trains no batch norm, so its mode is no difference."""
+    solved = other(None, None, None, rate=0.0, head_start="probe", norm="train")
+    row = mixed("outputs", solved, batch_norm="kept", head_start="probe", norm="eval")
+    assert plan_words.plan_in_words(row) == (
+        "Ensemble of 2 networks, mean of their probabilities (1: blocks.1 and the head at 1e-3; 2: the solved linear "
+        "probe; head from the linear probe, L2 1e-2; batch norm keeps its stored statistics)"
+    )
+
+
+def test_an_ensemble_without_batch_norm_has_no_word_of_it() -> None:
+    row = mixed("outputs", other(1e-4, 1e-4, 1e-4, head_start="probe", norm="eval"))
+    assert "atch norm" not in plan_words.plan_in_words(row)
 
 
 def test_a_mixture_whose_first_member_is_solved_is_none_that_is() -> None:
@@ -148,5 +198,8 @@ def test_a_mixture_whose_first_member_is_solved_is_none_that_is() -> None:
     plan = replace(solved, mixture=Mixture("outputs", (Ingredient(FineTunePlan.from_dict(row_of(None, 1e-3).plan)),)))
     first = replace(SOLVED, plan=plan.to_dict())
     assert not plan_words.is_solved(first)
-    assert "1: the solved linear probe; 2: the head alone at 1e-3" in plan_words.plan_in_words(first)
+    assert (
+        "1: the solved linear probe; 2: the head alone at 1e-3, head from random weights"
+        in plan_words.plan_in_words(first)
+    )
     assert not plan_words.is_solved(row)

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from thawline import verdicts
-from thawline.formatting import figure, percent, rate, sentence, signed
+from thawline.formatting import figure, percent, rate, signed
 from thawline.plan import FineTunePlan
 from thawline.report import figures, search_figures
 from thawline.report.audit import NO_PROBLEMS, audit
@@ -27,6 +27,7 @@ from thawline.report.plan_words import (
     BATCH_NORM_SHORT,
     besides_rates,
     defined,
+    is_mixture,
     is_solved,
     mixture_in_words,
     plan_in_words,
@@ -208,7 +209,7 @@ class DrawnSearch:
     diversity: Markup
     importance: Markup | None
     plan: str
-    """What the winning plan does besides its rates."""
+    """What the winning plan does besides its rates, or of which trainings the answer is made."""
     tried: list[Markup]
 
 
@@ -225,11 +226,18 @@ def _searches(run: Run) -> list[DrawnSearch]:
             search_figures.mean_in_words(search),
             search_figures.diversity(search, f"search{number}"),
             search_figures.importance(search, f"search{number}"),
-            sentence("; ".join(besides_rates(row))),
+            _plan_of_search(row),
             search_figures.tried(search, f"search{number}"),
         )
         for number, (row, search) in enumerate(searched)
     ]
+
+
+def _plan_of_search(row: ScoredRow) -> str:
+    """Empty of a solved probe. A mixture is made of the winner and others, so it is not the plan that won."""
+    label = "Handed over" if is_mixture(row) else "The winning plan"
+    facts = "; ".join(besides_rates(row))
+    return f"{label}: {facts}." if facts else ""
 
 
 def _unbroken(text: str) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
 from thawline.formatting import counted, rate, sentence
-from thawline.plan import FineTunePlan, HeadStart, Ingredient, NormMode, Phase
+from thawline.plan import FineTunePlan, HeadStart, NormMode, Phase
 from thawline.records import TrainingRecord
 from thawline.results import ScoredCellRow, ScoredRow
 
@@ -33,6 +32,8 @@ BATCH_NORM_SHORT = (
     "statistics."
 )
 """Below a table that has the words."""
+SEVERAL = "several"
+"""In a table, of a mixture whose members differ."""
 
 
 def is_solved(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
@@ -55,12 +56,35 @@ def mixture_in_words(plan: FineTunePlan) -> str:
 
 
 def _start_in_words(plan: FineTunePlan) -> str:
-    return f" and, with a share of {plan.start_share:.3g}, of their start" if plan.start_share else ""
+    return f" and, with a share of {plan.start_share:.3g}, of the weights before training" if plan.start_share else ""
 
 
 def head_start(row: ScoredRow) -> HeadStart:
     """What its head starts from, or is: random or probe."""
     return FineTunePlan.from_dict(row.plan).head_start
+
+
+def head_in_words(row: ScoredRow) -> str:
+    """What its head starts from: random or probe, or several if the members of a mixture differ."""
+    plan = FineTunePlan.from_dict(row.plan)
+    return _one_or_several({member.plan.head_start for member in plan.members})
+
+
+def batch_norm_in_words(row: ScoredRow) -> str:
+    """Moving or kept, or several if the members of a mixture differ; empty where no trained block has batch norm."""
+    plan = FineTunePlan.from_dict(row.plan)
+    if not (row.batch_norm and plan.mixture):
+        return row.batch_norm or ""
+    return _one_or_several({NORM_OF[member.plan.norm] for member in plan.members if _trains_body(member.plan)})
+
+
+def _one_or_several(words: set[str]) -> str:
+    return next(iter(words)) if len(words) == 1 else SEVERAL
+
+
+def _trains_body(plan: FineTunePlan) -> bool:
+    """Whether a block below the head trains; its norm mode has no effect otherwise."""
+    return bool(plan.trained - {plan.blocks[-1]})
 
 
 def solved_head(plan: FineTunePlan) -> str | None:
@@ -71,7 +95,7 @@ def solved_head(plan: FineTunePlan) -> str | None:
 def base_rate(row: ScoredRow | ScoredCellRow) -> str:
     """Its base rate, or how its head was solved: `3e-4`, `solved (L2 1e-2)`; `several` of a mixture."""
     if is_mixture(row):
-        return "several"
+        return SEVERAL
     if not is_solved(row):
         return rate(row.learning_rate)
     return f"solved{_penalty(row.probe_strength, ' ({})')}"
@@ -91,7 +115,10 @@ def plan_in_words(row: ScoredRow) -> str:
     """`Train blocks.6 and the head at 1e-3, freeze the rest (head from random weights; batch norm keeps ...)`."""
     plan = FineTunePlan.from_dict(row.plan)
     if plan.is_ensemble:
-        return f"Ensemble of {len(plan.members)} networks, mean of their probabilities ({_listed(plan)})"
+        return f"Ensemble of {len(plan.members)} networks, mean of their probabilities ({_listed(row)})"
+    if plan.mixture:
+        trainings = counted(len(plan.members), "training")
+        return f"Average the weights of {trainings}{_start_in_words(plan)} ({_listed(row)})"
     if plan.is_solved:
         penalty = _penalty(row.probe_strength, " ({})")
         return f"Solve the head alone as a linear probe{penalty}, freeze the rest"
@@ -100,14 +127,27 @@ def plan_in_words(row: ScoredRow) -> str:
 
 def besides_rates(row: ScoredRow) -> list[str]:
     """What its plan does that the rates of its blocks do not tell; nothing of a solved probe."""
-    plan, facts = FineTunePlan.from_dict(row.plan), list[str]()
-    if plan.is_solved:
-        return facts
-    if plan.is_ensemble:
-        return [f"{mixture_in_words(plan)} ({_listed(plan)})"]
-    facts.append(_start(plan.head_start, row.probe_strength))
-    if row.batch_norm:
-        facts.append(BATCH_NORM[row.batch_norm])
+    plan = FineTunePlan.from_dict(row.plan)
+    if plan.mixture:
+        return [f"{mixture_in_words(plan)} ({_listed(row)})"]
+    return [] if plan.is_solved else [*_shared(row), *_further(plan)]
+
+
+def _listed(row: ScoredRow) -> str:
+    """The members of a mixture, and what they share: `1: everything at 1e-3; 2: ...; head from random weights`."""
+    return "; ".join((_members_in_words(row), *_shared(row)))
+
+
+def _shared(row: ScoredRow) -> list[str]:
+    """What its head starts from and what its batch norm does; of a mixture, as far as its members share it."""
+    head, norm = head_in_words(row), batch_norm_in_words(row)
+    words = [] if head == SEVERAL else [_start(head, row.probe_strength)]
+    return [*words, BATCH_NORM[norm]] if norm in BATCH_NORM else words
+
+
+def _further(plan: FineTunePlan) -> list[str]:
+    """What a plan does besides its rates, its head start and its batch norm."""
+    facts = list[str]()
     if len(plan.phases) > 1:
         facts.append(_phases_in_words(plan.phases))
     if plan.parts != "all":
@@ -120,61 +160,54 @@ def besides_rates(row: ScoredRow) -> list[str]:
         facts.append("each tensor's rate follows its gradient")
     if plan.interpolation:
         facts.append("mixed with the weights it started from")
-    if plan.mixture:
-        facts.append(_averaged(plan))
     return facts
 
 
-def _averaged(plan: FineTunePlan) -> str:
-    """What its weights are averaged with, as a clause."""
-    others = [_member_in_words(plan, other) for other in plan.others]
-    trainings = f"those of {counted(len(others), 'other training')} ({', and '.join(others)})" if others else ""
-    start = f"a share of {plan.start_share:.3g} of what it started from" if plan.start_share else ""
-    return f"weights averaged with {' and '.join(filter(None, (trainings, start)))}"
+def _members_in_words(row: ScoredRow) -> str:
+    """The members of a mixture: `1: everything at 1e-3; 2: the same as 1 with another seed`."""
+    plan = FineTunePlan.from_dict(row.plan)
+    plans, total = [member.plan for member in plan.members], sum(plan.shares)
+    words = []
+    for number, member in enumerate(plans, start=1):
+        first = plans.index(member) + 1
+        own = f"the same as {first} with another seed" if first < number else _member_in_words(row, member)
+        share = f", share {plan.shares[number - 1] / total:.3g}" if len(set(plan.shares)) > 1 else ""
+        words.append(f"{number}: {own}{share}")
+    return "; ".join(words)
 
 
-def _listed(plan: FineTunePlan) -> str:
-    """The members of an ensemble: `1: everything at 1e-3; 2: the same with another seed`."""
-    words = [_short(plan), *(_member_in_words(plan, other) for other in plan.others)]
-    if len(set(plan.shares)) > 1:
-        shares = [share / sum(plan.shares) for share in plan.shares]
-        words = [f"{each}, share {share:.3g}" for each, share in zip(words, shares, strict=True)]
-    return "; ".join(f"{number}: {each}" for number, each in enumerate(words, start=1))
-
-
-def _member_in_words(plan: FineTunePlan, member: Ingredient) -> str:
-    """Another training of a mixture in short, beside the plan's own."""
-    other = member.plan
-    if other == replace(plan, mixture=None):
-        return "the same with another seed"
-    words = _short(other)
-    if other.head_start != plan.head_start and not other.is_solved:
-        words += f", {_start(other.head_start, None)}"
-    if other.norm != plan.norm and not other.is_solved:
-        words += f", {BATCH_NORM[NORM_OF[other.norm]]}"
-    return words
+def _member_in_words(row: ScoredRow, member: FineTunePlan) -> str:
+    """A member of a mixture, with what not all of them share."""
+    if member.is_solved:
+        return "the solved linear probe"
+    facts = [_short(member)]
+    if head_in_words(row) == SEVERAL:
+        facts.append(_start(member.head_start, None))
+    if batch_norm_in_words(row) == SEVERAL and _trains_body(member):
+        facts.append(BATCH_NORM[NORM_OF[member.norm]])
+    return ", ".join((*facts, *_further(member)))
 
 
 def _short(plan: FineTunePlan) -> str:
     """Which blocks train, at which rates: `blocks.4 and the head at 1e-3`."""
-    if replace(plan, mixture=None).is_solved:
-        return "the solved linear probe"
     return _rates_in_words(plan).removeprefix("Train ").removesuffix(", freeze the rest")
 
 
 def defined(row: ScoredRow) -> list[str]:
-    """What its head starts from, and what batch norm of its trained blocks does where any has it: full sentences."""
+    """What its head starts from, and what batch norm of its trained blocks does where any has it: full sentences.
+
+    Of a mixture, first what it is made of; what its members do not share is said there.
+    """
     plan = FineTunePlan.from_dict(row.plan)
-    batch_norm = BATCH_NORM_DEFINED.get(row.batch_norm or "", "")
+    mixture = _mixture_defined(row) if plan.mixture else ""
+    head = "" if head_in_words(row) == SEVERAL else _head_defined(plan, row.probe_strength)
     doubt = sentence(mismatch(row)) if mismatch(row) else ""
-    if plan.mixture:
-        return [_mixture_defined(plan), *filter(None, (batch_norm, doubt))]
-    return [_head_defined(plan, row.probe_strength), *filter(None, (batch_norm, doubt))]
+    return list(filter(None, (mixture, head, BATCH_NORM_DEFINED.get(batch_norm_in_words(row)), doubt)))
 
 
 def mismatch(row: ScoredRow) -> str:
     """What to know of a probe's head above batch norm that moves, as a clause; empty elsewhere."""
-    if row.batch_norm != "moving" or head_start(row) != "probe":
+    if batch_norm_in_words(row) != "moving" or head_in_words(row) != "probe":
         return ""
     return (
         "the head starts from a probe that was made with the stored statistics of batch norm, which the statistics of "
@@ -182,24 +215,19 @@ def mismatch(row: ScoredRow) -> str:
     )
 
 
-def _start(head_start: HeadStart, strength: float | None) -> str:
+def _start(head_start: str, strength: float | None) -> str:
     if head_start == "random":
         return "head from random weights"
     return f"head from the linear probe{_penalty(strength, ', {}')}"
 
 
-def _mixture_defined(plan: FineTunePlan) -> str:
+def _mixture_defined(row: ScoredRow) -> str:
     """What a mixture is, in full sentences."""
+    plan = FineTunePlan.from_dict(row.plan)
+    made = f"The network has the {mixture_in_words(plan)}"
     if plan.is_ensemble:
-        return (
-            f"{len(plan.members)} networks were trained, and their class probabilities are averaged: {_listed(plan)}. "
-            "Learning rates of blocks are the highest of any of them."
-        )
-    start = "the linear probe" if plan.head_start == "probe" else "random weights"
-    return (
-        f"The weights are the mean of {counted(len(plan.members), 'training')} whose heads started from {start}"
-        f"{_start_in_words(plan)}: {_listed(plan)}. Learning rates of blocks are the highest of any of them."
-    )
+        made = f"{len(plan.members)} networks were trained, and their class probabilities are averaged"
+    return f"{made}: {_members_in_words(row)}. Learning rates of blocks are the highest of any of them."
 
 
 def _head_defined(plan: FineTunePlan, strength: float | None) -> str:

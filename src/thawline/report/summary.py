@@ -33,9 +33,9 @@ class TableRow:
     rate: str = ""
     """Base learning rate, or that the head was solved."""
     batch_norm: str = ""
-    """moving or kept; empty where no block with batch norm trains."""
+    """moving, kept, or several in a mixture; empty where no block with batch norm trains."""
     head: str = ""
-    """What the head starts from: random or probe."""
+    """What the head starts from: random, probe, or several in a mixture."""
     val: str = ""
     """Mean ± standard error over seeds, here and in `test`."""
     test: str = ""
@@ -256,8 +256,8 @@ def table_row(row: Row, data: DataFacts) -> TableRow:
     return TableRow(
         strategy=row.strategy if plan_words.is_mixture(row) else _chosen(row.strategy, row.chosen),
         rate=base_rate(row),
-        batch_norm=row.batch_norm or "",
-        head=head_start(row),
+        batch_norm=plan_words.batch_norm_in_words(row),
+        head=plan_words.head_in_words(row),
         val=_mean(shown_val(row)),
         test=_mean(row.test) if row.test else "",
         n=str(row.val.accuracy.n),

@@ -27,7 +27,7 @@ from thawline.records import (
     read_json,
 )
 from thawline.report.explained import MAP_SIDE, files_of, shown_images
-from thawline.report.plan_words import head_start
+from thawline.report.plan_words import batch_norm_in_words, head_in_words
 from thawline.report.predictions import Guess, Predictions
 from thawline.report.reading import Run
 from thawline.report.thumbnails import SIDE, data_uri, small_picture
@@ -296,7 +296,8 @@ def _table_line(row: Row) -> dict[str, object]:
     if not isinstance(row, ScoredRow):
         return {"strategy": row.strategy, "error": row.get("error")}
     line: dict[str, object] = {name: row.get(name) for name in _CHOICE}
-    line |= {"learning_rate": row.learning_rate or None, "head_start": head_start(row)}
+    line |= {"learning_rate": row.learning_rate or None, "head_start": head_in_words(row)}
+    line |= {"batch_norm": batch_norm_in_words(row) or None}
     if row.nearest_neighbors is not None:
         line |= {f"nearest_neighbors_{split}": found for split, found in row.nearest_neighbors.items()}
     line |= {name: getattr(row.cost, name) for name in _COSTS}
