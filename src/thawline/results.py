@@ -512,6 +512,8 @@ class FitResults(ScoredRow, _SavedFacts):
     """SHA-256 of everything that the seed decides: two runs are equal when these are."""
     answer: str = ""
     """The answer in words, as the screen and the report give it."""
+    pick: str | None = field(default=None, metadata=_OPTIONAL)
+    """The row whose plan the search of `auto` selected: the saved one, a baseline, or one of its own, `pick`."""
     latency: Sequence[Latency] | None = field(default=None, metadata=_OPTIONAL)
     """What an ensemble beside the answer, or as the answer, takes in use; None = there is none."""
 

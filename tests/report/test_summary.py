@@ -60,7 +60,24 @@ def test_what_an_ensemble_adds_and_costs_is_said() -> None:
     assert summary.ensemble_note(replace(results, latency=latency)).endswith(f"saved network{took}{saves}")
     pick = replace(row("pick", (None, None, None, 1e-3), 0.65, 1.0), plan=alone.to_dict())
     told = summary.ensemble_note(replace(saved(both, "auto"), baselines={"pick": pick}, latency=latency))
-    assert told.endswith(f"0.650 on test for the pick, its best network alone{took}")
+    assert told.endswith(f"0.650 on test for the pick alone{took}")
+    full = summary.ensemble_note(replace(saved(both, "auto"), pick="full"))
+    assert full.endswith("0.700 on test for the pick alone (full).")
+
+
+def test_an_ensemble_of_one_network_adds_nothing() -> None:
+    alone = plan(1e-4, 1e-3)
+    mean = replace(row("ensemble", (None, None, None, 1e-3), 0.75, 1.0), plan=alone.to_dict())
+    assert summary.ensemble_note(replace(saved(alone, "auto"), baselines={"ensemble": mean})) == ""
+
+
+def test_a_pick_that_is_a_baseline_is_named() -> None:
+    results = saved(plan(1e-4, 1e-3), "auto")
+    assert summary.pick_note(replace(results, pick="full")) == (
+        "full is the pick of the search; what it cost to find is the work of auto."
+    )
+    for own in (None, "pick", "auto"):
+        assert summary.pick_note(replace(results, pick=own)) == ""
 
 
 def test_training_everything_in_another_way_is_not_full_fine_tuning() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from thawline import api
 from thawline.config import Request
 from thawline.plan import FineTunePlan, Ingredient, Mixture, Phase
 from thawline.records import EpochRecord, TrainingRecord, environment, read_json
+from thawline.report.summary import scored
 from thawline.results import FitResults
 from thawline.runs.experiment import Experiment
 from thawline.runs.folder import RunFolder
@@ -133,11 +135,56 @@ def test_the_pick_alone_mixes_nothing(images: Path, tmp_path: Path) -> None:
     assert FineTunePlan.from_dict(row_of(run)["plan"]).mixture is None
 
 
-def test_fit_scores_the_pick_and_the_ensemble_beside_the_average(images: Path, tmp_path: Path) -> None:
-    request = replace(request_for(images, "average"), verb="fit")
-    results = api.run(request, tmp_path / "run")
+@pytest.mark.parametrize("answer", ["average", "ensemble"])
+def test_fit_scores_the_pick_beside_the_answer_in_one_row(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(answers, "best_members", lambda outputs, *_: list(outputs)[:2])
+    results = api.run(replace(request_for(images, answer), verb="fit"), tmp_path / "run")
     assert isinstance(results, FitResults)
-    assert {"pick", "ensemble"} <= set(results.baselines)
+    assert ("ensemble" in results.baselines) == (answer == "average")
+    rows = scored(results.rows)
+    assert all(row.plan != other.plan for row, other in combinations(rows, 2))
+    assert results.search is not None
+    winner = results.search.candidate(results.search.winner)
+    (pick,) = (row for row in rows if row.strategy == results.pick)
+    assert winner is not None
+    assert pick.val.accuracy.mean == winner.score
+    assert results.latency is not None
+
+
+@pytest.mark.parametrize(("rate", "rows"), [(1e-3, {"full"}), (1e-4, {"full", "pick"})])
+def test_an_answer_whose_plan_has_a_row_gets_no_second_one(
+    monkeypatch: pytest.MonkeyPatch, rate: float, rows: set[str]
+) -> None:
+    """The pick is a baseline or another plan; the ensemble is the pick alone."""
+    full, own, average = (
+        Tuned("full", 1e-3, FineTunePlan((Phase({"body": rate, "head": rate}),)), (0.8, -0.5))
+        for rate in (1e-3, rate, 1e-5)
+    )
+    pick = replace(own, baselines={"full": full})
+    monkeypatch.setattr(answers, "_finished", lambda *_: [own])
+    monkeypatch.setattr(answers, "_luck", lambda *_: 0.0)
+    monkeypatch.setattr(answers, "_ensemble", lambda *_: own)
+    monkeypatch.setattr(answers, "_average", lambda *_: average)
+    none: Any = None
+    found = answers.handed_over(none, pick, none, none, "average")
+    assert found.plan == average.plan
+    assert set(found.baselines) == rows
+    assert found.pick == pick
+
+
+def test_the_ensemble_after_the_average_is_in_the_ledger(images: Path, tmp_path: Path) -> None:
+    request = request_for(images, "average")
+    with RunFolder.create(tmp_path / "run", request, environment(device="cpu", threads=1)) as folder:
+        experiment = opened(folder)
+        average = tune(experiment, request.strategies[0])
+        trained = len(experiment.ledger.records)
+        ensemble = tune(experiment, request.strategies[0].replace("average", "ensemble"))
+        assert len(experiment.ledger.records) == trained
+    assert average.pick is not None
+    assert ensemble.pick is not None
+    assert average.pick.plan == ensemble.pick.plan
 
 
 @pytest.mark.parametrize(("loss", "kept"), [(0.4, True), (0.6, False)])

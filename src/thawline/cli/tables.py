@@ -91,7 +91,8 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
 
 def _notes(results: FitResults) -> list[str]:
     """What to know of the answer of a search."""
-    return [*summary.search_notes(results.search), summary.copied_note(results), summary.ensemble_note(results)]
+    notes = (summary.copied_note(results), summary.pick_note(results), summary.ensemble_note(results))
+    return [*summary.search_notes(results.search), *notes]
 
 
 def print_comparison(console: Console, comparison: Comparison, run: Path) -> None:

@@ -40,6 +40,7 @@ from thawline.report.summary import (
     ensemble_note,
     fit_command,
     headline,
+    pick_note,
     row_notes,
     search_notes,
     table_row,
@@ -106,8 +107,8 @@ def _context(run: Run) -> Context:
 
 def _row_notes(run: Run) -> list[str]:
     notes = [note for row in run.scored for note in row_notes(row)]
-    added = ensemble_note(run.results) if isinstance(run.results, FitResults) else ""
-    return [*notes, added] if added else notes
+    added = [pick_note(run.results), ensemble_note(run.results)] if isinstance(run.results, FitResults) else []
+    return [*notes, *filter(None, added)]
 
 
 def _answer(results: FitResults | Comparison) -> str:

@@ -157,6 +157,13 @@ def copied_note(results: FitResults) -> str:
     return f"{same[0]} is the plan that the search settled on; what it cost to find is the work of {results.strategy}."
 
 
+def pick_note(results: FitResults) -> str:
+    """Which baseline is the pick, where something else is handed over; empty if the pick has a row of its own."""
+    if results.pick in (None, PICK, results.strategy):
+        return ""
+    return f"{results.pick} is the pick of the search; what it cost to find is the work of {results.strategy}."
+
+
 def _no_room(name: str) -> str:
     return f"The budget had no room to try {name}: its learning rate is the default."
 
@@ -282,10 +289,11 @@ def ensemble_note(results: FitResults) -> str:
     """What the ensemble of a search adds to one network, and what it costs in use; empty without one."""
     rows = {row.strategy: row for row in scored(results.rows)}
     is_saved = FineTunePlan.from_dict(results.plan).is_ensemble
-    ensemble, single = (results, rows.get("pick")) if is_saved else (rows.get("ensemble"), results)
-    if ensemble is None or single is None:
+    ensemble, single = (results, rows.get(results.pick or PICK)) if is_saved else (rows.get("ensemble"), results)
+    if ensemble is None or single is None or not plan_words.is_mixture(ensemble):
         return ""
-    whose = "the pick, its best network alone" if is_saved else "the saved network"
+    row = "" if single.strategy == PICK else f" ({single.strategy})"
+    whose = f"the pick alone{row}" if is_saved else "the saved network"
     networks = len(FineTunePlan.from_dict(ensemble.plan).members)
     said = f"The mean output of {networks} networks has {_both(ensemble)}, against {_both(single)} for {whose}"
     saves = "" if is_saved else " The same command with --answer ensemble and another --out saves it."
@@ -315,7 +323,8 @@ def _latency(measured: Sequence[Latency] | None) -> str:
     )
 
 
-BESIDE_ANSWER = ("pick", "ensemble")
+PICK = "pick"
+BESIDE_ANSWER = (PICK, "ensemble")
 """Rows beside what a search hands over, which are no strategies: its best candidate, and its mean output."""
 
 

@@ -34,6 +34,8 @@ class Tuned:
     """The course of the search for the report, if it has one to show."""
     baselines: Mapping[str, Tuned] = field(default_factory=dict)
     """Fixed strategies that a search tuned on its way, by name; `fit` trains them beside the plan."""
+    pick: Tuned | None = None
+    """What a search selected, if it may hand over something else: an average or an ensemble."""
 
 
 class StrategyContext(Protocol):

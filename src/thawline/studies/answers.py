@@ -42,7 +42,10 @@ class Trained:
 
 
 def handed_over(experiment: Experiment, pick: Tuned, halving: Halving, winner: Scored, answer: Answer) -> Tuned:
-    """The answer that was asked for. The pick and the ensemble are rows beside it, where they are something else."""
+    """The answer that was asked for, with the pick and the ensemble as rows beside it.
+
+    No plan has two rows: a pick is often a baseline, and an ensemble may be the pick alone.
+    """
     finished = _finished(experiment, halving, winner)
     if not finished:  # the budget was too small for a whole training
         return pick
@@ -51,10 +54,13 @@ def handed_over(experiment: Experiment, pick: Tuned, halving: Halving, winner: S
     if answer == "average":
         answers["average"] = _average(experiment, pick, finished)
     chosen = answers.pop(answer)
-    beside = {name: found for name, found in answers.items() if found.plan != chosen.plan}
+    beside: dict[str, Tuned] = {}
+    for name, found in answers.items():
+        if all(found.plan != row.plan for row in (chosen, *pick.baselines.values(), *beside.values())):
+            beside[name] = found
     records = distinct((*pick.records, *chosen.records))
     search = pick.search and replace(pick.search, optimism=luck)
-    return replace(chosen, records=records, search=search, baselines={**beside, **pick.baselines})
+    return replace(chosen, records=records, search=search, baselines={**beside, **pick.baselines}, pick=pick)
 
 
 def mixing_work(experiment: Experiment) -> float:

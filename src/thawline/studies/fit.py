@@ -14,7 +14,7 @@ from thawline.runs.model_folder import MODEL_FOLDER, save_ensemble, save_model
 from thawline.studies.finish import close, write_tables
 from thawline.studies.latency import latencies
 from thawline.studies.results import block_table, member_results, run_digest, summaries
-from thawline.studies.rows import TrainedRow, row_of
+from thawline.studies.rows import TrainedRow, pick_row, row_of
 from thawline.studies.tuning import tune
 
 
@@ -60,12 +60,14 @@ def _results(experiment: Experiment, facts: RunFacts, row: TrainedRow, baselines
     summary, *others = summaries(experiment, [row, *baselines])
     if not isinstance(summary, ScoredRow):
         raise RunError(f"{row.strategy} could not be scored.")
+    pick = pick_row(row, [row, *(each for each in baselines if each.error is None)])
     shared = {field.name: getattr(part, field.name) for part in (facts, summary) for field in fields(part)}
     results = FitResults(
         **shared,
         saved_seed=row.finals[0].seed,
         blocks=block_table(experiment, row.plan),
         baselines={other.strategy: other for other in others},
+        pick=pick.strategy if pick else None,
         # The trainer proved it after every training; a block that had moved would have ended the run.
         frozen_bit_identical=True,
         digest=run_digest(experiment),

@@ -11,13 +11,11 @@ from thawline.model.ensemble import Ensemble
 from thawline.model.latency import milliseconds_per_image
 from thawline.results import Latency
 from thawline.runs.experiment import Experiment
-from thawline.studies.rows import TrainedRow
+from thawline.studies.rows import TrainedRow, pick_row
 
 BATCHES = (32, 1)
 SECONDS = 0.5
 """For each of the four measurements, about."""
-PICK = "pick"
-"""The row of the best candidate, beside an ensemble that is saved."""
 
 
 def latencies(experiment: Experiment, row: TrainedRow, baselines: Sequence[TrainedRow]) -> list[Latency] | None:
@@ -27,7 +25,7 @@ def latencies(experiment: Experiment, row: TrainedRow, baselines: Sequence[Train
     """
     scored = [each for each in (row, *baselines) if each.error is None]
     together = next((each for each in scored if each.plan.is_ensemble), None)
-    alone = next((each for each in scored if not each.plan.is_ensemble and each.strategy in (row.strategy, PICK)), None)
+    alone = row if together is not row else pick_row(row, scored)
     if together is None or alone is None:
         return None
     try:

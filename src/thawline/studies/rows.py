@@ -63,6 +63,12 @@ def row_of(experiment: Experiment, spec: str, tuned: Tuned) -> TrainedRow:
     return TrainedRow(spec, tuned, finals, tuple(experiment.evaluate(record) for record in finals))
 
 
+def pick_row(row: TrainedRow, rows: Sequence[TrainedRow]) -> TrainedRow | None:
+    """The first of the rows with the plan that the search of `row` selected; None without such a search."""
+    pick = row.tuned.pick if row.tuned else None
+    return next((each for each in rows if pick and each.plan == pick.plan), None)
+
+
 def final_seeds(experiment: Experiment) -> Sequence[int]:
     """Seeds of the final trainings: as many as asked, from the run's seed upwards."""
     first = experiment.request.images.seed
