@@ -13,8 +13,8 @@ from tests.search.scripted import ENCODING, SPACE, Listed, Scripted, genes, ledg
 from thawline.errors import RunFolderError
 from thawline.search.baselines import InitialCandidate
 from thawline.search.budget import CandidateLimit, Limit, SearchBudget, WorkLimit
-from thawline.search.candidates import Candidate, Scored
-from thawline.search.encoding import KEPT, MOVING, Phenotype
+from thawline.search.candidates import Candidate, Scored, Task
+from thawline.search.encoding import FROM_PROBE, KEPT, MOVING, Phenotype
 from thawline.search.halving import PATIENCE, PROPOSALS, Halving
 from thawline.search.samplers import Proposal
 from thawline.search.trials import CandidateLedger
@@ -326,6 +326,13 @@ def test_intermediate_scores_are_journalled_by_epoch() -> None:
 # extra seeds
 
 
+class WithProbe(Scripted):
+    """`HEAD` is the solved probe."""
+
+    def phenotype(self, task: Task) -> Phenotype:
+        return HEAD if task.plan.is_solved else super().phenotype(task)
+
+
 def test_extra_seeds_are_trained_in_turn_while_the_best_are_tied() -> None:
     trainings = Scripted({HEADS[0]: 0.9, HEADS[1]: 0.9, HEADS[2]: 0.3})
     search = halving(trainings, unnamed(*HEADS[:3]), seeds=(1, 2, 3))
@@ -359,6 +366,20 @@ def test_extra_seeds_are_within_the_budget(left: float, extra: int) -> None:
     search.budget = SearchBudget(SPACE, trainings, WorkLimit(search.work + left))
     search._add_seeds()
     assert sum(seed == 2 for _, _, seed in trainings.trained) == extra
+
+
+def test_a_solved_probe_gets_no_extra_seeds() -> None:
+    """Its rival gets all of them, and the probe can still win as the cheapest; if the rival can have none, none is."""
+    for left, seeds_of_rival in ((1e6, [2, 3]), (0.3, [])):
+        trainings = WithProbe({HEAD: 0.9, LAST: 0.9})
+        initial = [InitialCandidate("linear_probe", HEAD, FROM_PROBE), InitialCandidate("last_blocks:k=1", LAST)]
+        search = halving(trainings, initial, limit=WEALTH, seeds=(1, 2, 3), parsimony=True)
+        search._train(search._first())
+        search.budget = SearchBudget(SPACE, trainings, WorkLimit(search.work + left))
+        search._add_seeds()
+        extra = [(plan, seed) for plan, _, seed in trainings.trained if seed > 1]
+        assert extra == [(LAST, seed) for seed in seeds_of_rival]
+        assert selected(search) == HEAD
 
 
 # selection

@@ -64,6 +64,19 @@ def test_one_lucky_seed_cannot_replace_the_best() -> None:
     assert most_parsimonious([best, lucky], lambda result: (False, -result.candidate.slot), 400, at_least=0.0) is best
 
 
+def test_a_plan_that_no_seed_changes_can_replace_the_best_with_one_training() -> None:
+    best, solved = with_right(0, EASY, seeds=2), with_right(1, flipped(1, down=True))
+    complexity: dict[int, tuple[bool, float]] = {0: (False, 1.0), 1: (False, 0.1)}
+    found = most_parsimonious(
+        [best, solved],
+        lambda result: complexity[result.candidate.slot],
+        400,
+        at_least=0.0,
+        is_exact=lambda result: result is solved,
+    )
+    assert found is solved
+
+
 @pytest.mark.parametrize("images", [8, 9, 12, 100, 237])
 def test_plans_that_differ_by_one_image_are_as_good_however_many_there_are(images: int) -> None:
     every = np.ones(images, bool)

@@ -46,17 +46,23 @@ def contenders(ranked: Sequence[Scored], images: int) -> list[Scored]:
 
 
 def most_parsimonious(
-    ranked: Sequence[Scored], complexity: Callable[[Scored], tuple[bool, float]], images: int, *, at_least: float
+    ranked: Sequence[Scored],
+    complexity: Callable[[Scored], tuple[bool, float]],
+    images: int,
+    *,
+    at_least: float,
+    is_exact: Callable[[Scored], bool] = lambda scored: False,
 ) -> Scored:
     """One-standard-error rule: among plans within one standard error of the best, the one of lowest complexity.
 
     Only plans with as many seeds as the best, and with a score of `at_least`, can replace it: one lucky seed cannot.
+    Those that are exact need no further seeds.
     """
     best = _best_first(ranked)[0]
     as_good = [
         scored
         for scored in ranked
-        if len(scored.trainings) >= len(best.trainings)
+        if (is_exact(scored) or len(scored.trainings) >= len(best.trainings))
         and scored.score[0] >= at_least
         and _behind(best, scored) <= standard_error(best, scored, images)
     ]
