@@ -19,7 +19,7 @@ from tests.report.synthetic import (
 )
 from thawline import formatting
 from thawline.config import Request, TrainConfig, TuningConfig
-from thawline.plan import FineTunePlan, Ingredient, Mixture, Phase
+from thawline.plan import FineTunePlan, Ingredient, Mixed, Mixture, Phase
 from thawline.report import summary
 from thawline.results import BaselineTrial, Comparison, FitResults, Latency, NearestNeighbors, ScoredRow
 
@@ -90,6 +90,14 @@ def test_the_first_line_says_so_when_full_fine_tuning_wins() -> None:
     found = summary.headline(saved(plan(1e-3, 1e-3), "full"))
     assert found.startswith("On validation full fine-tuning is as good as anything tried, so use it.")
     assert "accuracy 0.700 on test (95 % interval over 60 test images: 0.660 to 0.740; mean of 3 trainings, " in found
+
+
+@pytest.mark.parametrize("of", ["weights", "outputs"])
+def test_full_fine_tuning_as_one_of_several_trainings_is_no_advice_to_use_it(of: Mixed) -> None:
+    alone = plan(1e-3, 1e-3)
+    mixed = replace(alone, mixture=Mixture(of, (Ingredient(alone, 1),)))
+    found = summary.headline(replace(saved(mixed, "full"), strategy="auto"))
+    assert found.startswith(("Average the weights of 2 trainings (1: ", "Ensemble of 2 networks, "))
 
 
 def test_without_a_test_split_the_sentence_says_validation() -> None:

@@ -46,6 +46,11 @@ def is_mixture(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
     return not isinstance(row, ScoredCellRow) and "mixture" in row.plan
 
 
+def made_by(row: ScoredRow) -> str:
+    """The strategy that makes its plan; of a mixture the search, as no strategy that it tried makes the whole."""
+    return row.strategy if is_mixture(row) else row.chosen
+
+
 def mixture_in_words(plan: FineTunePlan) -> str:
     """What a mixture is, in short: `mean weights of 3 trainings`; empty of a plan without one."""
     if plan.mixture is None:

@@ -11,7 +11,7 @@ from thawline.config import DataConfig, Request, TrainConfig
 from thawline.formatting import duration, figure, interval, mebibytes, rate, sentence, signed, spread
 from thawline.plan import FineTunePlan
 from thawline.report import plan_words
-from thawline.report.plan_words import base_rate, head_start, is_solved, named, plan_in_words
+from thawline.report.plan_words import base_rate, head_start, is_solved, made_by, named, plan_in_words
 from thawline.results import (
     Candidate,
     Comparison,
@@ -60,7 +60,7 @@ def headline(results: FitResults) -> str:
     if guess := _guessing(results, results.data):
         return f"Nothing to recommend: {guess}. The saved model has {found}."
     said = f"{plan_in_words(results)}: {found}."
-    if results.chosen.partition(":")[0] == "full" and results.baselines:
+    if made_by(results).partition(":")[0] == "full" and results.baselines:
         return f"On validation full fine-tuning is as good as anything tried, so use it. {said}"
     if results.versus_full and verdicts.differs(results.versus_full) and results.versus_full.difference < 0:
         said = f"On these test images full fine-tuning did better than this plan. {said}"
@@ -226,7 +226,7 @@ def fit_command(comparison: Comparison) -> str | None:
 def exact_spec(row: ScoredRow) -> str:
     """The strategy that was chosen, with the norm mode and head start of its plan where these would be tuned again."""
     if _is_searched(row):
-        return row.strategy if plan_words.is_mixture(row) else row.chosen
+        return made_by(row)
     name, _, arguments = row.chosen.partition(":")
     probe = "probe" if not is_solved(row) and head_start(row) == "probe" else None
     settled = {"norm": row.batch_norm, "head_start": probe}
@@ -281,7 +281,7 @@ def table_row(row: Row, data: DataFacts) -> TableRow:
 
 def row_notes(row: ScoredRow) -> list[str]:
     """What to know of a row besides its verdict, each with its strategy in front."""
-    notes = [f"{row.chosen}: {note}." for note in (neighbors_note(row), plan_words.mismatch(row)) if note]
+    notes = [f"{made_by(row)}: {note}." for note in (neighbors_note(row), plan_words.mismatch(row)) if note]
     return [f"{row.strategy}: {_lowered(plan_in_words(row))}.", *notes] if row.strategy in BESIDE_ANSWER else notes
 
 

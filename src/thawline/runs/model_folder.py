@@ -23,7 +23,7 @@ from thawline.export.model_card import CardBlock, CardMetric, ModelCard, model_c
 from thawline.export.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
 from thawline.export.timm_folder import read_timm_folder, save_timm_folder, timm_snippet
 from thawline.model.load import LoadedModel
-from thawline.report.plan_words import defined
+from thawline.report.plan_words import defined, made_by
 from thawline.results import FitResults, TestScores, plain
 from thawline.training.evaluation import METRICS
 
@@ -144,7 +144,7 @@ def _card(model: LoadedModel, results: FitResults, member: tuple[int, int] | Non
     return ModelCard(
         architecture=model.architecture,
         base_model=_base(model, results),
-        strategy=results.strategy if member else results.chosen,
+        strategy=results.strategy if member else made_by(results),
         label_names=results.data.classes,
         blocks=blocks,
         trainable_percent=results.trainable_percent,
