@@ -97,7 +97,7 @@ def test_full_fine_tuning_as_one_of_several_trainings_is_no_advice_to_use_it(of:
     alone = plan(1e-3, 1e-3)
     mixed = replace(alone, mixture=Mixture(of, (Ingredient(alone, 1),)))
     found = summary.headline(replace(saved(mixed, "full"), strategy="auto"))
-    assert found.startswith(("Average the weights of 2 trainings (1: ", "Ensemble of 2 networks, "))
+    assert found.startswith(("Average the weights of 2 trainings: ", "Ensemble of 2 networks, "))
 
 
 def test_without_a_test_split_the_sentence_says_validation() -> None:

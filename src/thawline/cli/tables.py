@@ -17,7 +17,7 @@ from thawline import verdicts
 from thawline.formatting import counted, extent, figure, percent, rate, sentence, tally
 from thawline.report import summary
 from thawline.report.audit import NAMED, NO_PROBLEMS, findings, sizes_in_words
-from thawline.report.plan_words import BATCH_NORM_SHORT, plan_in_words
+from thawline.report.plan_words import BATCH_NORM_SHORT, mixed_from, plan_in_words
 from thawline.results import (
     BlockRow,
     CheckResult,
@@ -72,6 +72,8 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     """The answer of `fit`: the sentence, the network, the table, where it all is, and the lines that open the model."""
     console.print()
     console.print(visible(summary.headline(results)), style="bold", highlight=False, markup=False)
+    if mixed := mixed_from(results):
+        console.print(visible(sentence(f"made of {mixed}")), highlight=False, markup=False)
     console.print()
     console.print(block_band(results.blocks))
     console.print()

@@ -119,28 +119,38 @@ def named(row: ScoredRow) -> str:
 def plan_in_words(row: ScoredRow) -> str:
     """`Train blocks.6 and the head at 1e-3, freeze the rest (head from random weights; batch norm keeps ...)`."""
     plan = FineTunePlan.from_dict(row.plan)
-    if plan.is_ensemble:
-        return f"Ensemble of {len(plan.members)} networks, mean of their probabilities ({_listed(row)})"
     if plan.mixture:
-        trainings = counted(len(plan.members), "training")
-        return f"Average the weights of {trainings}{_start_in_words(plan)} ({_listed(row)})"
+        return f"{answer_in_words(row)} ({mixed_from(row)})"
     if plan.is_solved:
         penalty = _penalty(row.probe_strength, " ({})")
         return f"Solve the head alone as a linear probe{penalty}, freeze the rest"
     return f"{_rates_in_words(plan)} ({'; '.join(besides_rates(row))})"
 
 
+def answer_in_words(row: ScoredRow) -> str:
+    """The plan in words, but of a mixture only what it is: its trainings would fill a headline."""
+    plan = FineTunePlan.from_dict(row.plan)
+    if plan.is_ensemble:
+        return f"Ensemble of {len(plan.members)} networks, mean of their probabilities"
+    if plan.mixture:
+        return f"Average the weights of {counted(len(plan.members), 'training')}{_start_in_words(plan)}"
+    return plan_in_words(row)
+
+
+def mixed_from(row: ScoredRow) -> str:
+    """What a mixture is made of, then what that shares: `1: everything at 1e-3; 2: ...; head from random weights`.
+
+    Empty without a mixture.
+    """
+    return "; ".join((_members_in_words(row), *_shared(row))) if is_mixture(row) else ""
+
+
 def besides_rates(row: ScoredRow) -> list[str]:
     """What its plan does that the rates of its blocks do not tell; nothing of a solved probe."""
     plan = FineTunePlan.from_dict(row.plan)
     if plan.mixture:
-        return [f"{mixture_in_words(plan)} ({_listed(row)})"]
+        return [f"{mixture_in_words(plan)} ({mixed_from(row)})"]
     return [] if plan.is_solved else [*_shared(row), *_further(plan)]
-
-
-def _listed(row: ScoredRow) -> str:
-    """The members of a mixture, and what they share: `1: everything at 1e-3; 2: ...; head from random weights`."""
-    return "; ".join((_members_in_words(row), *_shared(row)))
 
 
 def _shared(row: ScoredRow) -> list[str]:

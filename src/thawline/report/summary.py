@@ -11,7 +11,7 @@ from thawline.config import DataConfig, Request, TrainConfig
 from thawline.formatting import duration, figure, interval, mebibytes, rate, sentence, signed, spread
 from thawline.plan import FineTunePlan
 from thawline.report import plan_words
-from thawline.report.plan_words import base_rate, head_start, is_solved, made_by, named, plan_in_words
+from thawline.report.plan_words import answer_in_words, base_rate, head_start, is_solved, made_by, named, plan_in_words
 from thawline.results import (
     Candidate,
     Comparison,
@@ -59,7 +59,7 @@ def headline(results: FitResults) -> str:
     found = _measured(results, results.data)
     if guess := _guessing(results, results.data):
         return f"Nothing to recommend: {guess}. The saved model has {found}."
-    said = f"{plan_in_words(results)}: {found}."
+    said = f"{answer_in_words(results)}: {found}."
     if made_by(results).partition(":")[0] == "full" and results.baselines:
         return f"On validation full fine-tuning is as good as anything tried, so use it. {said}"
     if results.versus_full and verdicts.differs(results.versus_full) and results.versus_full.difference < 0:
