@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from thawline.records import FORMAT_VERSION
 from thawline.results import Environment, Result
@@ -64,7 +65,7 @@ class CellResult(Result):
     tried: Sequence[Tried] = ()
     knn: Mapping[str, float | None] | None = None
     """Accuracy of the nearest neighbours in feature space, val and test; of the solved probe only."""
-    search: Mapping[str, object] | None = None
+    search: Mapping[str, Any] | None = None
     """Work, trainings, digest, winner and rungs of a search."""
     error: str | None = None
     """Why the method could not be trained."""

@@ -51,6 +51,14 @@ def test_a_board_holds_what_was_written(tmp_path: Path) -> None:
     assert board.row("kNN")["mnist"].right is None
 
 
+def test_what_a_search_owes_to_its_selection_is_read(tmp_path: Path) -> None:
+    search = {"work": 4.4, "digest": "ab", "rungs": [2, 12], "winner": {"generation": 0, "slot": 1}, "optimism": 0.02}
+    write(tmp_path, result("full", "mnist"), result("auto", "mnist", search=search))
+    (board,) = read_boards(tmp_path)
+    assert board.row("auto")["mnist"].shown_val == pytest.approx(0.48)
+    assert board.row("full")["mnist"].shown_val == 0.5
+
+
 def test_a_data_set_waits_for_the_reference(tmp_path: Path) -> None:
     write(
         tmp_path, result("full", "mnist"), result("depth", "mnist"), result("depth", "dtd10"), result("lora", "dtd10")
