@@ -23,6 +23,7 @@ from thawline.report.audit import NO_PROBLEMS, audit
 from thawline.report.band import SNOWFLAKE, SOLVED, Band, band, label_of, scale
 from thawline.report.confusion import confusion
 from thawline.report.explained import block_changes, examples
+from thawline.report.measured import measured_notes
 from thawline.report.plan_words import (
     BATCH_NORM_SHORT,
     besides_rates,
@@ -223,7 +224,7 @@ def _searches(run: Run) -> list[DrawnSearch]:
             row.strategy,
             search,
             # Baselines that `compare` has rows of are tuned there, each by itself.
-            search_notes(search, baselines=run.is_fit),
+            [*measured_notes(search, run.scored), *search_notes(search, baselines=run.is_fit)],
             search_figures.generations(search, f"search{number}"),
             search_figures.best_in_words(search),
             search_figures.mean_in_words(search),
