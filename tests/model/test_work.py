@@ -127,3 +127,11 @@ def test_attention_products_are_counted() -> None:
     linear = 2 * tokens * 12 * width**2
     products = 2 * 2 * tokens**2 * width
     assert table.blocks[1].flops == linear + products
+
+
+def test_a_refit_has_more_images_and_no_validation(table: WorkTable) -> None:
+    sizes = {"nominal_epochs": 10, "train_images": 100, "validation_images": 50}
+    unit = 10 * (100 * FULL + 50 * FORWARD)
+    found = table.training(FULL_PLAN, epochs_run=4, share=1.5, validated_images=0, **sizes)
+    assert found == pytest.approx(4 * 150 * FULL / unit)
+    assert table.prefix(LAST_TWO, views=2, share=1.5, **sizes) == pytest.approx((2 * 150 + 50) * ONE / unit)

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from thawline.errors import NonFiniteLossError
 from thawline.training import probe as module
-from thawline.training.probe import STRENGTHS, Probe, knn_probabilities, pick_neighbours, solve_probe
+from thawline.training.probe import STRENGTHS, Probe, knn_probabilities, pick_neighbours, solve_probe, solve_probe_at
 from thawline.training.temperature import scaled_log_loss
 
 Split = tuple[Tensor, Tensor]
@@ -210,3 +210,15 @@ def test_the_number_of_neighbours_is_the_most_accurate_the_larger_of_two_and_nev
     assert pick_neighbours(clear[:9], labels[:9], clear, labels, 3) == 5
     shuffled = labels[torch.randperm(60, generator=torch.Generator().manual_seed(0))]
     assert pick_neighbours(clear, shuffled, clear, shuffled, 3) == 1
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_known_strength_needs_no_validation_images_and_is_exact(classes: int) -> None:
+    train, val = images(60, 12, classes, 1), images(40, 12, classes, 2)
+    found = solved(train, val, classes)
+    both = torch.cat([train[0], val[0]]), torch.cat([train[1], val[1]])
+    again = solve_probe_at(*both, classes, strength=found.strength, temperature=found.temperature, class_weights=None)
+    assert (again.strength, again.temperature) == (found.strength, found.temperature)
+    others = images(50, 12, classes, 3)[0]
+    np.testing.assert_allclose(outputs(again, others), reference(again, both, others), atol=1e-4)
+    assert np.abs(outputs(again, others) - outputs(found, others)).max() > 1e-3

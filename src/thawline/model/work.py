@@ -104,36 +104,46 @@ class WorkTable:
         share: float = 1.0,
         further_passes: int = 0,
         solver_iterations: int = 0,
+        validated_images: int | None = None,
     ) -> float:
         """Units of work of a training of `epochs_run` epochs, without the plan's frozen prefix.
 
         `prefix` counts the frozen prefix, once for all trainings that share it. `share` is the fraction of the training
-        split that was used; the unit remains that of the whole split. `further_passes` is the number of images that
+        split that was used; the unit remains that of the whole split. It is above 1 in a refit, which trains on val,
+        too, and has no `validated_images` (None = the validation split). `further_passes` is the number of images that
         were forwarded without gradients, besides training and validation. A plan that starts from the probe forwards
         all images once more, and each iteration of the solver runs the training images through the head. A solved plan
         has no epochs.
         """
         start = self.first_trained(plan)
+        validated = validation_images if validated_images is None else validated_images
         if plan.is_solved:
             epochs_run = 0
         steps = sum(self.step_share(plan.phase_at(epoch).trained, behind=start) for epoch in range(epochs_run))
         # The features behind a mixture's start are those of its ingredients.
         if plan.head_start == "probe" and not plan.mixture:
-            further_passes += round(share * train_images) + validation_images
-        forward = (epochs_run * validation_images + further_passes) * self._flops_from(self._index(start))
+            further_passes += round(share * train_images) + validated
+        forward = (epochs_run * validated + further_passes) * self._flops_from(self._index(start))
         # Each iteration computes the loss and its gradient.
         solving = solver_iterations * share * train_images * 2 * self.blocks[-1].flops
         spent = steps * share * train_images * self._full_step + forward + solving
         return spent / self._unit(nominal_epochs, train_images, validation_images)
 
     def prefix(
-        self, plan: FineTunePlan, views: int, train_images: int, validation_images: int, nominal_epochs: int
+        self,
+        plan: FineTunePlan,
+        views: int,
+        train_images: int,
+        validation_images: int,
+        nominal_epochs: int,
+        share: float = 1.0,
     ) -> float:
         """Units of work to run the frozen prefix once over all training views and the validation images.
 
-        `views` per training image; 0 = a new view in every epoch, that is, as many as nominal epochs.
+        `views` per training image; 0 = a new view in every epoch, that is, as many as nominal epochs. `share` as in
+        `training`.
         """
-        passes = min(views or nominal_epochs, nominal_epochs) * train_images + validation_images
+        passes = min(views or nominal_epochs, nominal_epochs) * round(share * train_images) + validation_images
         flops = self.flops - self._flops_from(self._index(self.first_trained(plan)))
         return passes * flops / self._unit(nominal_epochs, train_images, validation_images)
 

@@ -14,7 +14,7 @@ from thawline.config import Metric
 from thawline.model.head import captured_inputs
 from thawline.training.activations import mapped
 from thawline.training.images import LabelledRows, TrainingData
-from thawline.training.probe import Probe, knn_probabilities, pick_neighbours, solve_probe
+from thawline.training.probe import Probe, knn_probabilities, pick_neighbours, solve_probe, solve_probe_at
 
 IN_MEMORY = 256 << 20
 """Bytes of features that are kept in memory; larger ones are in a memory-mapped file."""
@@ -33,7 +33,7 @@ class Features:
     metric: Metric
     batch: int
     """Images that are forwarded at a time."""
-    _probes: dict[str, Probe] = field(default_factory=dict)
+    _probes: dict[object, Probe] = field(default_factory=dict)
 
     def probe(self, images: LabelledRows) -> Probe:
         """The linear probe of `images`; its L2 penalty is picked on the validation split."""
@@ -47,6 +47,20 @@ class Features:
                 self.head.out_features,
                 class_weights=self.class_weights,
                 balanced_validation=self.metric == "macro_f1",
+            )
+        return self._probes[key]
+
+    def probe_at(self, strength: float, temperature: float) -> Probe:
+        """The linear probe of all training images with an L2 penalty and a temperature that are known."""
+        key = (strength, temperature)
+        if key not in self._probes:
+            self._probes[key] = solve_probe_at(
+                self.of(self.data.train.rows),
+                self.data.train.labels,
+                self.head.out_features,
+                strength=strength,
+                temperature=temperature,
+                class_weights=self.class_weights,
             )
         return self._probes[key]
 

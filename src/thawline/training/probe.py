@@ -109,15 +109,23 @@ def solve_probe(
             break
     picked = problem.minimised(picked, picked.strength, AT_THE_END)
     _, temperature = validated(picked)
-    weight, bias = (part / temperature for part in problem.head(picked))
-    return Probe(
-        weight=weight.float(),
-        bias=bias.float(),
-        strength=picked.strength,
-        temperature=temperature,
-        iterations=iterations + picked.iterations,
-        train_loss=problem.loss(picked, temperature),
-    )
+    return _probe(problem, picked, temperature, iterations + picked.iterations)
+
+
+def solve_probe_at(
+    train: Features,
+    train_labels: Tensor,
+    classes: int,
+    *,
+    strength: float,
+    temperature: float,
+    class_weights: Tensor | None,
+) -> Probe:
+    """The probe at a strength and a temperature that are known, without validation images; see `solve_probe`."""
+    problem = _Problem(train, train_labels, classes, class_weights)
+    rough = problem.minimised(problem.start(), strength, ON_THE_WAY)
+    exact = problem.minimised(rough, strength, AT_THE_END)
+    return _probe(problem, exact, temperature, rough.iterations + exact.iterations)
 
 
 @dataclass(frozen=True)
@@ -227,6 +235,18 @@ class _Problem:
         basis = (self.basis / self.scale[:, None]).float()
         mean = self.mean.float()
         return torch.cat([(self.features[rows] - mean) @ basis for rows in _chunks(*self.features.shape)])
+
+
+def _probe(problem: _Problem, solution: _Solution, temperature: float, iterations: int) -> Probe:
+    weight, bias = (part / temperature for part in problem.head(solution))
+    return Probe(
+        weight=weight.float(),
+        bias=bias.float(),
+        strength=solution.strength,
+        temperature=temperature,
+        iterations=iterations,
+        train_loss=problem.loss(solution, temperature),
+    )
 
 
 def _penalised(loss: float, weight: Tensor, strength: float) -> float:

@@ -175,6 +175,10 @@ class Trainer:
         self.forward.boundary = self._boundary_before({name.rpartition(".")[0] for name in state})
         load_trained_state(self.network, state)
 
+    def empty_cache(self) -> None:
+        """Free what the outputs of frozen blocks take; they are computed again when they are needed."""
+        self._start_afresh()
+
     def check_frozen(self, plan: FineTunePlan, blocks: Sequence[Block]) -> None:
         """Raise `FrozenBlockMovedError` unless frozen blocks are bit-identical to the pretrained network."""
         if moved := moved_tensors(self.network, blocks, plan, self.model.pristine()):
@@ -293,6 +297,17 @@ class Trainer:
         self.model.restore(seed)
         if plan.head_start == "probe":
             self._start_from_probe(self.data.train)
+        state, passes = self._load_average(plan, blocks, states, seed)
+        record, right = self._validate(0, train_loss)
+        return self._put_together(record, state, right, passes + len(self.data.val), started, hits)
+
+    def _load_average(
+        self, plan: FineTunePlan, blocks: Sequence[Block], states: Sequence[Mapping[str, Tensor]], seed: int
+    ) -> tuple[dict[str, Tensor], int]:
+        """Load the average of `states` into the network, which must be as these trainings found it.
+
+        Returns the tensors that they trained, on the CPU, and the number of images forwarded for their statistics.
+        """
         united = plan.united
         boundary = self._boundaries(united, blocks)[0]
         applied = self._apply(united, blocks, seed)
@@ -301,14 +316,12 @@ class Trainer:
         whole = ({**start, **{name: tensor.to(self.device) for name, tensor in state.items()}} for state in states)
         averaged = mixed(start, mean_state(whole, plan.shares), 1 - plan.start_share)
         load_trained_state(self.network, averaged)
-        self.forward.boundary, passes = boundary, len(self.data.val)
+        self.forward.boundary, passes = boundary, 0
         if plan.norm == "train" and trains_statistics(self.network, blocks, united):
             self._settle_norms(applied, seed)
-            passes += len(self.data.train)
-        record, right = self._validate(0, train_loss)
+            passes = len(self.data.train)
         self.check_frozen(united, blocks)
-        state = {name: tensor.cpu() for name, tensor in applied.trained_state().items()}
-        return self._put_together(record, state, right, passes, started, hits)
+        return {name: tensor.cpu() for name, tensor in applied.trained_state().items()}, passes
 
     def _put_together(
         self, record: EpochRecord, state: dict[str, Tensor], right: Tensor, passes: int, started: float, hits: int
@@ -396,7 +409,7 @@ class Trainer:
         """Train until the last epoch, until patience runs out, or until a pause."""
         applied, plan = steps.applied, steps.applied.plan
         for epoch in epochs:
-            self.forward.boundary = boundaries[_position(plan, epoch)]
+            self.forward.boundary = boundaries[position(plan, epoch)]
             if plan.starts_last_phase(epoch):
                 best.start_last_phase(epoch, applied)
             record, right = self._validate(epoch, steps.epoch(seed, epoch))
@@ -536,7 +549,7 @@ class Trainer:
         return torch.cat(parts)[: len(rows)]
 
 
-def _position(plan: FineTunePlan, epoch: int) -> int:
+def position(plan: FineTunePlan, epoch: int) -> int:
     """Index of the phase at `epoch`; compared by identity, because phases may be equal."""
     phase = plan.phase_at(epoch)
     return next(number for number, candidate in enumerate(plan.phases) if candidate is phase)
