@@ -452,6 +452,10 @@ def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
             opened = open_experiment(folder, callback)
             expected = forecast(opened.experiment, opened.experiment.request.strategies)
             callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
+            if opened.experiment.request.refit:
+                searches = variants(opened.experiment.request.strategies[0])[0].searches
+                beyond = ", which comes on top of the budget of the search" if searches else ""
+                callback.note(f"The forecast includes the refit on train and val{beyond}.")
             if opened.experiment.request.verb == "fit":
                 return fit_study.fit(opened.experiment, opened.facts, opened.paths)
             return compare_study.compare(opened.experiment, opened.facts, opened.paths)

@@ -253,11 +253,16 @@ class FitOptions(RunOptions):
     """Strategy that chooses what to train, with arguments after a colon: last_blocks:k=3. `thawline strategies` lists
     them."""
     budget: str | None = None
-    """Cost limit of the strategy auto, everything up to the saved model included: 5x (default) = the work of five full
-    fine-tunings, 30m = wall time (two runs may then decide differently), or 40candidates."""
+    """Cost limit of the strategy auto, everything up to the saved model included except a refit: 5x (default) = the
+    work of five full fine-tunings, 30m = wall time (two runs may then decide differently), or 40candidates."""
     answer: Answer | None = None
     """What the strategy auto hands over: pick = its best candidate; average (default) = one network with the mean
     weights of its best candidates; ensemble = up to three networks whose probabilities are averaged."""
+    refit: bool = False
+    """Save a model that was trained once more, on train and val together, for the number of epochs that was best on
+    validation. It has seen more images and has no score of its own: all scores are those of the model before the refit,
+    which was trained on train alone. Learning rates follow the schedule of `epochs`; there are more steps, since an
+    epoch has more images. With several `seeds`, the lowest is refitted. The cost comes on top of `budget`."""
     explain: bool = True
     """End with Grad-CAM of the images in the report and with the changes in every block."""
 
@@ -403,9 +408,12 @@ class Request:
     cache: CacheConfig = field(default_factory=CacheConfig)
     explain: bool = True
     """Whether `fit` ends with Grad-CAM of the images in its report and with the changes in every block."""
+    refit: bool = False
+    """Whether the saved model of `fit` is trained once more, on train and val together."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
+        _require(not self.refit or self.verb == "fit", "refit", "left out of a comparison, which saves no model", True)
         named = isinstance(self.strategies, tuple) and all(isinstance(spec, str) for spec in self.strategies)
         _require(named and bool(self.strategies), "strategies", "at least one strategy", self.strategies)
 
@@ -430,6 +438,7 @@ class Request:
                 disk_bytes=parse_bytes("cache_disk", value["cache_disk"]),
             ),
             explain=verb == "fit" and value.get("explain", FitOptions.explain),
+            refit=value.get("refit", FitOptions.refit),
             **{name: _part(name, options) for name in PARTS},
         )
 

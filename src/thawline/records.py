@@ -31,8 +31,9 @@ LARGEST_JSON = 2**28
 RUN_FILES = ("run.json", "ledger.journal")
 """The request and the ledger: a folder that contains both is a run."""
 
-Purpose = Literal["tuning", "search", "final"]
-"""What a training is for: tuning a strategy, a candidate of a search, or the final scores."""
+Purpose = Literal["tuning", "search", "final", "refit"]
+"""What a training is for: tuning a strategy, a candidate of a search, the final scores, or the saved model, trained on
+train and val together."""
 
 RECORDED_PACKAGES = (
     *("thawline", "torch", "torchvision", "timm", "scikit-learn", "scipy", "optuna", "numpy", "pillow", "safetensors"),
@@ -92,7 +93,7 @@ class TrainingRecord:
     """`FineTunePlan.to_dict()`."""
     epochs: tuple[EpochRecord, ...] = ()
     best_epoch: int | None = None
-    """The epoch whose weights were kept; None if the training failed."""
+    """The epoch whose weights were kept; None if the training failed, or is a refit, which keeps its last."""
     work: float = 0.0
     """Units of work (DESIGN 7): 1 = a full fine-tuning at the nominal number of epochs."""
     image_passes: int = 0
@@ -108,13 +109,15 @@ class TrainingRecord:
     fold: int | None = None
     """The fold of the training split that was used; None = all of it."""
     until: int | None = None
-    """Number of epochs after which it was paused, with the costs up to there; None = it ran to its end."""
+    """Number of epochs after which it was paused, with the costs up to there, or of a refit; None = to its end."""
     right: str = ""
     """Which validation images the kept epoch classified correctly: one bit each, in the order of the split, as hex."""
     checkpoint: str = ""
     """SHA-256 of the file of its weights; empty = none was kept, or by a version before 0.2."""
     probe: ProbeRecord | None = None
     """What the head started from; None = random weights."""
+    losses: tuple[float, ...] = ()
+    """Training loss of every epoch of a refit, which is not validated; else empty."""
 
     @property
     def best(self) -> EpochRecord | None:
@@ -135,7 +138,7 @@ class TrainingRecord:
         """Inverse of `to_dict`."""
         epochs = tuple(EpochRecord(**epoch) for epoch in data["epochs"])
         probe = ProbeRecord(**given) if (given := data.get("probe")) else None
-        return cls(**{**data, "epochs": epochs, "probe": probe})
+        return cls(**{**data, "epochs": epochs, "probe": probe, "losses": tuple(data.get("losses", ()))})
 
 
 def furthest(records: Iterable[TrainingRecord]) -> list[TrainingRecord]:
@@ -182,6 +185,7 @@ def digest(records: Iterable[TrainingRecord]) -> str:
                 record.fold,
                 [[epoch.train_loss, epoch.val_loss, epoch.val_accuracy, epoch.val_score] for epoch in record.epochs],
                 record.work,
+                *([record.losses] if record.losses else []),
             ],
             sort_keys=True,
         )

@@ -137,6 +137,8 @@ class Cost(Result):
     """Tuning or search and the first final training, in full fine-tunings at the nominal number of epochs."""
     proof: Number
     """Final trainings with further seeds, in the same unit."""
+    refit: Number | None = field(default=None, metadata=_OPTIONAL)
+    """Training the saved model on train and val together, in the same unit and not in `work`; None = no refit."""
     trainings: int
     """Trainings of all kinds, each counted once."""
     seconds: Number
@@ -499,8 +501,24 @@ class Latency(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refit(Result):
+    """How the saved model was trained on train and val together. No score in the results is its own."""
+
+    images: int
+    """Number of images of train and val."""
+    epochs: Sequence[int]
+    """For every network that is saved or averaged, the epochs it trained for; 0 = a solved linear probe."""
+    words: str
+    """What the saved model and the scores have to do with each other, as the screen, the report and the model card say
+    it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitResults(ScoredRow, _SavedFacts):
-    """results.json, and what `fit`, `demo` and `resume` return: the row of the saved model, and the baselines."""
+    """results.json, and what `fit`, `demo` and `resume` return: the row of the saved model, and the baselines.
+
+    If the saved model was refitted, its row is that of the model before the refit.
+    """
 
     blocks: Sequence[BlockRow]
     """All blocks, from the input to the head."""
@@ -516,6 +534,8 @@ class FitResults(ScoredRow, _SavedFacts):
     """The row whose plan the search of `auto` selected: the saved one, a baseline, or one of its own, `pick`."""
     latency: Sequence[Latency] | None = field(default=None, metadata=_OPTIONAL)
     """What an ensemble beside the answer, or as the answer, takes in use; None = there is none."""
+    refit: Refit | None = field(default=None, metadata=_OPTIONAL)
+    """How the saved model was refitted; None = it is the model that was scored."""
 
     def __str__(self) -> str:
         return self.answer
@@ -709,7 +729,7 @@ class Evaluation(Result):
     seen: Mapping[str, int] = field(default_factory=dict)
     """How many of the images trained ("train") or selected ("val") the model."""
     notes: Sequence[str] = ()
-    """What was left out of the data, and classes without images, one line each."""
+    """What was left out of the data, classes without images, and that the model was refitted, one line each."""
     at: str
     """UTC, ISO 8601."""
 

@@ -21,6 +21,16 @@ REFERENCE = "full"
 """The row that others are compared with."""
 SAME_PLAN = "the same plan as full"
 FROM_PRETRAINED, FROM_START = "the pretrained network", "the starting weights"
+REFITTED_SCORES = (
+    "the model was refitted on train and val together: these scores are its own, those of the run are of the model "
+    "before the refit"
+)
+"""Beside new scores of a refitted model."""
+REFITTED_CHANGES = (
+    "The model was refitted on train and val together, so validation images are training images here; the scores of "
+    "the run are of the model before the refit."
+)
+"""Beside what a refitted model looks at."""
 RANDOM_START = (
     "The starting weights are random, and frozen blocks stay random: freezing makes no sense here, except as a control."
 )
@@ -256,6 +266,15 @@ def not_mirrored(reason: str) -> str:
     return (
         f"Flips on: whether your classes are mirror-symmetric cannot be measured, because {reason}; augment "
         "mild_no_flip turns flips off."
+    )
+
+
+def refitted(images: int, epochs: Sequence[int]) -> str:
+    """Which model the scores are of, and which one is saved, after a refit on so many images of train and val."""
+    trained = sorted({counted(each, "epoch") if each else "solved" for each in epochs}, key=len)
+    return (
+        f"The saved model was refitted on train and val together ({counted(images, 'image')}; {', '.join(trained)}). "
+        "It has no score of its own: every score here is of the model before the refit, trained on train alone."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,14 @@ def test_the_forecast_counts_every_training(
     told = Told()
     api.run(small_request(images, strategies, verb, **search), tmp_path / "run", told)
     assert told.trainings == trainings == len(Ledger(tmp_path / "run" / "ledger.journal").records)
+
+
+@pytest.mark.parametrize("strategy", ["linear_probe", "last_blocks:k=1,norm=kept"])
+def test_the_forecast_counts_the_refit(images: Path, tmp_path: Path, strategy: str) -> None:
+    told = Told()
+    request = small_request(images, (strategy,), "fit", learning_rate=1e-2)
+    api.run(replace(request, refit=True), tmp_path / "run", told)
+    assert told.trainings == 2 == len(Ledger(tmp_path / "run" / "ledger.journal").records)
 
 
 def test_a_resumed_run_is_told_what_is_left_to_tune(images: Path, tmp_path: Path) -> None:

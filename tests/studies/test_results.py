@@ -75,7 +75,7 @@ class Fake:
     def boundary(self, plan: FineTunePlan) -> tuple[str, str]:
         return plan.granularity, next(block.name for block in BLOCKS if block.name in plan.trained)
 
-    def prefix_work(self, plan: FineTunePlan) -> float:
+    def prefix_work(self, plan: FineTunePlan, share: float = 1.0) -> float:
         return {"stem": 0.0, "body": 0.25, "head": 0.5}[self.boundary(plan)[1]]
 
 

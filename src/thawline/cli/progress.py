@@ -23,6 +23,9 @@ SILENCE = 60.0
 """Seconds after which an epoch is worth a line of its own, where the output is not a terminal."""
 
 
+_PURPOSES = {"tuning": "tuning", "refit": "refit on train and val"}
+
+
 class _WrappedProgress(Progress):
     """What is running in words, wrapped where the terminal is narrow, and the bar below."""
 
@@ -68,7 +71,7 @@ def _after(record: TrainingRecord) -> str:
     """How long it trained; nothing of a mixture, which did not."""
     if is_mixture(record):
         return ""
-    return " (solved)" if is_solved(record) else f" after {counted(len(record.epochs), 'epoch')}"
+    return " (solved)" if is_solved(record) else f" after {counted(len(record.epochs or record.losses), 'epoch')}"
 
 
 class ConsoleCallback(Callback):
@@ -131,18 +134,18 @@ class ConsoleCallback(Callback):
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
         """Keep the best so far; print a line where the output is not a terminal."""
         self._done += not stored
-        if not record.error:
+        if not record.error and record.purpose != "refit":
             self._scores.setdefault(_subject(record), {})[record.seed] = record.score[0]
         if self.console.is_terminal or stored:
             return
-        outcome = record.error or f"val {figure(record.score[0])}{_after(record)}"
+        score = "done" if record.purpose == "refit" else f"val {figure(record.score[0])}"
+        outcome = record.error or f"{score}{_after(record)}"
         # No total: how many trainings there will be is not known before a search, or tuning, has ended.
         self.note(f"[{self._done}] {self._title(record)}: {outcome}; {self._status(record)}")
 
     def _title(self, record: TrainingRecord) -> str:
         if record.purpose != "search":
-            purpose = "tuning" if record.purpose == "tuning" else f"seed {record.seed}"
-            return f"{_what(record)} ({purpose})"
+            return f"{_what(record)} ({_PURPOSES.get(record.purpose, f'seed {record.seed}')})"
         again = f", seed {record.seed}" if self._again(record) else ""
         until = "" if record.until is None else f", first {counted(record.until, 'epoch')}"
         return f"{record.strategy} generation {record.generation}, candidate {record.slot}{again}{until}"

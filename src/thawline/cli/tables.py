@@ -74,6 +74,8 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     console.print(visible(summary.headline(results)), style="bold", highlight=False, markup=False)
     if mixed := mixed_from(results):
         console.print(visible(sentence(f"made of {mixed}")), highlight=False, markup=False)
+    if refit := summary.refit_note(results):
+        console.print(visible(refit), highlight=False, markup=False)
     console.print()
     console.print(block_band(results.blocks))
     console.print()

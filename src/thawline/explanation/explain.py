@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from thawline import verdicts
 from thawline.callback import Callback
 from thawline.data.sources import find_images
 from thawline.data.walk import Ignored
@@ -86,6 +87,7 @@ def _explain(
     known = known_images(opened)
     views, head_before = _views(opened, others, known)
     fitted = known.fitted if known and head_before == "linear_probe" else ()
+    refitted = verdicts.REFITTED_CHANGES if opened.results.refit else ""
     missing = _NO_IMAGES if known is None else "" if known.comparable else _FEW_IMAGES
     with written_to(folder.path / EXPLANATION_FOLDER), replacing(folder.path / EXPLANATION_FOLDER) as pictures:
         maps = draw_maps(views, paths, layer, pictures, fitted)
@@ -99,7 +101,7 @@ def _explain(
             unreadable=maps.unreadable,
             ignored=[file.result() for file in ignored],
             drift=block_changes(opened, known),
-            notes=[*filter(None, (opened.about_members, missing))],
+            notes=[*filter(None, (opened.about_members, refitted, missing))],
         )
         write_text(pictures / PAGE, page(explanation, run=opened.name))
         seal(pictures)

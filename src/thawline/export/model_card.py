@@ -80,6 +80,8 @@ class ModelCard:
     """What frozen blocks are identical to."""
     answer: str = ""
     """What the run found, in words."""
+    refit: str = ""
+    """That the model was refitted, and which model the scores are of; empty = it is the one that was scored."""
     member: tuple[int, int] | None = None
     """Which member of how many of an ensemble it is; answer and metrics are then those of the ensemble."""
     warning: str = ""

@@ -43,6 +43,7 @@ from thawline.report.summary import (
     fit_command,
     headline,
     pick_note,
+    refit_note,
     row_notes,
     search_notes,
     table_row,
@@ -103,6 +104,7 @@ def _context(run: Run) -> Context:
         "searches": _searches(run),
         "mirror_test": verdicts.MIRROR_TEST,
         "frozen_kept": _frozen_kept(run.results),
+        "refit_note": refit_note(run.results) if isinstance(run.results, FitResults) else "",
     }
     return {**shared, **_of_the_rows(run), **_of_the_shown(run)}
 

@@ -58,7 +58,8 @@ def headline(results: FitResults) -> str:
     """The answer with its uncertainty; says so when full fine-tuning wins, and recommends nothing that only guesses."""
     found = _measured(results, results.data)
     if guess := _guessing(results, results.data):
-        return f"Nothing to recommend: {guess}. The saved model has {found}."
+        whose = "The model before the refit" if results.refit else "The saved model"
+        return f"Nothing to recommend: {guess}. {whose} has {found}."
     said = f"{answer_in_words(results)}: {found}."
     if made_by(results).partition(":")[0] == "full" and results.baselines:
         return f"On validation full fine-tuning is as good as anything tried, so use it. {said}"
@@ -293,12 +294,21 @@ def ensemble_note(results: FitResults) -> str:
     if ensemble is None or single is None or not plan_words.is_mixture(ensemble):
         return ""
     row = "" if single.strategy == PICK else f" ({single.strategy})"
-    whose = f"the pick alone{row}" if is_saved else "the saved network"
+    one_network = "the network before the refit" if results.refit else "the saved network"
+    whose = f"the pick alone{row}" if is_saved else one_network
     networks = len(FineTunePlan.from_dict(ensemble.plan).members)
     said = f"The mean output of {networks} networks has {_both(ensemble)}, against {_both(single)} for {whose}"
     saves = "" if is_saved else " The same command with --answer ensemble and another --out saves it."
     luck = " These validation accuracies include what they owe to selection." if _has_luck(results) else ""
     return f"{said}{_latency(results.latency)}.{luck}{saves}"
+
+
+def refit_note(results: FitResults) -> str:
+    """Which model the scores are of, and what the refit cost; empty without one."""
+    if results.refit is None:
+        return ""
+    cost = figure(results.cost.refit or 0, 2)
+    return f"{results.refit.words} The refit took the work of {cost} full fine-tunings, on top of that in the table."
 
 
 def _has_luck(row: ScoredRow) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from thawline import verdicts
 from thawline.callback import Callback
 from thawline.config import Preprocessing
 from thawline.data.cache import user_cache
@@ -35,7 +36,7 @@ from thawline.records import FORMAT_VERSION
 from thawline.results import Evaluation, EvaluationLog, Likelihood, Prediction, Predictions, SkippedFile
 from thawline.runs.files import EVALUATION_LOG, REQUEST, RESULTS, read_if_there, write
 from thawline.runs.folder import RunFolder
-from thawline.runs.listed import seen
+from thawline.runs.listed import is_refitted, seen
 from thawline.runs.model_folder import MODEL_FOLDER
 from thawline.runs.sealed import updating
 from thawline.sums import check_sums
@@ -242,7 +243,11 @@ def evaluate(folder: Path, data: str, trust: Trust, callback: Callback) -> Evalu
         per_class=evaluation.per_class(probabilities, labels, classifier.classes),
         unreadable=_skipped(unreadable),
         seen=seen(folder, items),
-        notes=[*images.notes, *_absent(classifier.classes, labels_there)],
+        notes=[
+            *images.notes,
+            *_absent(classifier.classes, labels_there),
+            *([verdicts.REFITTED_SCORES] if is_refitted(folder) else []),
+        ],
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from operator import mul
 from pathlib import Path
@@ -35,6 +36,7 @@ from thawline.training.images import LabelledRows, TrainingData
 from thawline.training.mixing import to_logits, weighted_mean
 from thawline.training.pause import Paused
 from thawline.training.probe import Probe
+from thawline.training.refit import Refitted, RefitTrainer
 from thawline.training.trainer import TrainedModel, Trainer
 
 TUNING_SEED_OFFSET = 1_000_000
@@ -42,6 +44,8 @@ _NEIGHBORS = "neighbors_"
 """Prefix of the names of votes in the file of an evaluation."""
 _ONCE_WITHOUT_CHOICE = (("head_start", "random"), ("kept_epoch", "best"))
 """Fields of plans with the value that they had before there was a choice; keys leave them out."""
+_REFIT = "train and val"
+"""The part of the images that a refit trains on, in its key."""
 _NEW_RUN = "start a new run with another `out`"
 
 
@@ -117,8 +121,8 @@ class Experiment:
         """End of the plan's frozen prefix: the granularity and the first trained block."""
         return plan.granularity, self.work(plan.granularity).first_trained(plan)
 
-    def prefix_work(self, plan: FineTunePlan) -> float:
-        """Units of work to run the plan's frozen prefix once over every view."""
+    def prefix_work(self, plan: FineTunePlan, share: float = 1.0) -> float:
+        """Units of work to run the plan's frozen prefix once over every view of a `share` of the training split."""
         images, epochs = self.request.images, self.request.train.epochs
         views = 1 if images.augment == "none" else images.views or epochs
         return self.work(plan.granularity).prefix(
@@ -127,6 +131,7 @@ class Experiment:
             train_images=len(self.data.train),
             validation_images=len(self.data.val),
             nominal_epochs=epochs,
+            share=share,
         )
 
     def training_work(
@@ -136,10 +141,11 @@ class Experiment:
         share: float = 1.0,
         further_passes: int = 0,
         solver_iterations: int = 0,
+        validated_images: int | None = None,
     ) -> float:
         """Units of work of `epochs` epochs on a `share` of the training split, without the plan's frozen prefix.
 
-        `further_passes` and `solver_iterations` as in `WorkTable.training`.
+        The rest as in `WorkTable.training`.
         """
         return self.work(plan.granularity).training(
             plan,
@@ -150,6 +156,7 @@ class Experiment:
             share=share,
             further_passes=further_passes,
             solver_iterations=solver_iterations,
+            validated_images=validated_images,
         )
 
     def trainable_size(self, plan: FineTunePlan) -> int:
@@ -207,6 +214,8 @@ class Experiment:
         others if `keep_weights`.
         """
         plan = FineTunePlan.from_dict(record.plan)
+        if record.purpose == "refit":
+            return self._refit(record, plan), None
         if plan.mixture:
             return self._mix(record, plan), None
         self.callback.training_started(record)
@@ -235,10 +244,11 @@ class Experiment:
     def ingredients(self, record: TrainingRecord) -> tuple[TrainingRecord, ...]:
         """The trainings that a mixture is made of, with their weights kept; none of a training without one.
 
-        What the ledger does not have is trained.
+        What the ledger does not have is trained. Of a refit, they are refits.
         """
         plan = FineTunePlan.from_dict(record.plan)
-        return tuple(self._ingredient(record, each) for each in plan.members) if plan.mixture else ()
+        parts = tuple(self._ingredient(record, each) for each in plan.members) if plan.mixture else ()
+        return tuple(map(self.refit, parts)) if record.purpose == "refit" else parts
 
     def _ingredient(self, mixture: TrainingRecord, ingredient: Ingredient) -> TrainingRecord:
         plan, seed = ingredient.plan, mixture.seed + ingredient.seed_offset
@@ -257,8 +267,7 @@ class Experiment:
         self.callback.training_started(record)
         states = [self._weights(part) for part in parts]
         self._in_network = None
-        losses = [part.best.train_loss for part in parts if part.best]
-        train_loss = sum(map(mul, plan.shares, losses)) / sum(plan.shares)
+        train_loss = _mean_of([part.best.train_loss for part in parts if part.best], plan)
         try:
             if plan.is_ensemble:
                 mixed = self.trainer.mean_output(plan, states, seed=record.seed, train_loss=train_loss)
@@ -270,6 +279,83 @@ class Experiment:
         except (NonFiniteLossError, TooLittleMemoryError) as error:
             return replace(record, error=str(error))
         return replace(self._completed(record, plan, mixed, 1.0), probe=parts[0].probe)
+
+    @property
+    def refit_images(self) -> LabelledRows:
+        """Train and val together."""
+        train, val = self.data.train, self.data.val
+        return LabelledRows(np.concatenate([train.rows, val.rows]), torch.cat([train.labels, val.labels]))
+
+    @property
+    def refit_share(self) -> float:
+        """Images of a refit per training image."""
+        return 1 + len(self.data.val) / len(self.data.train)
+
+    def refit(self, scored: TrainingRecord) -> TrainingRecord:
+        """Train anew on train and val together what a training with kept weights trained, or find it in the ledger.
+
+        For the number of epochs after which weights were kept, and from the probe with the penalty and temperature that
+        were found. Of an average: the average of the refits of its ingredients. Nothing is validated.
+        """
+        plan = FineTunePlan.from_dict(scored.plan)
+        until = None if plan.mixture or plan.is_solved or scored.best_epoch is None else scored.best_epoch + 1
+        key = self.key(plan, scored.seed, Part(self.refit_images, _REFIT), until)
+        record = TrainingRecord(
+            *(key, "refit", scored.strategy, scored.learning_rate, scored.seed, scored.plan),
+            until=until,
+            probe=scored.probe,
+        )
+        return self.find(record) or self.keep(self.go_on(record)[0])
+
+    @cached_property
+    def _refit_trainer(self) -> RefitTrainer:
+        """Made for the first refit; the caches of both trainers together would be larger than was asked for."""
+        self.trainer.empty_cache()
+        data = replace(self.data, train=self.refit_images)
+        size = self.trainer.micro_batch
+        trainer = RefitTrainer(
+            self.model, data, self.request.train, self.request.cache, self.callback.note, micro_batch=size
+        )
+        trainer.on_smaller_batch = self._smaller_batch
+        return trainer
+
+    def _refit(self, record: TrainingRecord, plan: FineTunePlan) -> TrainingRecord:
+        """Refit as `record` specifies: `until` epochs, and `probe` as it was found."""
+        parts = self.ingredients(record)
+        if error := next((part.error for part in parts if part.error), None):
+            return replace(record, error=error)
+        self.callback.training_started(record)
+        self._in_network = None
+        try:
+            refitted = self._refitted(record, plan, parts)
+        except (NonFiniteLossError, TooLittleMemoryError) as error:
+            return replace(record, error=str(error))
+        record = self._keep_weights(record, refitted.state)
+        solved = refitted.probe
+        losses = refitted.losses or (_mean_of([part.losses[-1] for part in parts], plan),)
+        return replace(
+            record,
+            losses=losses,
+            work=self.training_work(
+                plan,
+                record.until or 0,
+                self.refit_share,
+                refitted.image_passes if parts else 0,
+                0 if solved is None else solved.iterations,
+                validated_images=0,
+            ),
+            image_passes=refitted.image_passes,
+            cache_hits=refitted.cache_hits,
+            seconds=refitted.seconds,
+            peak_memory_bytes=refitted.peak_memory_bytes,
+            probe=None if solved is None else _probe_record(solved),
+        )
+
+    def _refitted(self, record: TrainingRecord, plan: FineTunePlan, parts: Sequence[TrainingRecord]) -> Refitted:
+        trainer, blocks, seed, probe = self._refit_trainer, self.blocks(plan.granularity), record.seed, record.probe
+        if not parts:
+            return trainer.refit(plan, blocks, seed=seed, epochs=record.until or 0, probe=probe)
+        return trainer.refit_average(plan, blocks, [*map(self._weights, parts)], seed=seed, probe=probe)
 
     def _keep_weights(self, record: TrainingRecord, state: dict[str, Tensor]) -> TrainingRecord:
         """Before the ledger entry, so that every training in the ledger can be scored after a crash."""
@@ -463,6 +549,12 @@ class Experiment:
             *([part.fingerprint] if part else []),
             *([f"until {until}"] if until else []),
         )
+
+
+def _mean_of(losses: Sequence[float], plan: FineTunePlan) -> float:
+    """The mean of the members of a mixture in their shares."""
+    total: float = sum(map(mul, plan.shares, losses))
+    return total / sum(plan.shares)
 
 
 def _probe_record(probe: Probe) -> ProbeRecord:

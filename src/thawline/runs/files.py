@@ -77,7 +77,7 @@ _PREDICTION_COLUMNS = ("row", "seed", "split", "path", "true")
 """Columns of predictions.csv; the probability of every class follows."""
 _HISTORY_COLUMNS = ("strategy", "purpose", "learning_rate", "seed", "epoch", "train_loss", "val_loss", "val_accuracy")
 _CHOICE = ("strategy", "chosen", "learning_rate", "batch_norm", "head_start", "probe_strength", "trainable_percent")
-_COSTS = ("work", "proof", "trainings", "seconds", "image_passes", "peak_memory_bytes")
+_COSTS = ("work", "proof", "refit", "trainings", "seconds", "image_passes", "peak_memory_bytes")
 _METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "negative_log_likelihood", "calibration_error")
 _SPREAD = ("standard_error", "n")
 """Columns for the spread of the accuracy over seeds."""
@@ -271,16 +271,23 @@ def read_plan(path: Path) -> FineTunePlan:
 
 
 def write_history(path: Path, records: Iterable[TrainingRecord]) -> None:
-    """Write history.csv: one line per epoch of every training, epochs from 1; one of a solved probe, without a rate."""
+    """Write history.csv: one line per epoch of every training, epochs from 1; one of a solved probe, without a rate.
+
+    Those of a refit have a training loss alone.
+    """
     rows = (
-        (
-            *(record.strategy, record.purpose, record.learning_rate or None, record.seed),
-            *(epoch.epoch + 1, epoch.train_loss, epoch.val_loss, epoch.val_accuracy),
-        )
+        (*(record.strategy, record.purpose, record.learning_rate or None, record.seed), *epoch)
         for record in furthest(records)
-        for epoch in record.epochs
+        for epoch in _history(record)
     )
     publish(path, encoded(csv_text(_HISTORY_COLUMNS, rows)))
+
+
+def _history(record: TrainingRecord) -> Iterator[tuple[object, ...]]:
+    for epoch in record.epochs:
+        yield epoch.epoch + 1, epoch.train_loss, epoch.val_loss, epoch.val_accuracy
+    for number, loss in enumerate(record.losses, start=1):
+        yield number, loss, None, None
 
 
 def write_comparison_table(path: Path, rows: Iterable[Row]) -> None:

@@ -28,6 +28,8 @@ RECORD = "record"
 REQUESTED = "request"
 _BOUND_BY_CONTENT = ("data", "model", "weights")
 """Options that name files, which may move: `bind` compares what is in them."""
+_ONCE_WITHOUT_CHOICE = {"refit": False}
+"""Options that older ledgers do not have, with the value that stands for that."""
 
 
 class Ledger:
@@ -110,6 +112,7 @@ class Ledger:
         """Bind the ledger to `Request.to_dict()`; of that, the places of files and further strategies may change."""
         bound, now = self._study.user_attrs.get(REQUESTED), plain(request)
         if bound is not None:
+            bound = {**_ONCE_WITHOUT_CHOICE, **bound}
             may_change = {name: bound[name] for name in _BOUND_BY_CONTENT}
             may_change["strategies"] = now["strategies"][: len(bound["strategies"])]
             if edits := changes(bound, {**now, **may_change}):
@@ -203,7 +206,7 @@ def _trial(record: TrainingRecord) -> FrozenTrial:
         distributions["learning_rate"] = FloatDistribution(1e-12, 1e4, log=True)
         parameters["learning_rate"] = record.learning_rate
     return create_trial(
-        state=TrialState.FAIL if record.best is None else TrialState.COMPLETE,
+        state=_state(record),
         value=None if record.best is None else record.best.val_score,
         params=parameters,
         distributions=distributions,
@@ -212,8 +215,14 @@ def _trial(record: TrainingRecord) -> FrozenTrial:
     )
 
 
+def _state(record: TrainingRecord) -> TrialState:
+    if record.losses:  # a refit has no score, and this is the only state without one that is not a failure
+        return TrialState.PRUNED
+    return TrialState.FAIL if record.best is None else TrialState.COMPLETE
+
+
 def _record(trial: FrozenTrial) -> TrainingRecord:
     record = msgspec.convert(trial.user_attrs[RECORD], TrainingRecord)
-    if record.best is None and record.error is None:
+    if record.best is None and record.error is None and not record.losses:
         raise ValueError(f"training {record.key} neither ended nor failed")
     return record

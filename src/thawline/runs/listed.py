@@ -38,11 +38,18 @@ def by_file(rows: Iterable[Listed]) -> dict[str, Listed]:
 def seen(folder: Path, items: Sequence[Item]) -> dict[str, int]:
     """How many of these images the `fit` in that folder used for training ("train") or validation ("val"), by path.
 
-    Empty if the folder is not a `fit` run.
+    A refit trained on both. Empty if the folder is not a `fit` run.
     """
     if not all(is_expected(folder / name) for name in (RESULTS["fit"], SPLITS)):
         return {}
-    root = Path(read(folder / RESULTS["fit"], FitResults).data.root)
-    known = by_file(listed(folder, root))
+    results = read(folder / RESULTS["fit"], FitResults)
+    known = by_file(listed(folder, Path(results.data.root)))
     counts = Counter(row.split for item in items if (row := known.get(os.path.realpath(item.path))))
+    if results.refit:
+        counts = Counter(train=counts["train"] + counts["val"])
     return {split: counts[split] for split in ("train", "val") if counts[split]}
+
+
+def is_refitted(folder: Path) -> bool:
+    """Whether the model of the `fit` in that folder was refitted, so that the scores of the run are not its own."""
+    return is_expected(folder / RESULTS["fit"]) and read(folder / RESULTS["fit"], FitResults).refit is not None

@@ -77,11 +77,12 @@ def _ensemble_card(results: FitResults, shares: Sequence[float]) -> str:
     """README.md of an ensemble."""
     weights = ", ".join(f"{share / sum(shares):.3g}" for share in shares)
     source = markdown(_without_folders(str(results.model.source)))
+    refit = f"\n{markdown(results.refit.words)}\n" if results.refit else ""
     return (
         f"# Ensemble of {len(shares)} networks\n\n"
         f"Each folder holds a network that thawline fine-tuned from {source} and that opens by itself; its README.md "
         f"says how. The answer of the ensemble is the mean of their class probabilities, in shares of {weights}.\n\n"
-        f"{markdown(results.answer)}\n"
+        f"{markdown(results.answer)}\n{refit}"
     )
 
 
@@ -121,6 +122,7 @@ def _origin(results: FitResults) -> dict[str, object]:
         "environment": environment,
         "data": {**results.data, "root": Path(results.data.root).name},
         "decoding": DECODING_RULE,
+        **({"refit": results.refit} if results.refit else {}),
     }
     return {key: plain(value) for key, value in origin.items()}
 
@@ -160,6 +162,7 @@ def _card(model: LoadedModel, results: FitResults, member: tuple[int, int] | Non
         trained=defined(results),
         start=verdicts.started_from(results.request),
         answer=results.answer,
+        refit=results.refit.words if results.refit else "",
         warning=verdicts.start_warning(results.request),
         member=member,
     )

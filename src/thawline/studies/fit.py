@@ -13,9 +13,9 @@ from thawline.runs.files import RESULTS, write
 from thawline.runs.model_folder import MODEL_FOLDER, save_ensemble, save_model
 from thawline.studies.finish import close, write_tables
 from thawline.studies.latency import latencies
-from thawline.studies.results import block_table, member_results, run_digest, summaries
-from thawline.studies.rows import TrainedRow, pick_row, row_of
-from thawline.studies.tuning import tune
+from thawline.studies.results import block_table, member_results, refit_facts, run_digest, summaries
+from thawline.studies.rows import TrainedRow, pick_row, refitted, row_of
+from thawline.studies.tuning import require_refittable, tune
 
 
 def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitResults:
@@ -25,6 +25,8 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     the strategy itself could not be trained.
     """
     spec = experiment.request.strategies[0]
+    if experiment.request.refit:
+        require_refittable(experiment, spec)
     try:
         tuned = tune(experiment, spec)
     except NonFiniteLossError as error:
@@ -33,6 +35,8 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     if row.error is not None:
         raise RunError(f"{spec} could not be trained: {row.error}")
     baselines = [row_of(experiment, name, baseline) for name, baseline in tuned.baselines.items()]
+    if experiment.request.refit:
+        row = refitted(experiment, row)
     results = _results(experiment, facts, row, baselines)
     results = replace(results, latency=latencies(experiment, row, baselines))
     folder = experiment.folder
@@ -45,13 +49,16 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
 
 
 def _save(experiment: Experiment, row: TrainedRow, results: FitResults) -> None:
-    """The model of the lowest seed; of an ensemble every member."""
+    """The model of the lowest seed, or its refit; of an ensemble every member."""
     folder, record = experiment.folder.file(MODEL_FOLDER), row.finals[0]
     if not row.plan.is_ensemble:
-        save_model(folder, experiment.network_of(record), results)
+        save_model(folder, experiment.network_of(row.refits[0] if row.refits else record), results)
         return
     parts = experiment.ingredients(record)
-    members = ((experiment.network_of(part), member_results(experiment, results, part)) for part in parts)
+    members = (
+        (experiment.network_of(saved), member_results(experiment, results, part))
+        for part, saved in zip(parts, row.refits or parts, strict=True)
+    )
     save_ensemble(folder, members, row.plan.shares, results)
 
 
@@ -71,5 +78,6 @@ def _results(experiment: Experiment, facts: RunFacts, row: TrainedRow, baselines
         # The trainer proved it after every training; a block that had moved would have ended the run.
         frozen_bit_identical=True,
         digest=run_digest(experiment),
+        refit=refit_facts(experiment, row),
     )
     return replace(results, answer=headline(results))

@@ -56,12 +56,15 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
     forward = VALIDATION_SHARE * _seconds_per_image(experiment, _plan(experiment, Full()))
     seeds = experiment.request.search.seeds
     total = Forecast(0.0, 0.0, 0)
+    refits = 1 if experiment.request.refit else 0
     for spec in dict.fromkeys(specs):
         strategy = asked_for(experiment, spec)[0]
         if strategy.searches:
             rehearsal = Rehearsal(experiment, strategy, BASE_RATE, forward=forward)
             strategy.search(rehearsal)
             total = total.plus(rehearsal.total, times=1).plus(rehearsal.full, times=seeds)
+            full = _single_training(experiment, Full(), forward, share=experiment.refit_share)
+            total = total.plus(full, times=refits * _members(strategy))
             continue
         modes = candidates(experiment, spec)
         strategies = [first for first, *_ in modes]
@@ -72,7 +75,14 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
         for cost in costs[:left]:
             total = total.plus(cost, times=1)
         total = total.plus(dearest, times=max(0, left - len(costs)) + seeds)
+        most = (_single_training(experiment, each, forward, share=experiment.refit_share) for each in strategies)
+        total = total.plus(max(most, key=lambda cost: cost.seconds), times=refits)
     return total
+
+
+def _members(strategy: Strategy | AutoConfig) -> int:
+    """Trainings at most that the saved model of a search is made of."""
+    return MEMBERS if isinstance(strategy, AutoConfig) and strategy.answer != "pick" else 1
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,7 @@ def _further_members(settings: AutoConfig, request: Request) -> int:
 
     An average or an ensemble trains every member anew; a training that two rows share is counted for both.
     """
-    answer = 1 if settings.answer == "pick" else MEMBERS
+    answer = _members(settings)
     beside = {"pick": 1, "ensemble": MEMBERS} if request.verb == "fit" else {}
     return answer - 1 + sum(members for name, members in beside.items() if name != settings.answer)
 

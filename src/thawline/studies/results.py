@@ -18,6 +18,7 @@ from thawline.results import (
     FailedRow,
     FitResults,
     NearestNeighbors,
+    Refit,
     Row,
     ScoredRow,
     SplitScores,
@@ -104,7 +105,7 @@ def _nearest_neighbors(experiment: Experiment, row: TrainedRow) -> NearestNeighb
 def cost(experiment: Experiment, row: TrainedRow) -> Cost:
     """What the row took: tuning and the first final training are `work`, further seeds are `proof`.
 
-    A mixture takes its ingredients, too.
+    A mixture takes its ingredients, too. A refit is neither.
 
     `seconds` are those of all its trainings, also of any that another row had made already. The peak of memory is that
     of the process until the last of them was over: it never falls from one row to the next.
@@ -112,16 +113,33 @@ def cost(experiment: Experiment, row: TrainedRow) -> Cost:
     tuning = row.tuned.records if row.tuned else ()
     finals = [(*experiment.ingredients(record), record) for record in row.finals]
     needed = distinct((*tuning, *chain.from_iterable(finals[:1])))
-    everything = distinct((*needed, *chain.from_iterable(finals[1:])))
+    proved = distinct((*needed, *chain.from_iterable(finals[1:])))
+    refits = refit_trainings(experiment, row)
+    everything = (*proved, *refits)
     return Cost(
         work=sum(record.work for record in needed) + _prefix_work(experiment, needed),
-        proof=sum(record.work for record in everything) - sum(record.work for record in needed),
+        proof=sum(record.work for record in proved) - sum(record.work for record in needed),
+        refit=_work_of(experiment, refits) if refits else None,
         trainings=len(everything),
         seconds=sum(record.seconds for record in everything),
         image_passes=sum(record.image_passes for record in everything),
         cache_hits=sum(record.cache_hits for record in everything),
         peak_memory_bytes=max((record.peak_memory_bytes for record in everything), default=0),
     )
+
+
+def refit_trainings(experiment: Experiment, row: TrainedRow) -> tuple[TrainingRecord, ...]:
+    """All refits of a row, those of which a refitted average is made first."""
+    return distinct(chain.from_iterable((*experiment.ingredients(record), record) for record in row.refits))
+
+
+def refit_facts(experiment: Experiment, row: TrainedRow) -> Refit | None:
+    """`refit` of results.json."""
+    if not row.refits:
+        return None
+    records = [record for record in refit_trainings(experiment, row) if "mixture" not in record.plan]
+    images, epochs = len(experiment.refit_images), [record.until or 0 for record in records]
+    return Refit(images=images, epochs=epochs, words=verdicts.refitted(images, epochs))
 
 
 def versus_reference(experiment: Experiment, rows: Sequence[TrainedRow]) -> dict[str, Versus]:
@@ -210,7 +228,11 @@ def _rows_of(experiment: Experiment, split: str) -> LabelledRows:
     return experiment.data.train if split == "train" else experiment.data.val
 
 
-def _prefix_work(experiment: Experiment, records: Iterable[TrainingRecord]) -> float:
+def _work_of(experiment: Experiment, refits: Sequence[TrainingRecord]) -> float:
+    return sum(record.work for record in refits) + _prefix_work(experiment, refits, experiment.refit_share)
+
+
+def _prefix_work(experiment: Experiment, records: Iterable[TrainingRecord], share: float = 1.0) -> float:
     """One pass through the frozen prefix per boundary and view, however many trainings share it."""
     plans = [FineTunePlan.from_dict(record.plan) for record in records]
-    return sum({experiment.boundary(plan): experiment.prefix_work(plan) for plan in plans}.values())
+    return sum({experiment.boundary(plan): experiment.prefix_work(plan, share) for plan in plans}.values())

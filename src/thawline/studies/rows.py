@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,8 @@ from thawline.runs.experiment import Evaluation, Experiment
 from thawline.strategies.context import Tuned
 from thawline.studies.tuning import tune
 from thawline.training.evaluation import correctness
+
+_WITHOUT = "Start a new run without `refit`."
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class TrainedRow:
     finals: tuple[TrainingRecord, ...] = ()
     """One per seed, the lowest first; its model is the one that is saved."""
     evaluations: tuple[Evaluation, ...] = ()
+    refits: tuple[TrainingRecord, ...] = ()
+    """Trainings on train and val together whose models are saved in place of that of the lowest seed; of an ensemble
+    one per member. Empty without a refit."""
     error: str | None = None
 
     @property
@@ -67,6 +72,18 @@ def pick_row(row: TrainedRow, rows: Sequence[TrainedRow]) -> TrainedRow | None:
     """The first of the rows with the plan that the search of `row` selected; None without such a search."""
     pick = row.tuned.pick if row.tuned else None
     return next((each for each in rows if pick and each.plan == pick.plan), None)
+
+
+def refitted(experiment: Experiment, row: TrainedRow) -> TrainedRow:
+    """The row with the refits of its lowest seed. Raises `RunError` for one that fails: there would be no model."""
+    scored = row.finals[0]
+    if row.plan.interpolation:  # of a search; that of any other strategy is known before
+        raise RunError(f"{row.strategy} found a plan that interpolates, which needs validation. {_WITHOUT}")
+    saved = experiment.ingredients(scored) if row.plan.is_ensemble else (scored,)
+    refits = tuple(map(experiment.refit, saved))
+    if failed := next((record.error for record in refits if record.error), None):
+        raise RunError(f"{row.strategy} could not be trained on train and val: {failed} {_WITHOUT}")
+    return replace(row, refits=refits)
 
 
 def final_seeds(experiment: Experiment) -> Sequence[int]:

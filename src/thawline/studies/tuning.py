@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from thawline.config import BASE_RATE, TRAININGS_PER_ROW, Norm
-from thawline.errors import NonFiniteLossError, PlanError
+from thawline.errors import NonFiniteLossError, OptionError, PlanError
 from thawline.plan import Block, FineTunePlan, Granularity, HeadStart
 from thawline.records import TrainingRecord
 from thawline.runs.experiment import Experiment, Part
@@ -291,6 +291,16 @@ def candidates(experiment: Experiment, spec: str) -> tuple[tuple[Strategy, ...],
     if not fitting:
         raise refusals[0]
     return tuple(fitting)
+
+
+def require_refittable(experiment: Experiment, spec: str) -> None:
+    """Raise `OptionError` if a refit would have to choose on validation: how far to go back to the start."""
+    first = asked_for(experiment, spec)[0]
+    if first.plan(Unscored(experiment, first, BASE_RATE)).interpolation:
+        raise OptionError(
+            f"`refit`: {spec} interpolates between weights and chooses the share on validation images, which a refit "
+            "does not have; leave `refit` out, or take another strategy."
+        )
 
 
 def has_rate(experiment: Experiment, strategy: Strategy) -> bool:
