@@ -536,6 +536,8 @@ class FitResults(ScoredRow, _SavedFacts):
     """What an ensemble beside the answer, or as the answer, takes in use; None = there is none."""
     refit: Refit | None = field(default=None, metadata=_OPTIONAL)
     """How the saved model was refitted; None = it is the model that was scored."""
+    refit_error: str | None = field(default=None, metadata=_OPTIONAL)
+    """Why the saved model is the one that was scored, although a refit was asked for."""
 
     def __str__(self) -> str:
         return self.answer

@@ -20,7 +20,7 @@ from thawline import api, verdicts
 from thawline.callback import Callback
 from thawline.cli.app import app
 from thawline.config import Request
-from thawline.errors import NonFiniteLossError, OptionError, RunError
+from thawline.errors import NonFiniteLossError, OptionError
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord, environment
 from thawline.results import FitResults
@@ -238,13 +238,19 @@ def test_it_is_refused_where_it_makes_no_sense(images: Path, tmp_path: Path) -> 
     assert shown.exit_code == 2
 
 
-def test_a_refit_that_fails_ends_the_run(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_a_refit_fails_the_scored_model_is_saved(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def diverge(*_: object, **__: object) -> None:
         raise NonFiniteLossError("the loss became nan.")
 
     monkeypatch.setattr(RefitTrainer, "refit", diverge)
-    with pytest.raises(RunError, match="train and val"):
-        run(request_for(images), tmp_path / "run")
+    results = run(request_for(images), tmp_path / "run")
+    plain = run(replace(request_for(images), refit=False), tmp_path / "plain")
+    assert (results.refit, results.refit_error) == (None, "the loss became nan.")
+    assert "There is no refit: the loss became nan. The saved" in (tmp_path / "run" / "report.html").read_text()
+    assert results.test == plain.test
+    assert all(torch.equal(saved(tmp_path / "run")[name], tensor) for name, tensor in saved(tmp_path / "plain").items())
 
 
 def test_an_older_ledger_is_of_a_run_without_a_refit(images: Path, tmp_path: Path) -> None:

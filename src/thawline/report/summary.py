@@ -304,7 +304,9 @@ def ensemble_note(results: FitResults) -> str:
 
 
 def refit_note(results: FitResults) -> str:
-    """Which model the scores are of, and what the refit cost; empty without one."""
+    """Which model the scores are of, and what the refit cost; empty if none was asked for."""
+    if results.refit_error:
+        return f"There is no refit: {results.refit_error.rstrip('.')}. The saved model is the one that was scored."
     if results.refit is None:
         return ""
     cost = figure(results.cost.refit or 0, 2)

@@ -79,5 +79,6 @@ def _results(experiment: Experiment, facts: RunFacts, row: TrainedRow, baselines
         frozen_bit_identical=True,
         digest=run_digest(experiment),
         refit=refit_facts(experiment, row),
+        refit_error=row.refit_error,
     )
     return replace(results, answer=headline(results))

@@ -16,8 +16,6 @@ from thawline.strategies.context import Tuned
 from thawline.studies.tuning import tune
 from thawline.training.evaluation import correctness
 
-_WITHOUT = "Start a new run without `refit`."
-
 
 @dataclass(frozen=True)
 class TrainedRow:
@@ -33,6 +31,8 @@ class TrainedRow:
     refits: tuple[TrainingRecord, ...] = ()
     """Trainings on train and val together whose models are saved in place of that of the lowest seed; of an ensemble
     one per member. Empty without a refit."""
+    refit_error: str | None = None
+    """Why there is no refit, although one was asked for; the model that was scored is saved then."""
     error: str | None = None
 
     @property
@@ -75,14 +75,14 @@ def pick_row(row: TrainedRow, rows: Sequence[TrainedRow]) -> TrainedRow | None:
 
 
 def refitted(experiment: Experiment, row: TrainedRow) -> TrainedRow:
-    """The row with the refits of its lowest seed. Raises `RunError` for one that fails: there would be no model."""
+    """The row with the refits of its lowest seed, or why there are none: the scored model is there in any case."""
     scored = row.finals[0]
-    if row.plan.interpolation:  # of a search; that of any other strategy is known before
-        raise RunError(f"{row.strategy} found a plan that interpolates, which needs validation. {_WITHOUT}")
+    if row.plan.interpolation:  # the plan of a search; that of any other strategy was refused before
+        return replace(row, refit_error="the plan interpolates between weights, which needs validation images")
     saved = experiment.ingredients(scored) if row.plan.is_ensemble else (scored,)
     refits = tuple(map(experiment.refit, saved))
     if failed := next((record.error for record in refits if record.error), None):
-        raise RunError(f"{row.strategy} could not be trained on train and val: {failed} {_WITHOUT}")
+        return replace(row, refit_error=failed)
     return replace(row, refits=refits)
 
 
