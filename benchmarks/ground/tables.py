@@ -9,13 +9,30 @@ from benchmarks.ground.board import PROBE, REFERENCE, Board, Cell, parsed
 from benchmarks.ground.statistics import OverSets, Ranking, paired_interval, verdict
 from thawline.formatting import counted, figure
 from thawline.recipes.recipe import Table
+from thawline.strategies.auto import AutoConfig
 from thawline.training.significance import holm
 
 AUTO = "auto"
 LIBRARIES = ("fastai", "hf", "timm")
 OLD_UNTUNED = "full:norm=moving at 0.001"
-IN_SHORT = (PROBE, REFERENCE, OLD_UNTUNED, "last_blocks", "lp_ft", "wise_ft", "biotune", AUTO, *LIBRARIES)
-"""Labels of the methods in README's table."""
+ANSWER = f"{AUTO}:answer={AutoConfig().answer}"
+"""The default answer of `auto`, in its trial."""
+IN_SHORT = {
+    ANSWER: "**`auto`, the default**: one network",
+    f"{AUTO}:answer=ensemble": "**`auto --answer ensemble`**: up to three",
+    "full:head_start=tuned": "everything; rate, batch norm and head start tuned",
+    "layer_decay:head_start=tuned": "everything, slower towards the input; likewise tuned",
+    "last_blocks:head_start=tuned": "the last 1, 2 or 3 blocks; likewise tuned",
+    PROBE: "the head alone: linear probe, solved",
+    OLD_UNTUNED: "everything at 1e-3, batch statistics: what most do",
+    REFERENCE: "everything; rate and batch norm tuned",
+    "biotune": "BioTune, the published search made small",
+    AUTO: "`auto` before its trial",
+    "fastai": "fastai `fine_tune`, rate tuned, equal time",
+    "hf": "Hugging Face `Trainer`, rate tuned, equal time",
+    "timm": "timm's recipe, rate tuned, equal time",
+}
+"""Methods in README's table, and what they are called there."""
 
 
 VERSUS = ("p", "wins/ties/losses")
@@ -97,20 +114,22 @@ def versus(board: Board, reference: str) -> dict[str, list[str]]:
 
 
 def readme_table(board: Board) -> Table:
-    """The rows that a first look needs, against `auto`."""
-    against = versus(board, AUTO)
-    names = [name for name in board.methods if label(name, board) in IN_SHORT]
+    """The rows that a first look needs, against the default answer of `auto`, or as it was before its trial."""
+    reference = ANSWER if board.row(ANSWER) else AUTO
+    against = versus(board, reference)
+    found = {parsed(name)[0] if name.startswith("biotune") else name: name for name in board.methods}
     lines = [
         [
-            f"`{label(name, board)}`",
-            _count(board, name),
-            _mean_accuracy(board, name),
-            *(against[name][at] for at in (0, 2)),
-            _mean((cell.work for cell in board.rows[name].values()), 1),
+            words,
+            _count(board, found[short]),
+            _mean_accuracy(board, found[short]),
+            *(against[found[short]][at] for at in (0, 2)),
+            _mean((cell.work for cell in board.rows[found[short]].values()), 1),
         ]
-        for name in names
+        for short, words in IN_SHORT.items()
+        if short in found
     ]
-    header = ["", "data sets", "test accuracy, %", f"minus `{AUTO}`", "wins/ties/losses", "work"]
+    header = ["", "data sets", "test accuracy, %", "minus `auto`", "wins/ties/losses", "work"]
     return Table(f"{board.backbone} on {counted(len(board.sets), 'data set')}", header, lines)
 
 

@@ -8,12 +8,9 @@ from statistics import fmean
 
 from benchmarks.ground.board import NEIGHBOURS, Board, Cell, parsed
 from benchmarks.ground.methods import ANSWERS, AUTO, FIXED, RANDOM
-from benchmarks.ground.tables import over, over_sets, points
+from benchmarks.ground.tables import ANSWER, over, over_sets, points
 from thawline.recipes.recipe import Table
-from thawline.strategies.auto import AutoConfig
 
-ANSWER = f"auto:answer={AutoConfig().answer}"
-"""The default answer."""
 ENSEMBLE = "auto:answer=ensemble"
 FULL, *_ = (method.name for method in FIXED)
 NOT_FIXED = {"auto", "biotune", "fastai", "hf", "timm", NEIGHBOURS}

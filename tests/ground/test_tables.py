@@ -13,7 +13,16 @@ from benchmarks.ground.duels import duel_tables
 from benchmarks.ground.page import BEGIN, END, page, spliced, tables
 from benchmarks.ground.regimes import backbone_table, depth_of, depth_table, regime, regime_table
 from benchmarks.ground.study import CORNERS, by_data_set, sentence, squares, study_table
-from benchmarks.ground.tables import accuracy_table, label, readme_table, share_table, summary_table, versus_table
+from benchmarks.ground.tables import (
+    ANSWER,
+    IN_SHORT,
+    accuracy_table,
+    label,
+    readme_table,
+    share_table,
+    summary_table,
+    versus_table,
+)
 from tests.ground.made_up import BLOCKS, board, cell
 from thawline.errors import InputError
 from thawline.recipes.recipe import Table
@@ -205,8 +214,10 @@ def test_the_table_of_the_readme_is_against_auto(small: Board) -> None:
     cells = [each for row in small.rows.values() for each in row.values()]
     some = board([*cells, cell("auto", "dtd10", 0.6), cell("auto", "isic5", 0.7)])
     assert rows(readme_table(some)) == {
-        "`full`": ["3", "60.0", "-10.0 (-10.0 to -10.0)", "0/0/2", "7.0"],
-        "`auto`": ["2", "", "", "", "7.0"],
+        IN_SHORT["full"]: ["3", "60.0", "-10.0 (-10.0 to -10.0)", "0/0/2", "7.0"],
+        IN_SHORT["auto"]: ["2", "", "", "", "7.0"],
     }
+    tried = board([*(each for row in some.rows.values() for each in row.values()), cell(ANSWER, "mnist", 0.9)])
+    assert rows(readme_table(tried))[IN_SHORT["full"]][2] == "-20.0", "from its trial on, the default answer"
     assert rows(versus_table(some, "auto"))["`depth`"] == ["3", "+5.0 (-58.5 to +68.5)", "1", "1/1/0"]
     assert "`lora`" not in rows(versus_table(some, "auto")), "no data set in common"

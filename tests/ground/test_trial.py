@@ -6,7 +6,8 @@ from typing import Any
 
 from benchmarks.ground.board import Board, Cell
 from benchmarks.ground.methods import METHODS
-from benchmarks.ground.trial import ANSWER, ENSEMBLE, FULL, best_fixed, claims, trial_tables
+from benchmarks.ground.tables import ANSWER
+from benchmarks.ground.trial import ENSEMBLE, FULL, best_fixed, claims, trial_tables
 from tests.ground.made_up import board, cell
 
 SETS = ("dtd10", "isic5", "mnist")
