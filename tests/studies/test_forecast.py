@@ -10,6 +10,7 @@ import pytest
 from tests.small_runs import Stop, small_request
 from thawline import api
 from thawline.callback import Callback
+from thawline.config import CacheConfig
 from thawline.runs.ledger import Ledger
 
 
@@ -69,3 +70,22 @@ def test_the_forecast_of_auto_is_its_budget_and_the_proof_beside_it(images: Path
     spent = sum(row["cost"]["work"] + row["cost"]["proof"] for row in (results, *results["baselines"].values()))
     assert results["cost"]["work"] <= 2
     assert spent <= told.units * 1.5
+
+
+def test_kept_outputs_of_frozen_blocks_save_the_time_that_they_take(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, float] = {}
+
+    class Seconds(Callback):
+        def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
+            found[name] = seconds
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("thawline.studies.forecast.seconds_per_image", lambda *_: 1e-3)
+    for name, cache in (("kept", CacheConfig()), ("anew", CacheConfig(memory_bytes=0, disk_bytes=0))):
+        request = small_request(images, ("linear_probe:solver=sgd",))
+        request = replace(request, cache=cache, images=replace(request.images, augment="none"))
+        with pytest.raises(KeyboardInterrupt):
+            api.run(request, tmp_path / name, Seconds())
+    assert 0 < found["kept"] < found["anew"] / 2

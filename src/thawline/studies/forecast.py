@@ -176,6 +176,10 @@ def _single_training(experiment: Experiment, strategy: Strategy, forward: float,
     epochs = 1 if plan.is_solved else experiment.request.train.epochs
     units = experiment.training_work(plan, epochs, share)
     seconds = epochs * (_seconds_per_image(experiment, plan) * share * train + forward * val)
+    if not experiment.request.cache.off:
+        # The steps that were timed went through the frozen blocks, too, whose outputs are kept.
+        unit = experiment.request.train.epochs * forward * (train / VALIDATION_SHARE + val)
+        seconds = min(seconds, unit * (units + experiment.prefix_work(plan)))
     memory = bytes_of_a_step(experiment.trainer, plan, experiment.blocks(plan.granularity))
     return Forecast(seconds, units, 1, memory)
 
