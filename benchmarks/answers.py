@@ -1,4 +1,4 @@
-"""What `auto` can hand over, from one search: the pick, the average, the ensemble. On development splits.
+"""What `auto` can hand over, from one search, and how candidates can be selected. On development splits.
 
     OMP_NUM_THREADS=1 python -m benchmarks.answers --shared ../shared --split 1
     python -m benchmarks.answers --page
@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from benchmarks.commit import commit
@@ -24,16 +25,20 @@ from benchmarks.ground.cells import opened
 from benchmarks.ground.sets import SETS
 from benchmarks.ground.settings import Place, Settings
 from benchmarks.ground.splits import DEVELOPMENT
+from thawline.plan import FineTunePlan
 from thawline.recipes.recipe import Table
-from thawline.records import environment, write_json, write_text
+from thawline.records import TrainingRecord, environment, write_json, write_text
 from thawline.runs.experiment import Experiment
 from thawline.strategies.context import Tuned
 from thawline.studies.results import cost
 from thawline.studies.rows import TrainedRow, row_of
 from thawline.studies.tuning import tune
+from thawline.training.evaluation import correctness
 
 RESULTS = Path(__file__).parent / "results" / "answers"
 ANSWERS = ("pick", "average", "ensemble")
+SELECTIONS = ("pick", "lowest log-loss", "highest accuracy", "best on test")
+"""Ways to select one of the candidates that were trained to the end; the last one is what no selection can beat."""
 COMMAND = "python -m benchmarks.answers"
 
 
@@ -84,6 +89,7 @@ def _run(place: Place, settings: Settings, budget: str, file: Path) -> None:
             "backbone": place.backbone,
             "budget": budget,
             "answers": answers,
+            "finished": _finished(experiment, found),
             "optimism": found.search and found.search.optimism,
             "work": cost(experiment, row).work,
             "seconds": cost(experiment, row).seconds,
@@ -108,8 +114,61 @@ def _scored(experiment: Experiment, tuned: Tuned) -> Mapping[str, Any]:
     }
 
 
+def _finished(experiment: Experiment, found: Tuned) -> Sequence[Mapping[str, Any]]:
+    """The candidates that were trained to the end."""
+    assert experiment.test is not None, "every split has test images"
+    labels, scored = experiment.test.labels.numpy(), []
+    for record in found.records:
+        if record.best is None or not record.checkpoint or FineTunePlan.from_dict(record.plan).mixture:
+            continue
+        right = correctness([_test_probabilities(experiment, record)], labels)
+        best = record.best
+        line = {"val": best.val_accuracy, "val_scaled_loss": best.val_scaled_loss, "test": float(right.mean())}
+        scored.append({"strategy": record.strategy, "seed": record.seed, "plan": record.plan, **line})
+    return scored
+
+
+def _test_probabilities(experiment: Experiment, record: TrainingRecord) -> np.ndarray:
+    probabilities = experiment.evaluate(record).test
+    assert probabilities is not None, "every split has test images"
+    return probabilities
+
+
 def _page(results: Path) -> str:
+    """Two tables: what is handed over, and what other rules would have selected."""
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*/*/*.json"))]
+    text = "\n".join((_answers_table(cells).to_markdown(), _selection_table(cells).to_markdown()))
+    write_text(results.with_suffix(".md"), text)
+    return text
+
+
+def _selection_table(cells: Sequence[Mapping[str, Any]]) -> Table:
+    selected = [_selected(cell) for cell in cells]
+    lines = [
+        [cell["set"], str(cell["split"]), *map(_percent, tests), str(len(cell["finished"]))]
+        for cell, tests in zip(cells, selected, strict=True)
+    ]
+    mean = ["mean", "", *(_percent(fmean(column)) for column in zip(*selected, strict=True)), ""]
+    note = (
+        "Test accuracy in % of one candidate of those trained to the end, by the rule that selects it on validation: "
+        "the pick of `auto` (log-loss after temperature scaling, then the one-standard-error rule), that log-loss "
+        "alone, the accuracy (ties: log-loss); and the best on test. Trained: how many there are."
+    )
+    return Table("Selection", ["set", "split", *SELECTIONS, "trained"], [*lines, mean], [note])
+
+
+def _selected(cell: Mapping[str, Any]) -> Sequence[float]:
+    """Test accuracies in the order of `SELECTIONS`."""
+    finished = cell["finished"]
+    chosen = (
+        min(finished, key=lambda each: each["val_scaled_loss"]),
+        max(finished, key=lambda each: (each["val"], -each["val_scaled_loss"])),
+        max(finished, key=lambda each: each["test"]),
+    )
+    return [cell["answers"]["pick"]["test"], *(each["test"] for each in chosen)]
+
+
+def _answers_table(cells: Sequence[Mapping[str, Any]]) -> Table:
     lines = [_line(cell) for cell in cells]
     columns = [[cell["answers"][name]["test"] for cell in cells] for name in ANSWERS]
     shown = fmean(_shown(cell) - cell["answers"]["average"]["test"] for cell in cells)
@@ -120,9 +179,7 @@ def _page(results: Path) -> str:
         "the default answer as it is shown, without what it owes to its selection, less its test accuracy, in points. "
         "Work: in full fine-tunings."
     )
-    text = Table("Answers of one search", header, [*lines, mean], [note]).to_markdown()
-    write_text(results.with_suffix(".md"), text)
-    return text
+    return Table("Answers of one search", header, [*lines, mean], [note])
 
 
 def _line(cell: Mapping[str, Any]) -> Sequence[str]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from benchmarks.ground.splits import is_development
 from thawline.config import BASE_RATE, Answer
 
-Group = Literal["baselines", "depths", "study", "published", "searches", "peers", "trial"]
+Group = Literal["baselines", "depths", "study", "published", "searches", "peers", "trial", "levers"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 
 STUDY_RATES = (1e-3, 3e-4, 3e-3)
@@ -32,9 +33,9 @@ class Method:
     sets: tuple[str, ...] = ()
     """The only data sets that it is run on; empty = all."""
 
-    def takes(self, data: str) -> bool:
-        """Whether it is run on a data set."""
-        return not self.sets or data in self.sets
+    def takes(self, data: str, split: int) -> bool:
+        """Whether it is run on a split of a data set."""
+        return (not self.sets or data in self.sets) and (self.group != "levers" or is_development(split))
 
     @property
     def name(self) -> str:
@@ -62,6 +63,18 @@ ANSWERS = tuple(Method(f"auto:answer={answer}", "trial") for answer in get_args(
 RANDOM = Method("auto:sampler=random,without=baselines", "trial")
 FIXED = tuple(Method(f"{name}:head_start=tuned", "trial") for name in ("full", "last_blocks", "depth", "layer_decay"))
 """The fixed ways with head start, norm mode, arguments and rate tuned: as free as `auto` is."""
+LEVERS = tuple(
+    Method(f"auto:{argument}", "levers")
+    for argument in (
+        "without=probe_start",
+        "without=norms",
+        "without=baselines",
+        "without=parsimony",
+        "without=extra_seeds",
+        "without=decoupling",
+    )
+)
+"""`auto` with one of its components off, for development splits."""
 METHODS: tuple[Method, ...] = (
     *(Method(spec, "baselines") for spec in ("linear_probe", "linear_probe:solver=sgd")),
     *(Method(spec, "baselines") for spec in ("full", "full:norm=moving", "full:head_start=probe")),
@@ -76,4 +89,5 @@ METHODS: tuple[Method, ...] = (
     *ANSWERS,
     *FIXED,
     RANDOM,
+    *LEVERS,
 )

@@ -91,7 +91,7 @@ def jobs(places: Sequence[Place], methods: Sequence[Method]) -> list[Job]:
     """Group by group over all places."""
     grouped = [tuple(method for method in methods if method.group == group) for group in GROUPS]
     found = [
-        Job(place, tuple(method for method in group if method.takes(place.data)))
+        Job(place, tuple(method for method in group if method.takes(place.data, place.split)))
         for group in grouped
         for place in places
     ]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,11 @@ def test_every_method_has_a_file_of_its_own_and_groups_come_in_order() -> None:
     assert len({method.file_name for method in METHODS}) == len(METHODS)
     order = [GROUPS.index(method.group) for method in METHODS]
     assert order == sorted(order)
+
+
+def test_parts_of_auto_are_left_out_on_development_splits_only() -> None:
+    lever = Method("auto:without=norms", "levers")
+    assert [lever.takes("mnist", split) for split in (0, 1, 200)] == [True, True, False]
+    published = Place("tiny", "mnist", 200, 32)
+    assert not jobs([published], [lever])
+    assert jobs([replace(published, split=0)], [lever])
