@@ -257,7 +257,8 @@ class FitOptions(RunOptions):
     work of five full fine-tunings, 30m = wall time (two runs may then decide differently), or 40candidates."""
     answer: Answer | None = None
     """What the strategy auto hands over: pick = its best candidate; average (default) = one network with the mean
-    weights of its best candidates; ensemble = up to three networks whose probabilities are averaged."""
+    weights of its best candidates, or the pick where that has a lower validation loss; ensemble = up to three networks
+    whose probabilities are averaged."""
     refit: bool = False
     """Save a model that was trained once more, on train and val together, for the number of epochs that was best on
     validation. It has seen more images and has no score of its own: all scores are those of the model before the refit,
