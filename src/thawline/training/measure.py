@@ -14,12 +14,14 @@ from thawline.training.trainer import Trainer
 
 VALIDATION_SHARE = 1 / 3
 """Cost of a forward pass as a fraction of a full training step."""
+STEPS = 3
+"""Training steps that are timed."""
 
 
-def seconds_per_image(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block], steps: int = 3) -> float:
+def seconds_per_image(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> float:
     """Median seconds per image over a few training steps, after a warm-up step."""
     times = [time.perf_counter()]
-    for _ in trainer.try_steps(plan, blocks, steps + 1):
+    for _ in trainer.try_steps(plan, blocks, STEPS + 1):
         times.append(time.perf_counter())
     return float(np.median(np.diff(times)[1:])) / min(trainer.config.batch_size, len(trainer.data.train))
 
