@@ -52,7 +52,7 @@ def in_parts(trainer: Trainer, plan: FineTunePlan, blocks: tuple[Block, ...], *s
         start = parts[-1].paused if parts else None
         parts.append(trainer.train(plan, blocks, seed=3, until=stop, start=start))
         # Others train in between, as in a search.
-        trainer.train(plan_for(blocks, "constant"), blocks, seed=9)
+        trainer.train(plan_for(blocks, "constant"), blocks, seed=9, until=1)
     return parts
 
 
