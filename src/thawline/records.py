@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -217,6 +218,7 @@ def packages() -> dict[str, str | None]:
     return {name: _version(name) for name in RECORDED_PACKAGES}
 
 
+@cache  # a package is looked for in every folder of the path
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
