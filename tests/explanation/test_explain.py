@@ -151,8 +151,9 @@ def test_the_screen_leaves_it_out_too_and_says_what_the_head_is() -> None:
 
 
 def test_predictions_are_those_of_predict(run: Path, images: Path) -> None:
-    explained = api.explain(run, images / "test").images
-    predicted = api.predict(run, images / "test", top=1).predictions
+    some = [images / "test" / name / f"{number}.png" for name in ("blue", "red") for number in range(2)]
+    explained = api.explain(run, some).images
+    predicted = api.predict(run, some, top=1).predictions
     for image, prediction in zip(explained, predicted, strict=True):
         assert image.predicted == prediction.top[0].label
         assert image.probability == pytest.approx(prediction.top[0].probability, abs=1e-5)

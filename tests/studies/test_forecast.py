@@ -10,7 +10,7 @@ import pytest
 from tests.small_runs import Stop, small_request
 from thawline import api
 from thawline.callback import Callback
-from thawline.config import CacheConfig
+from thawline.config import CacheConfig, Request
 from thawline.runs.ledger import Ledger
 
 
@@ -22,6 +22,11 @@ class Told(Callback):
     def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
         assert min(seconds, units, memory_bytes) > 0
         self.trainings = trainings
+
+
+def one_epoch(request: Request) -> Request:
+    """The same number of trainings, each as short as can be."""
+    return replace(request, train=replace(request.train, epochs=1))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,7 @@ def test_the_forecast_counts_every_training(
     verb: str, strategies: tuple[str, ...], search: dict[str, float], trainings: int, images: Path, tmp_path: Path
 ) -> None:
     told = Told()
-    api.run(small_request(images, strategies, verb, **search), tmp_path / "run", told)
+    api.run(one_epoch(small_request(images, strategies, verb, **search)), tmp_path / "run", told)
     assert told.trainings == trainings == len(Ledger(tmp_path / "run" / "ledger.journal").records)
 
 
@@ -49,8 +54,9 @@ def test_the_forecast_counts_the_refit(images: Path, tmp_path: Path, strategy: s
 
 
 def test_a_resumed_run_is_told_what_is_left_to_tune(images: Path, tmp_path: Path) -> None:
+    request = one_epoch(small_request(images, ("linear_probe:solver=sgd", "full")))
     with pytest.raises(KeyboardInterrupt):
-        api.run(small_request(images, ("linear_probe:solver=sgd", "full")), tmp_path / "run", Stop(4))
+        api.run(request, tmp_path / "run", Stop(4))
     told = Told()
     api.resume(tmp_path / "run", told)
     assert told.trainings == 2 * (6 + 1) - 4

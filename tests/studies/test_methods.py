@@ -13,7 +13,8 @@ from tests.small_runs import small_request
 from thawline import api
 from thawline.config import TRAININGS_PER_ROW
 from thawline.model.load import load_model
-from thawline.results import ScoredRow
+from thawline.results import Comparison, ScoredRow
+from thawline.runs.files import read
 from thawline.runs.ledger import Ledger
 from thawline.strategies import STRATEGIES
 
@@ -59,7 +60,7 @@ def test_subtune_selects_once_per_norm_mode_and_counts_it(images: Path, tmp_path
 
 
 def test_adding_a_strategy_to_a_finished_comparison_trains_only_that_one(images: Path, tmp_path: Path) -> None:
-    first = api.run(small_request(images, ("full",)), tmp_path / "run")
+    first = api.run(small_request(images, ("full",), learning_rate=1e-3), tmp_path / "run")
     before = {record.key for record in Ledger(tmp_path / "run" / "ledger.journal").records}
     grown = api.resume(tmp_path / "run", add=("linear_probe",))
     after = Ledger(tmp_path / "run" / "ledger.journal").records
@@ -69,7 +70,7 @@ def test_adding_a_strategy_to_a_finished_comparison_trains_only_that_one(images:
 
 
 def test_two_strategies_with_one_plan_share_their_trainings(images: Path, tmp_path: Path) -> None:
-    comparison = api.run(small_request(images, ("full", "last_blocks:k=5")), tmp_path / "run")
+    comparison = api.run(small_request(images, ("full", "last_blocks:k=5"), learning_rate=1e-3), tmp_path / "run")
     full, last = comparison["rows"]
     assert last["chosen"] == full["chosen"].replace("full:", "last_blocks:k=5,")
     assert last["test"] == full["test"]
@@ -80,9 +81,16 @@ def test_two_strategies_with_one_plan_share_their_trainings(images: Path, tmp_pa
     }
 
 
-def test_a_run_keeps_the_probe_in_its_ledger_and_the_neighbors_in_its_results(images: Path, tmp_path: Path) -> None:
-    request = small_request(images, ("linear_probe", "full:head_start=probe,norm=kept"), learning_rate=1e-3)
-    comparison = api.run(request, tmp_path / "run")
+@pytest.fixture(scope="module")
+def probed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison of a solved probe with a training that starts from it."""
+    run = tmp_path_factory.mktemp("runs") / "probed"
+    api.run(small_request(images, ("linear_probe", "full:head_start=probe,norm=kept"), learning_rate=1e-3), run)
+    return run
+
+
+def test_a_run_keeps_the_probe_in_its_ledger_and_the_neighbors_in_its_results(probed: Path) -> None:
+    comparison = read(probed / "comparison.json", Comparison)
     probe, full = comparison.rows
     assert isinstance(probe, ScoredRow)
     assert isinstance(full, ScoredRow)
@@ -92,20 +100,19 @@ def test_a_run_keeps_the_probe_in_its_ledger_and_the_neighbors_in_its_results(im
     assert probe.nearest_neighbors is not None
     assert probe.nearest_neighbors.test is not None
     assert 0 <= probe.nearest_neighbors.val <= 1
-    records = Ledger(tmp_path / "run" / "ledger.journal").records
+    records = Ledger(probed / "ledger.journal").records
     assert [record.plan["head_start"] for record in records] == ["probe", "probe"]
     solved, trained = (record.probe for record in records)
     assert solved is not None
     assert solved == trained
     assert (probe.batch_norm, full.batch_norm) == (None, "kept")
     assert probe.probe_strength == full.probe_strength == solved.strength
-    assert api.resume(tmp_path / "run").digest == comparison.digest
+    assert api.resume(probed).digest == comparison.digest
 
 
-def test_the_files_of_a_run_give_a_solved_probe_no_rate(images: Path, tmp_path: Path) -> None:
-    request = small_request(images, ("linear_probe", "full:head_start=probe,norm=kept"), learning_rate=1e-3)
-    comparison = api.run(request, tmp_path / "run")
-    with (tmp_path / "run" / "comparison.csv").open(encoding="utf-8", newline="") as stream:
+def test_the_files_of_a_run_give_a_solved_probe_no_rate(probed: Path) -> None:
+    comparison = read(probed / "comparison.json", Comparison)
+    with (probed / "comparison.csv").open(encoding="utf-8", newline="") as stream:
         probe, full = csv.DictReader(stream)
     neighbors = comparison.rows[0]["nearest_neighbors"]
     assert (probe["learning_rate"], probe["batch_norm"], probe["head_start"]) == ("", "", "probe")
@@ -114,9 +121,9 @@ def test_the_files_of_a_run_give_a_solved_probe_no_rate(images: Path, tmp_path: 
     assert (full["learning_rate"], full["batch_norm"], full["head_start"]) == ("0.001", "kept", "probe")
     assert full["probe_strength"] == probe["probe_strength"] == str(comparison.rows[0]["probe_strength"])
     assert full["nearest_neighbors_test"] == ""
-    with (tmp_path / "run" / "history.csv").open(encoding="utf-8", newline="") as stream:
+    with (probed / "history.csv").open(encoding="utf-8", newline="") as stream:
         assert next(csv.DictReader(stream))["learning_rate"] == ""
-    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    page = (probed / "report.html").read_text(encoding="utf-8")
     assert "head start probe" in page
     assert "batch norm kept, head start probe" in page
     assert "nearest neighbors in the same features" in page
