@@ -59,7 +59,7 @@ def _study() -> Iterator[Method]:
 AUTO = Method("auto", "searches")
 """At commit 917cede, from which its published cells are: `auto` as it was before its trial."""
 ANSWERS = tuple(Method(f"auto:answer={answer}", "trial") for answer in get_args(Answer))
-"""The answers of one search: their trainings are the same, and each cell counts all of them."""
+"""Average and ensemble share one search; that of the pick keeps nothing back for mixing. Each cell counts all of it."""
 RANDOM = Method("auto:sampler=random,without=baselines", "trial")
 FIXED = tuple(Method(f"{name}:head_start=tuned", "trial") for name in ("full", "last_blocks", "depth", "layer_decay"))
 """The fixed ways with head start, norm mode, arguments and rate tuned: as free as `auto` is."""

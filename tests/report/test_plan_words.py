@@ -178,7 +178,7 @@ def test_an_ensemble_lists_its_networks_with_what_is_different() -> None:
 
 
 def test_networks_of_an_ensemble_that_train_alike_say_so_once() -> None:
-    """A solved probe trains no batch norm, so its mode is no difference."""
+    """A solved probe trains no batch norm, so its mode makes no difference."""
     solved = other(None, None, None, rate=0.0, head_start="probe", norm="train")
     row = mixed("outputs", solved, batch_norm="kept", head_start="probe", norm="eval")
     assert plan_words.plan_in_words(row) == (

@@ -248,7 +248,9 @@ def test_if_a_refit_fails_the_scored_model_is_saved(
     results = run(request_for(images), tmp_path / "run")
     plain = run(replace(request_for(images), refit=False), tmp_path / "plain")
     assert (results.refit, results.refit_error) == (None, "the loss became nan.")
-    assert "There is no refit: the loss became nan. The saved" in (tmp_path / "run" / "report.html").read_text()
+    assert (
+        "The model was not refitted: the loss became nan. The saved" in (tmp_path / "run" / "report.html").read_text()
+    )
     assert results.test == plain.test
     assert all(torch.equal(saved(tmp_path / "run")[name], tensor) for name, tensor in saved(tmp_path / "plain").items())
 

@@ -17,7 +17,7 @@ HEAD_START = {
     "probe": ("whose head starts from the linear probe", "the probe is the better start"),
     "random": ("whose head starts from random weights", "a random start is better"),
 }
-"""Of both: which plans have a mode, and what it means if that mode is better."""
+"""In both tables, for each mode: which plans use it, and what follows if the best of them wins."""
 
 
 def measured_notes(search: SearchRecord, rows: Iterable[ScoredRow]) -> list[str]:
@@ -25,7 +25,8 @@ def measured_notes(search: SearchRecord, rows: Iterable[ScoredRow]) -> list[str]
 
     `rows` are those of the run. Empty for searches that do not compare losses after temperature scaling.
     """
-    tuned = [each for each in search.tried if each.scaled_loss is not None and each.epochs == _longest(search)]
+    longest = max((each.epochs or 0 for each in search.tried), default=0)
+    tuned = [each for each in search.tried if each.scaled_loss is not None and each.epochs == longest]
     kept = {mode: [each for each in tuned if each.batch_norm == mode] for mode in BATCH_NORM}
     started = {mode: [each for each in tuned if each.head_start == mode] for mode in HEAD_START}
     return [
@@ -33,10 +34,6 @@ def measured_notes(search: SearchRecord, rows: Iterable[ScoredRow]) -> list[str]
         *_contrast("Batch norm", BATCH_NORM, kept),
         *_contrast("Head", HEAD_START, started),
     ]
-
-
-def _longest(search: SearchRecord) -> int:
-    return max((each.epochs or 0 for each in search.tried), default=0)
 
 
 def _without_training(rows: Iterable[ScoredRow]) -> list[str]:

@@ -306,7 +306,8 @@ def ensemble_note(results: FitResults) -> str:
 def refit_note(results: FitResults) -> str:
     """Which model the scores are of, and what the refit cost; empty if none was asked for."""
     if results.refit_error:
-        return f"There is no refit: {results.refit_error.rstrip('.')}. The saved model is the one that was scored."
+        reason = results.refit_error.rstrip(".")
+        return f"The model was not refitted: {reason}. The saved model is the one that was scored."
     if results.refit is None:
         return ""
     cost = figure(results.cost.refit or 0, 2)

@@ -32,7 +32,7 @@ class TrainedRow:
     """Trainings on train and val together whose models are saved in place of that of the lowest seed; of an ensemble
     one per member. Empty without a refit."""
     refit_error: str | None = None
-    """Why there is no refit, although one was asked for; the model that was scored is saved then."""
+    """Why the model was not refitted, although that was requested; the model that was scored is saved then."""
     error: str | None = None
 
     @property
