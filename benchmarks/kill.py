@@ -1,10 +1,12 @@
 """`kill -9` at random moments of one small search, then resume: the answer must be that of the uninterrupted search.
 
     OMP_NUM_THREADS=1 python benchmarks/kill.py --shared ../shared
+    OMP_NUM_THREADS=1 python benchmarks/kill.py --shared ../shared --search auto:answer=ensemble --out auto.json
 
 One search runs to its end. Then ten times: start it, SIGKILL at a moment drawn from its whole duration, resume, and as
 often as not kill it again on the way; when it is done, digest, winner, plan, scores and the saved weights are compared.
-Figures go to results/kill.json; the exit code is 1 if anything differs. About 8 minutes on one free core.
+So are those of the same search without a cache. Figures go to results/kill.json; exit code 1 if anything differs.
+About 8 minutes on one free core.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ OPTIONS = (
     *("--image-size", "48", "--limit", "600", "--epochs", "2", "--augment", "none"),
     *("--optimizer", "adam", "--learning-rate", "0.001", "--device", "cpu"),
 )
+CACHE_OFF = ("--cache-memory", "0", "--cache-disk", "0")
 AGAIN = 0.5
 """Chance that a resumed search is killed, too."""
 
@@ -45,12 +48,14 @@ def main() -> int:
     trials = []
     for number in range(options.times):
         trial = _trial(command, options.runs / f"{number}", seconds, random.Random(number))
-        trial["differs"] = [name for name, value in answer(options.runs / f"{number}").items() if value != whole[name]]
+        trial["differs"] = _different(options.runs / f"{number}", whole)
         trials.append(trial)
         killed = ", ".join(f"{kill['after']:.1f} s ({kill['trainings']} trainings)" for kill in trial["kills"])
-        verdict = f"differs in {', '.join(trial['differs'])}" if trial["differs"] else "the same"
-        print(f"{number}: killed after {killed}: {verdict}", flush=True)
-    same = not any(trial["differs"] for trial in trials)
+        print(f"{number}: killed after {killed}: {_verdict(trial['differs'])}", flush=True)
+    _to_the_end([*command[:-1], *CACHE_OFF, "--out", str(options.runs / "uncached")])
+    uncached = _different(options.runs / "uncached", whole)
+    print(f"without a cache: {_verdict(uncached)}", flush=True)
+    same = not any((uncached, *(trial["differs"] for trial in trials)))
     record = {
         "format_version": FORMAT_VERSION,
         "command": "python benchmarks/kill.py",
@@ -58,6 +63,7 @@ def main() -> int:
         "environment": environment(device="cpu", threads=options.threads, command="python benchmarks/kill.py"),
         "uninterrupted": {"seconds": seconds, **whole},
         "trials": trials,
+        "without_cache_differs": uncached,
         "kills": sum(len(trial["kills"]) for trial in trials),
         "all_the_same": same,
         "minutes": round((time.monotonic() - begun) / 60, 2),
@@ -69,7 +75,7 @@ def main() -> int:
 
 def answer(run: Path) -> dict[str, Any]:
     """All that must not depend on an interruption."""
-    results = read_json(run / "results.json")
+    results, weights = read_json(run / "results.json"), sorted((run / "model").rglob("*.safetensors"))
     search = results["search"]
     return {
         "digest": results["digest"],
@@ -79,8 +85,17 @@ def answer(run: Path) -> dict[str, Any]:
         "trainings": search["trainings"],
         "work": search["work"],
         "scores": {split: results[split]["accuracy"]["per_seed"] for split in ("train", "val", "test")},
-        "weights": hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest(),
+        "weights": hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest(),
     }
+
+
+def _different(run: Path, whole: Mapping[str, Any]) -> list[str]:
+    """In what the answer of a run is another than that of the uninterrupted one."""
+    return [name for name, value in answer(run).items() if value != whole[name]]
+
+
+def _verdict(differs: Sequence[str]) -> str:
+    return f"differs in {', '.join(differs)}" if differs else "the same"
 
 
 def _trial(command: Sequence[str], run: Path, seconds: float, rng: random.Random) -> dict[str, Any]:
@@ -145,13 +160,14 @@ def _command(options: argparse.Namespace) -> list[str]:
 
 
 def _settings(options: argparse.Namespace) -> list[str]:
-    return [*OPTIONS, "--threads", str(options.threads), "--strategy", SEARCH]
+    return [*OPTIONS, "--threads", str(options.threads), "--strategy", options.search]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with data/ and weights/")
     parser.add_argument("--runs", type=Path, default=Path("runs/kill"), help="where the run folders are made, anew")
+    parser.add_argument("--search", default=SEARCH, help="the strategy that searches")
     parser.add_argument("--times", type=int, default=10, help="searches that are killed")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file to write")
