@@ -21,7 +21,7 @@ Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
 Norm = Literal["tuned", "moving", "kept"]
-Answer = Literal["pick", "average", "ensemble"]
+Answer = Literal["pick", "average", "ensemble", "distilled"]
 HeadOption = Literal["random", "probe", "tuned"]
 BitDepth = Literal["auto", "8", "10", "12", "14", "16"]
 BIT_DEPTHS = (8, 10, 12, 14, 16)
@@ -258,7 +258,8 @@ class FitOptions(RunOptions):
     answer: Answer | None = None
     """What the strategy auto hands over: pick = its best candidate; average (default) = one network with the mean
     weights of its best candidates, or the pick where that has a lower validation loss; ensemble = up to three networks
-    whose probabilities are averaged."""
+    whose probabilities are averaged; distilled = one network, the best candidate trained once more on the mean output
+    of three, or the average or the pick where that has a lower validation loss."""
     refit: bool = False
     """Save a model that was trained once more, on train and val together, for the number of epochs that was best on
     validation. It has seen more images and has no score of its own: all scores are those of the model before the refit,

@@ -16,7 +16,7 @@ from thawline.cli.options import as_flags
 from thawline.formatting import counted, duration, figure, mebibytes, rate
 from thawline.plan import FineTunePlan
 from thawline.records import EpochRecord, TrainingRecord
-from thawline.report.plan_words import is_mixture, is_solved, mixture_in_words
+from thawline.report.plan_words import is_distilled, is_mixture, is_solved, mixture_in_words
 from thawline.visible import visible
 
 SILENCE = 60.0
@@ -68,8 +68,8 @@ def _what(record: TrainingRecord) -> str:
 
 
 def _after(record: TrainingRecord) -> str:
-    """How long it trained; nothing of a mixture, which did not."""
-    if is_mixture(record):
+    """How long it trained; nothing of a mixture that did not."""
+    if is_mixture(record) and not is_distilled(record):
         return ""
     return " (solved)" if is_solved(record) else f" after {counted(len(record.epochs or record.losses), 'epoch')}"
 
@@ -125,7 +125,8 @@ class ConsoleCallback(Callback):
 
     def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
         """Show where the running training stands."""
-        where = "solved" if is_solved(record) else "mixed" if is_mixture(record) else f"epoch {epoch.epoch + 1}"
+        mixed = is_mixture(record) and not is_distilled(record)
+        where = "solved" if is_solved(record) else "mixed" if mixed else f"epoch {epoch.epoch + 1}"
         status = f"{where}, val {figure(epoch.val_accuracy)}; {self._status(record)}"
         self._show(self._title(record), status)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
