@@ -175,8 +175,9 @@ def test_a_distilled_network_is_said_with_what_it_learnt_from() -> None:
     assert plan_words.base_rate(row) == "1e-3"
     made, norm = plan_words.defined(row)
     assert made == (
-        f"Training 1 of these candidates went on from its own weights, with its learning rates from the start: {listed}. "
-        "The mean output of all 2 has a share of 0.7 in its loss, the labels have 0.3."
+        f"The network was trained once more on the mean output of 2 candidates ({listed}). It started from the trained "
+        "weights of 1, with its learning rates and their schedule from the beginning; the mean output has a share of "
+        "0.7 in the loss, the labels have 0.3."
     )
     assert norm == plan_words.BATCH_NORM_DEFINED["kept"]
 

@@ -138,12 +138,11 @@ def test_fit_saves_it_scores_the_others_beside_it_and_refits_it(
     assert isinstance(results, FitResults)
     assert FineTunePlan.from_dict(results.plan).is_distilled
     assert "ensemble" in results.baselines
-    said = f"Train one network once more on the mean output of {len(FineTunePlan.from_dict(results.plan).members)}"
-    assert said in results.answer
+    said = f"trained once more on the mean output of {len(FineTunePlan.from_dict(results.plan).members)} candidates (1:"
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "Training 1 of these candidates went on from its own weights" in page
+    assert f"Handed over: {said}" in page
     assert "on_outputs" in page
-    assert said in (tmp_path / "run" / "model" / "README.md").read_text()
+    assert f"The network was {said}" in (tmp_path / "run" / "model" / "README.md").read_text()
     refits = [record for record in Ledger(tmp_path / "run" / "ledger.journal").records if record.purpose == "refit"]
     *own, last = refits
     assert FineTunePlan.from_dict(last.plan).is_distilled

@@ -263,9 +263,9 @@ def _mixture_defined(row: ScoredRow) -> str:
     if plan.mixture is not None and plan.is_distilled:
         share = plan.mixture.output_share
         return (
-            f"Training 1 of these candidates went on from its own weights, with its learning rates from the start: "
-            f"{_members_in_words(row)}. The mean output of all {len(plan.members)} has a share of {share:.3g} in its "
-            f"loss, the labels have {1 - share:.3g}."
+            f"The network was {mixture_in_words(plan)} ({_members_in_words(row)}). It started from the trained weights "
+            f"of 1, with its learning rates and their schedule from the beginning; the mean output has a share of "
+            f"{share:.3g} in the loss, the labels have {1 - share:.3g}."
         )
     made = f"The network has the {mixture_in_words(plan)}"
     if plan.is_ensemble:
