@@ -198,10 +198,11 @@ def test_a_distilled_network_reads_back_and_moves_only_what_it_trains_itself() -
 
 
 def test_a_network_is_distilled_in_plain_pytorch() -> None:
-    model = nn.Sequential(OrderedDict(body=nn.Linear(2, 3), head=nn.Linear(3, 3)))
+    body = nn.Linear(2, 3)
+    model = nn.Sequential(OrderedDict(body=body, head=nn.Linear(3, 3)))
     teachers = [nn.Linear(2, 3) for _ in range(2)]
     images, labels = torch.randn(4, 2), torch.tensor([0, 1, 2, 0])
-    before, logits = model.body.weight.detach().clone(), model(images).detach()
+    before, logits = body.weight.detach().clone(), model(images).detach()
     found: dict[str, Any] = {"model": model, "teachers": teachers, "batches": [(images, labels)], "torch": torch}
     exec(DISTILLED.to_pytorch(), found)
     mean = (teachers[0](images).softmax(1) + 3 * teachers[1](images).softmax(1)) / 4
@@ -209,7 +210,7 @@ def test_a_network_is_distilled_in_plain_pytorch() -> None:
     cross_entropy = nn.functional.cross_entropy
     expected = 0.4 * cross_entropy(logits, labels) + 0.6 * 9 * cross_entropy(logits / 3, soft)
     assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
-    assert not torch.equal(model.body.weight, before)
+    assert not torch.equal(body.weight, before)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,6 @@ def test_it_starts_from_the_weights_of_its_candidate(
     """The loss of its first batch is that of the trained network, not of the pretrained one with a new head."""
     trainer = Trainer(model, data(), CONFIG)
     mixed = mixture("distilled", probed(blocks, 3), probed(blocks, 2))
-    mixed = replace(mixed, mixture=replace(mixed.mixture, output_share=0.0))
     members = states(trainer, blocks, mixed)
     trainer.load(members[0], seed=0)
     losses: list[Tensor] = []
