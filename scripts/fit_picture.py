@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from thawline.cli.tables import print_fit
 from thawline.export.timm_folder import timm_snippet
+from thawline.report.tables import print_fit
 from thawline.results import FitResults
 from thawline.runs.files import RESULTS, read
 

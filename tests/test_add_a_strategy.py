@@ -17,6 +17,7 @@ import pytest
 from tests.small_runs import Stop, images, small_request
 from thawline import api, strategies
 from thawline.callback import Callback
+from thawline.plan import FineTunePlan
 from thawline.runs.ledger import Ledger
 from thawline.strategies.base import variants
 from thawline.strategies.third_party import offers
@@ -165,7 +166,7 @@ def test_a_searching_strategy_is_a_row_of_a_comparison(searching: str, images: P
     trials = [record for record in records if record.purpose == "tuning"]
     assert len(trials) == TRIALS
     best = max(trials, key=lambda record: record.score)
-    assert (row["chosen"], row["plan"]) == (searching, best.plan)
+    assert (row["chosen"], row["plan"]) == (searching, FineTunePlan.from_dict(best.plan))
     assert row["cost"]["trainings"] == TRIALS + 1
     assert probe["test"]
 

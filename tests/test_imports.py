@@ -16,8 +16,11 @@ PACKAGE = Path(thawline.__file__).parent
 
 ROWS: tuple[set[str], ...] = (
     {"visible"},
-    {"errors", "field_docs", "formatting", "version", "pytorch_lines", "ranges", "reading", "results", "spreadsheet"},
-    {"memory", "records", "plan", "signatures", "sums", "verdicts"},
+    {"errors", "field_docs", "formatting", "version", "pytorch_lines", "ranges", "reading", "spreadsheet"},
+    {"plain_table"},
+    {"plan"},
+    {"results"},
+    {"memory", "records", "signatures", "sums", "verdicts"},
     {"config", "callback"},
     {"strategies"},
     {"model", "data", "export", "search"},
@@ -31,7 +34,7 @@ ROWS: tuple[set[str], ...] = (
     {"__main__", "__init__"},
 )
 """From the bottom up; parts of one row never import each other, but `__main__` and `__init__` do."""
-PLAIN = frozenset.union(*map(frozenset, ROWS[:4]))
+PLAIN = frozenset.union(*map(frozenset, ROWS[:7]))
 """Parts that use the standard library only."""
 
 

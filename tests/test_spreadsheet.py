@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thawline.cli.tables import write_predictions_csv
 from thawline.data.read import read_named
+from thawline.report.tables import write_predictions_csv
 from thawline.results import Likelihood, Prediction, Predictions
 from thawline.runs import files
 from thawline.runs.files import PredictionLine, SplitLine

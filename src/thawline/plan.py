@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, Unpack, cast, get_args
 
 from thawline.errors import PlanError
+from thawline.formatting import counted, nearest, rate
+from thawline.plain_table import table_html, table_text
 from thawline.pytorch_lines import distilled_lines, mean_output_lines, mean_weights_lines, pytorch_lines
 from thawline.ranges import Range, first_fault, plain_number, shown
 from thawline.reading import parse_json
@@ -200,9 +202,13 @@ class _StoredAsIs(TypedDict, total=False):
     kept_epoch: Kept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FineTunePlan:
-    """Learning rates of all blocks in each phase. Compare with `==`, store with `to_json`, edit by hand."""
+    """Learning rates of all blocks in each phase.
+
+    Compare with `==`, print it as a table, edit it with `freeze` and `train`, and train what you edited with
+    `thawline.fit(data, plan=edited)`. `to_json` stores it.
+    """
 
     phases: tuple[Phase, ...]
     granularity: Granularity = "stage"
@@ -249,6 +255,10 @@ class FineTunePlan:
             raise PlanError("plan: an adapter starts at zero and has no relative gradient; use rate_rule 'constant'.")
         if self.mixture:
             _check_mixture(self, self.mixture)
+
+    def __getitem__(self, key: str) -> Any:
+        """A part of the plan by its name in the JSON: `plan["phases"][0]["learning_rates"]`."""
+        return self.to_dict()[key]
 
     @classmethod
     def constant(
@@ -390,6 +400,82 @@ class FineTunePlan:
                         f"plan: phase {number} freezes the head {block.name!r}, which is new and must be trained; "
                         "give it a learning rate."
                     )
+
+    def freeze(self, *blocks: str) -> FineTunePlan:
+        """The same plan with these blocks frozen from the first epoch to the last.
+
+        Raises `PlanError` for a name that is not one of `blocks`, for a head that starts from random weights, and for a
+        plan that combines several trainings (edit one of its `members` instead).
+        """
+        if self.head_start == "random" and self.blocks[-1] in blocks:
+            raise PlanError(f"plan: {self.blocks[-1]!r} is the head, which is new and must train.")
+        return self._with_rates(dict.fromkeys(blocks))
+
+    def train(self, block: str, learning_rate: float) -> FineTunePlan:
+        """The same plan with a block trained at this learning rate from the first epoch to the last.
+
+        Raises `PlanError` as `freeze` does, and for a rate that is not a number above 0.
+        """
+        if learning_rate is None:
+            raise PlanError(f"plan: the learning rate of block {block!r} must be a number {RATE}, got None.")
+        return self._with_rates({block: learning_rate})
+
+    def _with_rates(self, changed: Mapping[str, float | None]) -> FineTunePlan:
+        if self.mixture:
+            raise PlanError(
+                f"plan: it combines {counted(len(self.members), 'training')}; edit one of them: `plan.members[0].plan`."
+            )
+        if unknown := [name for name in changed if name not in self.blocks]:
+            known = nearest(unknown[0], self.blocks) or f"; the blocks are {', '.join(self.blocks)}."
+            raise PlanError(f"plan: it has no block {unknown[0]!r}{known}")
+        phases = (replace(phase, learning_rates={**phase.learning_rates, **changed}) for phase in self.phases)
+        return replace(self, phases=tuple(phases))
+
+    def __str__(self) -> str:
+        return table_text(*self._table())
+
+    def __repr__(self) -> str:
+        kind = f", {self.mixture.of} of {len(self.members)} trainings" if self.mixture else ""
+        return f"<FineTunePlan: {len(self.trained)} of {len(self.blocks)} blocks train{kind}>"
+
+    def _repr_html_(self) -> str:
+        return table_html(*self._table())
+
+    def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]], Sequence[str]]:
+        """Header, one row per block, and notes below; a column for every phase of every training."""
+        spans = [(member, phase) for member in self.members for phase in member.plan.phases]
+        rows = [(name, *(self._cell(name, each.plan, phase) for each, phase in spans)) for name in self.blocks]
+        titles = [title for number, member in enumerate(self.members, 1) for title in self._titles(number, member)]
+        return ("block", *titles), rows, self._notes()
+
+    def _titles(self, number: int, member: Ingredient) -> Iterator[str]:
+        """Above the columns of one training."""
+        which = f"training {number}, " if len(self.members) > 1 else ""
+        first = 1
+        for phase in member.plan.phases:
+            last = None if phase.epochs is None else first + phase.epochs - 1
+            span = "" if last is None and first == 1 else f", epochs {first} to {last or 'the end'}"
+            yield f"{which}learning rate{span}"
+            first = (last or first) + 1
+
+    def _cell(self, block: str, plan: FineTunePlan, phase: Phase) -> str:
+        found = phase.learning_rates[block]
+        if found is not None:
+            return rate(found)
+        return "solved" if block == self.blocks[-1] and plan.head_start == "probe" else "frozen"
+
+    def _notes(self) -> list[str]:
+        """Everything besides the rates that is not as in plain fine-tuning, and how norm layers and head begin."""
+        facts = [f"blocks: {self.granularity}", f"norm layers of trained blocks: {self.norm}"]
+        facts.append(f"head starts from {'random weights' if self.head_start == 'random' else 'the solved probe'}")
+        facts += [f"{name.replace('_', ' ')}: {value}" for name, value in self._unusual().items()]
+        return ["; ".join(facts)]
+
+    def _unusual(self) -> dict[str, object]:
+        others = ("parts", "penalty", "adapter", "rate_rule", "interpolation", "kept_epoch")
+        usual = {each.name: each.default for each in fields(self)}
+        found = {name: getattr(self, name) for name in others if getattr(self, name) != usual[name]}
+        return found | ({"combined": f"mean {self.mixture.of}"} if self.mixture else {})
 
     def to_json(self) -> str:
         """JSON text; `from_json` is the inverse."""

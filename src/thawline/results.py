@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
+from thawline.plan import FineTunePlan
+
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object whose keys belong to another type, which is named where this stands."""
 Number: TypeAlias = int | float
@@ -63,7 +65,7 @@ class Result:
 
 def plain(value: object) -> Any:
     """A value and all results inside it as plain JSON types."""
-    if isinstance(value, Result):
+    if isinstance(value, Result | FineTunePlan):
         return value.to_dict()
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
@@ -339,8 +341,8 @@ class ScoredRow(Row):
     """Its arguments by name."""
     learning_rate: float
     """Base learning rate per step, from which the plan was made; 0 = none, the head is a solved linear probe."""
-    plan: JsonObject
-    """`FineTunePlan.to_dict()`; `FineTunePlan.from_dict` reads it."""
+    plan: FineTunePlan
+    """In the JSON `FineTunePlan.to_dict()`, which `FineTunePlan.from_dict` reads."""
     batch_norm: str | None = field(default=None, metadata=_OPTIONAL)
     """Batch norm of the trained blocks: moving (statistics of the batch, which also move the stored ones) or kept (the
     stored statistics); None = no block with batch norm trains."""

@@ -20,13 +20,13 @@ from tests.small_runs import small_request
 from thawline import api
 from thawline.callback import Callback
 from thawline.cli.app import app
-from thawline.cli.tables import print_explained
 from thawline.data.demo import demo_network
 from thawline.errors import DataError, ModelError, OptionError, RunFolderError
 from thawline.explanation import changes
 from thawline.explanation import explain as explaining
 from thawline.explanation.changes import MOST_IMAGES, known_images
 from thawline.plan import FineTunePlan
+from thawline.report.tables import print_explained
 from thawline.results import Drift, ExplainedImage, Explanation
 from thawline.runs.files import read_splits
 from thawline.runs.finished import open_finished

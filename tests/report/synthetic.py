@@ -83,7 +83,7 @@ def row(
         "chosen": strategy,
         "arguments": {},
         "learning_rate": 1e-3,
-        "plan": plan.to_dict(),
+        "plan": plan,
         "train": scores(min(1.0, accuracy + 0.1)),
         "val": scores(accuracy),
         "test": scores_on_test(accuracy) if test else None,
@@ -189,7 +189,7 @@ def write_run(
 def fit_results(
     saved: ScoredRow, baselines: Sequence[ScoredRow] = (), facts: Mapping[str, Any] | None = None
 ) -> FitResults:
-    plan = FineTunePlan.from_dict(saved.plan)
+    plan = saved.plan
     rates = {name: plan.highest_rate(name) for name in plan.blocks}
     return FitResults(
         **(facts or _facts(("a", "b"), 60, True)),

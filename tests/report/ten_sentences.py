@@ -92,7 +92,7 @@ def fitted(
     value, low, high, p = difference
     versus = Versus(difference=value, interval95=(low, high), p_holm=p, words="")
     plan = FineTunePlan((Phase(dict(zip(("stem", "blocks.1", "blocks.2", "head"), rates, strict=True))),))
-    saved = row("last_blocks:k=1", rates, accuracy, 1.0, versus_full=versus, plan=plan.to_dict())
+    saved = row("last_blocks:k=1", rates, accuracy, 1.0, versus_full=versus, plan=plan)
     saved = replace(saved, val=scores(accuracy, seeds=seeds), test=on_test(accuracy, images, seeds, interval))
     found = fit_results(saved, [row("full", (1e-3,) * 4, accuracy - value, 1.0, versus_full=None)])
     counts = {"train": 20 * images, "val": images, "test": images}

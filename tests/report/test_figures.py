@@ -73,7 +73,7 @@ def test_a_single_plan_has_no_diversity() -> None:
 
 def test_a_solved_head_is_neither_frozen_nor_slow() -> None:
     plan = FineTunePlan((Phase(dict.fromkeys(BLOCKS)),), head_start="probe")
-    facts: dict[str, Any] = {"plan": plan.to_dict(), "learning_rate": 0.0, "probe_strength": 1e-2}
+    facts: dict[str, Any] = {"plan": plan, "learning_rate": 0.0, "probe_strength": 1e-2}
     solved = row("linear_probe", (None,) * 4, 0.5, 1.0, **facts)
     drawn = str(band("band", "label", solved).drawing)
     assert drawn.count("#snowflake") == 3
@@ -95,7 +95,7 @@ def test_a_band_has_a_flake_for_every_frozen_block_and_the_rates_of_the_others()
 def test_a_plan_of_phases_has_a_strip_for_each() -> None:
     rates = dict(zip(BLOCKS, (None, None, None, 1e-3), strict=True))
     plan = FineTunePlan((Phase(rates, 2), Phase(rates)))
-    gradual = row("x", (None, None, None, 1e-3), 0.5, 1.0, plan=plan.to_dict())
+    gradual = row("x", (None, None, None, 1e-3), 0.5, 1.0, plan=plan)
     assert str(band("band", "label", gradual).drawing).count('class="cell') == 8
     assert "2 phases, from the top: 2 epochs, the rest" in label_of(gradual)
 

@@ -25,7 +25,7 @@ def row_of(*rates: float | None, batch_norm: str | None = None, rate: float = 1e
 
 
 def row_with(plan: FineTunePlan, **others: Any) -> ScoredRow:
-    return synthetic.row("full", (1e-3,) * 4, 0.7, 1.0, plan=plan.to_dict(), **others)
+    return synthetic.row("full", (1e-3,) * 4, 0.7, 1.0, plan=plan, **others)
 
 
 SOLVED = row_of(None, None, rate=0.0, head_start="probe")
@@ -105,12 +105,12 @@ def test_a_probe_above_moving_statistics_is_doubted() -> None:
 
 def mixed(of: Mixed, *others: Ingredient, start_share: float = 0.0, **first: Any) -> ScoredRow:
     row = row_of(None, 1e-3, 1e-3, **first)
-    plan = replace(FineTunePlan.from_dict(row.plan), mixture=Mixture(of, others, start_share))
-    return replace(row, plan=plan.to_dict())
+    plan = replace(row.plan, mixture=Mixture(of, others, start_share))
+    return replace(row, plan=plan)
 
 
 def other(*rates: float | None, seed: int = 0, share: float = 1.0, **others: Any) -> Ingredient:
-    return Ingredient(FineTunePlan.from_dict(row_of(*rates, **others).plan), seed, share)
+    return Ingredient(row_of(*rates, **others).plan, seed, share)
 
 
 def test_an_average_lists_its_trainings_and_says_once_what_they_share() -> None:
@@ -221,9 +221,9 @@ def test_an_ensemble_without_batch_norm_has_no_word_of_it() -> None:
 
 def test_a_mixture_whose_first_member_is_solved_is_none_that_is() -> None:
     row = mixed("outputs", other(None, None, 1e-2))
-    solved = replace(FineTunePlan.from_dict(SOLVED.plan), mixture=None)
-    plan = replace(solved, mixture=Mixture("outputs", (Ingredient(FineTunePlan.from_dict(row_of(None, 1e-3).plan)),)))
-    first = replace(SOLVED, plan=plan.to_dict())
+    solved = replace(SOLVED.plan, mixture=None)
+    plan = replace(solved, mixture=Mixture("outputs", (Ingredient(row_of(None, 1e-3).plan),)))
+    first = replace(SOLVED, plan=plan)
     assert not plan_words.is_solved(first)
     assert (
         "1: the solved linear probe; 2: the head alone at 1e-3, head from random weights"

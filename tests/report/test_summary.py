@@ -32,16 +32,16 @@ def plan(*rates: float | None, **others: Any) -> FineTunePlan:
 def saved(how: FineTunePlan, chosen: str, *, test: bool = True, **others: Any) -> FitResults:
     found = row(chosen, (None, None, None, 1e-3), 0.7, 1.0, test=test, versus_full=None, **others)
     baseline = row("full", (1e-3, 1e-3, 1e-3, 1e-3), 0.7, 1.0)
-    return fit_results(replace(found, plan=how.to_dict()), [baseline])
+    return fit_results(replace(found, plan=how), [baseline])
 
 
 def test_a_mixture_is_made_again_by_its_search() -> None:
     alone = plan(1e-4, 1e-3)
     both = replace(alone, mixture=Mixture("weights", (Ingredient(alone, 1),)))
     found = row("auto:budget=3x", (None, None, None, 1e-3), 0.75, 1.0, chosen="last_blocks:k=1", search=search())
-    command = summary.fit_command(comparison(replace(found, plan=both.to_dict())))
+    command = summary.fit_command(comparison(replace(found, plan=both)))
     assert "--strategy auto:budget=3x --" in str(command)
-    assert summary.table_row(replace(found, plan=both.to_dict()), comparison(found).data).strategy == "auto:budget=3x"
+    assert summary.table_row(replace(found, plan=both), comparison(found).data).strategy == "auto:budget=3x"
 
 
 def test_what_an_ensemble_adds_and_costs_is_said() -> None:
@@ -49,7 +49,7 @@ def test_what_an_ensemble_adds_and_costs_is_said() -> None:
     both = replace(alone, mixture=Mixture("outputs", (Ingredient(alone, 1),)))
     mean = row("ensemble", (None, None, None, 1e-3), 0.75, 1.0)
     latency = [Latency(batch_size=32, ensemble=2.0, single=1.0), Latency(batch_size=1, ensemble=8.123, single=4.0)]
-    results = replace(saved(alone, "auto"), baselines={"ensemble": replace(mean, plan=both.to_dict())})
+    results = replace(saved(alone, "auto"), baselines={"ensemble": replace(mean, plan=both)})
     assert summary.ensemble_note(saved(alone, "auto")) == ""
     said = (
         "The mean output of 2 networks has 0.750 on validation and 0.750 on test, against 0.700 on validation and 0.700"
@@ -58,7 +58,7 @@ def test_what_an_ensemble_adds_and_costs_is_said() -> None:
     assert summary.ensemble_note(results) == f"{said} on test for the saved network.{saves}"
     took = "; it takes 2 ms an image against 1 (batch 32; batch 1: 8.12 against 4; this machine)."
     assert summary.ensemble_note(replace(results, latency=latency)).endswith(f"saved network{took}{saves}")
-    pick = replace(row("pick", (None, None, None, 1e-3), 0.65, 1.0), plan=alone.to_dict())
+    pick = replace(row("pick", (None, None, None, 1e-3), 0.65, 1.0), plan=alone)
     told = summary.ensemble_note(replace(saved(both, "auto"), baselines={"pick": pick}, latency=latency))
     assert told.endswith(f"0.650 on test for the pick alone{took}")
     full = summary.ensemble_note(replace(saved(both, "auto"), pick="full"))
@@ -67,7 +67,7 @@ def test_what_an_ensemble_adds_and_costs_is_said() -> None:
 
 def test_an_ensemble_of_one_network_adds_nothing() -> None:
     alone = plan(1e-4, 1e-3)
-    mean = replace(row("ensemble", (None, None, None, 1e-3), 0.75, 1.0), plan=alone.to_dict())
+    mean = replace(row("ensemble", (None, None, None, 1e-3), 0.75, 1.0), plan=alone)
     assert summary.ensemble_note(replace(saved(alone, "auto"), baselines={"ensemble": mean})) == ""
 
 

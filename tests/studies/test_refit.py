@@ -88,7 +88,7 @@ def test_the_test_split_is_scored_once_and_by_the_model_before(images: Path, ref
     with_refit = results_of(refitted)
     assert with_refit["test"] == plain.to_dict()["test"]
     assert with_refit["val"] == plain.to_dict()["val"]
-    assert with_refit["plan"] == plain.plan
+    assert with_refit["plan"] == plain.plan.to_dict()
     assert with_refit["cost"]["work"] == plain.cost.work
     assert plain.refit is None
     assert plain.cost.refit is None
@@ -207,14 +207,14 @@ def test_every_ingredient_is_refitted(
         request_for(images, f"auto:budget=3x,head_start=probe,answer={answer}", epochs=2, batch_size=24), explain=False
     )
     results = run(request, tmp_path / "run")
-    plan, refits = FineTunePlan.from_dict(results.plan), records(tmp_path / "run")["refit"]
+    plan, refits = results.plan, records(tmp_path / "run")["refit"]
     own = [record.plan for record in refits if "mixture" not in record.plan]
     assert own == [member.plan.to_dict() for member in plan.members]
     assert results.refit is not None
     assert len(results.refit.epochs) == len(plan.members)
     assert results.cost.work <= 3
     mixed = [record for record in refits if "mixture" in record.plan]
-    assert [record.plan for record in mixed] == ([results.plan] if answer == "average" else [])
+    assert [record.plan for record in mixed] == ([results.plan.to_dict()] if answer == "average" else [])
     if answer == "ensemble":
         assert results.refit.words in (tmp_path / "run" / "model" / "README.md").read_text()
     with pytest.raises(KeyboardInterrupt):

@@ -128,7 +128,7 @@ def test_every_split_is_scored_against_its_own_labels() -> None:
     assert summary.test is not None
     assert (summary.train.accuracy.mean, summary.val.accuracy.mean, summary.test.accuracy.mean) == (1.0, 0.5, 0.9)
     assert (summary.strategy, summary.chosen, summary.learning_rate) == ("full", "full", 3e-3)
-    assert summary.plan == FULL.to_dict()
+    assert summary.plan == FULL
     assert summary.best_epochs == [1]
     assert summary.versus_full is None
     assert summary.search is None

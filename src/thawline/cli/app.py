@@ -15,7 +15,6 @@ from typer import Argument, Option
 from typer.core import TyperGroup
 
 from thawline.cli import progress as live
-from thawline.cli import tables as console
 from thawline.cli import terminal
 from thawline.cli.interrupts import INTERRUPTS, Interrupted, WayOn, begun_or_not
 from thawline.cli.options import Given, GroupedCommand, StrictCommand, as_flags, help_of, number_option, takes_options
@@ -27,6 +26,7 @@ from thawline.plan import Granularity
 from thawline.reading import is_there
 from thawline.recipes.recipe import recipe_names
 from thawline.records import RUN_FILES
+from thawline.report import tables as console
 from thawline.results import Comparison, FitResults
 from thawline.strategies.auto import with_answer, with_budget
 from thawline.version import __version__

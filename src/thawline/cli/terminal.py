@@ -9,20 +9,18 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO, cast
 
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
+from rich.console import Console
 
 from thawline.errors import cause
+from thawline.report.consoles import PLAIN_WIDTH, PlainConsole
 from thawline.results import plain
 from thawline.visible import visible_json, visible_lines
 
-PLAIN_WIDTH = 160
-"""Columns where the output is not a terminal."""
 _IN_ASCII = {"❄": "*", "±": "+-", "×": "x", "–": "-", "…": "..."}
 """Our own signs where the encoding lacks them; other characters are written as Python escapes them."""
 
@@ -113,15 +111,6 @@ class Screen(Stream):
     def write(self, text: str) -> int:
         """Write the text with its hidden characters as Python escapes them."""
         return super().write(visible_lines(text))
-
-
-class PlainConsole(Console):
-    """Rich without markup: only it sends control characters, none of the text that it prints does."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of a renderable."""
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(visible_lines(segment.text), segment.style)
 
 
 def console(stream: TextIO) -> Console:

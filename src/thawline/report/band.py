@@ -118,7 +118,7 @@ def band(name: str, label: str, row: ScoredRow) -> Band:
 
     Of a distilled network its own: the networks that it learnt from are not in it.
     """
-    plan = FineTunePlan.from_dict(row.plan)
+    plan = row.plan
     members = plan.members[:1] if plan.is_distilled else plan.members
     phases = [(member.plan, phase) for member in members for phase in member.plan.phases]
     height = TALL if len(phases) == 1 else LOW

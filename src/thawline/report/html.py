@@ -17,7 +17,6 @@ from markupsafe import Markup
 
 from thawline import verdicts
 from thawline.formatting import figure, percent, rate, signed
-from thawline.plan import FineTunePlan
 from thawline.report import figures, search_figures
 from thawline.report.audit import NO_PROBLEMS, audit
 from thawline.report.band import SNOWFLAKE, SOLVED, Band, band, label_of, scale
@@ -145,7 +144,7 @@ def _of_the_shown(run: Run) -> Context:
     drawn |= {"confusion": None, "bins": None, "per_class": [], "examples": {}}
     drawn |= {"reliability": None, "confidences": None}
     if row is not None:
-        plan, trained = FineTunePlan.from_dict(row.plan), run.train_config
+        plan, trained = row.plan, run.train_config
         drawn |= {
             "facts": _facts(run, row),
             "phases": len(plan.phases),

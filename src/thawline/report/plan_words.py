@@ -43,12 +43,16 @@ def is_solved(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
 
 def is_mixture(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
     """Whether it is made of several trainings; recipes have none."""
-    return not isinstance(row, ScoredCellRow) and "mixture" in row.plan
+    if isinstance(row, ScoredRow):
+        return row.plan.mixture is not None
+    return isinstance(row, TrainingRecord) and "mixture" in row.plan
 
 
 def is_distilled(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
     """Whether it is a training on the mean output of several others."""
-    return not isinstance(row, ScoredCellRow) and FineTunePlan.from_dict(row.plan).is_distilled
+    if isinstance(row, ScoredRow):
+        return row.plan.is_distilled
+    return isinstance(row, TrainingRecord) and row.plan.is_distilled
 
 
 def made_by(row: ScoredRow) -> str:
@@ -73,7 +77,7 @@ def _start_in_words(plan: FineTunePlan) -> str:
 
 def head_start(row: ScoredRow) -> HeadStart:
     """What its head starts from, or is: random or probe."""
-    return FineTunePlan.from_dict(row.plan).head_start
+    return row.plan.head_start
 
 
 def head_in_words(row: ScoredRow) -> str:
@@ -83,7 +87,7 @@ def head_in_words(row: ScoredRow) -> str:
 
 def _heads_in_words(row: ScoredRow) -> str:
     """The same of all members, among them those that a distilled network learnt from."""
-    plan = FineTunePlan.from_dict(row.plan)
+    plan = row.plan
     return _one_or_several({member.plan.head_start for member in plan.members})
 
 
@@ -94,7 +98,7 @@ def batch_norm_in_words(row: ScoredRow) -> str:
 
 def _norms_in_words(row: ScoredRow) -> str:
     """The same of all members, among them those that a distilled network learnt from."""
-    plan = FineTunePlan.from_dict(row.plan)
+    plan = row.plan
     if not (row.batch_norm and plan.mixture):
         return row.batch_norm or ""
     return _one_or_several({NORM_OF[member.plan.norm] for member in plan.members if _trains_body(member.plan)})
@@ -131,13 +135,13 @@ def named(row: ScoredRow) -> str:
     Of a mixture, what it is: `auto, mean weights of 3 trainings`.
     """
     if is_mixture(row):
-        return f"{row.strategy}, {mixture_in_words(FineTunePlan.from_dict(row.plan))}"
+        return f"{row.strategy}, {mixture_in_words(row.plan)}"
     return f"{row.chosen}{', ' if is_solved(row) else ' at '}{base_rate(row)}"
 
 
 def plan_in_words(row: ScoredRow) -> str:
     """`Train blocks.6 and the head at 1e-3, freeze the rest (head from random weights; batch norm keeps ...)`."""
-    plan = FineTunePlan.from_dict(row.plan)
+    plan = row.plan
     if plan.mixture:
         return f"{answer_in_words(row)} ({mixed_from(row)})"
     if plan.is_solved:
@@ -148,7 +152,7 @@ def plan_in_words(row: ScoredRow) -> str:
 
 def answer_in_words(row: ScoredRow) -> str:
     """The plan in words, but of a mixture only what it is: its trainings would fill a headline."""
-    plan = FineTunePlan.from_dict(row.plan)
+    plan = row.plan
     if plan.is_ensemble:
         return f"Ensemble of {len(plan.members)} networks, mean of their probabilities"
     if plan.is_distilled:
@@ -168,7 +172,7 @@ def mixed_from(row: ScoredRow) -> str:
 
 def besides_rates(row: ScoredRow) -> list[str]:
     """What its plan does that the rates of its blocks do not tell; nothing of a solved probe."""
-    plan = FineTunePlan.from_dict(row.plan)
+    plan = row.plan
     if plan.mixture:
         return [f"{mixture_in_words(plan)} ({mixed_from(row)})"]
     return [] if plan.is_solved else [*_shared(row), *_further(plan)]
@@ -201,7 +205,7 @@ def _further(plan: FineTunePlan) -> list[str]:
 
 def _members_in_words(row: ScoredRow) -> str:
     """The members of a mixture: `1: everything at 1e-3; 2: the same as 1 with another seed`."""
-    plan = FineTunePlan.from_dict(row.plan)
+    plan = row.plan
     plans, total = [member.plan for member in plan.members], sum(plan.shares)
     words = []
     for number, member in enumerate(plans, start=1):
@@ -234,7 +238,7 @@ def defined(row: ScoredRow) -> list[str]:
 
     Of a mixture, first what it is made of; what its members do not share is said there.
     """
-    plan = FineTunePlan.from_dict(row.plan)
+    plan = row.plan
     mixture = _mixture_defined(row) if plan.mixture else ""
     head = "" if is_distilled(row) or head_in_words(row) == SEVERAL else _head_defined(plan, row.probe_strength)
     doubt = sentence(mismatch(row)) if mismatch(row) else ""
@@ -259,7 +263,7 @@ def _start(head_start: str, strength: float | None) -> str:
 
 def _mixture_defined(row: ScoredRow) -> str:
     """What a mixture is, in full sentences."""
-    plan = FineTunePlan.from_dict(row.plan)
+    plan = row.plan
     if plan.mixture is not None and plan.is_distilled:
         share = plan.mixture.output_share
         return (

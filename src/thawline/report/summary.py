@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from thawline import verdicts
 from thawline.config import DataConfig, Request, TrainConfig
 from thawline.formatting import duration, figure, interval, mebibytes, rate, sentence, signed, spread
-from thawline.plan import FineTunePlan
 from thawline.report import plan_words
 from thawline.report.plan_words import answer_in_words, base_rate, head_start, is_solved, made_by, named, plan_in_words
 from thawline.results import (
@@ -289,14 +288,14 @@ def row_notes(row: ScoredRow) -> list[str]:
 def ensemble_note(results: FitResults) -> str:
     """What the ensemble of a search adds to one network, and what it costs in use; empty without one."""
     rows = {row.strategy: row for row in scored(results.rows)}
-    is_saved = FineTunePlan.from_dict(results.plan).is_ensemble
+    is_saved = results.plan.is_ensemble
     ensemble, single = (results, rows.get(results.pick or PICK)) if is_saved else (rows.get("ensemble"), results)
     if ensemble is None or single is None or not plan_words.is_mixture(ensemble):
         return ""
     row = "" if single.strategy == PICK else f" ({single.strategy})"
     one_network = "the network before the refit" if results.refit else "the saved network"
     whose = f"the pick alone{row}" if is_saved else one_network
-    networks = len(FineTunePlan.from_dict(ensemble.plan).members)
+    networks = len(ensemble.plan.members)
     said = f"The mean output of {networks} networks has {_both(ensemble)}, against {_both(single)} for {whose}"
     saves = "" if is_saved else " The same command with --answer ensemble and another --out saves it."
     luck = " These validation accuracies include what they owe to selection." if _has_luck(results) else ""

@@ -22,7 +22,7 @@ from thawline.model.blocks import partition
 from thawline.model.load import load_model
 from thawline.model.trust import ASK, Trust, code_to_run
 from thawline.model.weights import fill, read_saved
-from thawline.plan import Block, FineTunePlan
+from thawline.plan import Block
 from thawline.records import read_json
 from thawline.results import FitResults, plain
 from thawline.runs.files import REQUEST
@@ -94,7 +94,7 @@ class FinishedRun:
     @property
     def about_members(self) -> str:
         """That only the first member of an ensemble is looked at, as a sentence; empty of a single network."""
-        plan = FineTunePlan.from_dict(self.results.plan)
+        plan = self.results.plan
         if not plan.is_ensemble:
             return ""
         return f"The model is an ensemble of {len(plan.members)} networks: Grad-CAM and block changes are of the first."
@@ -133,7 +133,7 @@ def open_finished(folder: RunFolder, trust: Trust = ASK) -> FinishedRun:
         preprocessing = replace(preprocessing, crop_pct=request.images.crop_pct)
     if request.images.bit_depth != "auto":
         preprocessing = replace(preprocessing, bit_depth=int(request.images.bit_depth))
-    plan = FineTunePlan.from_dict(results.plan)
+    plan = results.plan
     return FinishedRun(
         folder.path,
         results,

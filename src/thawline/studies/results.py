@@ -52,7 +52,7 @@ def row_summary(experiment: Experiment, row: TrainedRow, versus: Versus | None) 
         chosen=row.tuned.strategy,
         arguments=variants(row.tuned.strategy)[0].arguments,
         learning_rate=row.tuned.learning_rate,
-        plan=plan.to_dict(),
+        plan=plan,
         batch_norm=_batch_norm(experiment, plan),
         probe_strength=None if probe is None else probe.strength,
         train=split_scores(experiment, row, "train"),
@@ -185,7 +185,7 @@ def member_results(experiment: Experiment, results: FitResults, record: Training
     blocks = block_table(experiment, plan)
     return replace(
         results,
-        plan=plan.to_dict(),
+        plan=plan,
         learning_rate=0.0 if plan.is_solved else record.learning_rate,
         blocks=blocks,
         batch_norm=_batch_norm(experiment, plan),

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from tests.report import synthetic
-from thawline.cli import tables as console
 from thawline.plan import FineTunePlan, Phase
+from thawline.report import tables as console
 from thawline.results import (
     BlockRow,
     CheckResult,
@@ -117,7 +117,7 @@ def test_without_batch_norm_no_width_speaks_of_it() -> None:
 def test_a_solved_probe_has_no_rate_and_its_neighbors_below_the_table() -> None:
     plan = FineTunePlan((Phase(dict.fromkeys(synthetic.BLOCKS)),), head_start="probe")
     neighbors = NearestNeighbors(val=0.544, test=0.485)
-    facts: dict[str, Any] = {"plan": plan.to_dict(), "learning_rate": 0.0, "probe_strength": 1e-2}
+    facts: dict[str, Any] = {"plan": plan, "learning_rate": 0.0, "probe_strength": 1e-2}
     text = shown(180, [row("linear_probe", **facts, nearest_neighbors=neighbors)])
     assert "linear_probe  solved (L2 1e-2)  probe " in text
     assert "0e0" not in text

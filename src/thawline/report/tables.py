@@ -1,4 +1,4 @@
-"""What the command line shows: answers as sentences and tables that fit the terminal."""
+"""What the command line, `str` and a notebook show of results: answers as sentences and tables that fit."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from thawline import verdicts
 from thawline.formatting import counted, extent, figure, percent, rate, sentence, tally
 from thawline.report import summary
 from thawline.report.audit import NAMED, NO_PROBLEMS, findings, sizes_in_words
+from thawline.report.consoles import UNBOUNDED
 from thawline.report.plan_words import BATCH_NORM_SHORT, mixed_from, plan_in_words
 from thawline.results import (
     BlockRow,
@@ -57,8 +58,6 @@ HIDDEN_FIRST = ("memory", "trainings", "head", "n", "batch_norm", "time", "gap",
 """Columns that a narrow window hides, in this order."""
 TABLE_FILE = "comparison.csv"
 """Has every figure of every row."""
-UNBOUNDED = 10_000
-"""Columns: wider than any table."""
 DRAWN_SINGLY = 16
 """Blocks that are drawn one by one at most."""
 SHOWN = 20
