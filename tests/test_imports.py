@@ -29,6 +29,8 @@ ROWS: tuple[set[str], ...] = (
     {"explanation"},
     {"studies"},
     {"recipes"},
+    {"progress"},
+    {"outcomes"},
     {"api", "testing"},
     {"cli"},
     {"__main__", "__init__"},

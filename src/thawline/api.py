@@ -29,37 +29,41 @@ from thawline.data.demo import demo_network, write_digits
 from thawline.data.facts_cache import survey_again
 from thawline.data.groups import with_groups
 from thawline.data.pixels import found_bit_depth
+from thawline.data.python_objects import Images
 from thawline.data.read import Data, absolute_name, name_of, read_named
 from thawline.data.splits import refusal
 from thawline.errors import InputError, OptionError, RunFolderError, ThawlineError
 from thawline.explanation import explain as explaining
 from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
-from thawline.memory import within_memory
+from thawline.memory import FREE_MEMORY, within_memory
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
 from thawline.model.own import is_own
 from thawline.model.trust import Trust, code_to_run
 from thawline.model.work import WorkTable
+from thawline.outcomes import (
+    Blocks,
+    Checked,
+    ComparisonRun,
+    Explained,
+    FitRun,
+    Guesses,
+    Scores,
+    Study,
+    outcome,
+    run_outcome,
+)
 from thawline.plan import Granularity
+from thawline.progress import AUTO, Progress, shown
 from thawline.recipes.cells import Cell, Overrides, expand
 from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import read_cells, run_cells
 from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
-from thawline.results import (
-    CheckResult,
-    Comparison,
-    Evaluation,
-    Explanation,
-    FitResults,
-    InspectedBlock,
-    InspectResult,
-    Predictions,
-    StudyResult,
-)
+from thawline.results import Comparison, FitResults, InspectedBlock
 from thawline.runs import classifier as serving
 from thawline.runs.files import REQUEST
-from thawline.runs.folder import RunFolder
+from thawline.runs.folder import RunFolder, free_folder
 from thawline.runs.reporting import write_report
 from thawline.runs.setup import open_experiment
 from thawline.signatures import refuse_unknown, rename_listener, takes, takes_listener
@@ -71,7 +75,6 @@ from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
 from thawline.training.device import require_threads
 
-FREE_MEMORY = "free some memory, or use a smaller model or fewer images"
 SMALLER = "start again with a smaller `image_size`, `batch_size` or `model`"
 
 
@@ -80,11 +83,19 @@ class _Call:
     """What `fit` and `compare` take besides the options of the command line."""
 
     data: Data = field(kw_only=False)
-    out: str | Path = field(kw_only=False)
+    """A folder, a manifest, a named dataset such as hf:NAME, a list of (path, label), a dataset of PIL images (of
+    PyTorch, torchvision or Hugging Face), or a dict with such a list or dataset for each of train, val and test."""
+    out: str | Path | None = field(kw_only=False, default=None)
+    """New folder for everything that the run produces; default: the first free one of thawline-runs/1, 2, ..."""
     train: TrainConfig | None = None
+    """The options of training whole, in place of one by one."""
     images: DataConfig | None = None
+    """The same of the options of data."""
     search: TuningConfig | None = None
-    callback: Callback | None = None
+    """The same of the options of tuning."""
+    callback: Progress = AUTO
+    """Is told of the progress. "auto" = a line that changes on a terminal (standard error) or in a notebook, and a few
+    lines elsewhere; None = silence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,25 +109,21 @@ class CompareCall(CompareOptions, _Call):
 
 
 @takes(FitCall)
-def fit(data: Data, out: str | Path, **options: Any) -> FitResults:
+def fit(data: Data, out: str | Path | None = None, **options: Any) -> FitRun:
     """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds.
 
-    Takes every option of `thawline fit` by name (`image_size=96, epochs=12, cache_memory="500M"`), as listed in
-    docs/reference/options.md. `train=TrainConfig(...)`, `images=DataConfig(...)` and `search=TuningConfig(...)` give
-    a part whole.
-    `data`: a folder, a manifest, a named dataset such as hf:NAME, a list of (path, label), or a dataset of PIL images.
-    `callback` is told of the progress. Raises `InputError` before anything is trained if something cannot be used.
+    Takes every option of `thawline fit` by name: `image_size=96, epochs=12, cache_memory="500M"`. The result prints and
+    shows itself, and has `.plan`, `.model`, `.predict(images)` and `.path`.
+    Raises `InputError` before anything is trained if something cannot be used.
     """
     rename_listener("fit", options)
     refuse_unknown("fit", options, FitCall)
-    strategy = with_budget(options.get("strategy", FitOptions.strategy), options.get("budget"))
-    strategy = with_answer(strategy, options.get("answer"))
-    request = _request("fit", data, (strategy,), options)
-    return cast(FitResults, run(request, out, options.get("callback")))
+    with shown(options.get("callback", AUTO)) as callback:
+        return cast(FitRun, _run("fit", data, (_strategy(options),), options, out, callback))
 
 
 @takes(CompareCall)
-def compare(data: Data, out: str | Path, **options: Any) -> Comparison:
+def compare(data: Data, out: str | Path | None = None, **options: Any) -> ComparisonRun:
     """Tune, train and score several strategies alike; returns what comparison.json holds.
 
     Takes every option of `thawline compare` by name; the rest as in `fit`.
@@ -125,17 +132,23 @@ def compare(data: Data, out: str | Path, **options: Any) -> Comparison:
     refuse_unknown("compare", options, CompareCall)
     rows = options.get("strategies", CompareOptions.strategies)
     strategies = split_specs(rows) if isinstance(rows, str) else tuple(rows) if isinstance(rows, Sequence) else rows
-    request = _request("compare", data, strategies, options)
-    return cast(Comparison, run(request, out, options.get("callback")))
+    with shown(options.get("callback", AUTO)) as callback:
+        return cast(ComparisonRun, _run("compare", data, strategies, options, out, callback))
 
 
-def _request(
-    verb: Literal["fit", "compare"], data: Data, strategies: tuple[str, ...], options: Mapping[str, Any]
-) -> Request:
-    return Request.from_options(verb, name_of(data, user_cache() / "data"), strategies, options)
+def _run(
+    verb: Literal["fit", "compare"],
+    data: Data,
+    strategies: tuple[str, ...],
+    options: Mapping[str, Any],
+    out: str | Path | None,
+    callback: Callback,
+) -> FitRun | ComparisonRun:
+    request = Request.from_options(verb, name_of(data, user_cache() / "data"), strategies, options)
+    return run(request, free_folder() if out is None else out, callback)
 
 
-def run(request: Request, out: str | Path, callback: Callback | None = None) -> FitResults | Comparison:
+def run(request: Request, out: str | Path, callback: Callback | None = None) -> FitRun | ComparisonRun:
     """Do what `request` asks in the new folder `out`; returns what results.json or comparison.json holds.
 
     Raises `InputError` before anything is trained if an option, the data, the model or the folder cannot be used.
@@ -146,7 +159,7 @@ def run(request: Request, out: str | Path, callback: Callback | None = None) -> 
     settings = environment(device=request.train.device, threads=request.train.threads)
     with RunFolder.create(Path(out), request, settings) as folder:
         try:
-            return _work(folder, callback or Callback())
+            return run_outcome(_work(folder, callback or Callback()), Path(out))
         except InputError:
             folder.discard()
             raise
@@ -155,20 +168,25 @@ def run(request: Request, out: str | Path, callback: Callback | None = None) -> 
 @takes_listener
 def resume(
     run_folder: str | Path,
-    callback: Callback | None = None,
+    callback: Progress = AUTO,
     *,
     add: Sequence[str] = (),
     trust_code: bool = False,
     code: str | None = None,
-) -> FitResults | Comparison:
+) -> FitRun | ComparisonRun:
     """Continue an interrupted run: finished trainings are not repeated, and the result is as without a break.
 
     `add` = strategies to add to a comparison, finished or not; only they are trained. If the run's model is Python code
     (`file.py:factory`), it runs only with `trust_code=True`, or if `code` names the same file and function.
     """
     trust = Trust(trust_code, code)
-    with RunFolder.open(Path(run_folder)) as folder:
-        callback, before = callback or Callback(), folder.request()
+    with shown(callback) as told:
+        return run_outcome(_resumed(Path(run_folder), told, add, trust), Path(run_folder), trust)
+
+
+def _resumed(run_folder: Path, callback: Callback, add: Sequence[str], trust: Trust) -> FitResults | Comparison:
+    with RunFolder.open(run_folder) as folder:
+        before = folder.request()
         if add:
             _add_strategies(folder, add)
         finished = folder.results()
@@ -189,7 +207,7 @@ def resume(
 
 
 @takes_listener
-def demo(out: str | Path, callback: Callback | None = None) -> FitResults:
+def demo(out: str | Path, callback: Progress = AUTO) -> FitRun:
     """`fit` on scikit-learn's handwritten digits, from a small network pretrained on printed letters; all embedded."""
     folder = Path(out)
     if folder.exists():
@@ -204,21 +222,22 @@ def demo(out: str | Path, callback: Callback | None = None) -> FitResults:
         train=TrainConfig(epochs=10, threads=1),
         images=DataConfig(augment="none"),
     )
-    return cast(FitResults, run(request, folder / "run", callback))
+    with shown(callback) as told:
+        return cast(FitRun, run(request, folder / "run", told))
 
 
 @takes_listener
 @within_memory(FREE_MEMORY)
 def check(
-    data: str | Path,
+    data: Data,
     *,
     model: str | None = None,
     image_size: int | None = None,
     crop_pct: float | None = None,
     group_pattern: str | None = None,
     on_bad: OnBad = "error",
-    callback: Callback | None = None,
-) -> CheckResult:
+    callback: Progress = AUTO,
+) -> Checked:
     """Audit a dataset: every file is decoded in full; the results are cached by file size and time.
 
     The images are looked at as `fit` would with the same `model`, `image_size` and `crop_pct`, to find those that
@@ -227,19 +246,20 @@ def check(
     """
     options = DataConfig(image_size=image_size, crop_pct=crop_pct, group_pattern=group_pattern, on_bad=on_bad)
     size, crop = _geometry(model, options)
-    images = read_named(str(data), user_cache() / "data", on_bad=on_bad)
+    images = read_named(name_of(data, user_cache() / "data"), user_cache() / "data", on_bad=on_bad)
     if group_pattern is not None:
         images = with_groups(images, group_pattern)
-    callback = callback or Callback()
     cache = user_cache() / "facts"
-    look = partial(
-        survey_again, images.paths, root=images.root, cache=cache, progress=callback.decoding, note=callback.note
-    )
-    facts = look()
-    if (depth := found_bit_depth(facts)) < FULL_DEPTH:
-        facts = look(bit_depth=depth)  # as a run decodes them
+    with shown(callback) as told:
+        look = partial(
+            survey_again, images.paths, root=images.root, cache=cache, progress=told.decoding, note=told.note
+        )
+        facts = look()
+        if (depth := found_bit_depth(facts)) < FULL_DEPTH:
+            facts = look(bit_depth=depth)  # as a run decodes them
     found = check_images(images, facts=facts, image_size=size, crop_pct=crop)
-    return replace(found, refusal=refusal(images, found.hashes, options, skip=found.unreadable)).result()
+    found = replace(found, refusal=refusal(images, found.hashes, options, skip=found.unreadable))
+    return outcome(Checked, found.result())
 
 
 def _geometry(model: str | None, options: DataConfig) -> tuple[int, float]:
@@ -253,7 +273,7 @@ def _geometry(model: str | None, options: DataConfig) -> tuple[int, float]:
 
 def repeat_study(
     recipe: str, out: str | Path, overrides: Mapping[str, Any] | None = None, callback: Callback | None = None
-) -> StudyResult:
+) -> Study:
     """Run a published study, cell by cell, and gather its tables; call it again to continue an interrupted one.
 
     `overrides` are fields of `recipes.cells.Overrides`. The tables show all finished cells in `out`, also those of
@@ -272,7 +292,7 @@ def repeat_study(
     cells = read_cells(study, folder)
     tables = markdown(study, cells)
     write_text(folder / "tables.md", tables)
-    return StudyResult(cells=cells, tables=tables, failed=study_cells.failed)
+    return Study(cells=cells, tables=tables, failed=study_cells.failed)
 
 
 @dataclass
@@ -302,14 +322,14 @@ class _Cells:
 
 
 @within_memory(FREE_MEMORY)
-def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> InspectResult:
+def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> Blocks:
     """The blocks of a model and their cost; builds the structure without reading weights."""
     image_size = InspectOptions(model=model, image_size=image_size, granularity=granularity).image_size
     built = build_on_meta(model, num_classes=_classes_of(model), image_size=image_size)
     size = built.preprocessing.image_size
     blocks = partition(built.module, granularity, size)
     table = WorkTable.measure(built.module, blocks, size)
-    return InspectResult(
+    return Blocks(
         format_version=FORMAT_VERSION,
         model=model,
         architecture=built.architecture,
@@ -332,37 +352,43 @@ def _classes_of(model: str) -> int:
 @within_memory(FREE_MEMORY)
 def evaluate(
     run_folder: str | Path,
-    data: str | Path,
+    data: Data,
     *,
     trust_code: bool = False,
     code: str | None = None,
-    callback: Callback | None = None,
-) -> Evaluation:
+    callback: Progress = AUTO,
+) -> Scores:
     """Score a run's saved model, or any timm folder, on labelled images; the scores are logged in the folder.
 
-    Unlike data for training, `data` may have a single class, a single image, or nothing but a test split.
-    `trust_code`, `code`: as in `predict`. `callback` is told where the scores could not be logged.
+    `data`: as in `fit`, but it may have a single class, a single image, or nothing but a test split.
+    `trust_code`, `code`: as in `predict`. `callback` is also told where the scores could not be logged.
     """
-    return serving.evaluate(Path(run_folder), str(data), Trust(trust_code, code), callback or Callback())
+    with shown(callback) as told:
+        name = name_of(data, user_cache() / "data", trainable=False)
+        return outcome(Scores, serving.evaluate(Path(run_folder), name, Trust(trust_code, code), told))
 
 
 @within_memory(FREE_MEMORY)
 def predict(
     run_folder: str | Path,
-    images: str | Path | Sequence[str | Path],
+    images: Images,
     *,
-    top: int = 5,
+    top: int = PredictOptions.top,
     trust_code: bool = False,
     code: str | None = None,
-) -> Predictions:
-    """The likeliest classes of images, files or folders of them, by a run's saved model or any timm folder.
+    callback: Progress = AUTO,
+) -> Guesses:
+    """The likeliest classes of images by a run's saved model or any timm folder.
 
+    `images`: files or folders of them, PIL images, uint8 arrays, a list of any of these, or a dataset with or without
+    labels. Those that are no files are called `image 0`, `image 1`, ...
     If the folder names Python code that builds the network, it runs only with `trust_code=True`, or if `code`
     (`file.py:factory`) names the code to run in its place.
     """
-    paths = [images] if isinstance(images, str | Path) else images
     chosen = PredictOptions(top=top).top
-    return serving.predict(Path(run_folder), [*map(Path, paths)], top=chosen, trust=Trust(trust_code, code))
+    classifier = serving.Classifier(Path(run_folder), Trust(trust_code, code))
+    with shown(callback) as told:
+        return outcome(Guesses, serving.predict(classifier, images, told, top=chosen))
 
 
 @within_memory(FREE_MEMORY)
@@ -379,10 +405,10 @@ def explain(
     *,
     layer: str | None = None,
     beside: Sequence[str | Path] = (),
-    callback: Callback | None = None,
+    callback: Progress = AUTO,
     trust_code: bool = False,
     code: str | None = None,
-) -> Explanation:
+) -> Explained:
     """Compute Grad-CAM before and after fine-tuning, and the changes of every block; returns what explain.json holds.
 
     Draws Grad-CAM of images, files or folders of them, into the run folder. `layer`: the module to weigh; None = found.
@@ -390,14 +416,22 @@ def explain(
     `trust_code`, `code`: as in `predict`.
     """
     paths = [images] if isinstance(images, str | Path) else images
-    return explaining.explain(
-        Path(run_folder),
-        [*map(Path, paths)],
-        layer=layer,
-        beside=[*map(Path, beside)],
-        callback=callback,
-        trust=Trust(trust_code, code),
-    )
+    with shown(callback) as told:
+        found = explaining.explain(
+            Path(run_folder),
+            [*map(Path, paths)],
+            layer=layer,
+            beside=[*map(Path, beside)],
+            callback=told,
+            trust=Trust(trust_code, code),
+        )
+    return outcome(Explained, found, path=Path(run_folder))
+
+
+def _strategy(options: Mapping[str, Any]) -> str:
+    """The strategy of `fit` with its arguments."""
+    strategy = with_budget(options.get("strategy", FitOptions.strategy), options.get("budget"))
+    return with_answer(strategy, options.get("answer"))
 
 
 def _with_rate(request: Request) -> Request:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from thawline.errors import ThawlineError, TooLittleMemoryError
 
+FREE_MEMORY = "free some memory, or use a smaller model or fewer images"
+
 _WORDS = re.compile(
     r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|bad_alloc"
     r"|could not create a (memory|primitive)"

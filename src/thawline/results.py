@@ -23,6 +23,8 @@ Interval: TypeAlias = tuple[float, float]
 Address: TypeAlias = Sequence[int]
 """A candidate of a search: [generation, slot]."""
 _OPTIONAL = {"optional": True}
+HIDDEN = {"hidden": True}
+"""Of a field that is not a key: it is not in the JSON."""
 
 
 class Result:
@@ -48,6 +50,8 @@ class Result:
     def items(self) -> Iterator[tuple[str, Any]]:
         """Names and values in the order of the JSON."""
         for each in dataclasses.fields(self):
+            if "hidden" in each.metadata:
+                continue
             value = getattr(self, each.name)
             if value is not None or "optional" not in each.metadata:
                 yield each.metadata.get("key", each.name), value
@@ -459,7 +463,7 @@ class RunFacts(Result):
 
     format_version: int
     environment: Environment
-    model: ModelFacts
+    pretrained: ModelFacts = field(metadata={"key": "model"})
     seed: int
     """The lowest seed of the final trainings."""
     seeds: int

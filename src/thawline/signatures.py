@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import textwrap
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
+from thawline.field_docs import field_docs
 from thawline.formatting import nearest
 
 P = ParamSpec("P")
@@ -22,13 +24,23 @@ def takes(parameters: Callable[P, object]) -> Callable[[Callable[..., R]], Calla
 
     def typed(function: Callable[..., R]) -> Callable[P, R]:
         hints = get_type_hints(parameters)
-        given = inspect.signature(parameters).parameters.values()
+        given = [*inspect.signature(parameters).parameters.values()]
         each = [parameter.replace(annotation=hints[parameter.name]) for parameter in given]
         returned = get_type_hints(function)["return"]
+        function.__doc__ = f"{function.__doc__}\n{_documented(parameters, [each.name for each in given])}"
         function.__signature__ = inspect.Signature(each, return_annotation=returned)  # type: ignore[attr-defined]
         return function
 
     return typed
+
+
+def _documented(parameters: Callable[..., object], names: Sequence[str]) -> str:
+    """Every parameter with its docstring, as `help` shows it below that of the function."""
+    docs = field_docs(parameters) if isinstance(parameters, type) else {}
+    return "\n\n".join(
+        textwrap.fill(f"{name}: {docs.get(name, '')}", 112, initial_indent="    ", subsequent_indent="        ")
+        for name in names
+    )
 
 
 def refuse_unknown(function: str, options: Mapping[str, object], parameters: type) -> None:

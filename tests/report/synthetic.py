@@ -232,7 +232,7 @@ def _facts(classes: Sequence[str], images: int, test: bool) -> dict[str, Any]:
             threads=2,
             command="thawline compare '<data>' --out run",
         ),
-        "model": ModelFacts(source="tiny", architecture="tiny<net>", weights_fingerprint="0" * 64),
+        "pretrained": ModelFacts(source="tiny", architecture="tiny<net>", weights_fingerprint="0" * 64),
         "seed": 0,
         "seeds": 3,
         "request": request.to_dict(),

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
@@ -27,10 +27,12 @@ from thawline.reading import is_there
 from thawline.recipes.recipe import recipe_names
 from thawline.records import RUN_FILES
 from thawline.report import tables as console
-from thawline.results import Comparison, FitResults
 from thawline.strategies.auto import with_answer, with_budget
 from thawline.version import __version__
 from thawline.visible import visible
+
+if TYPE_CHECKING:
+    from thawline.outcomes import ComparisonRun, FitRun
 
 RECIPE_OPTIONS = frozenset(
     {"model", "strategies", "limit", "image_size", "epochs", "seeds", "seed", "threads", "device", "weights"}
@@ -230,7 +232,7 @@ def check(
     if as_json:
         _print_json(found)
     else:
-        console.print_check(_console(), found)
+        found.draw(_console())
     if out is not None:
         with written_to(out):
             write_json(out, found)
@@ -250,7 +252,7 @@ def inspect_model(
     if as_json:
         _print_json(table)
     else:
-        console.print_blocks(_console(), table)
+        table.draw(_console())
 
 
 @app.command("strategies", cls=StrictCommand)
@@ -280,7 +282,7 @@ def evaluate(
     if as_json:
         _print_json(scores)
     else:
-        console.print_scores(_console(), scores)
+        scores.draw(_console())
 
 
 @app.command(cls=StrictCommand)
@@ -310,13 +312,14 @@ def predict(
     from thawline import api
 
     number = int(read_option(PredictOptions, "top", top))
-    predictions = api.predict(run, images, top=number, trust_code=trust_code, code=code)
+    with _callback(as_json or as_csv) as callback:
+        predictions = api.predict(run, images, top=number, trust_code=trust_code, code=code, callback=callback)
     if as_json:
         _print_json(predictions)
     elif as_csv:
         console.write_predictions_csv(terminal.for_programs(sys.stdout), predictions)
     else:
-        console.print_predictions(_console(), predictions)
+        predictions.draw(_console(), None)
 
 
 @app.command(cls=StrictCommand)
@@ -347,7 +350,7 @@ def explain(
     if as_json:
         _print_json(explained)
     else:
-        console.print_explained(_console(), explained, run)
+        explained.draw(_console())
         _is_kept(run)
 
 
@@ -405,16 +408,11 @@ def _run(
     _show(results, out, as_json)
 
 
-def _show(results: FitResults | Comparison, run: Path, as_json: bool) -> None:
+def _show(results: FitRun | ComparisonRun, run: Path, as_json: bool) -> None:
     if as_json:
         _print_json(results)
-    elif isinstance(results, Comparison):
-        console.print_comparison(_console(), results, run)
     else:
-        from thawline.runs.model_folder import MODEL_FOLDER, opening_lines
-
-        console.print_fit(_console(), results, run, opening_lines(run / MODEL_FOLDER))
-    if not as_json:
+        results.draw(_console())
         _is_kept(run)
 
 
@@ -441,9 +439,9 @@ def _console() -> Console:
     return terminal.console(sys.stdout)
 
 
-def _callback(as_json: bool) -> live.ConsoleCallback:
+def _callback(as_json: bool) -> live.CommandCallback:
     """Progress goes to standard error when standard output belongs to JSON."""
-    return live.ConsoleCallback(terminal.console(sys.stderr if as_json else sys.stdout))
+    return live.CommandCallback(terminal.console(sys.stderr if as_json else sys.stdout))
 
 
 def _print_json(value: object) -> None:

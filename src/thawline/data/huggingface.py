@@ -82,6 +82,21 @@ def read_huggingface(name: str, cache: Path) -> ImageSet:
     return find_or_write(asked.source, cache, key, lambda: _write(asked, cache, key))
 
 
+def is_loaded(data: object) -> bool:
+    """Whether it is a `Dataset` or a `DatasetDict` of the datasets library."""
+    return type(data).__module__.partition(".")[0] == "datasets"
+
+
+def read_loaded(loaded: _Loaded, cache: Path) -> ImageSet:
+    """Write the images of a loaded `Dataset`, or `DatasetDict` of its splits, to `cache`, named by their content.
+
+    Raises `DataError` if the columns are ambiguous; whether it can be used for training is not checked.
+    """
+    asked = _Name("the dataset", "", None, {})
+    splits, unused = _by_split(asked.source, loaded)
+    return materialise(asked.source, _samples(_library(), asked, splits), cache, notes=unused)
+
+
 def _write(asked: _Name, cache: Path, key: str) -> ImageSet:
     library = _library()
     with cache_folder.building(cache) as scratch:
@@ -216,6 +231,9 @@ def _choose(asked: _Name, kind: str, candidates: Sequence[str], features: Mappin
     if not candidates:
         raise DataError(f"{asked.source!r} has no {kind} column; its columns are: {', '.join(features)}.")
     if len(candidates) > 1:
+        if not asked.path:
+            listed = ", ".join(candidates)
+            raise DataError(f"{asked.source} has several {kind} columns ({listed}): remove all but one of them.")
         name = f"{asked.path}/{asked.config}" if asked.config else asked.path
         raise DataError(
             f"{asked.source!r} has several {kind} columns ({', '.join(candidates)}): "

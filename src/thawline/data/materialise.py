@@ -121,7 +121,7 @@ def _write_images(
             missing[sample.split] += 1
             continue
         try:
-            encoded = sample.content if isinstance(sample.content, bytes) else _as_png(sample.content)
+            encoded = sample.content if isinstance(sample.content, bytes) else as_png(sample.content)
         except UnreadableError as error:
             raise DataError(f"{source!r}: image {number} of {sample.split or 'all'} {error}; replace it.") from error
         path = folder / (sample.split or "images") / f"{number:08d}{_ending(encoded)}"
@@ -140,7 +140,7 @@ def _reading(source: str, samples: Iterable[Sample]) -> Iterator[Sample]:
         raise DataError(f"{source!r} cannot be read ({' '.join(str(error).split())}).") from error
 
 
-def _as_png(image: Image.Image) -> bytes:
+def as_png(image: Image.Image) -> bytes:
     """A PNG file that decodes to the same pixels as `image`; raises `UnreadableError`."""
     with quiet():
         load(image)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol, SupportsIndex, TypeVar, cast
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from thawline.data.class_names import class_name, spelling_notes
 from thawline.data.layout import Split
-from thawline.data.materialise import Sample, materialise
+from thawline.data.materialise import Sample, as_png, materialise
 from thawline.data.sources import ImageSet, Item, image_set, require_trainable
 from thawline.errors import DataError
 from thawline.ranges import Range, shown
@@ -36,10 +38,19 @@ class ImageDataset(Protocol):
     def __getitem__(self, index: int, /) -> object: ...
 
 
-def read_pairs(pairs: Pairs, *, val: Pairs | None = None, test: Pairs | None = None) -> ImageSet:
+Picture = Image.Image | np.ndarray | Tensor
+"""A PIL image, a uint8 array [H, W] or [H, W, C], or a uint8 tensor [H, W] or [C, H, W]."""
+Images = str | Path | Picture | Sequence[str | Path | Picture] | ImageDataset
+"""Image files or folders of them, images, or a dataset of images with or without labels."""
+
+
+def read_pairs(
+    pairs: Pairs, *, val: Pairs | None = None, test: Pairs | None = None, trainable: bool = True
+) -> ImageSet:
     """Read images from a list of (path, label); with `val` or `test`, `pairs` is the training split.
 
-    Raises `DataError` for an entry that is not such a pair, and as `require_trainable` does.
+    `trainable`: whether they are for training and must be fit for that. Raises `DataError` for an entry that is not
+    such a pair, and as `require_trainable` does.
     """
     items = [
         _item(pair, f"pair {number} of {split or 'the list'}", split)
@@ -51,7 +62,8 @@ def read_pairs(pairs: Pairs, *, val: Pairs | None = None, test: Pairs | None = N
     root = Path(os.path.commonpath([item.path.parent for item in items]))
     written = [str(pair[1]) for own in _by_split(pairs, val, test).values() for pair in own]
     notes = spelling_notes(dict(zip(written, (item.label for item in items), strict=True)))
-    return require_trainable(image_set(root, items, notes=notes), "the list of (path, label)")
+    images = image_set(root, items, notes=notes)
+    return require_trainable(images, "the list of (path, label)") if trainable else images
 
 
 def read_dataset(
@@ -61,17 +73,58 @@ def read_dataset(
     classes: Sequence[str] | None = None,
     val: ImageDataset | None = None,
     test: ImageDataset | None = None,
+    trainable: bool = True,
 ) -> ImageSet:
     """Write the images of a torch dataset of (image, label) to files in `cache`; it should not apply transforms.
 
     Images are PIL images, uint8 arrays `[H, W]` or `[H, W, C]`, or uint8 tensors `[H, W]` or `[C, H, W]`, with C = 1, 3
     or 4. Labels are strings or indices into `classes` (default: `dataset.classes`; without either, the index is the
     class name). With `val` or `test`, `dataset` is the training split. The data is read on each call, but equal content
-    is stored once. Raises `DataError` for anything else.
+    is stored once. `trainable`: as in `read_pairs`. Raises `DataError` for anything else.
     """
     names = classes if classes is not None else getattr(dataset, "classes", None)
     name = type(dataset).__name__
-    return require_trainable(materialise(name, _samples(_by_split(dataset, val, test), names), cache), name)
+    images = materialise(name, _samples(_by_split(dataset, val, test), names), cache)
+    return require_trainable(images, name) if trainable else images
+
+
+@contextmanager
+def as_files(images: Images) -> Iterator[tuple[list[Path], Mapping[Path, str]]]:
+    """The files to classify; images that are objects are written for the time, and the mapping has what to call them.
+
+    Raises `DataError` for what is neither a path nor an image.
+    """
+    given = list(map(_without_label, _listed(images)))
+    with TemporaryDirectory() as folder:
+        names: dict[Path, str] = {}
+        paths: list[Path] = []
+        for number, each in enumerate(given):
+            path = Path(each) if isinstance(each, str | Path) else Path(folder) / f"{number:08d}.png"
+            if not isinstance(each, str | Path):
+                names[path] = f"image {number}"
+                path.write_bytes(as_png(_image(each, names[path])))
+            paths.append(path)
+        yield paths, names
+
+
+def _listed(images: Images) -> Sequence[object]:
+    """Single images as a list of one; the rows of a dataset."""
+    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray | Tensor) and images.ndim < 4):
+        return [images]
+    if isinstance(images, list | tuple):
+        return images
+    if hasattr(images, "__getitem__") and hasattr(images, "__len__"):
+        return [images[index] for index in range(len(images))]
+    raise DataError(f"images must be paths, images, or a list or dataset of them, got {type(images).__name__}.")
+
+
+def _without_label(row: object) -> object:
+    """The image of a row of a dataset, which may have a label beside it, or a row of named columns."""
+    if isinstance(row, tuple | list) and len(row) == 2:
+        row = row[0]
+    if isinstance(row, Mapping):
+        row = next((value for value in row.values() if isinstance(value, Image.Image)), row)
+    return row
 
 
 def _by_split(train: Given, val: Given | None, test: Given | None) -> dict[Split | None, Given]:

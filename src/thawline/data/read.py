@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from thawline.config import OnBad
+from thawline.data.huggingface import is_loaded, read_loaded
+from thawline.data.layout import split_of
 from thawline.data.named import is_named, read_named_dataset
 from thawline.data.python_objects import ImageDataset, Pairs, read_dataset, read_pairs
 from thawline.data.sources import ImageSet, read_images, require_trainable
@@ -13,8 +16,9 @@ from thawline.errors import DataError
 from thawline.records import fingerprint, write_text
 from thawline.spreadsheet import csv_text
 
-Data = str | Path | Pairs | ImageDataset
-"""A folder, a manifest or a named dataset; a list of (path, label); or a dataset of (image, label)."""
+Data = str | Path | Pairs | ImageDataset | Mapping[str, Pairs] | Mapping[str, ImageDataset]
+"""A folder, a manifest or a named dataset; a list of (path, label); a dataset of (image, label) or of Hugging Face; or
+a dict with such a list or dataset for each of train, val and test."""
 
 
 def read_named(data: str, cache: Path, *, on_bad: OnBad = "error", known: Collection[str] | None = None) -> ImageSet:
@@ -35,22 +39,41 @@ def absolute_name(data: str) -> str:
     return data if is_named(data) else str(Path(data).absolute())
 
 
-def name_of(data: Data, cache: Path) -> str:
-    """A name that `read_named` accepts; objects are first written to `cache`, so that runs on them can be resumed."""
+def name_of(data: Data, cache: Path, *, trainable: bool = True) -> str:
+    """A name that `read_named` accepts; objects are first written to `cache`, so that runs on them can be resumed.
+
+    `trainable`: whether objects are for training and must be fit for that; else `DataError`.
+    """
     if isinstance(data, str | Path):
         return str(data)
-    if isinstance(data, list | tuple):
-        return str(_manifest(read_pairs(data), cache))
-    if not hasattr(data, "__getitem__"):
+    if is_loaded(data):
+        images = read_loaded(cast("Any", data), cache)
+        return str((require_trainable(images, "the dataset") if trainable else images).root / "images.csv")
+    train, others = _by_split(data)
+    if isinstance(train, list | tuple):
+        return str(_manifest(read_pairs(train, **cast("Any", others), trainable=trainable), cache))
+    if not hasattr(train, "__getitem__"):
         raise DataError(
             f"the data must be a folder, a table, (path, label) pairs or a dataset, got {type(data).__name__}."
         )
-    return str(read_dataset(data, cache).root / "images.csv")
+    images = read_dataset(cast("ImageDataset", train), cache, **cast("Any", others), trainable=trainable)
+    return str(images.root / "images.csv")
+
+
+def _by_split(data: object) -> tuple[object, dict[str, object]]:
+    """The training split, or all of the data, and val and test by name."""
+    if not isinstance(data, Mapping):
+        return data, {}
+    found = {split_of(str(name)) or "": part for name, part in data.items()}
+    if "train" not in found or "" in found or len(found) < len(data):
+        raise DataError(f"data by split needs the keys train and, if you like, val and test, got {', '.join(data)}.")
+    return found["train"], {name: part for name, part in found.items() if name != "train"}
 
 
 def _manifest(images: ImageSet, cache: Path) -> Path:
     """Write the images to a manifest with absolute paths."""
-    table = csv_text(("path", "label"), ((str(item.path), item.label) for item in images.items), ending="\n")
+    rows = ((str(item.path), item.label, item.split or "") for item in images.items)
+    table = csv_text(("path", "label", "split"), rows, ending="\n")
     path = cache / f"pairs-{fingerprint(table)[:16]}.csv"
     write_text(path, table)
     return path

@@ -126,7 +126,7 @@ def _views(run: FinishedRun, others: Sequence[FinishedRun], known: Known | None)
 
 def _comparable(other: FinishedRun, run: FinishedRun) -> FinishedRun:
     same = (
-        other.results.model.architecture == run.results.model.architecture
+        other.results.pretrained.architecture == run.results.pretrained.architecture
         and other.classes == run.classes
         and other.preprocessing == run.preprocessing
     )

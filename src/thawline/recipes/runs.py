@@ -81,7 +81,7 @@ def read_cells(recipe: Recipe, out: Path) -> list[RecipeCell]:
 def figures_of(comparison: Comparison, predictions: Path) -> CellFigures:
     """What the tables need of a comparison, without paths: a cell means the same on any machine."""
     right = _test_right(predictions)
-    data, model = comparison.data, comparison.model
+    data, model = comparison.data, comparison.pretrained
     decisive = ("granularity", "strategies", "train", "images", "search")
     return CellFigures(
         environment=replace(comparison.environment, command=None),

@@ -15,7 +15,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from thawline.plain_table import BOX, CELL, DIM, HEAD, LINE, TABLE
+from thawline.plain_table import BOX, CELL, CODE, DIM, HEAD, LINE, TABLE
 from thawline.visible import visible_lines
 
 PLAIN_WIDTH = 160
@@ -25,6 +25,12 @@ UNBOUNDED = 10_000
 
 Draw = Callable[[Console], None]
 """Draws something on a console."""
+
+
+class Code(str):
+    """Text whose columns align: lines of Python, or a table of characters."""
+
+    __slots__ = ()
 
 
 class PlainConsole(Console):
@@ -70,6 +76,8 @@ def as_html(draw: Draw) -> str:
 
 
 def _line(console: Console, content: str | Text, style: str | Style | None) -> str:
+    if isinstance(content, Code):
+        return f'<pre style="{CODE}">{escape(visible_lines(content))}</pre>'
     text = content if isinstance(content, Text) else Text(content)
     return f'<div style="{LINE}{_css(console, style)}">{_spans(console, text)}</div>'
 

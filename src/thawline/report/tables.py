@@ -17,7 +17,7 @@ from thawline import verdicts
 from thawline.formatting import counted, extent, figure, percent, rate, sentence, tally
 from thawline.report import summary
 from thawline.report.audit import NAMED, NO_PROBLEMS, findings, sizes_in_words
-from thawline.report.consoles import UNBOUNDED
+from thawline.report.consoles import UNBOUNDED, Code
 from thawline.report.plan_words import BATCH_NORM_SHORT, mixed_from, plan_in_words
 from thawline.results import (
     BlockRow,
@@ -89,7 +89,7 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
         markup=False,
         soft_wrap=True,
     )
-    console.print(snippet, highlight=False, markup=False, soft_wrap=True)
+    console.print(Code(snippet), highlight=False, markup=False, soft_wrap=True)
 
 
 def _notes(results: FitResults) -> list[str]:
@@ -113,8 +113,10 @@ def print_comparison(console: Console, comparison: Comparison, run: Path) -> Non
         f"\nEverything is in {visible(str(run))}; {visible(str(run))}/report.html shows it. A comparison saves no model"
     )
     if command := summary.fit_command(comparison):
-        text += f"; this trains the best one on validation and saves it:\n{command}"
+        text += "; this trains the best one on validation and saves it:"
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+    if command:
+        console.print(Code(command), highlight=False, markup=False, soft_wrap=True)
     console.print(f"digest {comparison.digest[:16]} (equal digests = equal results)", style="dim", highlight=False)
 
 
@@ -297,11 +299,13 @@ def print_scores(console: Console, scores: Evaluation) -> None:
     _print_unreadable(console, scores.unreadable)
 
 
-def print_predictions(console: Console, predicted: Predictions) -> None:
-    """The answer of `predict`: one line per image."""
-    for image in predicted.predictions:
+def print_predictions(console: Console, predicted: Predictions, most: int | None = None) -> None:
+    """The answer of `predict`: one line per image, `most` of them."""
+    for image in predicted.predictions[:most]:
         guesses = ", ".join(f"{guess.label} {figure(guess.probability)}" for guess in image.top)
         console.print(visible(f"{image.path}: {guesses}"), highlight=False, markup=False, soft_wrap=True)
+    if more := len(predicted.predictions[most:]) if most is not None else 0:
+        console.print(f"and {counted(more, 'more image')}", highlight=False)
     _print_unreadable(console, predicted.unreadable)
     _print_ignored(console, predicted.ignored)
 

@@ -17,6 +17,7 @@ from thawline.config import Preprocessing
 from thawline.data.cache import user_cache
 from thawline.data.layout import some
 from thawline.data.pixels import eval_transform, normalise
+from thawline.data.python_objects import Images, as_files
 from thawline.data.read import absolute_name, read_named
 from thawline.data.sources import find_images, listed_classes
 from thawline.data.survey import survey
@@ -43,6 +44,7 @@ from thawline.sums import check_sums
 from thawline.training import evaluation
 
 BATCH = 64
+SILENT = Callback()
 BATCH_PIXELS = 64 * 512**2
 """Networks of larger images get fewer of them at a time."""
 
@@ -64,7 +66,9 @@ class Classifier:
         self.classes = opened.classes
         """Class names in index order; numbers where the folder has no names."""
 
-    def probabilities(self, paths: Sequence[Path]) -> tuple[np.ndarray, list[int], list[Ignored]]:
+    def probabilities(
+        self, paths: Sequence[Path], callback: Callback = SILENT
+    ) -> tuple[np.ndarray, list[int], list[Ignored]]:
         """Probabilities [n, C] of the readable images, their positions in `paths`, and the unreadable ones."""
         batches: list[np.ndarray] = []
         positions: list[int] = []
@@ -75,6 +79,7 @@ class Classifier:
                 raise ModelError(f"{self.folder} gives NaN or infinite values for images; its weights are damaged.")
             batches.append(torch.softmax(logits, dim=1).numpy())
             positions += rows
+            callback.decoding(len(positions) + len(unreadable), len(paths))
         if not batches:
             return np.zeros((0, len(self.classes)), np.float32), [], unreadable
         return np.concatenate(batches), positions, unreadable
@@ -178,16 +183,20 @@ def _opened_member(folder: Path, trust: Trust) -> _Opened:
     return opened
 
 
-def predict(folder: Path, images: Sequence[Path], *, top: int, trust: Trust) -> Predictions:
+def predict(classifier: Classifier, images: Images, callback: Callback, *, top: int) -> Predictions:
     """The `top` likeliest classes of every image; folders are searched, unreadable files listed with a reason."""
-    classifier = Classifier(folder, trust)
-    paths, ignored = find_images(images)
-    probabilities, positions, unreadable = classifier.probabilities(paths)
+
+    def name(path: Path) -> str:
+        return names.get(path) or as_text(path)
+
+    with as_files(images) as (given, names):
+        paths, ignored = find_images(given)
+        probabilities, positions, unreadable = classifier.probabilities(paths, callback)
     return Predictions(
         format_version=FORMAT_VERSION,
         model=str(classifier.folder),
         predictions=[
-            Prediction(path=as_text(paths[position]), top=_likeliest(row, classifier.classes, top))
+            Prediction(path=name(paths[position]), top=_likeliest(row, classifier.classes, top))
             for position, row in zip(positions, probabilities, strict=True)
         ],
         unreadable=_skipped(unreadable),
@@ -229,7 +238,7 @@ def evaluate(folder: Path, data: str, trust: Trust, callback: Callback) -> Evalu
             f"{data!r}: the model does not know the {listed_classes(unknown)}; it knows {some(index, 10)}. Class "
             "folders or labels must be called as in training."
         )
-    probabilities, positions, unreadable = classifier.probabilities([item.path for item in items])
+    probabilities, positions, unreadable = classifier.probabilities([item.path for item in items], callback)
     if not positions:
         raise DataError(f"{data!r}: none of the {len(items)} images can be read.")
     labels = np.array([index[items[position].label] for position in positions])

@@ -6,7 +6,7 @@ import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import TypeVar
@@ -111,6 +111,9 @@ def read(path: Path, kind: type[T]) -> T:
 
 def decode(stored: object, kind: type[T]) -> T:
     """Plain JSON types as a result; `msgspec.ValidationError` says where they do not fit."""
+    if isinstance(stored, dict):
+        names = {str(each.metadata.get("key", each.name)): each.name for each in fields(kind)}
+        stored = {names.get(key, key): value for key, value in stored.items()}
     return msgspec.convert(stored, kind, dec_hook=_row)
 
 

@@ -122,9 +122,9 @@ def open_finished(folder: RunFolder, trust: Trust = ASK) -> FinishedRun:
     source = code_to_run(request.model, folder.file(REQUEST), trust)
     _require_its_model(folder.path, results)
     model = load_model(source, len(classes), weights=request.weights, image_size=request.images.image_size)
-    if changed := ", ".join(model.changed_files(results.model.own_files or {})):
+    if changed := ", ".join(model.changed_files(results.pretrained.own_files or {})):
         raise ModelError(f"the code of {folder.path} changed since its training ({changed}); restore it.")
-    if model.weights_fingerprint != results.model.weights_fingerprint:
+    if model.weights_fingerprint != results.pretrained.weights_fingerprint:
         raise ModelError(
             f"{request.model}: its weights or code differ from those that {folder.path} started from; restore them."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import re
 from contextlib import suppress
@@ -32,6 +33,8 @@ from thawline.runs.ledger import Ledger, changes, requested
 from thawline.runs.sealed import LOCK, updating
 from thawline.sums import SUMS_FILE
 
+RUNS = "thawline-runs"
+"""Where runs go whose folder nobody named."""
 _UNFINISHED = re.compile(r"\..+\.\d+")
 """What `write_bytes` calls a file until it is complete."""
 
@@ -175,6 +178,11 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release(force=True)
+
+
+def free_folder() -> Path:
+    """The first free folder of thawline-runs/1, thawline-runs/2, ... in the working directory."""
+    return next(path for number in itertools.count(1) if not (path := Path(RUNS, str(number))).exists())
 
 
 def _stored(request: Request, environment: Environment) -> RunRecord:

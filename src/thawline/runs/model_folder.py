@@ -76,7 +76,7 @@ def save_ensemble(
 def _ensemble_card(results: FitResults, shares: Sequence[float]) -> str:
     """README.md of an ensemble."""
     weights = ", ".join(f"{share / sum(shares):.3g}" for share in shares)
-    source = markdown(_without_folders(str(results.model.source)))
+    source = markdown(_without_folders(str(results.pretrained.source)))
     refit = f"\n{markdown(results.refit.words)}\n" if results.refit else ""
     return (
         f"# Ensemble of {len(shares)} networks\n\n"
@@ -118,7 +118,7 @@ def _origin(results: FitResults) -> dict[str, object]:
     environment = {key: value for key, value in results.environment.items() if key != "command"}
     origin = {
         **{key: results[key] for key in _ORIGIN},
-        "model": {**results.model, "source": _without_folders(str(results.model.source))},
+        "model": {**results.pretrained, "source": _without_folders(str(results.pretrained.source))},
         "environment": environment,
         "data": {**results.data, "root": Path(results.data.root).name},
         "decoding": DECODING_RULE,

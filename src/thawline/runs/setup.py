@@ -178,7 +178,7 @@ def _facts(experiment: Experiment, images: ImageSet, splits: Splits) -> RunFacts
     return RunFacts(
         format_version=FORMAT_VERSION,
         environment=environment(device=request.train.device, threads=request.train.threads),
-        model=ModelFacts(
+        pretrained=ModelFacts(
             source=request.model,
             architecture=experiment.model.architecture,
             weights_fingerprint=experiment.model.weights_fingerprint,

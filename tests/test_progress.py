@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from thawline.cli.progress import ConsoleCallback
 from thawline.plan import FineTunePlan, Ingredient, Mixture, Phase
+from thawline.progress import ConsoleCallback
 from thawline.records import EpochRecord, TrainingRecord
 
 
