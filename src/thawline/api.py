@@ -53,7 +53,7 @@ from thawline.outcomes import (
     outcome,
     run_outcome,
 )
-from thawline.plan import Granularity
+from thawline.plan import FineTunePlan, Granularity
 from thawline.progress import AUTO, Progress, shown
 from thawline.recipes.cells import Cell, Overrides, expand
 from thawline.recipes.recipe import load_recipe
@@ -62,7 +62,7 @@ from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.results import Comparison, FitResults, InspectedBlock
 from thawline.runs import classifier as serving
-from thawline.runs.files import REQUEST
+from thawline.runs.files import REQUEST, find_plan
 from thawline.runs.folder import RunFolder, free_folder
 from thawline.runs.reporting import write_report
 from thawline.runs.setup import open_experiment
@@ -101,6 +101,8 @@ class _Call:
 @dataclass(frozen=True, kw_only=True)
 class FitCall(FitOptions, _Call):
     """The parameters of `fit`, which are never instantiated: the options of the command line and the parts whole."""
+
+    plan: FineTunePlan | str | Path | None = None  # type: ignore[assignment]  # an object, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +146,11 @@ def _run(
     out: str | Path | None,
     callback: Callback,
 ) -> FitRun | ComparisonRun:
-    request = Request.from_options(verb, name_of(data, user_cache() / "data"), strategies, options)
+    plan = options.get("plan")
+    given = {name: value for name, value in options.items() if name != "plan"}
+    request = Request.from_options(verb, name_of(data, user_cache() / "data"), strategies, given)
+    if plan is not None:
+        request = with_plan(request, plan, given)
     return run(request, free_folder() if out is None else out, callback)
 
 
@@ -426,6 +432,17 @@ def explain(
             trust=Trust(trust_code, code),
         )
     return outcome(Explained, found, path=Path(run_folder))
+
+
+def with_plan(request: Request, plan: FineTunePlan | str | Path, options: Mapping[str, Any]) -> Request:
+    """The request to train a given plan as it is; raises `OptionError` for options that would make another plan."""
+    if clash := [name for name in ("strategy", "budget", "answer", "learning_rate", "norm") if name in options]:
+        raise OptionError(f"`plan` and `{clash[0]}` cannot both be given; leave one of them out.")
+    found = plan if isinstance(plan, FineTunePlan) else find_plan(Path(plan))
+    if options.get("granularity", found.granularity) != found.granularity:
+        raise OptionError(f"`granularity` must be {found.granularity}, as in `plan`; leave it out.")
+    stored = found.to_dict()
+    return replace(request, strategies=("given",), granularity=found.granularity, plan=stored)
 
 
 def _strategy(options: Mapping[str, Any]) -> str:

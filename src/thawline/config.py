@@ -255,6 +255,9 @@ class FitOptions(RunOptions):
     budget: str | None = None
     """Cost limit of the strategy auto, everything up to the saved model included except a refit: 5x (default) = the
     work of five full fine-tunings, 30m = wall time (two runs may then decide differently), or 40candidates."""
+    plan: str | None = None
+    """Train this plan, in place of one that `strategy` makes: a plan.json, edited or not, or the folder of a run that
+    has one; in Python also a `FineTunePlan`. Its rates are those that are used."""
     answer: Answer | None = None
     """What the strategy auto hands over: pick = its best candidate; average (default) = one network with the mean
     weights of its best candidates, or the pick where that has a lower validation loss; ensemble = up to three networks
@@ -412,6 +415,8 @@ class Request:
     """Whether `fit` ends with Grad-CAM of the images in its report and with the changes in every block."""
     refit: bool = False
     """Whether the saved model of `fit` is trained once more, on train and val together."""
+    plan: Mapping[str, Any] | None = None
+    """`FineTunePlan.to_dict()` of a plan that was given to be trained; None = the strategy makes it."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))

@@ -34,6 +34,7 @@ class PlainContext:
     epochs: int = 4
     seed: int = 0
     head_is_linear: bool = True
+    given_plan: FineTunePlan | None = None
 
     def score(self, plan: FineTunePlan) -> Score:
         """The same for every plan: nothing is trained."""

@@ -402,6 +402,8 @@ def _run(
     from thawline import api
     from thawline.model.own import is_own
 
+    if "plan" in given:
+        request = api.with_plan(request, given["plan"], given)
     INTERRUPTS.way_on = _begun_or_not(out, own_code=is_own(request.model))
     with _callback(as_json) as callback:
         results = api.run(request, out, callback)

@@ -16,9 +16,10 @@ import msgspec
 from thawline.config import Request
 from thawline.errors import DataError, OptionError, PlanError, RunFolderError
 from thawline.plan import FineTunePlan
-from thawline.reading import open_regular
+from thawline.reading import open_regular, read_regular
 from thawline.records import (
     FORMAT_VERSION,
+    LARGEST_JSON,
     RUN_FILES,
     TrainingRecord,
     encoded,
@@ -271,6 +272,14 @@ def read_plan(path: Path) -> FineTunePlan:
         return FineTunePlan.from_dict(read_json(proved(path)))
     except PlanError as error:
         raise RunFolderError(f"{path} is damaged ({error}); restore it from a copy.") from error
+
+
+def find_plan(path: Path) -> FineTunePlan:
+    """The plan in a file such as plan.json, or of a run folder; `PlanError` if there is none, or it is invalid."""
+    file = path / PLAN if path.is_dir() else path
+    if not file.is_file():
+        raise PlanError(f"`plan` {path}: {file} does not exist; give a plan.json, or the folder of a `fit` run.")
+    return FineTunePlan.from_json(read_regular(file, LARGEST_JSON).decode(errors="replace"))
 
 
 def write_history(path: Path, records: Iterable[TrainingRecord]) -> None:

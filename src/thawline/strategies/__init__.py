@@ -62,6 +62,7 @@ OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "auto_rgn": StrategyEntry(
         "thawline.strategies.auto_rgn:AutoRGN", "everything, each tensor in proportion to its relative gradient norm"
     ),
+    "given": StrategyEntry("thawline.strategies.given:Given", "the plan that `plan` gives, as it is"),
     "lora": StrategyEntry(
         "thawline.strategies.lora:LoRA",
         "low-rank updates of linear layers, attention and ungrouped convolutions, and the head",

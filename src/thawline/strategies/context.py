@@ -47,6 +47,11 @@ class StrategyContext(Protocol):
         ...
 
     @property
+    def given_plan(self) -> FineTunePlan | None:
+        """The plan that the user gave to be trained; None = there is none."""
+        ...
+
+    @property
     def granularity(self) -> Granularity:
         """The granularity of `blocks`."""
         ...

@@ -149,6 +149,12 @@ class Context:
         return self.strategy.granularity or self.experiment.request.granularity
 
     @property
+    def given_plan(self) -> FineTunePlan | None:
+        """The plan of the request."""
+        stored = self.experiment.request.plan
+        return None if stored is None else FineTunePlan.from_dict(stored)
+
+    @property
     def blocks(self) -> tuple[Block, ...]:
         """The model's blocks, the head last."""
         return self.experiment.blocks(self.granularity)
@@ -254,6 +260,8 @@ def tune(experiment: Experiment, spec: str, *, score: bool = False) -> Tuned:
     if first.searches:
         context = Context(experiment, first, given or BASE_RATE)
         return context.settled(first.search(context))
+    if experiment.request.plan is not None:
+        return _given(experiment, first)
     modes, rate = candidates(experiment, spec), given or BASE_RATE
     if len(modes) == len(modes[0]) == 1 and not score and not (given is None and has_rate(experiment, modes[0][0])):
         return _untrained(experiment, modes[0][0], rate)
@@ -326,6 +334,13 @@ def _norm_modes(experiment: Experiment, strategy: Strategy, plan: FineTunePlan) 
         return (strategy,)
     modes: Sequence[Norm] = ("kept",) if plan.head_start == "probe" else tuple(NORM_MODES)
     return tuple(replace(strategy, norm=mode) for mode in modes)
+
+
+def _given(experiment: Experiment, strategy: Strategy) -> Tuned:
+    """The plan that the user gave, as it is; its rate is that of its fastest block."""
+    plan = strategy.propose(Context(experiment, strategy, BASE_RATE))
+    rates = (plan.united.highest_rate(block) or 0.0 for block in plan.blocks)
+    return Tuned(strategy.spec, max(rates), plan, (0.0, 0.0))
 
 
 def _untrained(experiment: Experiment, strategy: Strategy, rate: float) -> Tuned:

@@ -1,0 +1,148 @@
+"""What the functions return: text, HTML, the plan, the model and predictions; and plans that are edited and trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import thawline
+from tests.report import synthetic
+from tests.small_runs import _own_cache, images, small_request  # noqa: F401  # fixtures
+from thawline import api
+from thawline.errors import OptionError, PlanError
+from thawline.outcomes import FitRun
+from thawline.plan import FineTunePlan, Phase
+from thawline.progress import ConsoleCallback, NotebookCallback, shown
+from thawline.report.consoles import as_html, as_text
+from thawline.report.tables import print_comparison
+from thawline.runs.files import read_results
+
+SMALL = {"model": "test_efficientnet", "weights": "random", "epochs": 1, "batch_size": 8, "threads": 1, "device": "cpu"}
+SMALL |= {"image_size": 32, "views": 2, "augment": "mild", "explain": False, "callback": None}
+
+
+@pytest.fixture(scope="module")
+def fitted(images: Path, tmp_path_factory: pytest.TempPathFactory) -> FitRun:  # noqa: F811
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THAWLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return thawline.fit(images, tmp_path_factory.mktemp("fitted") / "run", strategy="full:norm=kept", **SMALL)
+
+
+def test_a_result_is_text_a_plan_a_model_and_keeps_its_keys(fitted: FitRun) -> None:
+    text = str(fitted)
+    assert text.splitlines()[0] in (fitted.answer, text.splitlines()[0])
+    assert "strategy" in text
+    assert str(fitted.path) in text
+    assert len(repr(fitted)) < 200
+    assert json.loads(json.dumps(fitted.to_dict()))["plan"] == fitted.plan.to_dict()
+    assert "path" not in fitted.to_dict()
+    assert fitted["model"]["architecture"] == "test_efficientnet"
+    assert fitted["plan"]["phases"][0]["learning_rates"] == dict(fitted.plan.phases[0].learning_rates)
+    assert fitted.model(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+    assert read_results(fitted.path).to_dict() == fitted.to_dict()
+
+
+def test_a_result_predicts_files_and_objects_alike(fitted: FitRun, images: Path) -> None:  # noqa: F811
+    path = next((images / "test" / "red").glob("*.png"))
+    picture = Image.open(path).convert("RGB")
+    (from_file,) = fitted.predict(path, callback=None).predictions
+    for given in (picture, np.asarray(picture), [picture], [(picture, "red")]):
+        (from_object,) = fitted.predict(given, callback=None).predictions
+        assert (from_object.path, from_object.top) == ("image 0", from_file.top)
+
+
+class Outside(HTMLParser):
+    """Collects tags, and attributes that load something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.loads += [name for name, value in attrs if name in ("src", "href") or "url(" in (value or "")]
+
+
+def test_html_is_escaped_and_loads_nothing() -> None:
+    found = synthetic.comparison(replace(synthetic.comparison().rows[0], strategy="<script>alert(1)</script>"))
+    html = as_html(lambda console: print_comparison(console, found, Path("<b>run</b>")))
+    parser = Outside()
+    parser.feed(html)
+    assert parser.tags <= {"div", "span", "table", "thead", "tbody", "tr", "th", "td", "pre"}
+    assert parser.loads == []
+    assert "&lt;script&gt;" in html
+    assert "\x1b" not in as_text(lambda console: print_comparison(console, found, Path("run")))
+
+
+PLAN = FineTunePlan((Phase({"stem": None, "body": 1e-4, "<head>": 1e-3}),))
+
+
+def test_a_plan_is_a_table_that_can_be_edited() -> None:
+    assert str(PLAN).splitlines()[:3] == ["block   learning rate", "stem    frozen", "body    1e-4"]
+    assert "&lt;head&gt;" in PLAN._repr_html_()
+    edited = PLAN.freeze("body").train("stem", 3e-4)
+    assert dict(edited.phases[0].learning_rates) == {"stem": 3e-4, "body": None, "<head>": 1e-3}
+    assert dict(PLAN.phases[0].learning_rates)["body"] == 1e-4
+    with pytest.raises(PlanError, match="no block 'bodi'; did you mean 'body'"):
+        PLAN.freeze("bodi")
+    with pytest.raises(PlanError, match="is the head"):
+        PLAN.freeze("<head>")
+    with pytest.raises(PlanError, match="number above 0"):
+        PLAN.train("body", -1.0)
+
+
+def test_an_edited_plan_is_trained_as_it_is(fitted: FitRun, images: Path, tmp_path: Path) -> None:  # noqa: F811
+    edited = fitted.plan.freeze(fitted.plan.blocks[0]).train(fitted.plan.blocks[1], 2e-4)
+    (tmp_path / "plan.json").write_text(edited.to_json())
+    again = thawline.fit(images, tmp_path / "again", plan=tmp_path / "plan.json", **SMALL)
+    assert again.plan == edited
+    assert api.resume(again.path, None).plan == edited
+    same = thawline.fit(images, tmp_path / "same", plan=fitted.path, **SMALL)
+    assert same.plan == fitted.plan
+    assert same["test"] == fitted["test"]
+    with pytest.raises(OptionError, match="`plan` and `strategy` cannot both"):
+        thawline.fit(images, tmp_path / "no", plan=edited, strategy="full", **SMALL)
+    with pytest.raises(PlanError, match="differ from those of the model"):
+        thawline.fit(images, tmp_path / "no", plan=PLAN, **SMALL)
+
+
+class Handle:
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def update(self, obj: object) -> None:
+        self.shown.append(repr(obj))
+
+
+def test_a_notebook_keeps_the_notes_and_the_last_line() -> None:
+    handle = Handle()
+
+    def display(first: object) -> Handle:
+        handle.update(first)
+        return handle
+
+    with NotebookCallback(display) as callback:
+        callback.note("a note")
+        callback.decoding(3, 10)
+    assert handle.shown[-1].splitlines() == ["a note", "Done in 1 s"]
+    assert "<" not in NotebookCallback(display)._line
+
+
+def test_callbacks_are_the_callers_or_silent_or_automatic() -> None:
+    with shown(None) as silent:
+        assert type(silent) is thawline.Callback
+    with shown("auto") as automatic:
+        assert isinstance(automatic, ConsoleCallback)
+
+
+def test_help_documents_every_option() -> None:
+    assert thawline.fit.__doc__ is not None
+    assert "batch_size: Images per optimizer step." in thawline.fit.__doc__
