@@ -8,9 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from torch import nn
+
 from thawline.callback import Callback
 from thawline.config import (
     BASE_RATE,
+    DEFAULT_MODEL,
     FULL_DEPTH,
     CompareOptions,
     DataConfig,
@@ -38,6 +41,7 @@ from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.memory import FREE_MEMORY, within_memory
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
+from thawline.model.objects import source_of
 from thawline.model.own import is_own
 from thawline.model.trust import Trust, code_to_run
 from thawline.model.work import WorkTable
@@ -102,12 +106,15 @@ class _Call:
 class FitCall(FitOptions, _Call):
     """The parameters of `fit`, which are never instantiated: the options of the command line and the parts whole."""
 
+    model: str | nn.Module = DEFAULT_MODEL  # type: ignore[assignment]  # an object, too
     plan: FineTunePlan | str | Path | None = None  # type: ignore[assignment]  # an object, too
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareCall(CompareOptions, _Call):
     """The parameters of `compare`."""
+
+    model: str | nn.Module = DEFAULT_MODEL  # type: ignore[assignment]  # an object, too
 
 
 @takes(FitCall)
@@ -148,6 +155,8 @@ def _run(
 ) -> FitRun | ComparisonRun:
     plan = options.get("plan")
     given = {name: value for name, value in options.items() if name != "plan"}
+    if "model" in given:
+        given["model"] = source_of(given["model"], user_cache() / "models")
     request = Request.from_options(verb, name_of(data, user_cache() / "data"), strategies, given)
     if plan is not None:
         request = with_plan(request, plan, given)
