@@ -136,9 +136,9 @@ def test_fit_saves_it_scores_the_others_beside_it_and_refits_it(
     request = replace(request, train=replace(request.train, epochs=2))
     results = api.run(request, tmp_path / "run")
     assert isinstance(results, FitResults)
-    assert FineTunePlan.from_dict(results.plan).is_distilled
+    assert results.plan.is_distilled
     assert "ensemble" in results.baselines
-    said = f"trained once more on the mean output of {len(FineTunePlan.from_dict(results.plan).members)} candidates (1:"
+    said = f"trained once more on the mean output of {len(results.plan.members)} candidates (1:"
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"Handed over: {said}" in page
     assert "on_outputs" in page
@@ -146,7 +146,7 @@ def test_fit_saves_it_scores_the_others_beside_it_and_refits_it(
     refits = [record for record in Ledger(tmp_path / "run" / "ledger.journal").records if record.purpose == "refit"]
     *own, last = refits
     assert FineTunePlan.from_dict(last.plan).is_distilled
-    assert [record.plan for record in own] == [m.plan.to_dict() for m in FineTunePlan.from_dict(results.plan).members]
+    assert [record.plan for record in own] == [m.plan.to_dict() for m in results.plan.members]
     assert last.until == len(last.losses) == 2
     assert results.refit is not None
     assert results.refit.epochs[-1] == 2
