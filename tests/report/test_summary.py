@@ -195,7 +195,7 @@ def test_nearest_neighbors_are_a_note_beside_the_probe() -> None:
     ("start", "mode", "notes"), [("probe", "moving", 1), ("probe", "kept", 0), ("random", "moving", 0)]
 )
 def test_a_probes_head_above_moving_statistics_has_a_note(start: Any, mode: str, notes: int) -> None:
-    found = tuned("full", 0.9, plan=plan(1e-3, 1e-3, head_start=start).to_dict(), batch_norm=mode)
+    found = tuned("full", 0.9, plan=plan(1e-3, 1e-3, head_start=start), batch_norm=mode)
     assert ["made with the stored statistics" in note for note in summary.row_notes(found)] == [True] * notes
 
 

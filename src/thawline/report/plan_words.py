@@ -52,7 +52,7 @@ def is_distilled(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
     """Whether it is a training on the mean output of several others."""
     if isinstance(row, ScoredRow):
         return row.plan.is_distilled
-    return isinstance(row, TrainingRecord) and row.plan.is_distilled
+    return isinstance(row, TrainingRecord) and FineTunePlan.from_dict(row.plan).is_distilled
 
 
 def made_by(row: ScoredRow) -> str:
