@@ -145,7 +145,7 @@ def test_a_search_is_repeated_from_the_rate_it_was_given(rate: float | None) -> 
     assert command == f"thawline fit photos --model net --strategy auto{given} --out MODEL"
 
 
-PROBE = plan(None, None, None, head_start="probe").to_dict()
+PROBE = plan(None, None, None, head_start="probe")
 
 
 def test_the_command_of_a_solved_probe_has_no_rate() -> None:
@@ -167,7 +167,7 @@ def test_the_command_of_a_solved_probe_has_no_rate() -> None:
 )
 def test_the_command_says_what_would_be_tuned_again(chosen: str, exact: str) -> None:
     """A search names the baseline that makes its plan; its norm mode and head start are those of the search."""
-    started = plan(1e-3, 1e-3, head_start="probe").to_dict()
+    started = plan(1e-3, 1e-3, head_start="probe")
     found = tuned("auto", 0.9, chosen=chosen, search=search(), plan=started, batch_norm="moving")
     assert summary.exact_spec(found) == exact
     assert f"--strategy {exact} --learning-rate 1e-3" in str(summary.fit_command(compared(found)))
