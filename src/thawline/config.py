@@ -339,6 +339,8 @@ class PredictOptions:
 
     top: Annotated[int, COUNT] = 5
     """Classes per image."""
+    batch_size: Annotated[int | None, COUNT] = None
+    """Images that the network gets at once; default: 64, fewer where images are large."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
