@@ -69,7 +69,12 @@ def test_only_a_few_images_are_decoded_ahead(photos: Path, monkeypatch: pytest.M
     opened: list[str] = []
     pixels = np.zeros((16, 16, 3), np.uint8)
     monkeypatch.setattr("thawline.data.survey.os.cpu_count", lambda: 2)
-    monkeypatch.setattr("thawline.prediction.stream._decoded", lambda path, decode: opened.append(path) or pixels)
+
+    def decoded(path: str, _: object) -> np.ndarray:
+        opened.append(path)
+        return pixels
+
+    monkeypatch.setattr("thawline.prediction.stream._decoded", decoded)
     answers = predict_each(_Fake(), [f"{number}.png" for number in range(10_000)], top=1, batch_size=8)
     next(answers)
     answers.close()
