@@ -22,10 +22,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
-from timm.data import ImageDataset, create_loader, resolve_model_data_config
 
 from benchmarks.commit import commit
 from thawline.config import PredictOptions
@@ -180,10 +180,11 @@ def _ours(folder: Path, source: Path, runs: Path) -> float:
 
 def _timm(folder: Path, source: Path, runs: Path, workers: int) -> float:
     """What a user of timm writes: a loader with worker processes, and a table."""
+    timm_data: Any = timm.data
     network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    settings = resolve_model_data_config(network)
-    dataset = ImageDataset(str(source))
-    loader = create_loader(
+    settings = timm_data.resolve_model_data_config(network)
+    dataset = timm_data.ImageDataset(str(source))
+    loader = timm_data.create_loader(
         dataset,
         settings["input_size"],
         batch_size=64,

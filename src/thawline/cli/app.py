@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,16 @@ from thawline.cli import tables as console
 from thawline.cli import terminal
 from thawline.cli.interrupts import INTERRUPTS, Interrupted, WayOn, begun_or_not
 from thawline.cli.options import Given, GroupedCommand, StrictCommand, as_flags, help_of, number_option, takes_options
-from thawline.config import CompareOptions, DataConfig, FitOptions, OnBad, PredictOptions, Request, read_option
+from thawline.config import (
+    CompareOptions,
+    DataConfig,
+    FitOptions,
+    OnBad,
+    PredictOptions,
+    Request,
+    ServeOptions,
+    read_option,
+)
 from thawline.data.named import named_forms
 from thawline.errors import OptionError, RunError, ThawlineError, cause, debugging, remedy, written_to
 from thawline.memory import within_memory
@@ -372,6 +382,33 @@ def _print_answers(call: PredictCall, form: Form | None) -> None:
         console.print_predictions(screen, answers)
         skipped += [answer for answer in answers if isinstance(answer, SkippedFile)]
     console.print_skipped(screen, skipped, call.ignored)
+
+
+@app.command(cls=StrictCommand)
+def serve(
+    run: Annotated[Path, Argument(help="Run folder, any timm folder of a model, or an .onnx file.")],
+    port: Annotated[str, number_option(ServeOptions, "port")] = str(ServeOptions.port),
+    trust_code: TrustCode = False,
+    code: Code = None,
+) -> None:
+    """Try a model on a page in the browser: drop photos, see their classes and where the network looks.
+
+    The page is for this machine alone; its address holds a secret. It shows the run's report, too. Ctrl-C ends it.
+    """
+    from thawline.serving.serve import open_server
+
+    number = int(read_option(ServeOptions, "port", port))
+    server = open_server(run, port=number, trust_code=trust_code, code=code)
+    sys.stdout.write(f"{server.url}\nOpen it in a browser on this machine. Ctrl-C ends it.\n")
+    sys.stdout.flush()
+    try:
+        server.serve_forever()
+    except (KeyboardInterrupt, Interrupted) as end:
+        if isinstance(end, Interrupted) and end.number != signal.SIGINT:
+            raise
+        sys.stdout.write("\nEnded.\n")
+    finally:
+        server.server_close()
 
 
 @app.command(cls=StrictCommand)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from thawline.config import Preprocessing
-
-if TYPE_CHECKING:
-    from thawline.model.trust import Trust
 
 ONNX_ENDING = ".onnx"
 
@@ -40,16 +37,17 @@ def is_onnx(model: Path) -> bool:
     return model.suffix.lower() == ONNX_ENDING and not model.is_dir()
 
 
-def open_classifier(model: Path, trust: Trust | None = None) -> PixelClassifier:
-    """Open a run folder, a timm folder or an ONNX file; code that a folder names runs as far as `trust` says.
+def open_classifier(model: Path, *, trust_code: bool = False, code: str | None = None) -> PixelClassifier:
+    """Open a run folder, a timm folder or an ONNX file.
 
-    Raises `ModelError` or `RunFolderError` if it cannot be used.
+    Code that a folder names runs only with `trust_code`, or if `code` (`file.py:factory`) is to run in its place.
+    Raises `ModelError` or `RunFolderError` if the model cannot be used.
     """
     if is_onnx(model):
         from thawline.prediction.onnx_file import OnnxClassifier
 
         return OnnxClassifier(model)
-    from thawline.model.trust import ASK
+    from thawline.model.trust import Trust
     from thawline.runs.classifier import Classifier
 
-    return Classifier(model, trust or ASK)
+    return Classifier(model, Trust(trust_code, code))

@@ -16,7 +16,7 @@ from thawline.errors import OptionError
 from thawline.memory import within_memory
 from thawline.prediction import written
 from thawline.prediction.images import image_files
-from thawline.prediction.opened import PixelClassifier, is_onnx, open_classifier
+from thawline.prediction.opened import PixelClassifier, open_classifier
 from thawline.prediction.stream import Answer, predict_each
 from thawline.prediction.written import Form, Found
 from thawline.records import FORMAT_VERSION
@@ -76,18 +76,10 @@ def open_predict(
     callback: Callback | None = None,
 ) -> PredictCall:
     """Open the model and find the images; raises `InputError` if either cannot be used."""
-    classifier = _opened(Path(model), trust_code, code)
+    classifier = open_classifier(Path(model), trust_code=trust_code, code=code)
     given = [images] if isinstance(images, str | Path) else images
     paths, ignored = image_files([*map(Path, given)])
     return PredictCall(classifier, paths, ignored, options, callback or Callback())
-
-
-def _opened(model: Path, trust_code: bool, code: str | None) -> PixelClassifier:
-    if is_onnx(model):
-        return open_classifier(model)  # without torch, which the user's own code is of
-    from thawline.model.trust import Trust
-
-    return open_classifier(model, Trust(trust_code, code))
 
 
 @within_memory(FREE_MEMORY)
