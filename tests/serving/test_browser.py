@@ -25,7 +25,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PhotoServer]:
     enable_socket()
-    run = write_run(tmp_path_factory.mktemp("run") / "textures", verb="fit")
+    run = write_run(tmp_path_factory.mktemp("run") / "textures", classes=("a", "b", "c", "d"), verb="fit")
     write_report(run)
     (run / "model").symlink_to(folder)
     found = open_server(run)
@@ -74,7 +74,8 @@ def test_photos_get_classes_and_a_map_and_nothing_leaves(
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(100, abs=0.3)
     card.locator(".look").click()
-    page.wait_for_function("document.querySelector('.map:not([hidden])')?.naturalWidth > 0")
+    page.wait_for_selector(".map:not([hidden])")
+    assert card.locator(".map").evaluate("async (map) => { await map.decode(); return map.naturalWidth; }") == 224
     assert card.locator(".look").inner_text() == "Hide where it looks"
     card.locator(".look").click()
     assert not card.locator(".map").is_visible()
@@ -122,7 +123,8 @@ def test_another_page_cannot_use_it(browser: Any, server: PhotoServer) -> None:
     page.goto("data:text/html,<title>elsewhere</title>")
     read = page.evaluate(
         """async (url) => {
-          const tries = [['classes', 'POST', 'text/plain'], ['classes', 'POST', 'application/octet-stream'], ['', 'GET']];
+          const bytes = 'application/octet-stream';
+          const tries = [['classes', 'POST', 'text/plain'], ['classes', 'POST', bytes], ['', 'GET']];
           return Promise.all(tries.map(([name, method, type]) => fetch(url + name, {
             method, body: method === 'POST' ? 'x' : undefined, headers: type ? {'Content-Type': type} : {},
           }).then(answer => answer.status, () => 'refused')));
