@@ -70,7 +70,13 @@ def write_onnx(path: Path, metadata: dict[str, Any] | None = None) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     about = {
         "labels": list(CLASSES),
-        "preprocessing": {"image_size": SIZE, "interpolation": "bicubic", "crop_pct": 0.9, "crop_mode": "center"},
+        "image_size": SIZE,
+        "interpolation": "bicubic",
+        "crop_pct": 0.9,
+        "crop_mode": "center",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "bit_depth": 16,
     }
     found = {**about, **(metadata or {})}
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in found.items() if value}

@@ -214,10 +214,10 @@ def test_an_onnx_file_is_run_without_torch(onnx_file: Path, tmp_path: Path) -> N
         ({"labels": None}, "has no labels in its metadata"),
         ({"labels": "[1]"}, "labels in its metadata must be a list of class names"),
         ({"labels": "[oops"}, "labels in its metadata is not JSON"),
-        (
-            {"preprocessing": {"image_size": 32}},
-            "preprocessing in its metadata cannot be used .*'interpolation' is missing",
-        ),
+        ({"crop_pct": None}, "has no crop_pct in its metadata"),
+        ({"mean": [0.5]}, "the preprocessing in its metadata cannot be used .mean and std must have 3 values"),
+        ({"interpolation": "magic"}, "the preprocessing in its metadata cannot be used .*interpolation"),
+        ({"image_size": "[]"}, "the preprocessing in its metadata cannot be used"),
         ({"labels": ["a", "b"]}, r"gives \(1, 4\) for 1 images"),
     ],
 )

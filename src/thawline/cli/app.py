@@ -412,6 +412,41 @@ def serve(
 
 
 @app.command(cls=StrictCommand)
+def push(
+    run: Annotated[Path, Argument(help="Run folder, or any timm folder of a model.")],
+    repository: Annotated[str, Argument(metavar="ORG/NAME", help="Repository of the Hugging Face Hub; made if new.")],
+    public: Annotated[bool, Option("--public", help="Let everybody see it; otherwise it is private.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Do not ask before sending, as in scripts.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send a saved model to the Hugging Face Hub: the files of model/, and no images, paths or logs.
+
+    Lists them and asks first. HF_ENDPOINT names another hub; `hf auth login` or HF_TOKEN logs in.
+    """
+    from thawline.runs.hub import send, shipment
+
+    what = shipment(run, repository, public=public)
+    listed = _console() if not as_json else terminal.console(sys.stderr)
+    console.print_shipment(listed, what)
+    if not yes and not _agreed():
+        raise OptionError("nothing was sent; answer y, or pass `yes`.")
+    url = send(what)
+    if as_json:
+        _print_json({"url": url, "files": [name for name, _ in what.files]})
+    else:
+        sys.stdout.write(f"{url}\n")
+
+
+def _agreed() -> bool:
+    """Whether the user, asked on the terminal, says yes; without a terminal nobody does."""
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write("Send? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+@app.command(cls=StrictCommand)
 def explain(
     run: RunArgument,
     images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],

@@ -37,6 +37,7 @@ from thawline.visible import visible
 
 if TYPE_CHECKING:
     from thawline.data.walk import Ignored
+    from thawline.runs.hub import Shipment
 
 FROZEN = "❄"
 COLUMNS = {
@@ -326,6 +327,17 @@ def print_prediction_file(console: Console, done: PredictionFile) -> None:
         soft_wrap=True,
     )
     _print_reasons(console, done.ignored)
+
+
+def print_shipment(console: Console, what: Shipment) -> None:
+    """What would leave this machine, where it would go, and who would see it."""
+    seen = "everybody" if what.public else "only those whom its owner lets in (private)"
+    console.print(
+        visible(f"To {what.endpoint}/{what.repository}, seen by {seen}:"), highlight=False, markup=False, soft_wrap=True
+    )
+    for name, size in what.files:
+        console.print(visible(f"{size:>14,}  {name}"), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{what.size:>14,}  bytes in all", highlight=False, markup=False)
 
 
 def print_explained(console: Console, explained: Explanation, run: Path) -> None:

@@ -1,24 +1,25 @@
 """An ONNX file that classifies: pixels go in, probabilities come out, and it says its classes and preprocessing.
 
-input              uint8 [N, H, W, 3]; normalisation and softmax are in the graph
+input              uint8 [N, S, S, 3]; normalisation and softmax are in the graph
 output             float32 [N, C]
-metadata_props     labels: a JSON list of names; preprocessing: a JSON object with image_size, interpolation,
-crop_pct, crop_mode and, where they are not the usual ones, mean, std and bit_depth
+metadata_props     `labels`, a JSON list, and the fields of `Preprocessing`: text as it is, all else as JSON
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from thawline.config import FULL_DEPTH, Preprocessing
+from thawline.config import Preprocessing
 from thawline.errors import MissingExtraError, ModelError
 from thawline.memory import raise_if_out_of_memory
 from thawline.reading import parse_json
 
-LABELS, PREPROCESSING = "labels", "preprocessing"
+LABELS = "labels"
 _AGAIN = "write it again with `thawline export`"
 
 
@@ -71,22 +72,15 @@ def _labels(about: Mapping[str, str], file: Path) -> tuple[str, ...]:
 
 
 def _preprocessing(about: Mapping[str, str], file: Path) -> Preprocessing:
-    stored = _parsed(about, PREPROCESSING, file)
+    values: dict[str, Any] = {
+        field.name: about.get(field.name) if field.type == "str" else _parsed(about, field.name, file)
+        for field in fields(Preprocessing)
+        if field.name in about or field.default is MISSING
+    }
     try:
-        if not isinstance(stored, dict):
-            raise TypeError("it is not an object")
-        return Preprocessing(
-            image_size=int(stored["image_size"]),
-            interpolation=str(stored["interpolation"]),
-            crop_pct=float(stored["crop_pct"]),
-            crop_mode=str(stored["crop_mode"]),
-            mean=_rgb(stored.get("mean", (0.5, 0.5, 0.5))),
-            std=_rgb(stored.get("std", (0.5, 0.5, 0.5))),
-            bit_depth=int(stored.get("bit_depth", FULL_DEPTH)),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise ModelError(f"{file}: {PREPROCESSING} in its metadata cannot be used ({reason}); {_AGAIN}.") from error
+        return Preprocessing(**{**values, "mean": _rgb(values["mean"]), "std": _rgb(values["std"])})
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{file}: the preprocessing in its metadata cannot be used ({error}); {_AGAIN}.") from error
 
 
 def _rgb(values: object) -> tuple[float, float, float]:
