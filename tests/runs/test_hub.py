@@ -155,9 +155,7 @@ def test_exactly_the_model_is_sent_to_a_private_repository(hub: StandIn, saved: 
     assert hub.asked == []
     assert send(what) == f"{hub.endpoint}/{REPOSITORY}"
     assert hub.private is True
-    assert hub.files == {
-        name: (saved / "model" / name).read_bytes() for name in EXPECTED
-    }
+    assert hub.files == {name: (saved / "model" / name).read_bytes() for name in EXPECTED}
     assert "Bearer hf_of_the_test" in hub.tokens
 
 
