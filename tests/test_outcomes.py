@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,14 @@ from thawline.report.consoles import as_html, as_text
 from thawline.report.tables import print_comparison
 from thawline.runs.files import read_results
 
-SMALL = {"model": "test_efficientnet", "weights": "random", "epochs": 1, "batch_size": 8, "threads": 1, "device": "cpu"}
+SMALL: dict[str, Any] = {
+    "model": "test_efficientnet",
+    "weights": "random",
+    "epochs": 1,
+    "batch_size": 8,
+    "threads": 1,
+    "device": "cpu",
+}
 SMALL |= {"image_size": 32, "views": 2, "augment": "mild", "explain": False, "callback": None}
 
 

@@ -54,10 +54,13 @@ from thawline.outcomes import (
     Guesses,
     Scores,
     Study,
+    guesses,
     outcome,
     run_outcome,
 )
 from thawline.plan import FineTunePlan, Granularity
+from thawline.prediction.opened import open_classifier
+from thawline.prediction.predict import predict_to as predict_to
 from thawline.progress import AUTO, Progress, shown
 from thawline.recipes.cells import Cell, Overrides, expand
 from thawline.recipes.recipe import load_recipe
@@ -389,21 +392,25 @@ def predict(
     images: Images,
     *,
     top: int = PredictOptions.top,
+    batch_size: int | None = None,
     trust_code: bool = False,
     code: str | None = None,
     callback: Progress = AUTO,
 ) -> Guesses:
-    """The likeliest classes of images by a run's saved model or any timm folder.
+    """The likeliest classes of images by a run's saved model, any timm folder, or an ONNX file that `export` wrote.
 
-    `images`: files or folders of them, PIL images, uint8 arrays, a list of any of these, or a dataset with or without
-    labels. Those that are no files are called `image 0`, `image 1`, ...
+    `images`: files, folders of them, .csv or .tsv tables with a column `path`, .txt lists of paths, PIL images, uint8
+    arrays, a list of any of these, or a dataset with or without labels. Those that are no files are called `image 0`,
+    `image 1`, ... Files are in the order of their paths, each once. `batch_size`: images that the network gets at once;
+    None = 64, fewer where they are large. For more images than fit into memory, `predict_to`.
+
     If the folder names Python code that builds the network, it runs only with `trust_code=True`, or if `code`
     (`file.py:factory`) names the code to run in its place.
     """
-    chosen = PredictOptions(top=top).top
-    classifier = serving.Classifier(Path(run_folder), Trust(trust_code, code))
+    options = PredictOptions(top=top, batch_size=batch_size)
+    classifier = open_classifier(Path(run_folder), trust_code=trust_code, code=code)
     with shown(callback) as told:
-        return outcome(Guesses, serving.predict(classifier, images, told, top=chosen))
+        return guesses(classifier, images, options, told)
 
 
 @within_memory(FREE_MEMORY)

@@ -40,6 +40,7 @@ TRAININGS_PER_ROW = 6
 
 
 COUNT = Range(1, 1_000_000)
+PORT = Range(0, 65_535)
 IMAGE_SIZE = Range(8, 4096, "pixels")
 ANY_COUNT = 1_000_000_000_000
 """More images than anyone has: a larger batch or limit is all of them."""
@@ -342,6 +343,19 @@ class PredictOptions:
 
     top: Annotated[int, COUNT] = 5
     """Classes per image."""
+    batch_size: Annotated[int | None, COUNT] = None
+    """Images that the network gets at once; default: 64, fewer where images are large."""
+
+    def __post_init__(self) -> None:
+        _refuse(first_fault(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """The numbers that `serve` takes."""
+
+    port: Annotated[int, PORT] = 0
+    """Port of the page on this machine; 0 = any that is free."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))

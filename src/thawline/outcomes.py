@@ -15,12 +15,16 @@ from typing import TypeVar
 from rich.console import Console
 from torch import nn
 
+from thawline.callback import Callback
 from thawline.config import PredictOptions
-from thawline.data.python_objects import Images
+from thawline.data.python_objects import Images, as_files
 from thawline.errors import RunError
+from thawline.formatting import counted
 from thawline.memory import FREE_MEMORY, within_memory
 from thawline.model.trust import TRUSTED, Trust
 from thawline.plan import FineTunePlan
+from thawline.prediction.opened import PixelClassifier
+from thawline.prediction.predict import open_predict
 from thawline.progress import AUTO, Progress, shown
 from thawline.report import tables
 from thawline.report.consoles import Code, as_html, as_text
@@ -33,11 +37,12 @@ from thawline.results import (
     Explanation,
     FitResults,
     InspectResult,
+    Prediction,
     Predictions,
     Result,
+    SkippedFile,
     StudyResult,
 )
-from thawline.runs import classifier as serving
 from thawline.runs.classifier import Classifier
 from thawline.runs.model_folder import MODEL_FOLDER, opening_lines
 
@@ -46,6 +51,7 @@ MOST_LINES = 100
 _REPR_WIDTH = 120
 
 R = TypeVar("R", bound=Result)
+File = TypeVar("File", Prediction, SkippedFile)
 
 
 class Shown(Result):
@@ -86,9 +92,8 @@ class FitRun(Shown, FitResults):
 
     def predict(self, images: Images, *, top: int = PredictOptions.top, callback: Progress = AUTO) -> Guesses:
         """The likeliest classes of images by the trained model; see `thawline.predict`."""
-        chosen = PredictOptions(top=top).top
         with within_memory(FREE_MEMORY), shown(callback) as told:
-            return outcome(Guesses, serving.predict(self._classifier, images, told, top=chosen))
+            return guesses(self._classifier, images, PredictOptions(top=top), told)
 
     @cached_property
     def _classifier(self) -> Classifier:
@@ -148,7 +153,10 @@ class Guesses(Shown, Predictions):
 
     def draw(self, console: Console, most: int | None = MOST_LINES) -> None:
         """One line per image; `most` = lines at most, None = all."""
-        tables.print_predictions(console, self, most)
+        tables.print_predictions(console, self.predictions[:most])
+        if more := len(self.predictions[most:]) if most is not None else 0:
+            console.print(f"and {counted(more, 'more image')}", highlight=False)
+        tables.print_skipped(console, self.unreadable, self.ignored)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -176,6 +184,19 @@ class Study(Shown, StudyResult):
 def outcome(kind: type[R], found: Result, **others: object) -> R:
     """A result as the class that shows itself; `others` are the fields that this class adds."""
     return kind(**{each.name: getattr(found, each.name) for each in dataclasses.fields(found)}, **others)
+
+
+def guesses(classifier: PixelClassifier, images: Images, options: PredictOptions, callback: Callback) -> Guesses:
+    """The likeliest classes of images, those that are no files under the names that `as_files` gives them."""
+    with as_files(images) as (paths, names):
+        found = open_predict(classifier, paths, options, callback).result()
+    called = {str(path): name for path, name in names.items()}
+
+    def named(file: File) -> File:
+        return dataclasses.replace(file, path=called.get(file.path, file.path))
+
+    predictions, unreadable = map(named, found.predictions), map(named, found.unreadable)
+    return outcome(Guesses, dataclasses.replace(found, predictions=[*predictions], unreadable=[*unreadable]))
 
 
 def run_outcome(found: FitResults | Comparison, path: Path, trust: Trust = TRUSTED) -> FitRun | ComparisonRun:

@@ -101,6 +101,8 @@ class ProgressCallback(Callback):
         self._scores: dict[_Subject, dict[int, float]] = {}
         """What was trained, whatever the seed -> the latest validation score of each seed, the first seed first."""
         self._started = self._last_line = time.monotonic()
+        self._first: tuple[int, float] | None = None
+        """Images predicted when the work began, and when that was."""
 
     def _show(self, description: str, status: str, done: int = 0, total: int | None = None) -> None:
         """What is being done, and how far it is."""
@@ -113,6 +115,20 @@ class ProgressCallback(Callback):
     def decoding(self, done: int, total: int) -> None:
         """A bar while pixels are made."""
         self._show("decoding images", f"{done:,} of {total:,}", done, total)
+
+    def predicting(self, done: int, total: int) -> None:
+        """A bar while images are classified; elsewhere a line a minute."""
+        if self._first is None:
+            self._first = (done, time.monotonic())
+        before, started = self._first
+        seconds = time.monotonic() - started
+        speed = (done - before) / seconds if seconds > 0 else 0.0
+        status = f"{done:,} of {total:,}"
+        if speed > 0:
+            status += f", {speed:,.0f} a second, about {duration((total - done) / speed)} left"
+        self._show("classifying images", status, done, total)
+        if not self.changes and time.monotonic() - self._last_line > SILENCE:
+            self.note(f"Classifying images: {status}")
 
     def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
         """Say how long it will take, at most."""

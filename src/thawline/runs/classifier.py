@@ -1,4 +1,4 @@
-"""A saved model: predictions for image files, scores on labelled folders."""
+"""A saved model: probabilities of images, scores on labelled folders."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from thawline.callback import Callback
 from thawline.config import Preprocessing
 from thawline.data.cache import user_cache
 from thawline.data.layout import some
-from thawline.data.pixels import eval_transform, normalise
-from thawline.data.python_objects import Images, as_files
+from thawline.data.pixels import normalise
 from thawline.data.read import absolute_name, read_named
-from thawline.data.sources import find_images, listed_classes
+from thawline.data.sources import listed_classes
 from thawline.data.survey import survey
-from thawline.data.walk import Ignored, as_text
+from thawline.data.transform import eval_transform
+from thawline.data.walk import Ignored
 from thawline.errors import DataError, ModelError, RunFolderError, remedy
 from thawline.export.ensemble_folder import ENSEMBLE_FILE, is_ensemble, read_ensemble_folder
 from thawline.export.own_folder import OWN_FILE, read_own_folder
@@ -34,7 +34,7 @@ from thawline.model.own import is_own
 from thawline.model.trust import ASK, Trust, code_to_run
 from thawline.model.weights import fill, read_saved
 from thawline.records import FORMAT_VERSION
-from thawline.results import Evaluation, EvaluationLog, Likelihood, Prediction, Predictions, SkippedFile
+from thawline.results import Evaluation, EvaluationLog, SkippedFile
 from thawline.runs.files import EVALUATION_LOG, REQUEST, RESULTS, read_if_there, write
 from thawline.runs.folder import RunFolder
 from thawline.runs.listed import is_refitted, seen
@@ -66,6 +66,13 @@ class Classifier:
         self.classes = opened.classes
         """Class names in index order; numbers where the folder has no names."""
 
+    def of_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities [B, C] float32 of pixels [B, S, S, 3] uint8; raises `ModelError` if the weights are damaged."""
+        logits = self._logits(pixels)
+        if not logits.isfinite().all():
+            raise ModelError(f"{self.folder} gives NaN or infinite values for images; its weights are damaged.")
+        return torch.softmax(logits, dim=1).numpy()
+
     def probabilities(
         self, paths: Sequence[Path], callback: Callback = SILENT
     ) -> tuple[np.ndarray, list[int], list[Ignored]]:
@@ -74,10 +81,7 @@ class Classifier:
         positions: list[int] = []
         unreadable: list[Ignored] = []
         for pixels, rows in self._batches(paths, unreadable):
-            logits = self._logits(pixels)
-            if not logits.isfinite().all():
-                raise ModelError(f"{self.folder} gives NaN or infinite values for images; its weights are damaged.")
-            batches.append(torch.softmax(logits, dim=1).numpy())
+            batches.append(self.of_pixels(pixels))
             positions += rows
             callback.decoding(len(positions) + len(unreadable), len(paths))
         if not batches:
@@ -181,32 +185,6 @@ def _opened_member(folder: Path, trust: Trust) -> _Opened:
     if opened is None:
         raise RunFolderError(f"{folder} does not contain a model; restore this member of the ensemble.")
     return opened
-
-
-def predict(classifier: Classifier, images: Images, callback: Callback, *, top: int) -> Predictions:
-    """The `top` likeliest classes of every image; folders are searched, unreadable files listed with a reason."""
-
-    def name(path: Path) -> str:
-        return names.get(path) or as_text(path)
-
-    with as_files(images) as (given, names):
-        paths, ignored = find_images(given)
-        probabilities, positions, unreadable = classifier.probabilities(paths, callback)
-    return Predictions(
-        format_version=FORMAT_VERSION,
-        model=str(classifier.folder),
-        predictions=[
-            Prediction(path=name(paths[position]), top=_likeliest(row, classifier.classes, top))
-            for position, row in zip(positions, probabilities, strict=True)
-        ],
-        unreadable=_skipped(unreadable),
-        ignored=_skipped(ignored),
-    )
-
-
-def _likeliest(probabilities: np.ndarray, classes: Sequence[str], top: int) -> list[Likelihood]:
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return [Likelihood(label=classes[index], probability=float(probabilities[index])) for index in order]
 
 
 def _skipped(files: Sequence[Ignored]) -> list[SkippedFile]:
