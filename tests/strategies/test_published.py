@@ -124,6 +124,7 @@ class Scripted:
     epochs: int = 4
     seed: int = 0
     head_is_linear: bool = True
+    head_is_known: bool = False
     asked: list[tuple[str, set[float | None]]] = field(default_factory=list)
 
     def score(self, plan: FineTunePlan) -> tuple[float, float]:

@@ -44,6 +44,8 @@ class Scripted:
     has_statistics: bool = False
     tuning_seed: int = 1_000_000
     head_is_linear: bool = True
+    head_is_known: bool = False
+    keeps_head: bool = False
     trained: list[tuple[str, float]] = field(default_factory=list)
 
     @property

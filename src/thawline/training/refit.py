@@ -70,21 +70,24 @@ class RefitTrainer(Trainer):
         self, plan: FineTunePlan, blocks: Sequence[Block], seed: int, epochs: int, known: ProbeRecord | None
     ) -> Refitted:
         started, hits = time.perf_counter(), self.forward.hits
-        probe = self._start_over(seed, known)
+        probe = self._start_over(plan, seed, known)
         boundaries = self._boundaries(plan, blocks)
+        recomputed = self._start_statistics(plan, self.data.train, seed)
         applied = self._apply(plan, blocks, seed)
         try:
             steps, losses = self._steps(applied, self.data.train), []
             for epoch in range(epochs):
                 self.forward.boundary = boundaries[position(plan, epoch)]
                 losses.append(steps.epoch(seed, epoch))
+            if plan.is_untrained:
+                self.forward.boundary = boundaries[0]
+                losses = [self._untrained_loss(self.data.train) if probe is None else probe.train_loss]
             state = applied.trained_state()
         finally:
             applied.finish()
         load_trained_state(self.network, state)
         self.check_frozen(plan, blocks)
-        passes = (epochs + (probe is not None)) * len(self.data.train)
-        losses = [probe.train_loss] if probe is not None and plan.is_solved else losses
+        passes = (epochs + (probe is not None or plan.is_untrained)) * len(self.data.train) + recomputed
         return self._refitted(losses, state, passes, probe, started, hits)
 
     def _refit_average(
@@ -96,14 +99,16 @@ class RefitTrainer(Trainer):
         known: ProbeRecord | None,
     ) -> Refitted:
         started, hits = time.perf_counter(), self.forward.hits
-        probe = self._start_over(seed, known)
+        probe = self._start_over(plan, seed, known)
         state, passes = self._load_average(plan, blocks, states, seed)
         return self._refitted([], state, passes, probe, started, hits)
 
-    def _start_over(self, seed: int, known: ProbeRecord | None) -> Probe | None:
-        """The network as it was before any training, its head random or solved again on all images."""
+    def _start_over(self, plan: FineTunePlan, seed: int, known: ProbeRecord | None) -> Probe | None:
+        """The network as it was before any training, its head random, kept, or solved again on all images."""
         remove_stubs(self.network)
         self.model.restore(seed)
+        if plan.head_start == "kept":
+            self._start_from_kept()
         if known is None:
             return None
         features = self.features()
