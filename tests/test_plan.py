@@ -196,7 +196,7 @@ def test_weights_and_outputs_are_averaged_in_plain_pytorch() -> None:
         ({"ingredients": [{"share": 1}]}, "could not read 'plan'"),
         ({"ingredients": [{"plan": 3}]}, "must be a JSON object"),
         ({"ingredients": [{"plan": SOUP.to_dict()}]}, "has a mixture itself"),
-        ({"ingredients": [{"plan": {**B.to_dict(), "norm": "train"}}]}, "another norm or head_start"),
+        ({"ingredients": [{"plan": {**B.to_dict(), "norm": "train"}}]}, "another norm, head_start or statistics"),
         ({"ingredients": [{"plan": {**B.to_dict(), "granularity": "layer"}}]}, "other blocks"),
         ({"ingredients": [{"plan": B.to_dict(), "share": 0}]}, "a number above 0"),
         ({"ingredients": [{"plan": B.to_dict(), "colour": 1}]}, "colour"),
