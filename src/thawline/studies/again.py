@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from thawline import verdicts
 from thawline.data.cache import user_cache
@@ -83,7 +82,7 @@ def kept_old(experiment: Experiment, tuned: Tuned) -> tuple[Tuned, KeepOld]:
     old = old_model(experiment.request)
     if old is None:
         raise OptionError("`keep_old` needs a `model` that is the folder of a finished fit.")
-    images = _OldImages.of(experiment, old)
+    images = OldImages.of(experiment, old, "val")
     tried: list[tuple[TriedShare, FineTunePlan]] = []
     records: list[TrainingRecord] = []
     for share in SHARES:
@@ -98,8 +97,8 @@ def kept_old(experiment: Experiment, tuned: Tuned) -> tuple[Tuned, KeepOld]:
         if record.best is None:  # as the training itself would: it is reported with the final ones
             break
         records.append(record)
-        old_val = images.accuracy(experiment.network_of(record).module, experiment.trainer.device)
-        tried.append((TriedShare(old_share=share, val=record.best.val_accuracy, old_val=old_val), plan))
+        shared = TriedShare(old_share=share, val=record.best.val_accuracy, old_val=images.accuracy(record))
+        tried.append((shared, plan))
     if not tried:
         nothing = TriedShare(old_share=0.0, val=0.0, old_val=0.0)
         return tuned, KeepOld(old_share=0.0, tried=[], old_images=0, words=verdicts.kept_old(nothing, nothing))
@@ -138,8 +137,8 @@ def _right(folder: Path, rows: Sequence[Listed]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _OldImages:
-    """The old run's validation images, decoded for the new network."""
+class OldImages:
+    """Images of the old run, of classes that both models know, decoded for the new network."""
 
     pixels: np.ndarray
     """[n, S, S, 3] uint8."""
@@ -148,8 +147,9 @@ class _OldImages:
     experiment: Experiment
 
     @classmethod
-    def of(cls, experiment: Experiment, old: OldModel) -> _OldImages:
-        rows = [row for row in _known(experiment, old, "val") if row.path.is_file()]
+    def of(cls, experiment: Experiment, old: OldModel, split: str) -> OldImages:
+        """The images of a split that are still there and can be read."""
+        rows = [row for row in _known(experiment, old, split) if row.path.is_file()]
         store = build_pixels(
             [row.path for row in rows],
             experiment.model.preprocessing,
@@ -162,9 +162,9 @@ class _OldImages:
         return cls(np.asarray(store.array)[good], torch.tensor(labels), experiment)
 
     @torch.no_grad()
-    def accuracy(self, network: nn.Module, device: torch.device) -> float:
-        """Share of the images that the network with its present weights classifies correctly."""
-        network.eval()
+    def accuracy(self, record: TrainingRecord) -> float:
+        """Share of the images that the network with the weights of a training classifies correctly."""
+        network, device = self.experiment.network_of(record).module.eval(), self.experiment.trainer.device
         found: list[torch.Tensor] = []
         for start in range(0, len(self.labels), BATCH):
             pixels = np.ascontiguousarray(self.pixels[start : start + BATCH])
