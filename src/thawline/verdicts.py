@@ -125,9 +125,10 @@ def kept_old(chosen: TriedShare, trained: TriedShare) -> str:
             "The trained network was kept whole: no share of the old weights is better on both validation splits "
             f"together ({figure(trained.val)} on the new one, {figure(trained.old_val)} on the old one)."
         )
+    old = 100 * chosen.old_share
     return (
-        f"The saved weights are {chosen.old_share:.0%} old and {1 - chosen.old_share:.0%} new, chosen on both "
-        f"validation splits: {figure(chosen.val)} on the new one (the trained network: {figure(trained.val)}), "
+        f"The saved weights are {old:.0f} % old and {100 - old:.0f} % new, chosen on both validation splits: "
+        f"{figure(chosen.val)} on the new one (the trained network: {figure(trained.val)}), "
         f"{figure(chosen.old_val)} on the old one ({figure(trained.old_val)})."
     )
 

@@ -24,6 +24,8 @@ from thawline.plan import FineTunePlan
 from thawline.results import FitResults
 from thawline.runs.again import fit_again, model_source, old_model, seen_before
 from thawline.runs.files import read_run
+from thawline.search.baselines import again_candidates
+from thawline.search.encoding import AGAIN, AgainEncoding
 from thawline.training.mixing import mixed
 
 CLASSES = ("red", "zebra", "blue")
@@ -274,3 +276,25 @@ def test_requests_from_before_there_was_a_choice_have_a_new_head() -> None:
     stored = small_request(Path("x"), ("full",), "fit").to_dict()
     del stored["head"], stored["keep_old"]
     assert Request.from_dict(stored).head == "new"
+
+
+def test_the_initial_candidates_are_those_of_surgical_fine_tuning_and_reachable() -> None:
+    blocks, encoding = 6, AgainEncoding(6)
+    for known in (True, False):
+        initial = again_candidates(blocks, AGAIN, head_is_known=known)
+        assert [each.baseline for each in initial] == [
+            *("unchanged", "norm_statistics", "linear_probe", "last_blocks", "full"),
+            *("norm_only", "full", "first_blocks", "first_blocks"),
+        ]
+        for each in initial:
+            genes = encoding.genes_of(each.phenotype, each.mode)
+            assert (encoding.phenotype(genes), encoding.mode(genes)) == (each.phenotype, each.mode)
+        stem = next(each for each in initial if each.strategy.startswith("first_blocks:k=1"))
+        assert stem.phenotype == (0, None, None, None, None, None if known else 0)
+
+
+def test_rows_of_new_classes_must_train_if_anything_does() -> None:
+    encoding = AgainEncoding(4, head_must_train=True)
+    still = AGAIN[0]
+    assert encoding.phenotype(encoding.genes_of((0, None, None, None), still)) == (0, None, None, 0)
+    assert encoding.phenotype(encoding.genes_of((None,) * 4, still)) == (None,) * 4

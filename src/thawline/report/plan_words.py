@@ -62,6 +62,8 @@ def mixture_in_words(plan: FineTunePlan) -> str:
         return ""
     if plan.is_ensemble:
         return f"mean output of {counted(len(plan.members), 'network')}"
+    if len(plan.members) == 1:
+        return f"trained weights mixed with a share of {plan.start_share:.3g} of those before training"
     return f"mean weights of {counted(len(plan.members), 'training')}{_start_in_words(plan)}"
 
 
@@ -143,6 +145,8 @@ def answer_in_words(row: ScoredRow) -> str:
     plan = FineTunePlan.from_dict(row.plan)
     if plan.is_ensemble:
         return f"Ensemble of {len(plan.members)} networks, mean of their probabilities"
+    if plan.mixture and len(plan.members) == 1:
+        return f"Mix the trained weights with a share of {plan.start_share:.3g} of those before training"
     if plan.mixture:
         return f"Average the weights of {counted(len(plan.members), 'training')}{_start_in_words(plan)}"
     return plan_in_words(row)
@@ -257,7 +261,7 @@ def _start(head_start: str, strength: float | None) -> str:
 def _mixture_defined(row: ScoredRow) -> str:
     """What a mixture is, in full sentences."""
     plan = FineTunePlan.from_dict(row.plan)
-    made = f"The network has the {mixture_in_words(plan)}"
+    made = f"The network has {'' if len(plan.members) == 1 else 'the '}{mixture_in_words(plan)}"
     if plan.is_ensemble:
         made = f"{len(plan.members)} networks were trained, and their class probabilities are averaged"
     return f"{made}: {_members_in_words(row)}. Learning rates of blocks are the highest of any of them."
@@ -268,7 +272,7 @@ def _head_defined(plan: FineTunePlan, strength: float | None) -> str:
         return "The head starts from random weights."
     if plan.head_start == "kept":
         start = "is" if plan.highest_rate(plan.blocks[-1]) is None else "starts from"
-        return f"The head {start} that of the old model, with random rows for classes that are new."
+        return f"The head {start} that of the old model, with random rows for classes that are new, if there are any."
     how = (
         "a logistic regression on the features of the network as it was, solved exactly with an L2 penalty"
         f"{'' if strength is None else f' of {rate(strength)}'} picked on validation"

@@ -37,7 +37,7 @@ def model_source(model: str) -> str:
     Raises `RunFolderError` for a run whose model cannot be fitted again. A name that timm knows stays that.
     """
     kind, separator, rest = model.partition(":")
-    if (separator and kind != LOCAL) or (not separator and timm.is_model(model)):
+    if not model or (separator and kind != LOCAL) or (not separator and timm.is_model(model)):
         return model
     folder = Path(rest if separator else model).expanduser()
     is_run = (folder / REQUEST).is_file()
