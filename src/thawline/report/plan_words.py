@@ -38,7 +38,7 @@ SEVERAL = "several"
 
 def is_solved(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
     """Whether nothing of it trains by gradient descent: it is the solved linear probe."""
-    return is_untrained(row) and (isinstance(row, ScoredCellRow) or row.plan.get("head_start") == "probe")
+    return is_untrained(row) and (isinstance(row, ScoredCellRow) or row.plan.get("head_start") != "kept")
 
 
 def is_untrained(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
