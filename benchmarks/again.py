@@ -451,9 +451,7 @@ def page(results: Path) -> str:
     old = [[value for key, value in before.items() if key[:2] == place] for place in places]
     tables = [
         _table("Accuracy on new test images", places, [(cell, each.accuracy) for cell, each in found]),
-        _table(
-            "Accuracy on old test images, in percent", places, [(cell, each.old_after) for cell, each in found], old
-        ),
+        _table("Accuracy on old test images", places, [(cell, each.old_after) for cell, each in found], old),
         _table("`keep_old`: new test images", places, [(cell, each.accuracy) for cell, each in kept]),
         _table("`keep_old`: old test images", places, [(cell, each.old_after) for cell, each in kept], old),
         _table("Work, in full fine-tunings", places, [(cell, each.work / 100) for cell, each in found]),
