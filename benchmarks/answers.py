@@ -1,10 +1,14 @@
-"""What `auto` can hand over, from one search, and how candidates can be selected. On development splits.
+"""What `auto` can hand over, and how candidates can be selected. On development splits.
+
+Pick, average and ensemble are of one search; a distilled network is of a search of its own, which has less to spend,
+and finds in the run folder what the other trained.
 
     OMP_NUM_THREADS=1 python -m benchmarks.answers --shared ../shared --split 1
     python -m benchmarks.answers --page
 
-One JSON per data set in results/answers/BACKBONE/SET/SPLIT.json; what is there is not run again, and processes with the
-same command share the work. `--page` writes the table of all of them to results/answers.md.
+One JSON per data set in results/answers/BACKBONE/SET/SPLIT.json; what is there is not run again, a cell without the
+distilled network gets it, and processes with the same command share the work. `--page` writes the table of all of them
+to results/answers.md.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from benchmarks.ground.settings import Place, Settings
 from benchmarks.ground.splits import DEVELOPMENT
 from thawline.plan import FineTunePlan
 from thawline.recipes.recipe import Table
-from thawline.records import TrainingRecord, environment, write_json, write_text
+from thawline.records import TrainingRecord, environment, read_json, write_json, write_text
 from thawline.runs.experiment import Experiment
 from thawline.strategies.context import Tuned
 from thawline.studies.results import cost
@@ -36,7 +40,7 @@ from thawline.studies.tuning import tune
 from thawline.training.evaluation import correctness
 
 RESULTS = Path(__file__).parent / "results" / "answers"
-ANSWERS = ("pick", "average", "ensemble")
+ANSWERS = ("pick", "average", "ensemble", "distilled")
 SELECTIONS = ("pick", "lowest log-loss", "highest accuracy", "best on test")
 """Ways to select one of the candidates that were trained to the end; the last one is what no selection can beat."""
 COMMAND = "python -m benchmarks.answers"
@@ -56,8 +60,9 @@ def main() -> None:
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(lock, timeout=0):
-                if not file.exists():
-                    _run(place, settings, options.budget, file)
+                cell = read_json(file) if file.exists() else None
+                if cell is None or "distilled" not in cell["answers"]:
+                    _run(place, settings, file, options.budget, cell)
         except Timeout:
             continue
 
@@ -75,29 +80,50 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(place: Place, settings: Settings, budget: str, file: Path) -> None:
+def _run(place: Place, settings: Settings, file: Path, budget: str, before: Mapping[str, Any] | None) -> None:
+    """Run what is not in the cell `before`, and write the cell."""
     with opened(place, settings) as experiment:
-        found = tune(experiment, f"auto:budget={budget}")
-        # The same search, so that it finds every training in the ledger. That of answer=pick has more to spend.
-        ensemble = tune(experiment, f"auto:budget={budget},answer=ensemble")
-        handed_over = {"pick": found.pick or found, "average": found, "ensemble": ensemble}
-        answers = {name: _scored(experiment, tuned) for name, tuned in handed_over.items()}
-        row = row_of(experiment, "auto", replace(found, baselines={}))
-        cell = {
-            "set": place.data,
-            "split": place.split,
-            "backbone": place.backbone,
-            "budget": budget,
-            "answers": answers,
-            "finished": _finished(experiment, found),
-            "optimism": found.search and found.search.optimism,
-            "work": cost(experiment, row).work,
-            "seconds": cost(experiment, row).seconds,
-            "commit": commit(),
-            "environment": environment(device="cpu", threads=1, command=COMMAND),
-        }
-    write_json(file, cell)
+        cell = before or _of_one_search(experiment, place, budget)
+        answers = {**cell["answers"], "distilled": _distilled(experiment, budget)}
+    write_json(file, {**cell, "answers": answers})
     print(place.data, {name: round(100 * each["test"], 1) for name, each in answers.items()}, flush=True)
+
+
+def _of_one_search(experiment: Experiment, place: Place, budget: str) -> Mapping[str, Any]:
+    """A cell with the answers that one search gives."""
+    found = tune(experiment, f"auto:budget={budget},answer=average")
+    # The same search, so that it finds every training in the ledger. That of answer=pick has more to spend.
+    ensemble = tune(experiment, f"auto:budget={budget},answer=ensemble")
+    handed_over = {"pick": found.pick or found, "average": found, "ensemble": ensemble}
+    row = row_of(experiment, "auto", replace(found, baselines={}))
+    return {
+        "set": place.data,
+        "split": place.split,
+        "backbone": place.backbone,
+        "budget": budget,
+        "answers": {name: _scored(experiment, tuned) for name, tuned in handed_over.items()},
+        "finished": _finished(experiment, found),
+        "optimism": found.search and found.search.optimism,
+        "work": cost(experiment, row).work,
+        "seconds": cost(experiment, row).seconds,
+        "commit": commit(),
+        "environment": environment(device="cpu", threads=1, command=COMMAND),
+    }
+
+
+def _distilled(experiment: Experiment, budget: str) -> Mapping[str, Any]:
+    """What a search of its own hands over, and what it all took."""
+    found = tune(experiment, f"auto:budget={budget},answer=distilled")
+    paid = cost(experiment, row_of(experiment, "auto", replace(found, baselines={})))
+    pick = _scored(experiment, found.pick or found)
+    return {
+        **_scored(experiment, found),
+        "is_distilled": found.plan.is_distilled,
+        "pick": {"test": pick["test"], "val_scaled_loss": pick["val_scaled_loss"]},
+        "work": paid.work,
+        "seconds": paid.seconds,
+        "commit": commit(),
+    }
 
 
 def _scored(experiment: Experiment, tuned: Tuned) -> Mapping[str, Any]:
@@ -172,14 +198,18 @@ def _answers_table(cells: Sequence[Mapping[str, Any]]) -> Table:
     lines = [_line(cell) for cell in cells]
     columns = [[cell["answers"][name]["test"] for cell in cells] for name in ANSWERS]
     shown = fmean(_shown(cell) - cell["answers"]["average"]["test"] for cell in cells)
-    mean = ["mean", "", *(_percent(fmean(column)) for column in columns), "", f"{100 * shown:+.1f}", ""]
-    header = ["set", "split", *ANSWERS, "networks", "shown less test", "work"]
+    own = fmean(cell["answers"]["distilled"]["work"] for cell in cells)
+    work = (f"{fmean(cell['work'] for cell in cells):.2f}", f"{own:.2f}")
+    mean = ["mean", "", *(_percent(fmean(column)) for column in columns), "", f"{100 * shown:+.1f}", *work]
+    header = ["set", "split", *ANSWERS, "networks", "shown less test", "work", "work, distilled"]
     note = (
         "Test accuracy in %. Networks: of the average and of the ensemble. Shown less test: the validation accuracy of "
-        "the default answer as it is shown, without what it owes to its selection, less its test accuracy, in points. "
-        "Work: in full fine-tunings."
+        "the average as it is shown, without what it owes to its selection, less its test accuracy, in points. Work "
+        "(full fine-tunings): of the search of the first three, and of that of the distilled network with its last "
+        "training. The average or the pick is in its place where its validation loss is above the pick's; in "
+        f"{sum(cell['answers']['distilled']['is_distilled'] for cell in cells)} of {len(cells)} cells it is not."
     )
-    return Table("Answers of one search", header, [*lines, mean], [note])
+    return Table("Answers of a search", header, [*lines, mean], [note])
 
 
 def _line(cell: Mapping[str, Any]) -> Sequence[str]:
@@ -191,6 +221,7 @@ def _line(cell: Mapping[str, Any]) -> Sequence[str]:
         f"{answers['average']['members']}, {answers['ensemble']['members']}",
         f"{100 * (_shown(cell) - answers['average']['test']):+.1f}",
         f"{cell['work']:.2f}",
+        f"{answers['distilled']['work']:.2f}",
     ]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections import OrderedDict
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -182,6 +183,58 @@ def test_weights_and_outputs_are_averaged_in_plain_pytorch() -> None:
     exec(ensemble.to_pytorch(), found)
     outputs = [each(torch.ones(1, 2)).softmax(1) for each in models[:2]]
     torch.testing.assert_close(found["probabilities"], (outputs[0] + 2 * outputs[1]) / 3)
+
+
+DISTILLED = replace(B, mixture=Mixture("distilled", (Ingredient(A, share=3),), output_share=0.6, temperature=3.0))
+
+
+def test_a_distilled_network_reads_back_and_moves_only_what_it_trains_itself() -> None:
+    assert FineTunePlan.from_json(DISTILLED.to_json()) == DISTILLED
+    narrow = replace(A, phases=(Phase({"body": None, "head": 1e-2}),), mixture=Mixture("distilled", (Ingredient(B),)))
+    assert sorted(narrow.trained) == ["head"]
+    assert sorted(narrow.as_ensemble.trained) == ["body", "head"]
+    assert dict(narrow.united.phases[0].learning_rates) == {"body": None, "head": 1e-2}
+    assert [member.plan for member in narrow.members] == [replace(narrow, mixture=None), B]
+
+
+def test_a_network_is_distilled_in_plain_pytorch() -> None:
+    body = nn.Linear(2, 3)
+    model = nn.Sequential(OrderedDict(body=body, head=nn.Linear(3, 3)))
+    teachers = [nn.Linear(2, 3) for _ in range(2)]
+    images, labels = torch.randn(4, 2), torch.tensor([0, 1, 2, 0])
+    before, logits = body.weight.detach().clone(), model(images).detach()
+    found: dict[str, Any] = {"model": model, "teachers": teachers, "batches": [(images, labels)], "torch": torch}
+    exec(DISTILLED.to_pytorch(), found)
+    mean = (teachers[0](images).softmax(1) + 3 * teachers[1](images).softmax(1)) / 4
+    soft = (mean.log() / 3).softmax(1)
+    cross_entropy = nn.functional.cross_entropy
+    expected = 0.4 * cross_entropy(logits, labels) + 0.6 * 9 * cross_entropy(logits / 3, soft)
+    assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert not torch.equal(body.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"temperature": 0.5}, "a number from 1 to 100"),
+        ({"output_share": 1.5}, "a number from 0 to 1"),
+        ({"start_share": 0.5}, "start_share is for mixtures of weights; leave it out of one of 'distilled'"),
+        ({"of": "outputs"}, "output_share and temperature are for 'distilled'"),
+        ({"ingredients": []}, "needs ingredients"),
+    ],
+)
+def test_a_distilled_network_that_cannot_be_trained_gets_one_line(change: dict[str, object], says: str) -> None:
+    stored = DISTILLED.to_dict()
+    stored["mixture"] = {**cast("dict[str, object]", stored["mixture"]), **change}
+    with pytest.raises(PlanError, match=re.escape(says)):
+        FineTunePlan.from_dict(stored)
+
+
+def test_neither_a_solved_probe_nor_a_pulled_network_is_distilled() -> None:
+    still, mixture = replace(B, phases=(Phase({"body": None, "head": None}),)), DISTILLED.mixture
+    for plan, says in ((still, "nothing of it trains"), (replace(B, penalty=Penalty("l2_sp", 0.1)), "a penalty pulls")):
+        with pytest.raises(PlanError, match=says):
+            replace(plan, mixture=mixture)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thawline.cli.tables import write_predictions_csv
 from thawline.data.read import read_named
-from thawline.results import Likelihood, Prediction, Predictions
+from thawline.prediction.written import as_csv
+from thawline.results import Likelihood, Prediction
 from thawline.runs import files
 from thawline.runs.files import PredictionLine, SplitLine
 from thawline.spreadsheet import cell, csv_text, from_cell, read_rows
@@ -100,16 +100,8 @@ def test_tables_of_earlier_versions_read_as_they_are(tmp_path: Path) -> None:
 
 def test_printed_predictions_are_harmless() -> None:
     guess = Likelihood(label="=1+1", probability=0.5)
-    found = Predictions(
-        format_version=1,
-        model="m",
-        predictions=[Prediction(path="@x.png", top=[guess])],
-        unreadable=[],
-        ignored=[],
-    )
-    stream = io.StringIO(newline="")
-    write_predictions_csv(stream, found)
-    assert list(csv.reader(io.StringIO(stream.getvalue(), newline="")))[1] == ["'@x.png", "1", "'=1+1", "0.500000", ""]
+    lines = as_csv([Prediction(path="@x.png", top=[guess])])
+    assert [*csv.reader(io.StringIO(lines, newline=""))] == [["'@x.png", "1", "'=1+1", "0.500000", ""]]
 
 
 def test_splits_of_a_run_are_a_manifest(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from benchmarks.faults.base import Base
 from benchmarks.faults.outcomes import GOOD, Trial, Verdict
 from thawline.config import FitOptions, Preprocessing, Request, read_option
 from thawline.data.decode import decode
-from thawline.data.pixels import eval_transform
 from thawline.data.sources import read_images
 from thawline.data.survey import examine
+from thawline.data.transform import eval_transform
 from thawline.errors import ThawlineError
 from thawline.export.own_folder import read_own_folder
 from thawline.export.timm_folder import read_timm_folder

@@ -76,7 +76,7 @@ def _prepared(base: Base, scratch: Path, reading: str) -> Ran:
         return ran
     commands = {
         "predict": ["predict", "run", "data"],
-        "predict-csv": ["predict", "run", "data", "--csv"],
+        "predict-csv": ["predict", "run", "data", "--csv", "-"],
         "evaluate": ["evaluate", "run", "data"],
         "report": ["report", "run"],
         "explain": ["explain", "run", "data"],

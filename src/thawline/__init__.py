@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.version import __version__
 
 if TYPE_CHECKING:
-    from thawline.api import check, compare, demo, evaluate, explain, fit, inspect, predict, resume
+    from thawline.api import check, compare, demo, evaluate, explain, fit, inspect, predict, predict_to, resume
     from thawline.callback import Callback, Listener
     from thawline.config import DataConfig, SearchConfig, TrainConfig, TuningConfig
     from thawline.errors import InputError, RunError, ThawlineError
@@ -21,7 +21,8 @@ _MODULES = {
     "explain": "api",
     "fit": "api",
     "inspect": "api",
-    "predict": "api",
+    "predict": "prediction.predict",
+    "predict_to": "prediction.predict",
     "resume": "api",
     "DataConfig": "config",
     "SearchConfig": "config",
@@ -57,6 +58,7 @@ __all__ = [
     "fit",
     "inspect",
     "predict",
+    "predict_to",
     "resume",
 ]
 

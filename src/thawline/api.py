@@ -17,7 +17,6 @@ from thawline.config import (
     FitOptions,
     InspectOptions,
     OnBad,
-    PredictOptions,
     Request,
     TrainConfig,
     TuningConfig,
@@ -41,6 +40,8 @@ from thawline.model.own import is_own
 from thawline.model.trust import Trust, code_to_run
 from thawline.model.work import WorkTable
 from thawline.plan import Granularity
+from thawline.prediction.predict import predict as predict
+from thawline.prediction.predict import predict_to as predict_to
 from thawline.recipes.cells import Cell, Overrides, expand
 from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import read_cells, run_cells
@@ -54,7 +55,6 @@ from thawline.results import (
     FitResults,
     InspectedBlock,
     InspectResult,
-    Predictions,
     StudyResult,
 )
 from thawline.runs import classifier as serving
@@ -345,25 +345,6 @@ def evaluate(
     `trust_code`, `code`: as in `predict`. `callback` is told where the scores could not be logged.
     """
     return serving.evaluate(Path(run_folder), str(data), Trust(trust_code, code), callback or Callback())
-
-
-@within_memory(FREE_MEMORY)
-def predict(
-    run_folder: str | Path,
-    images: str | Path | Sequence[str | Path],
-    *,
-    top: int = 5,
-    trust_code: bool = False,
-    code: str | None = None,
-) -> Predictions:
-    """The likeliest classes of images, files or folders of them, by a run's saved model or any timm folder.
-
-    If the folder names Python code that builds the network, it runs only with `trust_code=True`, or if `code`
-    (`file.py:factory`) names the code to run in its place.
-    """
-    paths = [images] if isinstance(images, str | Path) else images
-    chosen = PredictOptions(top=top).top
-    return serving.predict(Path(run_folder), [*map(Path, paths)], top=chosen, trust=Trust(trust_code, code))
 
 
 @within_memory(FREE_MEMORY)

@@ -14,6 +14,9 @@ class Callback:
     def decoding(self, done: int, total: int) -> None:
         """Images decoded so far."""
 
+    def predicting(self, done: int, total: int) -> None:
+        """Images predicted so far; those that a file had before count as done."""
+
     def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
         """Before training: wall time in seconds, units of work, trainings and bytes of one step, at most."""
 

@@ -21,7 +21,7 @@ Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
 Norm = Literal["tuned", "moving", "kept"]
-Answer = Literal["pick", "average", "ensemble"]
+Answer = Literal["pick", "average", "ensemble", "distilled"]
 HeadOption = Literal["random", "probe", "kept", "tuned"]
 Head = Literal["auto", "keep", "new"]
 BitDepth = Literal["auto", "8", "10", "12", "14", "16"]
@@ -41,6 +41,7 @@ TRAININGS_PER_ROW = 6
 
 
 COUNT = Range(1, 1_000_000)
+PORT = Range(0, 65_535)
 IMAGE_SIZE = Range(8, 4096, "pixels")
 ANY_COUNT = 1_000_000_000_000
 """More images than anyone has: a larger batch or limit is all of them."""
@@ -271,7 +272,8 @@ class FitOptions(RunOptions):
     answer: Answer | None = None
     """What the strategy auto hands over: pick = its best candidate; average (default) = one network with the mean
     weights of its best candidates, or the pick where that has a lower validation loss; ensemble = up to three networks
-    whose probabilities are averaged."""
+    whose probabilities are averaged; distilled = one network, the best candidate trained once more on the mean output
+    of three, or the average or the pick where that has a lower validation loss."""
     refit: bool = False
     """Save a model that was trained once more, on train and val together, for the number of epochs that was best on
     validation. It has seen more images and has no score of its own: all scores are those of the model before the refit,
@@ -355,6 +357,19 @@ class PredictOptions:
 
     top: Annotated[int, COUNT] = 5
     """Classes per image."""
+    batch_size: Annotated[int | None, COUNT] = None
+    """Images that the network gets at once; default: 64, fewer where images are large."""
+
+    def __post_init__(self) -> None:
+        _refuse(first_fault(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """The numbers that `serve` takes."""
+
+    port: Annotated[int, PORT] = 0
+    """Port of the page on this machine; 0 = any that is free."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, Unpack, cast, get_args
 
 from thawline.errors import PlanError
-from thawline.pytorch_lines import mean_output_lines, mean_weights_lines, pytorch_lines
+from thawline.pytorch_lines import distilled_lines, mean_output_lines, mean_weights_lines, pytorch_lines
 from thawline.ranges import Range, first_fault, plain_number, shown
 from thawline.reading import parse_json
 
@@ -26,7 +26,7 @@ HeadStart = Literal["random", "probe", "kept"]
 Statistics = Literal["stored", "recomputed"]
 Kept = Literal["best", "last"]
 PenaltyKind = Literal["l1_sp", "l2_sp"]
-Mixed = Literal["weights", "outputs"]
+Mixed = Literal["weights", "outputs", "distilled"]
 
 Value = TypeVar("Value")
 
@@ -124,20 +124,31 @@ class Ingredient:
 
 @dataclass(frozen=True)
 class Mixture:
-    """What a training is combined with: an average of weights (model soup, Wortsman et al. 2022) or of outputs."""
+    """What a training is combined with: an average of weights or of outputs, or a further training on the latter.
+
+    Model soups (Wortsman et al. 2022); distillation (Hinton et al. 2015), also of a network into itself (born-again
+    networks, Furlanello et al. 2018).
+    """
 
     of: Mixed
     """weights: one network with the mean of all weights; outputs: several networks, and the mean of their
-    probabilities."""
+    probabilities; distilled: the plan's own network, trained once more from its own weights, on the labels and on that
+    mean."""
     ingredients: tuple[Ingredient, ...]
     """The other trainings."""
     start_share: Annotated[float, Range(0, 1)] = 0.0
     """Of weights: the share of what training started from in the average; the trained weights make up the rest."""
+    output_share: Annotated[float, Range(0, 1)] = 0.7
+    """Of distilled: the share of the loss that the mean output has; the labels have the rest."""
+    temperature: Annotated[float, Range(1, 100)] = 2.0
+    """Of distilled: what logits are divided by where the network is compared with the mean output."""
 
     def __post_init__(self) -> None:
         _refuse("the mixture's", self)
-        if self.of == "outputs" and self.start_share:
-            raise PlanError("plan: start_share is for mixtures of weights; leave it out of one of outputs.")
+        if self.of != "weights" and self.start_share:
+            raise PlanError(f"plan: start_share is for mixtures of weights; leave it out of one of {self.of!r}.")
+        if self.of != "distilled" and (self.output_share, self.temperature) != (0.7, 2.0):
+            raise PlanError(f"plan: output_share and temperature are for 'distilled'; leave them out of {self.of!r}.")
 
 
 class PlanOptions(TypedDict, total=False):
@@ -288,10 +299,11 @@ class FineTunePlan:
     def trained(self) -> frozenset[str]:
         """Blocks that train in at least one phase, and a solved or kept head; the others keep their pretrained weights.
 
-        Of a mixture: those that any ingredient trains.
+        Of a mixture: those that any ingredient trains, unless these only teach.
         """
         head = () if self.head_start == "random" else self.blocks[-1:]
-        mixed = (name for ingredient in self.others for name in ingredient.plan.trained)
+        others = () if self.is_distilled else self.others
+        mixed = (name for ingredient in others for name in ingredient.plan.trained)
         return frozenset((*head, *mixed, *(name for phase in self.phases for name in phase.trained)))
 
     @property
@@ -308,6 +320,16 @@ class FineTunePlan:
     def is_ensemble(self) -> bool:
         """Whether the result is several networks, whose probabilities are averaged."""
         return self.mixture is not None and self.mixture.of == "outputs"
+
+    @property
+    def is_distilled(self) -> bool:
+        """Whether the result is one network, trained once more on the mean output of the members."""
+        return self.mixture is not None and self.mixture.of == "distilled"
+
+    @property
+    def as_ensemble(self) -> FineTunePlan:
+        """The plan of the mean output of its members; itself without a mixture."""
+        return replace(self, mixture=Mixture("outputs", self.others)) if self.mixture else self
 
     @property
     def others(self) -> tuple[Ingredient, ...]:
@@ -331,7 +353,12 @@ class FineTunePlan:
 
     @property
     def united(self) -> FineTunePlan:
-        """The plan in one phase that moves what a mixture of weights moves: every block that any member trains."""
+        """The plan in one phase that moves what a mixture moves: every block that any member trains.
+
+        Of a distilled network: what it trains itself.
+        """
+        if self.is_distilled:
+            return self.members[0].plan.united
         rates = {name: max(_rates_of(self.members, name), default=None) for name in self.blocks}
         return FineTunePlan(
             (Phase(rates),),
@@ -469,20 +496,23 @@ class FineTunePlan:
         """Plain PyTorch code that rebuilds the optimiser groups of the last phase without thawline.
 
         Penalties and everything else that `sets_rates_only` excludes are not included. Of a mixture: code that averages
-        what its members, trained one by one, have as weights or outputs.
+        what its members, trained one by one, have as weights or outputs, or that trains on the mean output.
         """
         if self.mixture is not None and self.is_ensemble:
             return mean_output_lines(self.shares)
-        if self.mixture is not None:
+        if self.mixture is not None and not self.is_distilled:
             return mean_weights_lines(self.shares, self.start_share, keeps_statistics=self.norm == "eval")
         rates = {
             prefix: rate
             for name, rate in self.phases[-1].learning_rates.items()
             for prefix in self.prefixes.get(name, (name,))
         }
-        return pytorch_lines(
+        lines = pytorch_lines(
             rates, keeps_statistics=self.norm == "eval", optimizer=optimizer, weight_decay=weight_decay
         )
+        if self.mixture is None:
+            return lines
+        return lines + distilled_lines(self.shares, self.mixture.output_share, self.mixture.temperature)
 
 
 def _check_phases(phases: tuple[Phase, ...]) -> None:
@@ -500,6 +530,8 @@ def _check_mixture(plan: FineTunePlan, mixture: Mixture) -> None:
     """Raise `PlanError` unless the ingredients fit together."""
     if not mixture.ingredients and not mixture.start_share:
         raise PlanError("plan: a mixture needs ingredients or a start_share above 0; leave it out otherwise.")
+    if mixture.of == "distilled":
+        _check_distilled(plan)
     for number, ingredient in enumerate(mixture.ingredients, start=1):
         other = ingredient.plan
         if other.mixture:
@@ -511,6 +543,17 @@ def _check_mixture(plan: FineTunePlan, mixture: Mixture) -> None:
                 f"plan: ingredient {number} has another norm, head_start or statistics than the plan; weights can be "
                 "averaged only if training started from the same ones."
             )
+
+
+def _check_distilled(plan: FineTunePlan) -> None:
+    """Raise `PlanError` unless the plan can train once more from its own weights."""
+    if not any(phase.trained for phase in plan.phases):
+        raise PlanError("plan: a solved probe cannot be 'distilled', because nothing of it trains.")
+    if plan.penalty:
+        raise PlanError(
+            "plan: a penalty pulls towards the pretrained weights, and a 'distilled' network starts from trained ones; "
+            "leave one of them out."
+        )
 
 
 def _start_of(plan: FineTunePlan) -> tuple[str, ...]:
@@ -526,8 +569,8 @@ def _read_mixture(stored: Mapping[str, Any]) -> Mixture:
         return Mixture(**{**stored, "ingredients": ingredients})
     except (KeyError, TypeError) as error:
         raise PlanError(
-            "plan: a mixture needs `of` (weights or outputs) and `ingredients`, each with a `plan` and, if need be, "
-            f"`seed_offset` and `share`; could not read {_without_python(error)}."
+            "plan: a mixture needs `of` (weights, outputs or distilled) and `ingredients`, each with a `plan` and, if "
+            f"need be, `seed_offset` and `share`; could not read {_without_python(error)}."
         ) from error
 
 
@@ -541,7 +584,10 @@ def _stored_mixture(mixture: Mixture) -> dict[str, object]:
         {"plan": each.plan.to_dict(), "seed_offset": each.seed_offset, "share": each.share}
         for each in mixture.ingredients
     ]
-    return {"of": mixture.of, "start_share": mixture.start_share, "ingredients": ingredients}
+    own: dict[str, object] = {"start_share": mixture.start_share}
+    if mixture.of == "distilled":
+        own = {"output_share": mixture.output_share, "temperature": mixture.temperature}
+    return {"of": mixture.of, **own, "ingredients": ingredients}
 
 
 def _rates_of(members: Iterable[Ingredient], block: str) -> Iterator[float]:

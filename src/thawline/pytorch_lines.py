@@ -54,6 +54,23 @@ with torch.no_grad():
     probabilities = sum(share * model(images).softmax(dim=1) for share, model in zip(shares, models))
 """
 
+_DISTILLED = """\
+
+# model starts from the trained weights of the first network; teachers = [...]  all trained networks in eval mode
+shares = {shares!r}
+for images, labels in batches:  # teachers see the same augmented images as the model
+    with torch.no_grad():
+        mean = sum(share * teacher(images).softmax(dim=1) for share, teacher in zip(shares, teachers))
+        soft = (mean.clamp_min(1e-12).log() / {temperature!r}).softmax(dim=1)
+    logits = model(images)
+    on_labels = torch.nn.functional.cross_entropy(logits, labels)
+    on_outputs = torch.nn.functional.cross_entropy(logits / {temperature!r}, soft)
+    loss = {labels!r} * on_labels + {outputs!r} * {temperature!r} ** 2 * on_outputs
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
 _NEW_STATISTICS = """\
 # batch norm that trained gets the statistics of the averaged weights, in one pass over the training images:
 # reset_running_stats(), momentum = None and train mode for these modules, eval mode for all others
@@ -76,6 +93,16 @@ def mean_weights_lines(shares: Sequence[float], start_share: float, *, keeps_sta
 def mean_output_lines(shares: Sequence[float]) -> str:
     """Code that takes `models` and `images` and gives the weighted mean of their `probabilities`."""
     return _MEAN_OUTPUT.format(shares=tuple(share / sum(shares) for share in shares))
+
+
+def distilled_lines(shares: Sequence[float], output_share: float, temperature: float) -> str:
+    """Code that trains `model` once more with `optimizer`, on labels and on the weighted mean output of `teachers`."""
+    return _DISTILLED.format(
+        shares=tuple(share / sum(shares) for share in shares),
+        labels=round(1 - output_share, 12),
+        outputs=output_share,
+        temperature=temperature,
+    )
 
 
 def pytorch_lines(

@@ -853,6 +853,24 @@ class Predictions(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictionFile(Result):
+    """What `predict_to` returns: the predictions themselves are in the file."""
+
+    format_version: int
+    model: str
+    """The folder or file of the model."""
+    file: str
+    predicted: int
+    """Images predicted by this call."""
+    unreadable: int
+    """Images that this call could not read; the file has the reasons."""
+    there_before: int
+    """Images that were in the file already, and were skipped."""
+    ignored: Mapping[str, int]
+    """Files that are not images, counted by reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OtherMap(Result):
     """What a further run makes of an explained image."""
 

@@ -271,7 +271,9 @@ def test_predict_and_evaluate(
     predicted = json.loads(capsys.readouterr().out)
     assert len(predicted["predictions"]) == 24
     assert [Path(file["path"]).name for file in predicted["unreadable"]] == ["notes.jpg"]
-    assert run(capsys, monkeypatch, ["predict", tmp_path / "run", data / "dog" / "0.png", "--csv", "--top", "1"]) == 0
+    assert (
+        run(capsys, monkeypatch, ["predict", tmp_path / "run", data / "dog" / "0.png", "--csv", "-", "--top", "1"]) == 0
+    )
     assert capsys.readouterr().out.splitlines()[0] == "path,rank,class,probability,error"
     assert run(capsys, monkeypatch, ["evaluate", tmp_path / "run", data]) == 0
     said = capsys.readouterr().out

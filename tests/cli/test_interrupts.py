@@ -69,7 +69,7 @@ def test_commands_that_cannot_be_resumed_promise_nothing(
     def predict(*_: object, **__: object) -> None:
         raise KeyboardInterrupt  # from a factory of the user's
 
-    monkeypatch.setattr(api, "predict", predict)
+    monkeypatch.setattr("thawline.prediction.predict.open_predict", predict)
     assert _main(["predict", "run", "image.png"], monkeypatch) == 130
     assert capsys.readouterr().err == "thawline: interrupted.\n"
 

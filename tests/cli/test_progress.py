@@ -53,6 +53,19 @@ def test_a_mixture_is_called_what_it_is() -> None:
         assert lines_after(record)[-1].startswith(f"[1] {words} (tuning): val 0.715; best so far 0.715")
 
 
+def test_a_distilled_network_is_a_training() -> None:
+    epochs = tuple(EpochRecord(number, 0.1, 0.2, 0.715, 0.715) for number in range(3))
+    alone = FineTunePlan((Phase({"body": None, "head": 1e-3}),))
+    plan = replace(alone, mixture=Mixture("distilled", (Ingredient(alone, 1),)))
+    record = TrainingRecord("key", "tuning", "auto", 1e-3, 0, plan.to_dict(), epochs, 2)
+    said = "[1] trained once more on the mean output of 2 candidates (tuning): val 0.715 after 3 epochs;"
+    assert lines_after(record)[-1].startswith(said)
+    text = io.StringIO()
+    callback = ConsoleCallback(Console(file=text, width=400, force_terminal=True, color_system=None))
+    callback.epoch_done(record, epochs[1])
+    assert callback._progress.tasks[0].fields["status"].startswith("epoch 2, val 0.715;")
+
+
 def test_a_candidate_is_named_by_its_place_in_the_search() -> None:
     text = io.StringIO()
     callback = ConsoleCallback(Console(file=text, width=160))

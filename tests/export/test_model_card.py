@@ -27,7 +27,7 @@ CARD = ModelCard(
     snippet="import timm\nmodel = 1",
     versions={"thawline": "0.1.0", "torch": "2.14.1", "optuna": None},
     license="apache-2.0",
-    test_metrics=(CardMetric("accuracy", 0.6931, 3, 0.0123, (0.65, 0.74)), CardMetric("macro F1", 0.68, 1)),
+    test_metrics=(CardMetric("accuracy", 0.6931, 3, 0.0123, (0.65, 0.74)), CardMetric("macro f1", 0.68, 1)),
 )
 
 
@@ -37,12 +37,38 @@ def head(card: ModelCard) -> dict[str, object]:
 
 
 def test_head_is_what_the_hub_reads() -> None:
-    assert head(CARD) == {
+    assert head(replace(CARD, hub_model="timm/mobilenetv2_050.lamb_in1k")) == {
         "library_name": "timm",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "timm", "transformers", "thawline"],
         "license": "apache-2.0",
+        "base_model": "timm/mobilenetv2_050.lamb_in1k",
+        "metrics": ["accuracy", "f1"],
+        "model-index": [
+            {
+                "name": "mobilenetv2_050",
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {"name": "photos", "type": "imagefolder", "split": "test"},
+                        "metrics": [
+                            {"type": "accuracy", "value": 0.6931, "name": "accuracy"},
+                            {"type": "f1", "value": 0.68, "name": "macro f1"},
+                        ],
+                    }
+                ],
+            }
+        ],
     }
+
+
+def test_the_head_has_no_scores_of_another_model() -> None:
+    for other in (
+        replace(CARD, refit="Trained once more."),
+        replace(CARD, member=(1, 3)),
+        replace(CARD, test_metrics=()),
+    ):
+        assert not {"metrics", "model-index", "base_model"} & head(other).keys()
 
 
 def test_data_set_of_the_hub_stands_in_the_head() -> None:
@@ -51,8 +77,8 @@ def test_data_set_of_the_hub_stands_in_the_head() -> None:
 
 @pytest.mark.parametrize("words", ["mit\nevil: 1", "a: b", "---", "", "<b>", "../up", "- x"])
 def test_head_cannot_be_broken(words: str) -> None:
-    found = head(dataclasses.replace(CARD, license=words, hub_dataset=words))
-    assert {"license", "datasets"} & found.keys() == set()
+    found = head(replace(CARD, license=words, hub_dataset=words, hub_model=words, dataset=words))
+    assert {"license", "datasets", "base_model"} & found.keys() == set()
 
 
 def test_card_says_what_was_trained_and_what_was_frozen() -> None:
@@ -77,7 +103,7 @@ def test_nothing_is_said_of_frozen_blocks_when_all_trained() -> None:
 def test_metrics_carry_their_uncertainty() -> None:
     text = model_card(CARD)
     assert "| accuracy | 0.693 | 0.012 | 3 | 0.650 to 0.740 |" in text
-    assert "| macro F1 | 0.680 |  | 1 |  |" in text
+    assert "| macro f1 | 0.680 |  | 1 |  |" in text
 
 
 def test_without_test_split_there_are_no_figures() -> None:

@@ -161,6 +161,33 @@ def test_what_a_training_of_an_average_does_besides_rates_is_said_with_it() -> N
     )
 
 
+def test_a_distilled_network_is_said_with_what_it_learnt_from() -> None:
+    row = mixed(
+        "distilled",
+        other(1e-4, 1e-4, 1e-4, norm="train"),
+        head_start="probe",
+        norm="eval",
+        batch_norm="kept",
+    )
+    listed = (
+        "1: blocks.1 and the head at 1e-3, head from the linear probe, batch norm keeps its stored statistics; 2: "
+        "everything at 1e-4, head from random weights, batch norm with the statistics of each batch"
+    )
+    said = "rain one network once more on the mean output of 2 candidates"
+    assert plan_words.plan_in_words(row) == f"T{said} ({listed})"
+    assert plan_words.named(row) == "full, trained once more on the mean output of 2 candidates"
+    # The network is that of the first; the other one only teaches.
+    assert (plan_words.head_in_words(row), plan_words.batch_norm_in_words(row)) == ("probe", "kept")
+    assert plan_words.base_rate(row) == "1e-3"
+    made, norm = plan_words.defined(row)
+    assert made == (
+        f"The network was trained once more on the mean output of 2 candidates ({listed}). It started from the trained "
+        "weights of 1, with its learning rates and their schedule from the beginning; the mean output has a share of "
+        "0.7 in the loss, the labels have 0.3."
+    )
+    assert norm == plan_words.BATCH_NORM_DEFINED["kept"]
+
+
 def test_an_ensemble_lists_its_networks_with_what_is_different() -> None:
     row = mixed(
         "outputs",

@@ -200,7 +200,7 @@ def test_too_little_memory_for_a_batch_halves_it(folder: Path, tmp_path: Path, m
     assert np.abs(classifier.probabilities(paths)[0] - whole).max() < 1e-5
     assert seen == [2, 2, 2, 2]
     monkeypatch.setattr(classifier, "network", small(network, 0))
-    monkeypatch.setattr(serving, "Classifier", lambda *_: classifier)
+    monkeypatch.setattr("thawline.runs.classifier.Classifier", lambda *_: classifier)
     with pytest.raises(
         TooLittleMemoryError, match=r"^out of memory \(0.0 GiB at once\); free some memory, or use"
     ) as caught:

@@ -198,7 +198,7 @@ def test_an_average_is_dropped_if_its_loss_is_above_that_of_the_pick(
     def trained(key: str, val_scaled_loss: float) -> answers.Trained:
         epoch = EpochRecord(0, 0.5, val_scaled_loss, 0.8, 0.8, val_scaled_loss)
         record = TrainingRecord(key, "search", "full", 1e-3, 0, plan.to_dict(), epochs=(epoch,), best_epoch=0)
-        return answers.Trained(plan, record, np.zeros((1, 2)))
+        return answers.Trained(plan, record)
 
     average = trained("average", loss)
     monkeypatch.setattr(answers, "_mixed", lambda *_: average)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
@@ -19,7 +20,16 @@ from thawline.cli import tables as console
 from thawline.cli import terminal
 from thawline.cli.interrupts import INTERRUPTS, Interrupted, WayOn, begun_or_not
 from thawline.cli.options import Given, GroupedCommand, StrictCommand, as_flags, help_of, number_option, takes_options
-from thawline.config import CompareOptions, DataConfig, FitOptions, OnBad, PredictOptions, Request, read_option
+from thawline.config import (
+    CompareOptions,
+    DataConfig,
+    FitOptions,
+    OnBad,
+    PredictOptions,
+    Request,
+    ServeOptions,
+    read_option,
+)
 from thawline.data.named import named_forms
 from thawline.errors import OptionError, RunError, ThawlineError, cause, debugging, remedy, written_to
 from thawline.memory import within_memory
@@ -27,10 +37,14 @@ from thawline.plan import Granularity
 from thawline.reading import is_there
 from thawline.recipes.recipe import recipe_names
 from thawline.records import RUN_FILES
-from thawline.results import Comparison, FitResults
+from thawline.results import Comparison, FitResults, SkippedFile
 from thawline.strategies.auto import with_answer, with_budget
 from thawline.version import __version__
 from thawline.visible import visible
+
+if TYPE_CHECKING:
+    from thawline.prediction.predict import PredictCall
+    from thawline.prediction.written import Form
 
 RECIPE_OPTIONS = frozenset(
     {"model", "strategies", "limit", "image_size", "epochs", "seeds", "seed", "threads", "device", "weights"}
@@ -298,25 +312,138 @@ def report(run: RunArgument, as_json: Json = False) -> None:
 
 @app.command(cls=StrictCommand)
 def predict(
-    run: Annotated[Path, Argument(help="Run folder, or any timm folder of a model.")],
-    images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],
-    as_csv: Annotated[bool, Option("--csv", help="Print CSV: path, rank, class, probability.")] = False,
+    run: Annotated[Path, Argument(help="Run folder, any timm folder of a model, or an .onnx file (without PyTorch).")],
+    images: Annotated[
+        list[Path],
+        Argument(help="Image files, folders of them, .csv or .tsv tables with a column path, .txt lists of paths."),
+    ],
+    csv: Annotated[
+        str | None,
+        Option(
+            metavar="FILE",
+            help="Append to this CSV file: path, rank, class, probability, error. Images that it has are skipped, so "
+            "the same command goes on after a stop. - prints the table.",
+        ),
+    ] = None,
+    jsonl: Annotated[
+        str | None, Option(metavar="FILE", help="The same in JSON Lines, an object per image; - prints them.")
+    ] = None,
     top: Annotated[str, number_option(PredictOptions, "top")] = str(PredictOptions.top),
+    batch_size: Annotated[str | None, number_option(PredictOptions, "batch_size")] = None,
     trust_code: TrustCode = False,
     code: Code = None,
     as_json: Json = False,
 ) -> None:
-    """Classify images, with probabilities; files that cannot be read are listed."""
-    from thawline import api
+    """Classify images, with probabilities; files that cannot be read are listed.
 
-    number = int(read_option(PredictOptions, "top", top))
-    predictions = api.predict(run, images, top=number, trust_code=trust_code, code=code)
+    Images are decoded while the network computes, and the answers are printed or written as they come.
+    """
+    from thawline.prediction import predict as predicting
+
+    if csv is not None and jsonl is not None:
+        raise OptionError("`csv` and `jsonl` are two forms of one table; give one of them.")
+    size = None if batch_size is None else int(read_option(PredictOptions, "batch_size", batch_size))
+    options = PredictOptions(top=int(read_option(PredictOptions, "top", top)), batch_size=size)
+    form: Form | None = "csv" if csv is not None else "jsonl" if jsonl is not None else None
+    file = csv if csv is not None else jsonl
+    # Standard output belongs to the answers, on a terminal too.
+    with live.ConsoleCallback(terminal.console(sys.stderr)) as callback:
+        given: dict[str, Any] = {"trust_code": trust_code, "code": code, "callback": callback}
+        if form is not None and file not in (None, "-"):
+            INTERRUPTS.way_on = lambda: "the same command continues it"
+            done = predicting.predict_to(run, images, str(file), form=form, **vars(options), **given)
+        elif as_json:
+            _print_json(predicting.predict(run, images, **vars(options), **given))
+            return
+        else:
+            with within_memory(predicting.FREE_MEMORY):
+                call = predicting.open_predict(run, images, options, **given)
+                _print_answers(call, form)
+            return
     if as_json:
-        _print_json(predictions)
-    elif as_csv:
-        console.write_predictions_csv(terminal.for_programs(sys.stdout), predictions)
+        _print_json(done)
     else:
-        console.print_predictions(_console(), predictions)
+        console.print_prediction_file(_console(), done)
+
+
+def _print_answers(call: PredictCall, form: Form | None) -> None:
+    """The answers as they come: as a table for programs, or a line each and at the end what could not be read."""
+    from thawline.prediction.written import WRITERS, header
+
+    if form is not None:
+        stream = terminal.for_programs(sys.stdout)
+        stream.write(header(form).decode())
+        for answers in call.answers():
+            stream.write(WRITERS[form](answers))
+        return
+    skipped: list[SkippedFile] = []
+    screen = _console()
+    for answers in call.answers():
+        console.print_predictions(screen, answers)
+        skipped += [answer for answer in answers if isinstance(answer, SkippedFile)]
+    console.print_skipped(screen, skipped, call.ignored)
+
+
+@app.command(cls=StrictCommand)
+def serve(
+    run: Annotated[Path, Argument(help="Run folder, any timm folder of a model, or an .onnx file.")],
+    port: Annotated[str, number_option(ServeOptions, "port")] = str(ServeOptions.port),
+    trust_code: TrustCode = False,
+    code: Code = None,
+) -> None:
+    """Try a model on a page in the browser: drop photos, see their classes and where the network looks.
+
+    The page is for this machine alone; its address holds a secret. It shows the run's report, too. Ctrl-C ends it.
+    """
+    from thawline.serving.serve import open_server
+
+    number = int(read_option(ServeOptions, "port", port))
+    server = open_server(run, port=number, trust_code=trust_code, code=code)
+    sys.stdout.write(f"{server.url}\nOpen it in a browser on this machine. Ctrl-C ends it.\n")
+    sys.stdout.flush()
+    try:
+        server.serve_forever()
+    except (KeyboardInterrupt, Interrupted) as end:
+        if isinstance(end, Interrupted) and end.number != signal.SIGINT:
+            raise
+        sys.stdout.write("\nEnded.\n")
+    finally:
+        server.server_close()
+
+
+@app.command(cls=StrictCommand)
+def push(
+    run: Annotated[Path, Argument(help="Run folder, or any timm folder of a model.")],
+    repository: Annotated[str, Argument(metavar="ORG/NAME", help="Repository of the Hugging Face Hub; made if new.")],
+    public: Annotated[bool, Option("--public", help="Let everybody see it; otherwise it is private.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Do not ask before sending, as in scripts.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send a saved model to the Hugging Face Hub: the files of model/, and no images, paths or logs.
+
+    Lists them and asks first. HF_ENDPOINT names another hub; `hf auth login` or HF_TOKEN logs in.
+    """
+    from thawline.runs.hub import send, shipment
+
+    what = shipment(run, repository, public=public)
+    listed = _console() if not as_json else terminal.console(sys.stderr)
+    console.print_shipment(listed, what)
+    if not yes and not _agreed():
+        raise OptionError("nothing was sent; answer y, or pass `yes`.")
+    url = send(what)
+    if as_json:
+        _print_json({"url": url, "files": [name for name, _ in what.files]})
+    else:
+        sys.stdout.write(f"{url}\n")
+
+
+def _agreed() -> bool:
+    """Whether the user, asked on the terminal, says yes; without a terminal nobody does."""
+    if not sys.stdin.isatty():
+        return False
+    sys.stderr.write("Send? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 @app.command(cls=StrictCommand)

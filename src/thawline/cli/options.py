@@ -23,7 +23,12 @@ from thawline.strategies import STRATEGIES
 Given = Mapping[str, Any]
 """Options that the user set, by name."""
 
-OTHER_OPTIONS = frozenset({"add", "beside", "code", "data", "layer", "out", "recipe", "top", "trust_code"})
+OTHER_OPTIONS = frozenset(
+    {
+        *("add", "beside", "code", "csv", "data", "jsonl", "layer", "out", "port", "public", "recipe", "top"),
+        *("trust_code", "yes"),
+    }
+)
 """Options of commands that are not fields of a config class, and that messages may name."""
 OPTION_NAMES = frozenset(field.name for cls in (FitOptions, CompareOptions) for field in fields(cls)) | OTHER_OPTIONS
 

@@ -16,7 +16,7 @@ from thawline.cli.options import as_flags
 from thawline.formatting import counted, duration, figure, mebibytes, rate
 from thawline.plan import FineTunePlan
 from thawline.records import EpochRecord, TrainingRecord
-from thawline.report.plan_words import is_mixture, is_solved, is_untrained, mixture_in_words
+from thawline.report.plan_words import is_distilled, is_mixture, is_solved, is_untrained, mixture_in_words
 from thawline.visible import visible
 
 SILENCE = 60.0
@@ -68,8 +68,8 @@ def _what(record: TrainingRecord) -> str:
 
 
 def _after(record: TrainingRecord) -> str:
-    """How long it trained; nothing of a mixture, which did not."""
-    if is_mixture(record):
+    """How long it trained; nothing of a mixture that did not."""
+    if is_mixture(record) and not is_distilled(record):
         return ""
     if is_untrained(record):
         return " (solved)" if is_solved(record) else " (nothing trained)"
@@ -94,6 +94,8 @@ class ConsoleCallback(Callback):
         self._scores: dict[_Subject, dict[int, float]] = {}
         """What was trained, whatever the seed -> the latest validation score of each seed, the first seed first."""
         self._started = self._last_line = time.monotonic()
+        self._first: tuple[int, float] | None = None
+        """Images predicted when the work began, and when that was."""
 
     def __enter__(self) -> ConsoleCallback:
         self._progress.start()
@@ -111,6 +113,20 @@ class ConsoleCallback(Callback):
         """A bar while pixels are made."""
         self._show("decoding images", f"{done:,} of {total:,}", done, total)
 
+    def predicting(self, done: int, total: int) -> None:
+        """A bar while images are classified; elsewhere a line a minute."""
+        if self._first is None:
+            self._first = (done, time.monotonic())
+        before, started = self._first
+        seconds = time.monotonic() - started
+        speed = (done - before) / seconds if seconds > 0 else 0.0
+        status = f"{done:,} of {total:,}"
+        if speed > 0:
+            status += f", {speed:,.0f} a second, about {duration((total - done) / speed)} left"
+        self._show("classifying images", status, done, total)
+        if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:
+            self.note(f"Classifying images: {status}")
+
     def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
         """Say how long it will take, at most."""
         self._expected_seconds = seconds
@@ -127,7 +143,8 @@ class ConsoleCallback(Callback):
 
     def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
         """Show where the running training stands."""
-        where = "solved" if is_solved(record) else "mixed" if is_mixture(record) else f"epoch {epoch.epoch + 1}"
+        mixed = is_mixture(record) and not is_distilled(record)
+        where = "solved" if is_solved(record) else "mixed" if mixed else f"epoch {epoch.epoch + 1}"
         status = f"{where}, val {figure(epoch.val_accuracy)}; {self._status(record)}"
         self._show(self._title(record), status)
         if not self.console.is_terminal and time.monotonic() - self._last_line > SILENCE:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -28,12 +28,16 @@ from thawline.results import (
     Explanation,
     FitResults,
     InspectResult,
-    Predictions,
+    Prediction,
+    PredictionFile,
     Row,
     SkippedFile,
 )
-from thawline.spreadsheet import write_rows
 from thawline.visible import visible
+
+if TYPE_CHECKING:
+    from thawline.data.walk import Ignored
+    from thawline.runs.hub import Shipment
 
 FROZEN = "❄"
 COLUMNS = {
@@ -300,13 +304,42 @@ def print_scores(console: Console, scores: Evaluation) -> None:
     _print_unreadable(console, scores.unreadable)
 
 
-def print_predictions(console: Console, predicted: Predictions) -> None:
-    """The answer of `predict`: one line per image."""
-    for image in predicted.predictions:
-        guesses = ", ".join(f"{guess.label} {figure(guess.probability)}" for guess in image.top)
-        console.print(visible(f"{image.path}: {guesses}"), highlight=False, markup=False, soft_wrap=True)
-    _print_unreadable(console, predicted.unreadable)
-    _print_ignored(console, predicted.ignored)
+def print_predictions(console: Console, answers: Iterable[Prediction | SkippedFile]) -> None:
+    """Answers of `predict`: one line per image, those that could not be read left out."""
+    for image in answers:
+        if isinstance(image, Prediction):
+            guesses = ", ".join(f"{guess.label} {figure(guess.probability)}" for guess in image.top)
+            console.print(visible(f"{image.path}: {guesses}"), highlight=False, markup=False, soft_wrap=True)
+
+
+def print_skipped(console: Console, unreadable: Sequence[SkippedFile], ignored: Sequence[Ignored]) -> None:
+    """What `predict` has no answer for."""
+    _print_unreadable(console, unreadable)
+    _print_reasons(console, Counter(file.reason for file in ignored))
+
+
+def print_prediction_file(console: Console, done: PredictionFile) -> None:
+    """What `predict` has written to a file."""
+    skipped = f"; {counted(done.there_before, 'image')} were in it" if done.there_before else ""
+    unreadable = f"; {done.unreadable:,} could not be read, for the reasons in it" if done.unreadable else ""
+    console.print(
+        visible(f"{counted(done.predicted, 'prediction')} added to {done.file}{skipped}{unreadable}."),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    _print_reasons(console, done.ignored)
+
+
+def print_shipment(console: Console, what: Shipment) -> None:
+    """What would leave this machine, where it would go, and who would see it."""
+    seen = "everybody" if what.public else "only those whom its owner lets in (private)"
+    console.print(
+        visible(f"To {what.endpoint}/{what.repository}, seen by {seen}:"), highlight=False, markup=False, soft_wrap=True
+    )
+    for name, size in what.files:
+        console.print(visible(f"{size:>14,}  {name}"), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{what.size:>14,}  bytes in all", highlight=False, markup=False)
 
 
 def print_explained(console: Console, explained: Explanation, run: Path) -> None:
@@ -349,17 +382,6 @@ def _print_drift(console: Console, drift: Drift) -> None:
         )
 
 
-def write_predictions_csv(stream: TextIO, predicted: Predictions) -> None:
-    """One line per image and rank: path, rank (from 1), class, probability; unreadable files have an error instead."""
-    guesses = (
-        (image.path, rank, guess.label, f"{guess.probability:.6f}", "")
-        for image in predicted.predictions
-        for rank, guess in enumerate(image.top, start=1)
-    )
-    failures = ((skipped.path, "", "", "", skipped.reason) for skipped in predicted.unreadable)
-    write_rows(stream, (("path", "rank", "class", "probability", "error"), *guesses, *failures))
-
-
 def _table(first: str, *others: str) -> Table:
     """A plain table: names on the left, figures on the right."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -370,7 +392,11 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _print_ignored(console: Console, ignored: Sequence[SkippedFile]) -> None:
-    for reason, count in Counter(skipped.reason for skipped in ignored).most_common():
+    _print_reasons(console, Counter(skipped.reason for skipped in ignored))
+
+
+def _print_reasons(console: Console, ignored: Mapping[str, int]) -> None:
+    for reason, count in Counter(ignored).most_common():
         console.print(visible(f"ignored: {counted(count, 'file')}: {reason}"), highlight=False, markup=False)
 
 

@@ -10,9 +10,10 @@ from thawline.config import FULL_DEPTH
 from thawline.data.groups import copies_of_one_image
 from thawline.data.layout import SPLITS, Split
 from thawline.data.near_duplicates import near_duplicates
-from thawline.data.pixels import found_bit_depth, require_readable, too_narrow
+from thawline.data.pixels import found_bit_depth, require_readable
 from thawline.data.sources import ImageSet
 from thawline.data.survey import Facts, Progress, survey
+from thawline.data.transform import too_narrow
 from thawline.formatting import counted
 from thawline.records import FORMAT_VERSION
 from thawline.results import CheckResult, FileGroup, ImageSizes, SkippedFile

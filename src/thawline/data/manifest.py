@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
     try:
         text = manifest.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{str(manifest)!r} cannot be read ({error}); it must be a UTF-8 text file.") from error
+        raise _unreadable(manifest, error) from error
     lines = _lines(manifest, text)
     header = next(lines, (0, []))[1]
     columns = _columns(manifest, header)
@@ -57,12 +57,32 @@ def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
     return rows, [*notes, *spelling_notes(written)]
 
 
+def read_paths(manifest: Path) -> Iterator[str]:
+    """The paths alone, of a table that needs no other column, one at a time; see `read_manifest`."""
+    try:
+        with manifest.open(encoding="utf-8-sig", newline="") as stream:
+            first = stream.readline()
+            stream.seek(0)
+            lines = _rows(manifest, stream, first)
+            header = next(lines, (0, []))[1]
+            column = _columns(manifest, header, required=("path",))["path"]
+            for number, cells in lines:
+                if any(cells):
+                    _require_complete(manifest, number, cells, header)
+                    yield str(manifest.parent / from_cell(cells[column]))
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(manifest, error) from error
+
+
 def _lines(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Line number (of the row's last line, from 1) and cells of each row."""
-    first = text.split("\n", 1)[0]
+    return _rows(manifest, io.StringIO(text, newline=""), text.split("\n", 1)[0])
+
+
+def _rows(manifest: Path, lines: Iterable[str], first: str) -> Iterator[tuple[int, list[str]]]:
     semicolons = first.count(";") > first.count(",")
     delimiter = "\t" if manifest.suffix.lower() == ".tsv" else ";" if semicolons else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         for cells in reader:
             yield reader.line_num, cells
@@ -70,7 +90,11 @@ def _lines(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{str(manifest)!r}, line {reader.line_num}: malformed CSV ({error}).") from error
 
 
-def _columns(manifest: Path, header: Sequence[str]) -> dict[str, int]:
+def _unreadable(manifest: Path, error: Exception) -> DataError:
+    return DataError(f"{str(manifest)!r} cannot be read ({error}); it must be a UTF-8 text file.")
+
+
+def _columns(manifest: Path, header: Sequence[str], required: Collection[str] = ("path", "label")) -> dict[str, int]:
     """Position of each column by its meaning."""
     names = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in header]
     columns = {}
@@ -81,7 +105,7 @@ def _columns(manifest: Path, header: Sequence[str]) -> dict[str, int]:
             raise DataError(f"{str(manifest)!r}: the columns {both} both mean the {meaning}; keep one of them.")
         if found:
             columns[meaning] = found[0]
-        elif meaning in ("path", "label"):
+        elif meaning in required:
             raise DataError(
                 f"{str(manifest)!r} has no {meaning} column: the header must contain one of "
                 f"{', '.join(aliases)}; it has {', '.join(map(repr, header)) or 'nothing'}."
@@ -90,9 +114,7 @@ def _columns(manifest: Path, header: Sequence[str]) -> dict[str, int]:
 
 
 def _row(manifest: Path, number: int, cells: Sequence[str], header: Sequence[str], columns: dict[str, int]) -> Row:
-    where = f"{str(manifest)!r}, line {number},"
-    if len(cells) != len(header):
-        raise DataError(f"{where} has {len(cells)} cells, but the header has {len(header)}.")
+    where = _require_complete(manifest, number, cells, header)
     values = {meaning: cells[position].strip() for meaning, position in columns.items()}
     for meaning in ("path", "label"):
         if not values[meaning]:
@@ -104,3 +126,11 @@ def _row(manifest: Path, number: int, cells: Sequence[str], header: Sequence[str
         values.get("split") or None,
         from_cell(values.get("group", "")) or None,
     )
+
+
+def _require_complete(manifest: Path, number: int, cells: Sequence[str], header: Sequence[str]) -> str:
+    """File and line, for errors. Raises `DataError` unless there is a cell for every column."""
+    where = f"{str(manifest)!r}, line {number},"
+    if len(cells) != len(header):
+        raise DataError(f"{where} has {len(cells)} cells, but the header has {len(header)}.")
+    return where

@@ -14,14 +14,13 @@ import numpy as np
 import PIL
 import timm
 import torch
-from PIL import Image
-from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
 from thawline.config import FULL_DEPTH, Preprocessing
 from thawline.data import cache as cache_folder
-from thawline.data.decode import DECODER_VERSION, LARGEST, UnreadableError, bit_depth_of
-from thawline.data.survey import FACTS_VERSION, Facts, Progress, Transform, in_order, survey
+from thawline.data.decode import DECODER_VERSION, bit_depth_of
+from thawline.data.survey import FACTS_VERSION, Facts, Progress, in_order, survey
+from thawline.data.transform import eval_transform
 from thawline.errors import DataError
 from thawline.reading import read_regular
 from thawline.records import fingerprint
@@ -136,30 +135,6 @@ def _settings_key(preprocessing: Preprocessing, images: int) -> str:
     return fingerprint(versions, (*geometry, *depth), images)[:16]
 
 
-def eval_transform(preprocessing: Preprocessing) -> Transform:
-    """The evaluation transform of timm without the normalisation: from a decoded RGB image to one of S x S pixels."""
-    size = preprocessing.image_size
-    transform = create_transform(
-        input_size=(3, size, size),
-        is_training=False,
-        interpolation=preprocessing.interpolation,
-        crop_pct=preprocessing.crop_pct,
-        crop_mode=preprocessing.crop_mode,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        normalize=False,
-    )
-    steps = transform.transforms[:-1]  # the last one makes a tensor
-
-    def resized(image: Image.Image) -> Image.Image:
-        _check_shape(image, size / preprocessing.crop_pct)
-        for step in steps:
-            image = step(image)
-        return image
-
-    return resized
-
-
 def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Normalise pixels [B, H, W, 3] uint8 to network input [B, 3, H, W] float32, channels last in memory.
 
@@ -200,22 +175,6 @@ def _write_rows(
         stream.write(blank if image.pixels is None else image.pixels.data)
         facts.append(image.facts)
     return facts
-
-
-def too_narrow(width: int, height: int, shorter: float) -> bool:
-    """Whether an image passes the limit of pixels once its shorter side is resized to `shorter` pixels."""
-    if not (width and height):
-        return False
-    scale = shorter / min(width, height)
-    return width * height * scale * scale > LARGEST
-
-
-def _check_shape(image: Image.Image, shorter: float) -> None:
-    """A very narrow image becomes huge when its shorter side is resized to the network's input size."""
-    if too_narrow(image.width, image.height, shorter):
-        raise UnreadableError(
-            f"is too narrow ({image.width} x {image.height}): it would exceed {LARGEST} pixels after resizing"
-        )
 
 
 def _hash(path: Path) -> str:

@@ -179,8 +179,13 @@ def find_images(paths: Iterable[str | Path]) -> tuple[list[Path], list[Ignored]]
         else:
             images.add(path)
     if not images:
-        raise DataError(f"no images found{_most_frequent(ignored)}: pass image files or folders.")
+        raise DataError(nothing_found(ignored, "pass image files or folders."))
     return sorted(images, key=sort_key), ignored
+
+
+def nothing_found(ignored: Sequence[Ignored], advice: str) -> str:
+    """That no images were found, most often why, and what to do."""
+    return f"no images found{_most_frequent(ignored)}: {advice}"
 
 
 def _item(file: Path, parts: tuple[str, ...], folders: dict[str, Split]) -> Item | Ignored:

@@ -26,14 +26,13 @@ from thawline.data.decode import (
     quiet,
     to_rgb,
 )
+from thawline.data.transform import Transform
 from thawline.reading import read_regular
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the total."""
 
-Transform = Callable[[Image.Image], Image.Image]
-"""Maps a decoded RGB image to the one whose pixels are stored."""
-
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 FACTS_VERSION = 2
@@ -116,13 +115,13 @@ def survey(
                 progress(done, len(paths))
 
 
-def in_order(function: Callable[[Path], Result], paths: Sequence[Path], *, threads: int) -> Generator[Result]:
+def in_order(function: Callable[[Item], Result], items: Sequence[Item], *, threads: int) -> Generator[Result]:
     """`map` on several threads (0 = one per core), holding only a few results per thread at any time."""
     workers = threads or os.cpu_count() or 1
     if workers == 1:
-        yield from map(function, paths)
+        yield from map(function, items)
         return
-    chunks = iter([paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)])
+    chunks = (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
     waiting: deque[Future[list[Result]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
         try:
@@ -136,8 +135,8 @@ def in_order(function: Callable[[Path], Result], paths: Sequence[Path], *, threa
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _each(function: Callable[[Path], Result], paths: Sequence[Path]) -> list[Result]:
-    return [function(path) for path in paths]
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [function(item) for item in items]
 
 
 def examine(path: Path, transform: Transform | None = None, bit_depth: int = FULL_DEPTH) -> Surveyed:

@@ -31,7 +31,7 @@ class Ignored:
         return SkippedFile(path=as_text(self.path), reason=self.reason)
 
 
-def as_text(path: Path) -> str:
+def as_text(path: Path | str) -> str:
     """The path for JSON and the screen; bytes that are not valid Unicode are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -43,19 +43,31 @@ def walk(root: Path) -> tuple[list[Path], list[Ignored]]:
     """
     images: list[Path] = []
     ignored: list[Ignored] = []
+    for found in walk_each(root):
+        if isinstance(found, Ignored):
+            ignored.append(found)
+        else:
+            images.append(found)
+    return sorted(images, key=sort_key), sorted(ignored, key=lambda entry: sort_key(entry.path))
+
+
+def walk_each(root: Path) -> Iterator[Path | Ignored]:
+    """The same one at a time, in no order."""
     top = Path(os.path.realpath(root))
     folders = [(root, False)]
     while folders:
         folder, linked = folders.pop()
-        for entry in _entries(folder, ignored):
+        for entry in _entries(folder):
+            if isinstance(entry, Ignored):
+                yield entry
+                continue
             path = Path(entry.path)
             if reason := _unwanted(entry, top, linked):
-                ignored.append(Ignored(path, reason))
+                yield Ignored(path, reason)
             elif entry.is_dir():
                 folders.append((path, linked or entry.is_symlink()))
             else:
-                images.append(path)
-    return sorted(images, key=sort_key), sorted(ignored, key=lambda entry: sort_key(entry.path))
+                yield path
 
 
 def is_run(folder: Path) -> bool:
@@ -71,12 +83,12 @@ def sort_key(path: Path) -> str:
     return path.as_posix()
 
 
-def _entries(folder: Path, ignored: list[Ignored]) -> Iterator[os.DirEntry[str]]:
+def _entries(folder: Path) -> Iterator[os.DirEntry[str] | Ignored]:
     try:
         with os.scandir(folder) as entries:
             yield from entries
     except OSError as error:
-        ignored.append(Ignored(folder, f"cannot be opened ({error.strerror})"))
+        yield Ignored(folder, f"cannot be opened ({error.strerror})")
 
 
 def _unwanted(entry: os.DirEntry[str], top: Path, linked: bool) -> str | None:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from thawline.config import Request
 from thawline.data.demo import demo_network, source_set
-from thawline.data.pixels import eval_transform, normalise
+from thawline.data.pixels import normalise
+from thawline.data.transform import eval_transform
 from thawline.explanation.drift import Features, Labels, Probe, State, linear_cka, norm_drift, weight_change
 from thawline.explanation.features import block_ends, inputs_of, pooled_features
 from thawline.model.head import head_modules

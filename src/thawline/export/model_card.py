@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -15,6 +16,9 @@ from thawline.export.escaping import markdown
 SHOWN_NAMES = 100
 """Class names that the card lists at most; labels.txt has all of them."""
 
+_METRICS = {"accuracy": "accuracy", "macro precision": "precision", "macro recall": "recall", "macro f1": "f1"}
+"""Our names of metrics -> those of the Hub."""
+_PLAIN = re.compile(r"\w[\w .,:/()-]{0,80}")
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
@@ -68,6 +72,8 @@ class ModelCard:
     """`timm_snippet()`."""
     versions: Mapping[str, str | None]
     """Package -> version; None = not installed."""
+    hub_model: str = ""
+    """The base model's identifier on the Hub, which the YAML head names; empty = it is not from there."""
     hub_dataset: str = ""
     """The data's identifier on the Hub, which the YAML head lists; empty = it is not from there."""
     license: str | None = None
@@ -92,8 +98,7 @@ def model_card(card: ModelCard) -> str:
     """The card as markdown with the YAML head that the Hub reads."""
     return _TEMPLATES.get_template("model_card.md.jinja").render(
         card=card,
-        license=_hub_id(card.license or ""),
-        dataset_id=_hub_id(card.hub_dataset),
+        head=_head(card),
         shown_names=card.label_names[:SHOWN_NAMES],
         hidden_names=len(card.label_names[SHOWN_NAMES:]),
         parameters=sum(block.parameters for block in card.blocks),
@@ -102,8 +107,39 @@ def model_card(card: ModelCard) -> str:
     )
 
 
+def _head(card: ModelCard) -> str:
+    """The YAML head as the Hub reads it; scores stand in it only if they are those of this very model."""
+    dataset = _hub_id(card.hub_dataset)
+    scored = () if card.member or card.refit else card.test_metrics
+    known = [(_METRICS[metric.name], metric) for metric in scored if metric.name in _METRICS]
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=dataset or "imagefolder",
+            dataset_name=card.dataset if _PLAIN.fullmatch(card.dataset) else "own images",
+            dataset_split="test",
+            metric_type=kind,
+            metric_name=metric.name,
+            metric_value=round(metric.mean, 4),
+        )
+        for kind, metric in known
+    ]
+    data = ModelCardData(
+        library_name="timm",
+        pipeline_tag="image-classification",
+        tags=["image-classification", "timm", "transformers", "thawline"],
+        license=_hub_id(card.license or ""),
+        base_model=_hub_id(card.hub_model),
+        datasets=[dataset] if dataset else None,
+        metrics=list(dict.fromkeys(kind for kind, _ in known)) or None,
+        model_name=card.architecture if results else None,
+        eval_results=results or None,
+    )
+    return str(data.to_yaml())
+
+
 def _hub_id(text: str) -> str | None:
-    # Anything else would break the YAML head or be refused by the Hub.
+    # The Hub would refuse anything else.
     return text if _HUB_ID.fullmatch(text) else None
 
 

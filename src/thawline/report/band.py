@@ -114,9 +114,13 @@ class Band:
 
 
 def band(name: str, label: str, row: ScoredRow) -> Band:
-    """The plan of a row: one strip of blocks for each phase, of each training, and the names of the blocks below."""
+    """The plan of a row: one strip of blocks for each phase, of each training, and the names of the blocks below.
+
+    Of a distilled network its own: the networks that it learnt from are not in it.
+    """
     plan = FineTunePlan.from_dict(row.plan)
-    phases = [(member.plan, phase) for member in plan.members for phase in member.plan.phases]
+    members = plan.members[:1] if plan.is_distilled else plan.members
+    phases = [(member.plan, phase) for member in members for phase in member.plan.phases]
     height = TALL if len(phases) == 1 else LOW
     strips = [
         Strip(

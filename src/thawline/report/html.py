@@ -145,7 +145,7 @@ def _of_the_shown(run: Run) -> Context:
     """What is drawn of one model: its facts, its images, its classes."""
     row, predictions = run.shown, run.predictions
     drawn: Context = {"facts": [], "plan_words": "", "plan_defined": [], "pytorch": "", "phases": 0, "solved": False}
-    drawn |= {"mixture": "", "made_by": ""}
+    drawn |= {"mixture": "", "distilled": False, "made_by": ""}
     drawn |= {"confusion": None, "bins": None, "per_class": [], "examples": {}}
     drawn |= {"reliability": None, "confidences": None}
     if row is not None:
@@ -160,6 +160,7 @@ def _of_the_shown(run: Run) -> Context:
             if plan.sets_rates_only or plan.mixture
             else "",
             "mixture": mixture_in_words(plan),
+            "distilled": plan.is_distilled,
             "made_by": made_by(row),
         }
     if predictions is not None:

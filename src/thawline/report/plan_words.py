@@ -51,6 +51,11 @@ def is_mixture(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
     return not isinstance(row, ScoredCellRow) and "mixture" in row.plan
 
 
+def is_distilled(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
+    """Whether it is a training on the mean output of several others."""
+    return not isinstance(row, ScoredCellRow) and FineTunePlan.from_dict(row.plan).is_distilled
+
+
 def made_by(row: ScoredRow) -> str:
     """The strategy that makes its plan; of a mixture the search, as no strategy that it tried makes the whole."""
     return row.strategy if is_mixture(row) else row.chosen
@@ -60,6 +65,8 @@ def mixture_in_words(plan: FineTunePlan) -> str:
     """What a mixture is, in short: `mean weights of 3 trainings`; empty of a plan without one."""
     if plan.mixture is None:
         return ""
+    if plan.is_distilled:
+        return f"trained once more on the mean output of {counted(len(plan.members), 'candidate')}"
     if plan.is_ensemble:
         return f"mean output of {counted(len(plan.members), 'network')}"
     if len(plan.members) == 1:
@@ -77,13 +84,23 @@ def head_start(row: ScoredRow) -> HeadStart:
 
 
 def head_in_words(row: ScoredRow) -> str:
-    """What its head starts from: random or probe, or several if the members of a mixture differ."""
+    """What its head starts from: random or probe, or several if the networks of a mixture differ."""
+    return head_start(row) if is_distilled(row) else _heads_in_words(row)
+
+
+def _heads_in_words(row: ScoredRow) -> str:
+    """The same of all members, among them those that a distilled network learnt from."""
     plan = FineTunePlan.from_dict(row.plan)
     return _one_or_several({member.plan.head_start for member in plan.members})
 
 
 def batch_norm_in_words(row: ScoredRow) -> str:
-    """Moving or kept, or several if the members of a mixture differ; empty where no trained block has batch norm."""
+    """Moving or kept, or several if the networks of a mixture differ; empty where no trained block has batch norm."""
+    return row.batch_norm or "" if is_distilled(row) else _norms_in_words(row)
+
+
+def _norms_in_words(row: ScoredRow) -> str:
+    """The same of all members, among them those that a distilled network learnt from."""
     plan = FineTunePlan.from_dict(row.plan)
     if not (row.batch_norm and plan.mixture):
         return row.batch_norm or ""
@@ -105,7 +122,9 @@ def solved_head(plan: FineTunePlan) -> str | None:
 
 
 def base_rate(row: ScoredRow | ScoredCellRow) -> str:
-    """Its base rate, or how its head was solved: `3e-4`, `solved (L2 1e-2)`; `several` of a mixture."""
+    """Its base rate, or how its head was solved: `3e-4`, `solved (L2 1e-2)`; `several` of several trainings."""
+    if is_distilled(row):
+        return rate(row.learning_rate)
     if is_mixture(row):
         return SEVERAL
     if not is_untrained(row):
@@ -145,6 +164,8 @@ def answer_in_words(row: ScoredRow) -> str:
     plan = FineTunePlan.from_dict(row.plan)
     if plan.is_ensemble:
         return f"Ensemble of {len(plan.members)} networks, mean of their probabilities"
+    if plan.is_distilled:
+        return f"Train one network once more on the mean output of {counted(len(plan.members), 'candidate')}"
     if plan.mixture and len(plan.members) == 1:
         return f"Mix the trained weights with a share of {plan.start_share:.3g} of those before training"
     if plan.mixture:
@@ -170,7 +191,7 @@ def besides_rates(row: ScoredRow) -> list[str]:
 
 def _shared(row: ScoredRow) -> list[str]:
     """What its head starts from and what its batch norm does; of a mixture, as far as its members share it."""
-    head, norm = head_in_words(row), batch_norm_in_words(row)
+    head, norm = _heads_in_words(row), _norms_in_words(row)
     words = [] if head == SEVERAL else [_start(head, row.probe_strength)]
     return [*words, BATCH_NORM[norm]] if norm in BATCH_NORM else words
 
@@ -216,9 +237,9 @@ def _member_in_words(row: ScoredRow, member: FineTunePlan) -> str:
         words = _untrained_in_words(member)
         return f"{words[0].lower()}{words[1:]}"
     facts = [_short(member)]
-    if head_in_words(row) == SEVERAL:
+    if _heads_in_words(row) == SEVERAL:
         facts.append(_start(member.head_start, None))
-    if batch_norm_in_words(row) == SEVERAL and _trains_body(member):
+    if _norms_in_words(row) == SEVERAL and _trains_body(member):
         facts.append(BATCH_NORM[NORM_OF[member.norm]])
     return ", ".join((*facts, *_further(member)))
 
@@ -235,14 +256,14 @@ def defined(row: ScoredRow) -> list[str]:
     """
     plan = FineTunePlan.from_dict(row.plan)
     mixture = _mixture_defined(row) if plan.mixture else ""
-    head = "" if head_in_words(row) == SEVERAL else _head_defined(plan, row.probe_strength)
+    head = "" if is_distilled(row) or head_in_words(row) == SEVERAL else _head_defined(plan, row.probe_strength)
     doubt = sentence(mismatch(row)) if mismatch(row) else ""
     return list(filter(None, (mixture, head, BATCH_NORM_DEFINED.get(batch_norm_in_words(row)), doubt)))
 
 
 def mismatch(row: ScoredRow) -> str:
     """What to know of a probe's head above batch norm that moves, as a clause; empty elsewhere."""
-    if batch_norm_in_words(row) != "moving" or head_in_words(row) != "probe":
+    if batch_norm_in_words(row) != "moving" or head_in_words(row) != "probe" or is_distilled(row):
         return ""
     return (
         "the head starts from a probe that was made with the stored statistics of batch norm, which the statistics of "
@@ -261,6 +282,13 @@ def _start(head_start: str, strength: float | None) -> str:
 def _mixture_defined(row: ScoredRow) -> str:
     """What a mixture is, in full sentences."""
     plan = FineTunePlan.from_dict(row.plan)
+    if plan.mixture is not None and plan.is_distilled:
+        share = plan.mixture.output_share
+        return (
+            f"The network was {mixture_in_words(plan)} ({_members_in_words(row)}). It started from the trained weights "
+            f"of 1, with its learning rates and their schedule from the beginning; the mean output has a share of "
+            f"{share:.3g} in the loss, the labels have {1 - share:.3g}."
+        )
     made = f"The network has {'' if len(plan.members) == 1 else 'the '}{mixture_in_words(plan)}"
     if plan.is_ensemble:
         made = f"{len(plan.members)} networks were trained, and their class probabilities are averaged"

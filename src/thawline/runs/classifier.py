@@ -1,4 +1,4 @@
-"""A saved model: predictions for image files, scores on labelled folders."""
+"""A saved model: probabilities of images, scores on labelled folders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from thawline.callback import Callback
 from thawline.config import Preprocessing
 from thawline.data.cache import user_cache
 from thawline.data.layout import some
-from thawline.data.pixels import eval_transform, normalise
+from thawline.data.pixels import normalise
 from thawline.data.read import absolute_name, read_named
-from thawline.data.sources import find_images, listed_classes
+from thawline.data.sources import listed_classes
 from thawline.data.survey import survey
-from thawline.data.walk import Ignored, as_text
+from thawline.data.transform import eval_transform
+from thawline.data.walk import Ignored
 from thawline.errors import DataError, ModelError, RunFolderError, remedy
 from thawline.export.ensemble_folder import ENSEMBLE_FILE, is_ensemble, read_ensemble_folder
 from thawline.export.own_folder import OWN_FILE, read_own_folder
@@ -33,7 +34,7 @@ from thawline.model.own import is_own
 from thawline.model.trust import ASK, Trust, code_to_run
 from thawline.model.weights import fill, read_saved
 from thawline.records import FORMAT_VERSION
-from thawline.results import Evaluation, EvaluationLog, Likelihood, Prediction, Predictions, SkippedFile
+from thawline.results import Evaluation, EvaluationLog, SkippedFile
 from thawline.runs.files import EVALUATION_LOG, REQUEST, RESULTS, read_if_there, write
 from thawline.runs.folder import RunFolder
 from thawline.runs.listed import is_refitted, seen
@@ -64,16 +65,20 @@ class Classifier:
         self.classes = opened.classes
         """Class names in index order; numbers where the folder has no names."""
 
+    def of_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities [B, C] float32 of pixels [B, S, S, 3] uint8; raises `ModelError` if the weights are damaged."""
+        logits = self._logits(pixels)
+        if not logits.isfinite().all():
+            raise ModelError(f"{self.folder} gives NaN or infinite values for images; its weights are damaged.")
+        return torch.softmax(logits, dim=1).numpy()
+
     def probabilities(self, paths: Sequence[Path]) -> tuple[np.ndarray, list[int], list[Ignored]]:
         """Probabilities [n, C] of the readable images, their positions in `paths`, and the unreadable ones."""
         batches: list[np.ndarray] = []
         positions: list[int] = []
         unreadable: list[Ignored] = []
         for pixels, rows in self._batches(paths, unreadable):
-            logits = self._logits(pixels)
-            if not logits.isfinite().all():
-                raise ModelError(f"{self.folder} gives NaN or infinite values for images; its weights are damaged.")
-            batches.append(torch.softmax(logits, dim=1).numpy())
+            batches.append(self.of_pixels(pixels))
             positions += rows
         if not batches:
             return np.zeros((0, len(self.classes)), np.float32), [], unreadable
@@ -176,28 +181,6 @@ def _opened_member(folder: Path, trust: Trust) -> _Opened:
     if opened is None:
         raise RunFolderError(f"{folder} does not contain a model; restore this member of the ensemble.")
     return opened
-
-
-def predict(folder: Path, images: Sequence[Path], *, top: int, trust: Trust) -> Predictions:
-    """The `top` likeliest classes of every image; folders are searched, unreadable files listed with a reason."""
-    classifier = Classifier(folder, trust)
-    paths, ignored = find_images(images)
-    probabilities, positions, unreadable = classifier.probabilities(paths)
-    return Predictions(
-        format_version=FORMAT_VERSION,
-        model=str(classifier.folder),
-        predictions=[
-            Prediction(path=as_text(paths[position]), top=_likeliest(row, classifier.classes, top))
-            for position, row in zip(positions, probabilities, strict=True)
-        ],
-        unreadable=_skipped(unreadable),
-        ignored=_skipped(ignored),
-    )
-
-
-def _likeliest(probabilities: np.ndarray, classes: Sequence[str], top: int) -> list[Likelihood]:
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return [Likelihood(label=classes[index], probability=float(probabilities[index])) for index in order]
 
 
 def _skipped(files: Sequence[Ignored]) -> list[SkippedFile]:

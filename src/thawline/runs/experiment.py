@@ -159,6 +159,10 @@ class Experiment:
             validated_images=validated_images,
         )
 
+    def teaching_work(self, plan: FineTunePlan, passes: int) -> float:
+        """Units of work to forward `passes` images through the networks that a distilled one learns from, at most."""
+        return self.training_work(plan.as_ensemble, 0, further_passes=passes) if passes else 0.0
+
     def trainable_size(self, plan: FineTunePlan) -> int:
         """Number of scalars that a plan trains."""
         return trainable_size(self.model.module, self.blocks(plan.granularity), plan)
@@ -279,11 +283,18 @@ class Experiment:
         self._in_network = None
         train_loss = _mean_of([part.best.train_loss for part in parts if part.best], plan)
         try:
+            blocks = self.blocks(plan.granularity)
             if plan.is_ensemble:
                 mixed = self.trainer.mean_output(plan, states, seed=record.seed, train_loss=train_loss)
                 record = replace(record, checkpoint=fingerprint([part.checkpoint for part in parts]))
+            elif plan.is_distilled:
+                mixed = self.trainer.distil(
+                    *(plan, blocks, states),
+                    seed=record.seed,
+                    on_epoch=lambda epoch: self.callback.epoch_done(record, epoch),
+                )
+                record = self._keep_weights(record, mixed.state)
             else:
-                blocks = self.blocks(plan.granularity)
                 mixed = self.trainer.average(plan, blocks, states, seed=record.seed, train_loss=train_loss)
                 record = self._keep_weights(record, mixed.state)
         except (NonFiniteLossError, TooLittleMemoryError) as error:
@@ -305,10 +316,11 @@ class Experiment:
         """Train anew on train and val together what a training with kept weights trained, or find it in the ledger.
 
         For the number of epochs after which weights were kept, and from the probe with the penalty and temperature that
-        were found. Of an average: the average of the refits of its ingredients. Nothing is validated.
+        were found. A mixture is made of the refits of its ingredients. Nothing is validated.
         """
         plan = FineTunePlan.from_dict(scored.plan)
-        until = None if plan.mixture or plan.is_untrained or scored.best_epoch is None else scored.best_epoch + 1
+        trains = plan.is_distilled or not (plan.mixture or plan.is_untrained)
+        until = scored.best_epoch + 1 if trains and scored.best_epoch is not None else None
         key = self.key(plan, scored.seed, Part(self.refit_images, _REFIT), until)
         record = TrainingRecord(
             *(key, "refit", scored.strategy, scored.learning_rate, scored.seed, scored.plan),
@@ -350,10 +362,11 @@ class Experiment:
                 plan,
                 record.until or 0,
                 self.refit_share,
-                refitted.image_passes if parts else 0,
+                refitted.image_passes if parts and not plan.is_distilled else 0,
                 0 if solved is None else solved.iterations,
                 validated_images=0,
-            ),
+            )
+            + self.teaching_work(plan, refitted.teaching_passes),
             image_passes=refitted.image_passes,
             cache_hits=refitted.cache_hits,
             seconds=refitted.seconds,
@@ -365,6 +378,10 @@ class Experiment:
         trainer, blocks, seed, probe = self._refit_trainer, self.blocks(plan.granularity), record.seed, record.probe
         if not parts:
             return trainer.refit(plan, blocks, seed=seed, epochs=record.until or 0, probe=probe)
+        if plan.is_distilled:
+            return trainer.refit_distilled(
+                *(plan, blocks, [*map(self._weights, parts)]), seed=seed, epochs=record.until or 0
+            )
         return trainer.refit_average(plan, blocks, [*map(self._weights, parts)], seed=seed, probe=probe)
 
     def _keep_weights(self, record: TrainingRecord, state: dict[str, Tensor]) -> TrainingRecord:
@@ -498,6 +515,7 @@ class Experiment:
         solved = trained.probe
         iterations = 0 if solved is None else solved.iterations
         work = self.training_work(plan, trained.epochs_run, share, trained.mixing_passes, iterations)
+        work += self.teaching_work(plan, trained.teaching_passes)
         return replace(
             record,
             epochs=trained.epochs,

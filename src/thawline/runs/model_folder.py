@@ -151,6 +151,7 @@ def _card(model: LoadedModel, results: FitResults, member: tuple[int, int] | Non
         blocks=blocks,
         trainable_percent=results.trainable_percent,
         dataset=named if is_named(named) else Path(results.data.root).name,
+        hub_model=_hub_model(model, results),
         hub_dataset=hub_dataset(named),
         split_counts=results.data.images,
         preprocessing=model.preprocessing,
@@ -171,6 +172,16 @@ def _card(model: LoadedModel, results: FitResults, member: tuple[int, int] | Non
 def _base(model: LoadedModel, results: FitResults) -> str:
     name = _without_folders(model.source)
     return f"random weights of {name}" if results.request["weights"] == "random" else name
+
+
+def _hub_model(model: LoadedModel, results: FitResults) -> str:
+    """Where the pretrained weights are on the Hub; empty if they are from elsewhere."""
+    kind, _, rest = model.source.partition(":")
+    if results.request["weights"] is not None:
+        return ""
+    if kind == "hf-hub":
+        return rest.partition("@")[0]
+    return "" if rest else str(model.pretrained_cfg.get("hf_hub_id") or "")
 
 
 def _metrics(test: TestScores) -> list[CardMetric]:

@@ -63,7 +63,9 @@ class AutoConfig:
     answer: Answer = "average"
     """What is handed over: pick = the best candidate; average = one network with the mean of the weights of the best
     candidates that start from the same probe, where it has a lower validation loss than the pick; ensemble = up to
-    three networks whose probabilities are averaged."""
+    three networks whose probabilities are averaged; distilled = the best candidate, trained once more from its own
+    weights on the labels and on the mean output of up to three, where its validation loss is no higher than that of the
+    pick, and otherwise as average. The budget includes that training."""
     without: str = "none"
     """Components to leave out, joined by +: decoupling (rates independent of freezing; norms and probe_start go with
     it), norms (pretrained batch-norm statistics), probe_start (heads that start from the solved probe), baselines

@@ -63,8 +63,8 @@ def require_old_images(experiment: Experiment, spec: str) -> None:
         raise OptionError("`keep_old` needs a `model` that is the folder of a finished fit, and a head that is kept.")
     if not any(row.path.is_file() for row in _known(experiment, old, "val")):
         raise OptionError(f"`keep_old`: the validation images of {old.name} are not there; leave `keep_old` out.")
-    if isinstance(strategy, AutoConfig) and strategy.answer == "ensemble":
-        raise OptionError("`keep_old` averages weights, which an ensemble does not; leave out `answer='ensemble'`.")
+    if isinstance(strategy, AutoConfig) and strategy.answer in ("ensemble", "distilled"):
+        raise OptionError(f"`keep_old` averages weights with the old ones; leave out `answer='{strategy.answer}'`.")
     if strategy.searches:
         starts = strategy.head_start in (TUNED, "kept")
     else:

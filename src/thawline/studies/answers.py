@@ -1,4 +1,6 @@
-"""What `auto` hands over, from the trainings it has paid for: the pick, an average of weights, or an ensemble.
+"""What `auto` hands over, from the trainings it has paid for.
+
+The pick, an average of weights, an ensemble, or one network that was trained once more on the mean output of the best.
 
 Losses here are validation losses after temperature scaling.
 """
@@ -22,23 +24,29 @@ from thawline.strategies.auto import Answer
 from thawline.strategies.context import Tuned
 
 MEMBERS = 3
-"""Trainings of an average or an ensemble at most: further ones add little."""
+"""Trainings of a mixture at most: further ones add little."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A training of a candidate that ran to its end."""
+    """A training that ran to its end, or a mixture of several."""
 
     plan: FineTunePlan
     record: TrainingRecord
-    output: np.ndarray
-    """Class probabilities [n, C] of the validation images."""
 
     @property
     def loss(self) -> float:
         """Validation loss after temperature scaling; infinite if the training failed."""
         loss = self.record.best.val_scaled_loss if self.record.best else None
         return math.inf if loss is None else loss
+
+
+@dataclass(frozen=True)
+class Finished(Trained):
+    """A training of a candidate."""
+
+    output: np.ndarray
+    """Class probabilities [n, C] of the validation images."""
 
 
 def handed_over(experiment: Experiment, pick: Tuned, halving: Halving, winner: Scored, answer: Answer) -> Tuned:
@@ -53,6 +61,8 @@ def handed_over(experiment: Experiment, pick: Tuned, halving: Halving, winner: S
     answers = {"pick": pick, "ensemble": _ensemble(experiment, pick, finished)}
     if answer == "average":
         answers["average"] = _average(experiment, pick, finished)
+    if answer == "distilled":
+        answers["distilled"] = _distilled(experiment, pick, finished)
     chosen = answers.pop(answer)
     beside: dict[str, Tuned] = {}
     for name, found in answers.items():
@@ -72,21 +82,30 @@ def mixing_work(experiment: Experiment) -> float:
     return experiment.training_work(everything, 0, further_passes=passes)
 
 
-def _finished(experiment: Experiment, halving: Halving, winner: Scored) -> list[Trained]:
+def distilling_work(experiment: Experiment) -> float:
+    """Units of work of a further training on the mean output of `MEMBERS` networks, at most."""
+    blocks = experiment.blocks("stage")
+    plan = FineTunePlan.constant(blocks, {block.name: 1.0 for block in blocks})
+    epochs, views = experiment.request.train.epochs, experiment.trainer.images.views
+    passes = MEMBERS * min(views or epochs, epochs) * len(experiment.data.train)
+    return experiment.training_work(plan, epochs, further_passes=passes)
+
+
+def _finished(experiment: Experiment, halving: Halving, winner: Scored) -> list[Finished]:
     """The trainings whose weights are kept; the first is the pick's own. One of a plan that trains nothing."""
-    found: list[Trained] = []
+    found: list[Finished] = []
     for scored in (winner, *(scored for scored in halving.selectable if scored is not winner)):
         plan = halving.space.plan(scored.candidate.genes)
         records = scored.trainings[: 1 if plan.is_untrained else None]
-        found += [_with_output(experiment, plan, record) for record in records if record.checkpoint]
+        found += [
+            Finished(plan, record, experiment.validation_probabilities(record))
+            for record in records
+            if record.checkpoint
+        ]
     return found
 
 
-def _with_output(experiment: Experiment, plan: FineTunePlan, record: TrainingRecord) -> Trained:
-    return Trained(plan, record, experiment.validation_probabilities(record))
-
-
-def _luck(experiment: Experiment, finished: Sequence[Trained]) -> float:
+def _luck(experiment: Experiment, finished: Sequence[Finished]) -> float:
     """How much better the pick looks on validation than it is, because it was selected there.
 
     Candidates that were given up early are left out, and so is the luck of getting further than they did.
@@ -112,6 +131,23 @@ def _average(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -
     return _tuned(pick, best, tried)
 
 
+def _distilled(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -> Tuned:
+    """The best candidate that was trained, once more from its own weights on the mean output of the best three.
+
+    It is always among the three, as in born-again networks (Furlanello et al. 2018), which start anew. If its loss is
+    above the pick's, or if there is only one training, the average or the pick takes its place.
+    """
+    student = next(iter(_best_first(each for each in finished if not each.plan.is_untrained)), None)
+    if student is None or len(finished) == 1:
+        return _average(experiment, pick, finished)
+    others = sorted((each for each in finished if each is not student), key=_order)
+    distilled = _mixed(experiment, pick, "distilled", [student, *others[: MEMBERS - 1]])
+    if _trails(distilled, finished[0]):
+        instead = _average(experiment, pick, finished)
+        return replace(instead, records=distinct((*instead.records, distilled.record)))
+    return _tuned(replace(pick, learning_rate=student.record.learning_rate), distilled, [distilled.record])
+
+
 def _trails(some: Trained, other: Trained) -> bool:
     return some.loss > other.loss
 
@@ -131,12 +167,16 @@ def _start(plan: FineTunePlan) -> tuple[str, ...]:
 
 def _best_first(finished: Iterable[Trained]) -> list[Trained]:
     """The lowest loss first, but before it the best training with the run's own seed, from which seeds are counted."""
-    ordered = sorted(finished, key=lambda each: (each.loss, each.record.key))
+    ordered = sorted(finished, key=_order)
     own = min((each.record.seed for each in ordered), default=0)
     return sorted(ordered, key=lambda each: each is not next(first for first in ordered if first.record.seed == own))
 
 
-def _ensemble(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -> Tuned:
+def _order(trained: Trained) -> tuple[float, str]:
+    return trained.loss, trained.record.key
+
+
+def _ensemble(experiment: Experiment, pick: Tuned, finished: Sequence[Finished]) -> Tuned:
     """The best mean output of the pick and up to `MEMBERS` - 1 others; the pick alone if no mean has a lower loss."""
     found = {trained.record.key: trained for trained in finished}
     outputs = {key: trained.output for key, trained in found.items()}
@@ -149,13 +189,13 @@ def _ensemble(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) 
 
 
 def _mixed(experiment: Experiment, pick: Tuned, of: Mixed, members: Sequence[Trained]) -> Trained:
-    """The mixture of some trainings, put together and validated."""
+    """The mixture of some trainings, put together or trained, and validated."""
     first, *others = members
     ingredients = tuple(Ingredient(other.plan, other.record.seed - first.record.seed) for other in others)
     plan = replace(first.plan, mixture=Mixture(of, ingredients))
     rate, seed = pick.learning_rate, first.record.seed
     record = experiment.train(plan, strategy=pick.strategy, learning_rate=rate, seed=seed, purpose="tuning")
-    return _with_output(experiment, plan, record)
+    return Trained(plan, record)
 
 
 def _tuned(pick: Tuned, best: Trained, records: Sequence[TrainingRecord]) -> Tuned:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from thawline.errors import PlanError
+from thawline.errors import OptionError, PlanError
+from thawline.formatting import figure
 from thawline.plan import FineTunePlan, HeadStart, NormMode
 from thawline.records import furthest
 from thawline.runs.experiment import Experiment
@@ -30,7 +31,7 @@ from thawline.search.trials import CandidateLedger
 from thawline.strategies.auto import AutoConfig, Budget
 from thawline.strategies.base import NORM_MODES, TUNED
 from thawline.strategies.context import StrategyContext, Tuned
-from thawline.studies.answers import mixing_work
+from thawline.studies.answers import distilling_work, mixing_work
 from thawline.studies.biotune import candidate_ledger
 from thawline.training.measure import VALIDATION_SHARE, seconds_per_image
 from thawline.training.trainer import NO_KEPT_HEAD
@@ -157,16 +158,33 @@ def _again_modes(experiment: Experiment, settings: AutoConfig, fixed: NormMode |
 
 
 def _limit(experiment: Experiment, settings: AutoConfig, ledger: CandidateLedger, name: str) -> Limit:
-    """What the search may spend: the budget without what mixing its trainings takes afterwards."""
+    """What the search may spend: the budget without what its answer takes afterwards.
+
+    Raises `OptionError` if that leaves no room for a search.
+    """
     budget = Budget.parse(settings.budget)
     if budget.unit == "candidates":
         return CandidateLimit(int(budget.amount))
     kept = 0.0 if settings.answer == "pick" else mixing_work(experiment)
+    if settings.answer == "distilled":
+        kept += distilling_work(experiment)
     if budget.unit == "work":
+        _require_room(settings, budget.amount - kept, kept)
         return WorkLimit(budget.amount - kept)
     pace = ledger.settled("seconds_per_unit", lambda: seconds_per_unit(experiment))
+    _require_room(settings, budget.amount / pace - kept, kept)
     spent = sum(record.seconds for record in furthest(experiment.ledger.of(name)))
     return TimeLimit(budget.amount - kept * pace, pace, ledger.clockings, known_seconds=spent)
+
+
+def _require_room(settings: AutoConfig, left: float, kept: float) -> None:
+    """The further training of a distilled answer must leave a full fine-tuning to search with."""
+    if settings.answer == "distilled" and left < 1:
+        raise OptionError(
+            f"`budget`: {settings.budget} is too little for `answer` distilled, whose last training takes up to "
+            f"{figure(kept, 1)} full fine-tunings and must leave at least 1 for the search; raise the budget, or take "
+            "another answer."
+        )
 
 
 def _keep_best(experiment: Experiment, space: Space, best: Scored) -> None:

@@ -81,8 +81,10 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
 
 
 def _members(strategy: Strategy | AutoConfig) -> int:
-    """Trainings at most that the saved model of a search is made of."""
-    return MEMBERS if isinstance(strategy, AutoConfig) and strategy.answer != "pick" else 1
+    """Trainings at most that the saved model of a search is made of; that of a distilled one is a further one."""
+    if not isinstance(strategy, AutoConfig) or strategy.answer == "pick":
+        return 1
+    return MEMBERS + (strategy.answer == "distilled")
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ class Rehearsal(Unscored):
         units = {
             "work": budget.amount,
             "seconds": budget.amount / full.seconds,
-            "candidates": budget.amount * TRAININGS_PER_CANDIDATE * UNITS_PER_TRAINING,
+            # Limited by candidates alone, the search leaves the whole training of a distilled answer to come on top.
+            "candidates": budget.amount * TRAININGS_PER_CANDIDATE * UNITS_PER_TRAINING
+            + (settings.answer == "distilled"),
         }[budget.unit]
         records = self.experiment.ledger.of(self._name())
         done = furthest(record for record in records if record.purpose == "search")
@@ -148,7 +152,7 @@ class Rehearsal(Unscored):
 def _further_members(settings: AutoConfig, request: Request) -> int:
     """Trainings at most that a further seed of the answer, and of the rows that `fit` has beside it, takes besides one.
 
-    An average or an ensemble trains every member anew; a training that two rows share is counted for both.
+    A mixture trains every member anew; a training that two rows share is counted for both.
     """
     answer = _members(settings)
     beside = {"pick": 1, "ensemble": MEMBERS} if request.verb == "fit" else {}

@@ -137,7 +137,8 @@ def refit_facts(experiment: Experiment, row: TrainedRow) -> Refit | None:
     """`refit` of results.json."""
     if not row.refits:
         return None
-    records = [record for record in refit_trainings(experiment, row) if "mixture" not in record.plan]
+    # All but averages, which train nothing.
+    records = [record for record in refit_trainings(experiment, row) if record.until or "mixture" not in record.plan]
     images, epochs = len(experiment.refit_images), [record.until or 0 for record in records]
     return Refit(images=images, epochs=epochs, words=verdicts.refitted(images, epochs))
 

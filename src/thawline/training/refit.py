@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,8 +14,11 @@ from thawline.model.apply import load_trained_state
 from thawline.model.boundary import remove_stubs
 from thawline.plan import Block, FineTunePlan
 from thawline.records import ProbeRecord
+from thawline.training.best import Best
 from thawline.training.device import peak_memory
+from thawline.training.distillation import Lesson
 from thawline.training.head_start import start_from
+from thawline.training.pause import Paused
 from thawline.training.probe import Probe
 from thawline.training.trainer import Trainer, position
 
@@ -29,11 +32,14 @@ class Refitted:
     state: dict[str, Tensor] = field(repr=False)
     """Parameters and buffers of the trained blocks after the last epoch, on the CPU."""
     image_passes: int
+    """Images forwarded in total; of an average, for its statistics."""
     cache_hits: int
     seconds: float
     peak_memory_bytes: int
     probe: Probe | None
     """What the head started from; None = random weights."""
+    teaching_passes: int = 0
+    """Images forwarded through the networks that it learnt from."""
 
 
 class RefitTrainer(Trainer):
@@ -66,29 +72,85 @@ class RefitTrainer(Trainer):
             with self._fitting_memory():
                 return self._refit_average(plan, blocks, states, seed, probe)
 
+    def refit_distilled(
+        self,
+        plan: FineTunePlan,
+        blocks: Sequence[Block],
+        states: Sequence[Mapping[str, Tensor]],
+        *,
+        seed: int,
+        epochs: int,
+    ) -> Refitted:
+        """The same as `refit` from the first of `states`, those of refits, on their mean output; see `distil`."""
+        while True:
+            with self._fitting_memory():
+                return self._refit_distilled(plan, blocks, states, seed, epochs)
+
     def _refit(
         self, plan: FineTunePlan, blocks: Sequence[Block], seed: int, epochs: int, known: ProbeRecord | None
     ) -> Refitted:
         started, hits = time.perf_counter(), self.forward.hits
         probe = self._start_over(plan, seed, known)
+        losses, state, _ = self._run(plan, blocks, seed, range(epochs))
+        passes = (epochs + (probe is not None or plan.is_untrained)) * len(self.data.train)
+        passes += len(self.data.train) if plan.statistics == "recomputed" else 0
+        losses = [probe.train_loss] if probe is not None and plan.is_solved else losses
+        return self._refitted(losses, state, passes, probe, started, hits)
+
+    def _refit_distilled(
+        self,
+        plan: FineTunePlan,
+        blocks: Sequence[Block],
+        states: Sequence[Mapping[str, Tensor]],
+        seed: int,
+        epochs: int,
+    ) -> Refitted:
+        started, hits, images = time.perf_counter(), self.forward.hits, len(self.data.train)
+        losses, state, paused, taught = list[float](), dict[str, Tensor](), None, 0
+        for span, lesson in self._lessons(plan, states, seed, epochs):
+            taught += len(states) * len(lesson.outputs) * images
+            self._start_over(plan, seed, None)
+            found, state, paused = self._run(plan, blocks, seed, span, lesson, paused)
+            losses += found
+        refitted = self._refitted(losses, state, epochs * images + taught, None, started, hits)
+        return replace(refitted, teaching_passes=taught)
+
+    def _run(
+        self,
+        plan: FineTunePlan,
+        blocks: Sequence[Block],
+        seed: int,
+        epochs: range,
+        lesson: Lesson | None = None,
+        start: Paused | None = None,
+    ) -> tuple[list[float], dict[str, Tensor], Paused | None]:
+        """Train some epochs in the network, which must be as training finds it, and load the weights after them.
+
+        Returns the losses, these weights, and with a lesson what to go on from with the next.
+        """
         boundaries = self._boundaries(plan, blocks)
-        recomputed = self._start_statistics(plan, self.data.train, seed)
+        if lesson is not None:
+            load_trained_state(self.network, lesson.start)
+        else:
+            self._start_statistics(plan, self.data.train, seed)
         applied = self._apply(plan, blocks, seed)
         try:
-            steps, losses = self._steps(applied, self.data.train), []
-            for epoch in range(epochs):
+            steps, losses = self._steps(applied, self.data.train, lesson), []
+            if start is not None:
+                start.restore(applied)
+            for epoch in epochs:
                 self.forward.boundary = boundaries[position(plan, epoch)]
                 losses.append(steps.epoch(seed, epoch))
             if plan.is_untrained:
                 self.forward.boundary = boundaries[0]
-                losses = [self._untrained_loss(self.data.train) if probe is None else probe.train_loss]
+                losses = [self._untrained_loss(self.data.train)]
             state = applied.trained_state()
+            paused = None if lesson is None else Paused.at(epochs.stop, applied, Best(state))
         finally:
             applied.finish()
         load_trained_state(self.network, state)
         self.check_frozen(plan, blocks)
-        passes = (epochs + (probe is not None or plan.is_untrained)) * len(self.data.train) + recomputed
-        return self._refitted(losses, state, passes, probe, started, hits)
+        return losses, state, paused
 
     def _refit_average(
         self,

@@ -15,6 +15,7 @@ from thawline.config import TrainConfig
 from thawline.errors import NonFiniteLossError
 from thawline.model.apply import AppliedPlan
 from thawline.training.balance import draw_order
+from thawline.training.distillation import Lesson
 from thawline.training.forward import Forward
 from thawline.training.gradients import relative_gradient_norms
 from thawline.training.images import LabelledRows
@@ -37,8 +38,9 @@ class Steps:
         *,
         class_weights: Tensor | None = None,
         micro_batch: int | None = None,
+        lesson: Lesson | None = None,
     ) -> None:
-        """`micro_batch` images are processed at a time; None = the whole batch."""
+        """`micro_batch` images are processed at a time; None = the whole batch. With a `lesson`, labels are not all."""
         self.applied = applied
         self._forward = forward
         self._images = images
@@ -47,6 +49,7 @@ class Steps:
         self._labels = images.labels.to(self._device)
         self._weights = class_weights
         self._micro_batch = micro_batch or config.batch_size
+        self._lesson = lesson
         self._pull = StartingPoint(applied.plan.penalty, applied) if applied.plan.penalty else None
 
     def epoch(self, seed: int, epoch: int) -> float:
@@ -105,16 +108,19 @@ class Steps:
         return shares
 
     def _loss(self, rows: np.ndarray, epoch: int, *, of: np.ndarray | None = None) -> Tensor:
-        """Mean cross-entropy of images [B] of the set; for a part of the batch `of`, its contribution to the mean."""
-        labels = self._labels[torch.from_numpy(rows)]
-        logits = self._forward.logits(self._images.rows[rows], self._forward.images.view(epoch))
+        """Mean loss of images [B] of the set; for a part of the batch `of`, its contribution to the mean."""
+        labels, view = self._labels[torch.from_numpy(rows)], self._forward.images.view(epoch)
+        logits = self._forward.logits(self._images.rows[rows], view).float()
         summed = F.cross_entropy(
-            logits.float(),
+            logits,
             labels,
             weight=self._weights,
             label_smoothing=self._config.label_smoothing,
             reduction="sum",
         )
+        if self._lesson is not None:
+            weights = None if self._weights is None else self._weights[labels]
+            summed = self._lesson.with_outputs(summed, logits, rows, view, weights)
         whole = labels if of is None else self._labels[torch.from_numpy(of)]
         return summed / (len(whole) if self._weights is None else self._weights[whole].sum())
 

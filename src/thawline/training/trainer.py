@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,7 @@ from thawline.training.activations import Activations
 from thawline.training.balance import class_weights, draw_order, image_weights, solver_weights
 from thawline.training.best import Best
 from thawline.training.device import peak_memory
+from thawline.training.distillation import Lesson, softened, spans
 from thawline.training.evaluation import macro_f1
 from thawline.training.forward import Forward
 from thawline.training.head_start import Features, start_from
@@ -78,6 +79,8 @@ class TrainedModel:
     """What the head started from; None = random weights."""
     paused: Paused | None = None
     """Set if the training was paused before its end."""
+    teaching_passes: int = 0
+    """Images forwarded through the networks that it learnt from."""
 
 
 class Trainer:
@@ -177,6 +180,24 @@ class Trainer:
         record, right = self._judged(0, train_loss, to_logits(mean).to(self.device))
         return self._put_together(record, {}, right, len(states) * len(self.data.val), started, hits)
 
+    def distil(
+        self,
+        plan: FineTunePlan,
+        blocks: Sequence[Block],
+        states: Sequence[Mapping[str, Tensor]],
+        *,
+        seed: int,
+        on_epoch: Callable[[EpochRecord], None] | None = None,
+    ) -> TrainedModel:
+        """Train once more from the first of `states`, on labels and on the mean output that `plan.mixture` describes.
+
+        `states` are those of `plan.members`, in their order. Their outputs are of the views of the training images that
+        each epoch sees, in eval mode. The rest as in `train`.
+        """
+        while True:
+            with self._fitting_memory():
+                return self._distil(plan, blocks, states, seed, on_epoch or _ignore)
+
     @cached_property
     def linear_head(self) -> nn.Linear | None:
         """The head if a linear probe of it can be solved, else None; found by one blank image at its first use."""
@@ -256,17 +277,22 @@ class Trainer:
         until: int | None,
         start: Paused | None,
         on_epoch: Callable[[EpochRecord], None],
+        lesson: Lesson | None = None,
     ) -> TrainedModel:
         started, hits = time.perf_counter(), self.forward.hits
         remove_stubs(self.network)
         self.model.restore(seed)
-        probe = self._start_head(plan, images)
+        probe = self._start_head(plan, images) if lesson is None else None
         boundaries = self._boundaries(plan, blocks)
-        recomputed = self._start_statistics(plan, images, seed)
+        recomputed = 0
+        if lesson is not None:  # after the boundaries, which are found with the initial weights
+            load_trained_state(self.network, lesson.start)
+        else:
+            recomputed = self._start_statistics(plan, images, seed)
         applied = self._apply(plan, blocks, seed)
         try:
             # Before any step: a penalty pulls towards the current weights.
-            steps = self._steps(applied, images)
+            steps = self._steps(applied, images, lesson)
             best, first = (Best(applied.trained_state()), 0) if start is None else start.restore(applied)
             paused = None
             if plan.is_untrained:
@@ -297,6 +323,54 @@ class Trainer:
             probe=probe,
             paused=paused,
         )
+
+    def _distil(
+        self,
+        plan: FineTunePlan,
+        blocks: Sequence[Block],
+        states: Sequence[Mapping[str, Tensor]],
+        seed: int,
+        on_epoch: Callable[[EpochRecord], None],
+    ) -> TrainedModel:
+        started, hits, images = time.perf_counter(), self.forward.hits, self.data.train
+        parts: list[TrainedModel] = []
+        taught = 0
+        for epochs, lesson in self._lessons(plan, states, seed, self.config.epochs):
+            taught += len(states) * len(lesson.outputs) * len(images)
+            before = parts[-1].paused if parts else None
+            parts.append(self._train(plan, blocks, seed, images, epochs.stop, before, on_epoch, lesson))
+            if parts[-1].paused is None:
+                break
+        return replace(
+            parts[-1],
+            epochs_run=sum(part.epochs_run for part in parts),
+            image_passes=sum(part.image_passes for part in parts) + taught,
+            teaching_passes=taught,
+            cache_hits=self.forward.hits - hits,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _lessons(
+        self, plan: FineTunePlan, states: Sequence[Mapping[str, Tensor]], seed: int, epochs: int
+    ) -> Iterator[tuple[range, Lesson]]:
+        """What `plan.mixture` makes of the networks with these weights, for as many epochs at a time as memory allows.
+
+        It is computed when it is asked for, with other weights in the network, so training has to be paused.
+        """
+        assert plan.mixture is not None, "it describes the mean"
+        views = [self.images.view(epoch) for epoch in range(epochs)]
+        temperature = plan.mixture.temperature
+        for span in spans(views, 4 * len(self.data.train) * self.model.num_classes):
+            seen = {str(views[epoch]): views[epoch] for epoch in span}
+            mean = mean_state((self._outputs(state, seen, seed) for state in states), plan.shares)
+            soft = {view: softened(mean[name], temperature) for name, view in seen.items()}
+            yield span, Lesson(states[0], soft, plan.mixture.output_share, temperature)
+
+    def _outputs(self, state: Mapping[str, Tensor], views: Mapping[str, int | None], seed: int) -> dict[str, Tensor]:
+        """Class probabilities of the training images in each of the views, [n, classes] float32 on the device."""
+        remove_stubs(self.network)
+        self.load(state, seed=seed)
+        return {name: torch.softmax(self._logits(self.data.train.rows, view), dim=1) for name, view in views.items()}
 
     def _average(
         self,
@@ -363,7 +437,7 @@ class Trainer:
             seed=seed,
         )
 
-    def _steps(self, applied: AppliedPlan, images: LabelledRows) -> Steps:
+    def _steps(self, applied: AppliedPlan, images: LabelledRows, lesson: Lesson | None = None) -> Steps:
         return Steps(
             self.forward,
             applied,
@@ -371,6 +445,7 @@ class Trainer:
             self.config,
             class_weights=self._class_weights,
             micro_batch=self.micro_batch,
+            lesson=lesson,
         )
 
     def _start_head(self, plan: FineTunePlan, images: LabelledRows) -> Probe | None:
@@ -587,12 +662,12 @@ class Trainer:
         return losses if weights is None else losses * weights / weights.mean()
 
     @torch.no_grad()
-    def _logits(self, rows: np.ndarray) -> Tensor:
+    def _logits(self, rows: np.ndarray, view: int | None = None) -> Tensor:
         self.network.eval()
         # Every batch is padded: rounding may depend on the batch size, and activations are cached for this one.
         size = self.micro_batch
         starts = range(0, len(rows), size)
-        parts = [self.forward.logits(np.resize(rows[start : start + size], size), None).float() for start in starts]
+        parts = [self.forward.logits(np.resize(rows[start : start + size], size), view).float() for start in starts]
         return torch.cat(parts)[: len(rows)]
 
 

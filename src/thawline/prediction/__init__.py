@@ -1,0 +1,1 @@
+"""Predictions for many images: read, decoded, classified and written as they come; torch only where weights need it."""

@@ -1,0 +1,1 @@
+"""`serve`: a page on this machine that classifies dropped photos."""

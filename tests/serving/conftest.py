@@ -1,0 +1,5 @@
+"""The small network of the tests of `predict`."""
+
+from tests.prediction.conftest import folder, photos
+
+__all__ = ["folder", "photos"]
