@@ -26,14 +26,8 @@ from thawline.report.tables import print_comparison
 from thawline.runs.files import read_results
 
 SMALL: dict[str, Any] = {"model": "test_efficientnet", "weights": "random", "epochs": 1, "batch_size": 8}
-    "model": "test_efficientnet",
-    "weights": "random",
-    "epochs": 1,
-    "batch_size": 8,
-    "threads": 1,
-    "device": "cpu",
-}
-SMALL |= {"threads": 1, "device": "cpu", "image_size": 32, "views": 2, "augment": "mild", "explain": False, "callback": None}
+SMALL |= {"threads": 1, "device": "cpu", "image_size": 32, "views": 2, "augment": "mild"}
+SMALL |= {"explain": False, "callback": None}
 
 
 @pytest.fixture(scope="module")

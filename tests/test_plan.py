@@ -249,7 +249,7 @@ def test_neither_a_solved_probe_nor_a_pulled_network_is_distilled() -> None:
         ({"ingredients": [{"share": 1}]}, "could not read 'plan'"),
         ({"ingredients": [{"plan": 3}]}, "must be a JSON object"),
         ({"ingredients": [{"plan": SOUP.to_dict()}]}, "has a mixture itself"),
-        ({"ingredients": [{"plan": {**B.to_dict(), "norm": "train"}}]}, "another norm or head_start"),
+        ({"ingredients": [{"plan": {**B.to_dict(), "norm": "train"}}]}, "another norm, head_start or statistics"),
         ({"ingredients": [{"plan": {**B.to_dict(), "granularity": "layer"}}]}, "other blocks"),
         ({"ingredients": [{"plan": B.to_dict(), "share": 0}]}, "a number above 0"),
         ({"ingredients": [{"plan": B.to_dict(), "colour": 1}]}, "colour"),

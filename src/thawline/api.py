@@ -69,6 +69,7 @@ from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.results import Comparison, FitResults, InspectedBlock
 from thawline.runs import classifier as serving
+from thawline.runs.again import model_source
 from thawline.runs.files import REQUEST, find_plan
 from thawline.runs.folder import RunFolder, free_folder
 from thawline.runs.reporting import write_report
@@ -501,8 +502,8 @@ def _add_strategies(folder: RunFolder, add: Sequence[str]) -> None:
 
 def _absolute(request: Request) -> Request:
     """The same with paths that hold wherever the run is resumed from."""
-    kind, separator, rest = request.model.partition(":")
-    model, weights = request.model, request.weights
+    model, weights = model_source(request.model), request.weights
+    kind, separator, rest = model.partition(":")
     if kind == "local-dir":
         model = f"{kind}:{Path(rest).expanduser().absolute()}"
     elif separator and kind.endswith(".py"):

@@ -22,7 +22,8 @@ Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
 Norm = Literal["tuned", "moving", "kept"]
 Answer = Literal["pick", "average", "ensemble", "distilled"]
-HeadOption = Literal["random", "probe", "tuned"]
+HeadOption = Literal["random", "probe", "kept", "tuned"]
+Head = Literal["auto", "keep", "new"]
 BitDepth = Literal["auto", "8", "10", "12", "14", "16"]
 BIT_DEPTHS = (8, 10, 12, 14, 16)
 """Bits that the values of 16-bit files may really have."""
@@ -83,12 +84,24 @@ class ModelOptions:
     group: ClassVar[str] = "Model"
 
     model: str = DEFAULT_MODEL
-    """Pretrained model: a timm name, local-dir:PATH, hf-hub:NAME, or file.py:factory."""
+    """Pretrained model: a timm name, local-dir:PATH, hf-hub:NAME, file.py:factory, or the folder of a finished fit,
+    whose model is then fitted again."""
     weights: str | None = None
     """Pretrained weights: a file, a folder, or "random"; default: the model's own."""
     granularity: Granularity = "stage"
     """What counts as one block: stage = a stage of the network, group = a residual block or the like (timm's finest
     groups), layer = a single convolution or linear layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainOptions:
+    """What becomes of the classifier of a model that is fitted again."""
+
+    group: ClassVar[str] = "Model"
+
+    head: Head = "auto"
+    """Classifier of a `model` that is a run folder or a timm folder with label names: keep = classes of the same name
+    keep their rows, others get new ones; new = a new classifier; auto = keep where any name is the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +247,7 @@ class CacheConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(CacheOptions, TuningConfig, TrainConfig, DataConfig, ModelOptions):
+class RunOptions(CacheOptions, TuningConfig, TrainConfig, DataConfig, AgainOptions, ModelOptions):
     """Every option that `fit` and `compare` share, flat.
 
     It is never instantiated: the command line and the functions take names, types, defaults and, from the docstrings
@@ -269,6 +282,10 @@ class FitOptions(RunOptions):
     validation. It has seen more images and has no score of its own: all scores are those of the model before the refit,
     which was trained on train alone. Learning rates follow the schedule of `epochs`; there are more steps, since an
     epoch has more images. With several `seeds`, the lowest is refitted. The cost comes on top of `budget`."""
+    keep_old: bool = False
+    """Save a model that is also good on the images that the old one was fitted to: weights between the old ones and the
+    new ones (WiSE-FT, Wortsman et al. 2022), the share chosen on both validation splits. Needs a `model` that is a run
+    folder whose images are still there, and a kept head."""
     explain: bool = True
     """End with Grad-CAM of the images in the report and with the changes in every block."""
 
@@ -431,9 +448,16 @@ class Request:
     """Whether the saved model of `fit` is trained once more, on train and val together."""
     plan: Mapping[str, Any] | None = None
     """`FineTunePlan.to_dict()` of a plan that was given to be trained; None = the strategy makes it."""
+    head: Head = "new"
+    """See `AgainOptions`; runs from before there was a choice have new heads."""
+    keep_old: bool = False
+    """Whether the saved model of `fit` has weights between those that it started from and the trained ones."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
+        _require(not self.keep_old or self.verb == "fit", "keep_old", "left out of a comparison", True)
+        _require(not (self.keep_old and self.head == "new"), "head", "auto or keep with `keep_old`", self.head)
+        _require(not (self.keep_old and self.refit), "refit", "left out with `keep_old`, which needs validation", True)
         _require(not self.refit or self.verb == "fit", "refit", "left out of a comparison, which saves no model", True)
         named = isinstance(self.strategies, tuple) and all(isinstance(spec, str) for spec in self.strategies)
         _require(named and bool(self.strategies), "strategies", "at least one strategy", self.strategies)
@@ -460,6 +484,8 @@ class Request:
             ),
             explain=verb == "fit" and value.get("explain", FitOptions.explain),
             refit=value.get("refit", FitOptions.refit),
+            head=value["head"],
+            keep_old=value.get("keep_old", FitOptions.keep_old),
             **{name: _part(name, options) for name in PARTS},
         )
 

@@ -24,7 +24,8 @@ Granularity = Literal["stage", "group", "layer"]
 NormMode = Literal["train", "eval"]
 Parts = Literal["all", "norms_and_biases"]
 RateRule = Literal["constant", "relative_gradient"]
-HeadStart = Literal["random", "probe"]
+HeadStart = Literal["random", "probe", "kept"]
+Statistics = Literal["stored", "recomputed"]
 Kept = Literal["best", "last"]
 PenaltyKind = Literal["l1_sp", "l2_sp"]
 Mixed = Literal["weights", "outputs", "distilled"]
@@ -162,6 +163,7 @@ class PlanOptions(TypedDict, total=False):
     rate_rule: RateRule
     interpolation: tuple[float, ...]
     head_start: HeadStart
+    statistics: Statistics
     kept_epoch: Kept
     mixture: Mixture | None
 
@@ -199,6 +201,7 @@ class _StoredAsIs(TypedDict, total=False):
     parts: Parts
     rate_rule: RateRule
     head_start: HeadStart
+    statistics: Statistics
     kept_epoch: Kept
 
 
@@ -225,8 +228,12 @@ class FineTunePlan:
     """Coefficients for interpolating from the weights at the start of the last phase (0) to the trained ones (1); the
     best on validation is kept. Empty = no interpolation."""
     head_start: HeadStart = "random"
-    """What the head starts from: random weights, or the solved linear probe of the pretrained network, which makes full
-    fine-tuning LP-FT (Kumar et al. 2022). With the probe, the head need not train at all."""
+    """What the head starts from: random weights; the solved linear probe of the pretrained network, which makes full
+    fine-tuning LP-FT (Kumar et al. 2022); or the head of the model that is fitted again, whose rows are kept for
+    classes of the same name. With the probe or a kept head, the head need not train at all."""
+    statistics: Statistics = "stored"
+    """What batch norm starts from: the stored statistics, or statistics recomputed on the training images, without
+    labels, in all blocks, before anything trains."""
     kept_epoch: Kept = "best"
     """Which epoch's weights are kept: the best one on validation, or the last one, whatever the validation says. The
     last one has the lowest learning rate and was not picked for its score; training then never stops early."""
@@ -243,6 +250,7 @@ class FineTunePlan:
             ("parts", self.parts, get_args(Parts)),
             ("rate_rule", self.rate_rule, get_args(RateRule)),
             ("head_start", self.head_start, get_args(HeadStart)),
+            ("statistics", self.statistics, get_args(Statistics)),
             ("kept_epoch", self.kept_epoch, get_args(Kept)),
             ("penalty kind", self.penalty and self.penalty.kind, (None, *get_args(PenaltyKind))),
         ):
@@ -253,6 +261,8 @@ class FineTunePlan:
             raise PlanError(f"plan: interpolation must be numbers {SHARE}, got {shown(self.interpolation)}.")
         if self.adapter and self.rate_rule == "relative_gradient":
             raise PlanError("plan: an adapter starts at zero and has no relative gradient; use rate_rule 'constant'.")
+        if self.head_start == "probe" and self.statistics == "recomputed":
+            raise PlanError("plan: the probe is solved with the stored statistics; use statistics 'stored' with it.")
         if self.mixture:
             _check_mixture(self, self.mixture)
 
@@ -297,19 +307,24 @@ class FineTunePlan:
 
     @property
     def trained(self) -> frozenset[str]:
-        """Blocks that train in at least one phase, and a solved head; the others keep their pretrained weights.
+        """Blocks that train in at least one phase, and a solved or kept head; the others keep their pretrained weights.
 
         Of a mixture: those that any ingredient trains, unless these only teach.
         """
-        solved = self.blocks[-1:] if self.head_start == "probe" else ()
+        head = () if self.head_start == "random" else self.blocks[-1:]
         others = () if self.is_distilled else self.others
         mixed = (name for ingredient in others for name in ingredient.plan.trained)
-        return frozenset((*solved, *mixed, *(name for phase in self.phases for name in phase.trained)))
+        return frozenset((*head, *mixed, *(name for phase in self.phases for name in phase.trained)))
 
     @property
     def is_solved(self) -> bool:
         """Whether nothing trains by gradient descent: the plan is the solved probe itself."""
-        return self.mixture is None and self.head_start == "probe" and not any(phase.trained for phase in self.phases)
+        return self.is_untrained and self.head_start == "probe"
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether nothing trains by gradient descent: it is the solved probe, or the network with its own head."""
+        return self.mixture is None and not any(phase.trained for phase in self.phases)
 
     @property
     def is_ensemble(self) -> bool:
@@ -356,7 +371,12 @@ class FineTunePlan:
             return self.members[0].plan.united
         rates = {name: max(_rates_of(self.members, name), default=None) for name in self.blocks}
         return FineTunePlan(
-            (Phase(rates),), self.granularity, self.norm, head_start=self.head_start, prefixes=self.prefixes
+            (Phase(rates),),
+            self.granularity,
+            self.norm,
+            head_start=self.head_start,
+            statistics=self.statistics,
+            prefixes=self.prefixes,
         )
 
     def phase_at(self, epoch: int) -> Phase:
@@ -497,6 +517,7 @@ class FineTunePlan:
             "rate_rule": self.rate_rule,
             "interpolation": list(self.interpolation),
             "head_start": self.head_start,
+            "statistics": self.statistics,
             "kept_epoch": self.kept_epoch,
             "phases": [{"epochs": phase.epochs, "learning_rates": dict(phase.learning_rates)} for phase in self.phases],
             "prefixes": {name: list(prefixes) for name, prefixes in self.prefixes.items()},
@@ -553,6 +574,7 @@ class FineTunePlan:
             self.parts == "all"
             and self.rate_rule == "constant"
             and self.head_start == "random"
+            and self.statistics == "stored"
             and not (self.penalty or self.adapter or self.interpolation or self.mixture)
         )
 
@@ -602,10 +624,10 @@ def _check_mixture(plan: FineTunePlan, mixture: Mixture) -> None:
             raise PlanError(f"plan: ingredient {number} has a mixture itself; list its ingredients instead.")
         if set(other.blocks) != set(plan.blocks) or other.granularity != plan.granularity:
             raise PlanError(f"plan: ingredient {number} has other blocks than the plan; they must be the same.")
-        if mixture.of == "weights" and (other.norm, other.head_start) != (plan.norm, plan.head_start):
+        if mixture.of == "weights" and _start_of(other) != _start_of(plan):
             raise PlanError(
-                f"plan: ingredient {number} has another norm or head_start than the plan; weights can be averaged only "
-                "if training started from the same ones."
+                f"plan: ingredient {number} has another norm, head_start or statistics than the plan; weights can be "
+                "averaged only if training started from the same ones."
             )
 
 
@@ -618,6 +640,10 @@ def _check_distilled(plan: FineTunePlan) -> None:
             "plan: a penalty pulls towards the pretrained weights, and a 'distilled' network starts from trained ones; "
             "leave one of them out."
         )
+
+
+def _start_of(plan: FineTunePlan) -> tuple[str, ...]:
+    return plan.norm, plan.head_start, plan.statistics
 
 
 def _read_mixture(stored: Mapping[str, Any]) -> Mixture:

@@ -23,7 +23,7 @@ from thawline.plain_table import BOX, DIM, LINE
 from thawline.plan import FineTunePlan
 from thawline.records import EpochRecord, TrainingRecord
 from thawline.report.consoles import PLAIN_WIDTH, PlainConsole
-from thawline.report.plan_words import is_distilled, is_mixture, is_solved, mixture_in_words
+from thawline.report.plan_words import is_distilled, is_mixture, is_solved, is_untrained, mixture_in_words
 from thawline.visible import visible
 
 SILENCE = 60.0
@@ -77,14 +77,16 @@ def _what(record: TrainingRecord) -> str:
     """The strategy and the rate at which it trains, or what is put together from trainings."""
     if is_mixture(record):
         return mixture_in_words(FineTunePlan.from_dict(record.plan))
-    return record.strategy if is_solved(record) else f"{record.strategy} at {rate(record.learning_rate)}"
+    return record.strategy if is_untrained(record) else f"{record.strategy} at {rate(record.learning_rate)}"
 
 
 def _after(record: TrainingRecord) -> str:
     """How long it trained; nothing of a mixture that did not."""
     if is_mixture(record) and not is_distilled(record):
         return ""
-    return " (solved)" if is_solved(record) else f" after {counted(len(record.epochs or record.losses), 'epoch')}"
+    if is_untrained(record):
+        return " (solved)" if is_solved(record) else " (nothing trained)"
+    return f" after {counted(len(record.epochs or record.losses), 'epoch')}"
 
 
 class ProgressCallback(Callback):

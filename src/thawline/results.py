@@ -458,6 +458,78 @@ class AugmentationChoice(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FitAgain(Result):
+    """What became of the classes of the trained model that a run started from, and which images it knows."""
+
+    source: str
+    """The run, or the timm folder."""
+    head: str
+    """kept = classes of the same name keep their rows of the classifier; new = all rows are new."""
+    kept: Sequence[str]
+    """Classes of the same name."""
+    new: Sequence[str]
+    """Classes that the old model did not know."""
+    vanished: Sequence[str]
+    """Classes of the old model that these images do not have."""
+    seen: Mapping[str, int] = field(default_factory=dict)
+    """How many of these images trained ("train") or selected ("val") the old model, by the content of their files."""
+    seen_in_test: int = 0
+    """How many of them are test images here."""
+    words: str
+    """The same in sentences, as the screen and the report give it."""
+
+    def with_words(self, words: str) -> FitAgain:
+        """The same in other words."""
+        return dataclasses.replace(self, words=words)
+
+    def with_seen(self, seen: Mapping[str, int], in_test: int) -> FitAgain:
+        """The same with the images that the old model knows."""
+        return dataclasses.replace(self, seen=seen, seen_in_test=in_test)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forgetting(Result):
+    """How well the old run's test images are classified by the old model and by the saved one."""
+
+    images: int
+    """Those that are still there, of classes that both models know."""
+    missing: int
+    """Test images of these classes that are not there any more."""
+    before: float
+    """Accuracy of the old model."""
+    after: float
+    """Accuracy of the saved model."""
+    interval95: Interval
+    """95 % interval of after minus before, paired over the images."""
+    words: str
+    """The same as a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriedShare(Result):
+    """One mixture of old and new weights."""
+
+    old_share: float
+    """Share of the weights that training started from; 0 = the trained network."""
+    val: float
+    """Validation accuracy on the new images."""
+    old_val: float
+    """Accuracy on the old run's validation images of classes that both models know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepOld(Result):
+    """How the share of the old weights in the saved model was chosen: the highest mean of both accuracies."""
+
+    old_share: float
+    tried: Sequence[TriedShare]
+    old_images: int
+    """Validation images of the old run."""
+    words: str
+    """What the share costs on either split, as a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts(Result):
     """What the results of every run begin with."""
 
@@ -471,6 +543,8 @@ class RunFacts(Result):
     request: JsonObject
     """`Request.to_dict()`: all options; `Request.from_dict` reads it."""
     data: DataFacts
+    again: FitAgain | None = field(default=None, metadata=_OPTIONAL)
+    """The trained model that is fitted again; None = the run started from a pretrained network."""
     augmentation: AugmentationChoice | None = field(default=None, metadata=_OPTIONAL)
     """Why training images are flipped or not; None = `augment` was given."""
 
@@ -540,6 +614,10 @@ class FitResults(ScoredRow, _SavedFacts):
     """The row whose plan the search of `auto` selected: the saved one, a baseline, or one of its own, `pick`."""
     latency: Sequence[Latency] | None = field(default=None, metadata=_OPTIONAL)
     """What an ensemble beside the answer, or as the answer, takes in use; None = there is none."""
+    forgetting: Forgetting | None = field(default=None, metadata=_OPTIONAL)
+    """What fitting again cost on the old test images; None = the old run or its test images are not there."""
+    keep_old: KeepOld | None = field(default=None, metadata=_OPTIONAL)
+    """How much of the old weights is in the saved model; None = `keep_old` was not asked for."""
     refit: Refit | None = field(default=None, metadata=_OPTIONAL)
     """How the saved model was refitted; None = it is the model that was scored."""
     refit_error: str | None = field(default=None, metadata=_OPTIONAL)

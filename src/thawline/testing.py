@@ -35,6 +35,7 @@ class PlainContext:
     seed: int = 0
     head_is_linear: bool = True
     given_plan: FineTunePlan | None = None
+    head_is_known: bool = False
 
     def score(self, plan: FineTunePlan) -> Score:
         """The same for every plan: nothing is trained."""
@@ -88,7 +89,7 @@ def check_strategy(spec: str, model: LoadedModel, granularity: Granularity = "st
     for epoch in range(context.epochs):
         applied.start_epoch(epoch)
         assert_rates(applied, blocks, plan.phase_at(epoch).learning_rates)
-        _train_steps(applied, model, steps=0 if plan.is_solved else 2)
+        _train_steps(applied, model, steps=0 if plan.is_untrained else 2)
     assert_moved_as_planned(applied, model.pristine())
     applied.finish()
     moved = moved_tensors(model.module, blocks, plan, model.pristine())

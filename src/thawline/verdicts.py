@@ -11,7 +11,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 from thawline.formatting import counted, figure, interval
-from thawline.results import DepthCurve, Evaluation, Interval, MirrorTest, SplitScores, TestScores, Versus
+from thawline.plan import FineTunePlan
+from thawline.results import (
+    DepthCurve,
+    Evaluation,
+    FitAgain,
+    Interval,
+    MirrorTest,
+    SplitScores,
+    TestScores,
+    TriedShare,
+    Versus,
+)
 
 SIGNIFICANT = 0.05
 """Largest p-value of a difference that is called one."""
@@ -75,6 +86,57 @@ def row(scores: TestScores, versus: Versus | None, images: int) -> str:
     """How a row compares with guessing and with full fine-tuning on test; empty where there is nothing to say."""
     compared = against_full(versus, images, scores.accuracy.n) if versus else ""
     return "; ".join(filter(None, (guessing(scores), compared)))
+
+
+def fitted_again(facts: FitAgain, refusal: str) -> str:
+    """What became of the old head, in sentences; `refusal` = why it could not be kept, if it could not."""
+    classes = [(facts.new, "new"), (facts.vanished, "gone")]
+    others = [(counted(len(names), "class", "classes"), word, _listed(names)) for names, word in classes if names]
+    rest = "".join(f"; {count} {word} ({listed})" for count, word, listed in others)
+    if facts.head == "kept":
+        shared = counted(len(facts.kept), "class", "classes")
+        return f"Fitting {facts.source} again: the head is kept for {shared} of the same name{rest}."
+    return f"Fitting {facts.source} again with a new head{f': {refusal}' if refusal else ''}{rest}."
+
+
+def seen_before(facts: FitAgain) -> str:
+    """Which of the new images the old model knows, as a sentence; empty if it knows none."""
+    uses = {"train": "trained", "val": "selected"}
+    found = [f"{count:,} {uses[split]}" for split, count in facts.seen.items()]
+    if not found:
+        return ""
+    tested = f"; {facts.seen_in_test:,} of them are test images here, whose scores may be too high"
+    return f"Of these images {' and '.join(found)} the old model{tested if facts.seen_in_test else ''}."
+
+
+def forgotten(before: float, after: float, ends: Interval, images: int, missing: int) -> str:
+    """What fitting again did to the old test images, as a sentence."""
+    gone = f" ({missing:,} more are not there any more)" if missing else ""
+    return (
+        f"On {counted(images, 'test image')} of the old run{gone} the old model had accuracy {figure(before)}; the "
+        f"saved model has {figure(after)} (difference {_points(after - before)} points, 95 % interval "
+        f"{_points(ends[0])} to {_points(ends[1])})."
+    )
+
+
+def kept_old(chosen: TriedShare, trained: TriedShare) -> str:
+    """What the share of old weights costs on either split, against the trained network, as a sentence."""
+    if chosen.old_share == 0:
+        return (
+            "The trained network was kept whole: no share of the old weights is better on both validation splits "
+            f"together ({figure(trained.val)} on the new one, {figure(trained.old_val)} on the old one)."
+        )
+    old = 100 * chosen.old_share
+    return (
+        f"The saved weights are {old:.0f} % old and {100 - old:.0f} % new, chosen on both validation splits: "
+        f"{figure(chosen.val)} on the new one (the trained network: {figure(trained.val)}), "
+        f"{figure(chosen.old_val)} on the old one ({figure(trained.old_val)})."
+    )
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def differs(found: Versus) -> bool:
@@ -294,11 +356,16 @@ def _is_own(request: Mapping[str, object]) -> bool:
     return str(request.get("model")).rpartition(":")[0].endswith(".py")
 
 
-def frozen_kept(frozen: int, request: Mapping[str, object]) -> str:
-    """What was checked of the frozen blocks, and whether it was sensible to freeze them; empty without any."""
+def frozen_kept(frozen: int, request: Mapping[str, object], plan: FineTunePlan | None = None) -> str:
+    """What was checked of the frozen blocks, and whether it was sensible to freeze them; empty without any.
+
+    What `plan` recomputes without training is left out.
+    """
     if not frozen:
         return ""
-    kept = f"{counted(frozen, 'frozen block')} bit-identical to {started_from(request)}, checked after every training."
+    but = " but for the recomputed statistics" if plan is not None and plan.statistics == "recomputed" else ""
+    start = started_from(request)
+    kept = f"{counted(frozen, 'frozen block')} bit-identical to {start}{but}, checked after every training."
     return " ".join(filter(None, (kept, start_warning(request))))
 
 

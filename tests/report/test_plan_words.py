@@ -140,11 +140,17 @@ def test_an_average_lists_its_trainings_and_says_once_what_they_share() -> None:
 
 
 def test_an_average_with_the_weights_before_training_says_their_share() -> None:
-    for of, others in (("3 trainings", (other(1e-4, 1e-4, 1e-4), other(1e-5, 1e-5, 1e-5))), ("1 training", ())):
-        row = mixed("weights", *others, start_share=0.3)
-        weights = f"weights of {of} and, with a share of 0.3, of the weights before training"
-        assert plan_words.plan_in_words(row).startswith(f"Average the {weights} (1: blocks.1 and the head at 1e-3; ")
-        assert plan_words.named(row) == f"full, mean {weights}"
+    row = mixed("weights", other(1e-4, 1e-4, 1e-4), other(1e-5, 1e-5, 1e-5), start_share=0.3)
+    weights = "weights of 3 trainings and, with a share of 0.3, of the weights before training"
+    assert plan_words.plan_in_words(row).startswith(f"Average the {weights} (1: blocks.1 and the head at 1e-3; ")
+    assert plan_words.named(row) == f"full, mean {weights}"
+
+
+def test_a_single_training_is_mixed_with_the_weights_before_it() -> None:
+    row = mixed("weights", start_share=0.3)
+    words = "trained weights with a share of 0.3 of those before training"
+    assert plan_words.plan_in_words(row).startswith(f"Mix the {words} (1: blocks.1 and the head at 1e-3; ")
+    assert plan_words.named(row) == "full, trained weights mixed with a share of 0.3 of those before training"
 
 
 def test_what_a_training_of_an_average_does_besides_rates_is_said_with_it() -> None:

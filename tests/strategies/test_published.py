@@ -125,6 +125,7 @@ class Scripted:
     seed: int = 0
     head_is_linear: bool = True
     given_plan: FineTunePlan | None = None
+    head_is_known: bool = False
     asked: list[tuple[str, set[float | None]]] = field(default_factory=list)
 
     def score(self, plan: FineTunePlan) -> tuple[float, float]:

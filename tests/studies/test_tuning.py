@@ -32,6 +32,8 @@ class Asked:
 
 
 TRAINED = [name for name in OWN_STRATEGIES if name != "linear_probe"] + ["linear_probe:solver=sgd"]
+OF_OLD = ("norm_statistics", "unchanged")
+"""Strategies that train nothing, and need a model that is fitted again."""
 
 
 @dataclass
@@ -44,6 +46,8 @@ class Scripted:
     has_statistics: bool = False
     tuning_seed: int = 1_000_000
     head_is_linear: bool = True
+    head_is_known: bool = False
+    keeps_head: bool = False
     trained: list[tuple[str, float]] = field(default_factory=list)
 
     @property
@@ -123,10 +127,24 @@ def test_from_the_probe_only_the_statistics_that_it_was_made_with_are_tried() ->
     assert experiment.tune("full:head_start=probe,norm=moving").plan.norm == "train"
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if not asks_for_trainings(name)])
+@pytest.mark.parametrize("name", [name for name in TRAINED if not asks_for_trainings(name) and name not in OF_OLD])
 def test_every_row_gets_six_trainings(name: str) -> None:
     experiment = Scripted(peak_at(1e-3))
     assert len(experiment.tune(name).records) == len(experiment.trained) == TRAININGS_PER_ROW == 6
+
+
+@pytest.mark.parametrize("name", OF_OLD)
+def test_the_old_model_as_it_is_has_no_rate_and_is_not_trained(name: str) -> None:
+    experiment = Scripted(peak_at(1e-3), keeps_head=True)
+    tuned = experiment.tune(name)
+    assert (experiment.trained, tuned.learning_rate, tuned.plan.is_untrained) == ([], 0.0, True)
+
+
+def test_where_a_head_is_kept_plans_start_from_it_unless_they_say_otherwise() -> None:
+    experiment = Scripted(peak_at(1e-3), keeps_head=True)
+    assert experiment.tune("full").plan.head_start == "kept"
+    assert experiment.tune("full:head_start=random").plan.head_start == "random"
+    assert experiment.tune("linear_probe").plan.is_solved
 
 
 def test_what_a_strategy_asks_for_comes_on_top_and_is_counted() -> None:

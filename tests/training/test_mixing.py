@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.training.conftest import SIZE
 from tests.training.test_trainer import CONFIG, data
 from tests.training.tiny_chain import BLOCKS, EVERYTHING, chain
-from thawline.model.apply import AppliedPlan
+from thawline.model.apply import AppliedPlan, batch_norms
 from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan, NormMode
 from thawline.records import EpochRecord
@@ -45,7 +45,9 @@ def settled(rates: dict[str, float], norm: NormMode = "train") -> tuple[nn.Batch
     norm_layer.running_mean.fill_(5.0)  # type: ignore[union-attr]
     applied = AppliedPlan(net, BLOCKS, FineTunePlan.constant(BLOCKS, rates, norm=norm))
     inputs = [torch.randn(6, 2).double(), torch.randn(6, 2).double()]
-    with torch.no_grad(), fresh_statistics(applied, 0):
+    applied.start_epoch(0)
+    norms = [found for found in batch_norms(net).values() if found.training]
+    with torch.no_grad(), fresh_statistics(net, norms):
         for batch in inputs:
             net(batch)
     assert not any(part.training for part in net.modules())

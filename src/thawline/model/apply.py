@@ -10,7 +10,7 @@ from typing import TypedDict
 import torch
 from timm.layers.norm import RmsNorm
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from thawline.config import Optimizer
 from thawline.model import adapters
@@ -104,7 +104,9 @@ class AppliedPlan:
     def trained_state(self) -> dict[str, Tensor]:
         """Copies of all parameters and buffers that the plan may change, with adapters merged."""
         merged = adapters.merged_weights(self.model)
-        names = (name for block in self.blocks if block.name in self.plan.trained for name in _names(block))
+        names = [name for block in self.blocks if block.name in self.plan.trained for name in _names(block)]
+        if self.plan.statistics == "recomputed":
+            names += statistics(self.model)
         return {name: merged.get(name, self._tensors[name]).detach().clone() for name in names}
 
     def finish(self) -> None:
@@ -157,14 +159,20 @@ def requiring_gradients(network: nn.Module, chosen: set[int]) -> Iterator[list[n
 def moved_tensors(
     model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan, pristine: Mapping[str, Tensor]
 ) -> tuple[str, ...]:
-    """Names of parameters and buffers of always-frozen blocks that are not bit-identical to `pristine`."""
+    """Names of parameters and buffers of always-frozen blocks that are not bit-identical to `pristine`.
+
+    Statistics that the plan recomputes are not among them.
+    """
+    recomputed = statistics(model) if plan.statistics == "recomputed" else ()
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     return tuple(
         name
         for block in blocks
         if block.name not in plan.trained
         for name in _names(block)
-        if name in pristine and not _same_bits(state[name].detach().cpu(), pristine[name].cpu())
+        if name in pristine
+        and name not in recomputed
+        and not _same_bits(state[name].detach().cpu(), pristine[name].cpu())
     )
 
 
@@ -172,7 +180,11 @@ def trainable_size(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan
     """Number of trainable scalars under a plan, including adapters. The model is left unchanged."""
     applied = AppliedPlan(model, blocks, plan)
     try:
-        return sum(p.numel() for group in applied.optimizer.param_groups for p in group["params"])
+        groups = applied.optimizer.param_groups
+        # A kept head that does not train is in the optimiser, but stays as it is.
+        if plan.head_start == "kept" and not plan.mixture:
+            groups = [group for group in groups if plan.highest_rate(group["block"]) is not None]
+        return sum(parameter.numel() for group in groups for parameter in group["params"])
     finally:
         applied.finish()
 
@@ -238,6 +250,17 @@ def set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: Nor
         for name in block.modules:
             if frozen or (norm == "eval" and isinstance(modules[name], _NormBase)):
                 modules[name].training = False
+
+
+def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
+    """The layers whose statistics can be recomputed, by name."""
+    found = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+    return {name: norm for name, norm in found.items() if norm.running_mean is not None}
+
+
+def statistics(model: nn.Module) -> frozenset[str]:
+    """Names of the running statistics of all batch norms, their counters included."""
+    return frozenset(f"{name}.{part}" for name, norm in batch_norms(model).items() for part, _ in norm.named_buffers())
 
 
 def has_statistics(model: nn.Module) -> bool:

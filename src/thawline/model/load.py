@@ -21,6 +21,7 @@ from thawline.memory import raise_if_out_of_memory
 from thawline.model import own
 from thawline.model.execution import forward_blank_image
 from thawline.model.head import HeadFactory, ResettingHead, head_tensors, named_tensors, seeded
+from thawline.model.kept_head import KeptHead
 from thawline.model.source import Origin, resolve
 from thawline.model.weights import fill, loading, read_weights
 
@@ -72,6 +73,8 @@ class LoadedModel:
         self._pristine = {name: tensor.detach().clone() for name, tensor in named_tensors(module) if name not in head}
         self._heads = heads
         self._package = own_network.package if own_network else None
+        self.kept_head: KeptHead | None = None
+        """Rows of the classifier that belonged to these weights, for plans that start from them."""
         self.notes: tuple[str, ...] = ()
         """What the user should know about its layers, in one line each."""
         self.weights_fingerprint = _fingerprint(self._pristine, own_network.code if own_network else "")

@@ -77,7 +77,12 @@ class WorkTable:
         return sum(block.flops for block in self.blocks)
 
     def first_trained(self, plan: FineTunePlan) -> str:
-        """The first block that trains in any phase; everything before it is the frozen prefix."""
+        """The first block that trains in any phase; everything before it is the frozen prefix.
+
+        With recomputed statistics there is none: no block computes what it did.
+        """
+        if plan.statistics == "recomputed":
+            return self.blocks[0].name
         return next(block.name for block in self.blocks if block.name in plan.trained)
 
     def step_share(self, trained: Collection[str], *, behind: str | None = None) -> float:
@@ -112,16 +117,18 @@ class WorkTable:
         split that was used; the unit remains that of the whole split. It is above 1 in a refit, which trains on val,
         too, and has no `validated_images` (None = the validation split). `further_passes` is the number of images that
         were forwarded without gradients, besides training and validation. A plan that starts from the probe forwards
-        all images once more, and each iteration of the solver runs the training images through the head. A solved plan
-        has no epochs.
+        all images once more, and each iteration of the solver runs the training images through the head; recomputed
+        statistics take the training images once. A plan that trains nothing has no epochs.
         """
         start = self.first_trained(plan)
         validated = validation_images if validated_images is None else validated_images
-        if plan.is_solved:
+        if plan.is_untrained:
             epochs_run = 0
         steps = sum(self.step_share(plan.phase_at(epoch).trained, behind=start) for epoch in range(epochs_run))
         # The features behind a mixture's start are those of its ingredients.
-        if plan.head_start == "probe" and not plan.mixture:
+        if plan.statistics == "recomputed" and not plan.mixture:
+            further_passes += round(share * train_images)
+        if (plan.head_start == "probe" or plan.is_untrained) and not plan.mixture:
             further_passes += round(share * train_images) + validated
         forward = (epochs_run * validated + further_passes) * self._flops_from(self._index(start))
         # Each iteration computes the loss and its gradient.

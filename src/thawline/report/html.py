@@ -35,6 +35,7 @@ from thawline.report.plan_words import (
 )
 from thawline.report.reading import Run
 from thawline.report.summary import (
+    again_notes,
     comparison_headline,
     copied_note,
     depth_in_words,
@@ -103,6 +104,8 @@ def _context(run: Run) -> Context:
         "searches": _searches(run),
         "mirror_test": verdicts.MIRROR_TEST,
         "frozen_kept": _frozen_kept(run.results),
+        "again": again_notes(run.results),
+        "keep_old": run.results.keep_old if isinstance(run.results, FitResults) else None,
         "refit_note": refit_note(run.results) if isinstance(run.results, FitResults) else "",
     }
     return {**shared, **_of_the_rows(run), **_of_the_shown(run)}
@@ -119,8 +122,9 @@ def _answer(results: FitResults | Comparison) -> str:
 
 
 def _frozen_kept(results: FitResults | Comparison) -> str:
-    blocks = results.blocks if isinstance(results, FitResults) else ()
-    return verdicts.frozen_kept(sum(block.frozen for block in blocks), results.request)
+    if not isinstance(results, FitResults):
+        return ""
+    return verdicts.frozen_kept(sum(block.frozen for block in results.blocks), results.request, results.plan)
 
 
 def _of_the_rows(run: Run) -> Context:

@@ -38,6 +38,14 @@ SEVERAL = "several"
 
 def is_solved(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
     """Whether nothing of it trains by gradient descent: it is the solved linear probe."""
+    if isinstance(row, ScoredCellRow) or not is_untrained(row):
+        return is_untrained(row)
+    plan = row.plan if isinstance(row.plan, FineTunePlan) else FineTunePlan.from_dict(row.plan)
+    return plan.head_start != "kept"
+
+
+def is_untrained(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
+    """Whether nothing of it trains by gradient descent: the solved probe, or the old network."""
     return row.learning_rate == 0 and not is_mixture(row)
 
 
@@ -68,6 +76,8 @@ def mixture_in_words(plan: FineTunePlan) -> str:
         return f"trained once more on the mean output of {counted(len(plan.members), 'candidate')}"
     if plan.is_ensemble:
         return f"mean output of {counted(len(plan.members), 'network')}"
+    if len(plan.members) == 1:
+        return f"trained weights mixed with a share of {plan.start_share:.3g} of those before training"
     return f"mean weights of {counted(len(plan.members), 'training')}{_start_in_words(plan)}"
 
 
@@ -124,8 +134,10 @@ def base_rate(row: ScoredRow | ScoredCellRow) -> str:
         return rate(row.learning_rate)
     if is_mixture(row):
         return SEVERAL
-    if not is_solved(row):
+    if not is_untrained(row):
         return rate(row.learning_rate)
+    if not is_solved(row):
+        return "none"
     return f"solved{_penalty(row.probe_strength, ' ({})')}"
 
 
@@ -136,6 +148,8 @@ def named(row: ScoredRow) -> str:
     """
     if is_mixture(row):
         return f"{row.strategy}, {mixture_in_words(row.plan)}"
+    if is_untrained(row) and not is_solved(row):
+        return row.chosen
     return f"{row.chosen}{', ' if is_solved(row) else ' at '}{base_rate(row)}"
 
 
@@ -147,6 +161,8 @@ def plan_in_words(row: ScoredRow) -> str:
     if plan.is_solved:
         penalty = _penalty(row.probe_strength, " ({})")
         return f"Solve the head alone as a linear probe{penalty}, freeze the rest"
+    if plan.is_untrained:
+        return _untrained_in_words(plan)
     return f"{_rates_in_words(plan)} ({'; '.join(besides_rates(row))})"
 
 
@@ -157,6 +173,8 @@ def answer_in_words(row: ScoredRow) -> str:
         return f"Ensemble of {len(plan.members)} networks, mean of their probabilities"
     if plan.is_distilled:
         return f"Train one network once more on the mean output of {counted(len(plan.members), 'candidate')}"
+    if plan.mixture and len(plan.members) == 1:
+        return f"Mix the trained weights with a share of {plan.start_share:.3g} of those before training"
     if plan.mixture:
         return f"Average the weights of {counted(len(plan.members), 'training')}{_start_in_words(plan)}"
     return plan_in_words(row)
@@ -190,6 +208,8 @@ def _further(plan: FineTunePlan) -> list[str]:
     facts = list[str]()
     if len(plan.phases) > 1:
         facts.append(_phases_in_words(plan.phases))
+    if plan.statistics == "recomputed":
+        facts.append("statistics of batch norm recomputed on the new images before training")
     if plan.parts != "all":
         facts.append(f"only {plan.parts.replace('_', ' ')} of each block")
     if plan.adapter:
@@ -220,6 +240,9 @@ def _member_in_words(row: ScoredRow, member: FineTunePlan) -> str:
     """A member of a mixture, with what not all of them share."""
     if member.is_solved:
         return "the solved linear probe"
+    if member.is_untrained:
+        words = _untrained_in_words(member)
+        return f"{words[0].lower()}{words[1:]}"
     facts = [_short(member)]
     if _heads_in_words(row) == SEVERAL:
         facts.append(_start(member.head_start, None))
@@ -258,6 +281,8 @@ def mismatch(row: ScoredRow) -> str:
 def _start(head_start: str, strength: float | None) -> str:
     if head_start == "random":
         return "head from random weights"
+    if head_start == "kept":
+        return "head from the old model"
     return f"head from the linear probe{_penalty(strength, ', {}')}"
 
 
@@ -271,7 +296,7 @@ def _mixture_defined(row: ScoredRow) -> str:
             f"of 1, with its learning rates and their schedule from the beginning; the mean output has a share of "
             f"{share:.3g} in the loss, the labels have {1 - share:.3g}."
         )
-    made = f"The network has the {mixture_in_words(plan)}"
+    made = f"The network has {'' if len(plan.members) == 1 else 'the '}{mixture_in_words(plan)}"
     if plan.is_ensemble:
         made = f"{len(plan.members)} networks were trained, and their class probabilities are averaged"
     return f"{made}: {_members_in_words(row)}. Learning rates of blocks are the highest of any of them."
@@ -280,6 +305,9 @@ def _mixture_defined(row: ScoredRow) -> str:
 def _head_defined(plan: FineTunePlan, strength: float | None) -> str:
     if plan.head_start == "random":
         return "The head starts from random weights."
+    if plan.head_start == "kept":
+        start = "is" if plan.highest_rate(plan.blocks[-1]) is None else "starts from"
+        return f"The head {start} that of the old model, with random rows for classes that are new, if there are any."
     how = (
         "a logistic regression on the features of the network as it was, solved exactly with an L2 penalty"
         f"{'' if strength is None else f' of {rate(strength)}'} picked on validation"
@@ -303,6 +331,8 @@ def _rates_in_words(plan: FineTunePlan) -> str:
     *below, head = plan.blocks
     rates = {name: value for name in plan.blocks if (value := plan.highest_rate(name)) is not None}
     body = {name: rates[name] for name in below if name in rates}
+    if not rates and plan.head_start == "kept":
+        return _untrained_in_words(plan)
     if not rates:
         return "Solve the head alone as a linear probe, freeze the rest"
     if not body:
@@ -313,6 +343,12 @@ def _rates_in_words(plan: FineTunePlan) -> str:
     if len(set(rates.values())) > 1:
         return f"Train {trained} at {_extent(body.values())} and the head at {rate(rates[head])}{frozen}"
     return f"Train {f'{trained} and the head' if frozen else 'everything'} at {rate(rates[head])}{frozen}"
+
+
+def _untrained_in_words(plan: FineTunePlan) -> str:
+    if plan.statistics == "recomputed":
+        return "Keep the old model, with the statistics of batch norm recomputed on the new images"
+    return "Keep the old model as it is"
 
 
 def _extent(rates: Collection[float]) -> str:

@@ -10,7 +10,15 @@ from thawline import verdicts
 from thawline.config import DataConfig, Request, TrainConfig
 from thawline.formatting import duration, figure, interval, mebibytes, rate, sentence, signed, spread
 from thawline.report import plan_words
-from thawline.report.plan_words import answer_in_words, base_rate, head_start, is_solved, made_by, named, plan_in_words
+from thawline.report.plan_words import (
+    answer_in_words,
+    base_rate,
+    head_start,
+    is_untrained,
+    made_by,
+    named,
+    plan_in_words,
+)
 from thawline.results import (
     Candidate,
     Comparison,
@@ -228,8 +236,8 @@ def exact_spec(row: ScoredRow) -> str:
     if _is_searched(row):
         return made_by(row)
     name, _, arguments = row.chosen.partition(":")
-    probe = "probe" if not is_solved(row) and head_start(row) == "probe" else None
-    settled = {"norm": row.batch_norm, "head_start": probe}
+    start = None if is_untrained(row) or head_start(row) == "random" else head_start(row)
+    settled = {"norm": row.batch_norm, "head_start": start}
     unsaid = [f"{key}={value}" for key, value in settled.items() if value and f"{key}=" not in arguments]
     return ":".join(filter(None, (name, ",".join(filter(None, (arguments, *unsaid))))))
 
@@ -283,6 +291,15 @@ def row_notes(row: ScoredRow) -> list[str]:
     """What to know of a row besides its verdict, each with its strategy in front."""
     notes = [f"{made_by(row)}: {note}." for note in (neighbors_note(row), plan_words.mismatch(row)) if note]
     return [f"{row.strategy}: {_lowered(plan_in_words(row))}.", *notes] if row.strategy in BESIDE_ANSWER else notes
+
+
+def again_notes(results: FitResults | Comparison) -> list[str]:
+    """What became of the old model: its head, its images, its accuracy; empty for a run that began anew."""
+    if results.again is None:
+        return []
+    parts = (results.keep_old, results.forgetting) if isinstance(results, FitResults) else ()
+    words = [results.again.words, verdicts.seen_before(results.again), *(part.words for part in parts if part)]
+    return [note for note in words if note]
 
 
 def ensemble_note(results: FitResults) -> str:

@@ -85,7 +85,9 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     print_table(console, results.rows, results.data, run)
     for note in filter(None, _notes(results)):
         console.print(visible(note), highlight=False, markup=False)
-    if kept := verdicts.frozen_kept(sum(block.frozen for block in results.blocks), results.request):
+    for note in summary.again_notes(results):
+        console.print(visible(note), highlight=False, markup=False)
+    if kept := verdicts.frozen_kept(sum(block.frozen for block in results.blocks), results.request, results.plan):
         console.print(f"\n{kept}", highlight=False)
     console.print(
         f"\nEverything is in {visible(str(run))}; {visible(str(run))}/report.html shows it. Open the model:\n",

@@ -42,7 +42,7 @@ from thawline.training.trainer import TrainedModel, Trainer
 TUNING_SEED_OFFSET = 1_000_000
 _NEIGHBORS = "neighbors_"
 """Prefix of the names of votes in the file of an evaluation."""
-_ONCE_WITHOUT_CHOICE = (("head_start", "random"), ("kept_epoch", "best"))
+_ONCE_WITHOUT_CHOICE = (("head_start", "random"), ("statistics", "stored"), ("kept_epoch", "best"))
 """Fields of plans with the value that they had before there was a choice; keys leave them out."""
 _REFIT = "train and val"
 """The part of the images that a refit trains on, in its key."""
@@ -171,6 +171,16 @@ class Experiment:
     def head_is_linear(self) -> bool:
         """Whether the head is a single linear layer, so that a linear probe can be solved."""
         return self.trainer.linear_head is not None
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether plans can start from the head of the model that is fitted again."""
+        return self.model.kept_head is not None
+
+    @property
+    def head_is_known(self) -> bool:
+        """Whether that head has a row for every class, so that it need not train."""
+        return self.model.kept_head is not None and self.model.kept_head.is_complete
 
     @property
     def has_statistics(self) -> bool:
@@ -309,7 +319,7 @@ class Experiment:
         were found. A mixture is made of the refits of its ingredients. Nothing is validated.
         """
         plan = FineTunePlan.from_dict(scored.plan)
-        trains = plan.is_distilled or not (plan.mixture or plan.is_solved)
+        trains = plan.is_distilled or not (plan.mixture or plan.is_untrained)
         until = scored.best_epoch + 1 if trains and scored.best_epoch is not None else None
         key = self.key(plan, scored.seed, Part(self.refit_images, _REFIT), until)
         record = TrainingRecord(
@@ -566,6 +576,7 @@ class Experiment:
             seed,
             *([part.fingerprint] if part else []),
             *([f"until {until}"] if until else []),
+            *([kept.fingerprint] if (kept := self.model.kept_head) and plan.head_start == "kept" else []),
         )
 
 

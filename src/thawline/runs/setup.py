@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 
+from thawline import verdicts
 from thawline.callback import Callback
 from thawline.config import FULL_DEPTH, BitDepth, Preprocessing, Request
 from thawline.data.cache import user_cache
@@ -21,6 +22,7 @@ from thawline.formatting import counted
 from thawline.model.load import LoadedModel, load_model
 from thawline.records import FORMAT_VERSION, environment, fingerprint
 from thawline.results import DataFacts, ModelFacts, RunFacts
+from thawline.runs.again import fit_again, old_model, seen_before, with_seen
 from thawline.runs.augmentation import augmenter, settled
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import CHECK, LEDGER, SPLITS, SplitLine, write, write_splits
@@ -48,6 +50,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     model = load_model(
         request.model, len(images.classes), weights=request.weights, image_size=request.images.image_size
     )
+    again = fit_again(request, model, images.classes)
     if request.images.crop_pct is not None:
         model.preprocessing = replace(model.preprocessing, crop_pct=request.images.crop_pct)
     # Stored before the first training: a resumed run must not settle `auto` anew on a machine that has changed.
@@ -64,7 +67,12 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     paths = tuple(images.name(item) for item in images.items)
     data_fingerprint = fingerprint(pixels.key, paths, images.targets, images.classes, splits.assignment)
     ledger = _bound_ledger(folder, request, model, data_fingerprint, pixels)
+    if again is not None:
+        known = seen_before(old_model(request), images.paths, found.hashes)
+        again = with_seen(again, known, splits.assignment)
     _report(folder, request, images, found, splits, callback)
+    for note in filter(None, (again.words, verdicts.seen_before(again)) if again else ()):
+        callback.note(note)
     for note in filter(None, (start_warning(request.to_dict()) if model.is_timm else None, *model.notes)):
         callback.note(note)
     experiment = Experiment(
@@ -80,7 +88,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     )
     if request.images.augment == "auto":
         experiment = settled(experiment)
-    return Opened(experiment, _facts(experiment, images, splits), paths)
+    return Opened(experiment, replace(_facts(experiment, images, splits), again=again), paths)
 
 
 def _bound_ledger(
@@ -91,7 +99,8 @@ def _bound_ledger(
     if request.images.augment != "auto":  # which is bound as soon as it is settled
         ledger.bind_request(request.to_dict())
     ledger.bind_code(model.changed_files(ledger.own_files), model.own_files)
-    ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train)))
+    kept = [model.kept_head.fingerprint] if model.kept_head else []
+    ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train), *kept))
     ledger.bind_pixels(pixels.sha256)
     return ledger
 

@@ -8,10 +8,10 @@ probe comes first all the same, as it costs next to nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from thawline.search.encoding import BINS_PER_DECADE, FROM_PROBE, KEPT, MOVING, Mode, Phenotype
+from thawline.search.encoding import AGAIN, BINS_PER_DECADE, FROM_PROBE, KEPT, MOVING, Mode, Phenotype
 from thawline.strategies.base import NORM_WORDS
 
 HALF_DECADE = BINS_PER_DECADE // 2
@@ -66,6 +66,42 @@ def initial_candidates(blocks: int, modes: Sequence[Mode]) -> tuple[InitialCandi
     fitting = (entry for entry in PORTFOLIO if entry.mode in modes and _fits(depths[entry.depth], entry, blocks))
     found = (_last(blocks, depths[entry.depth], entry.rate, entry.mode) for entry in fitting)
     return tuple(dict.fromkeys(found))
+
+
+def again_candidates(blocks: int, modes: Sequence[Mode], *, head_is_known: bool) -> tuple[InitialCandidate, ...]:
+    """The initial candidates where a head is kept: what surgical fine-tuning found (Lee et al. 2023), each from there.
+
+    Which blocks to tune depends on what shifted: the first ones for changed inputs, the last ones for changed labels.
+    The cheap ones come first; their order is not measured. `blocks` counts the head, which stays as it is with the
+    first blocks, if it is known whole.
+    """
+    still, moving, norms, recomputed, probe = AGAIN
+    below, nothing, head = blocks - 1, [None] * blocks, None if head_is_known else 0
+    everything: Phenotype = (-HALF_DECADE,) * blocks
+    known = [
+        InitialCandidate("unchanged", tuple(nothing), still),
+        InitialCandidate("norm_statistics", tuple(nothing), recomputed),
+        InitialCandidate("linear_probe", (*nothing[1:], 0), probe),
+        InitialCandidate("last_blocks:k=1,norm=kept", (*nothing[2:], 0, 0), still),
+        InitialCandidate("full:norm=kept", everything, still),
+        InitialCandidate("norm_only:norm=moving", (0,) * blocks, norms),
+        InitialCandidate("full:norm=moving", everything, moving),
+        InitialCandidate("first_blocks:k=1,norm=kept", (0, *nothing[2:], head), still),
+        InitialCandidate("first_blocks:k=2,norm=kept", (0, 0, *nothing[3:], head), still),
+    ]
+    shared = [each for each in known if each.mode in modes and (below > 2 or each.baseline not in _PARTIAL)]
+    return tuple(
+        replace(each, strategy=_from_kept(each.strategy)) if each.mode.head == "kept" else each for each in shared
+    )
+
+
+_PARTIAL = ("last_blocks", "first_blocks")
+
+
+def _from_kept(strategy: str) -> str:
+    """The strategy with the start spelled out, but where it is the only one."""
+    name, _, arguments = strategy.partition(":")
+    return f"{name}:{arguments},head_start=kept" if arguments else name
 
 
 def baselines(initial: Sequence[InitialCandidate]) -> dict[str, InitialCandidate]:

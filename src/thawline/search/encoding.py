@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from thawline.plan import Block, FineTunePlan, Granularity, HeadStart, Kept, NormMode
+from thawline.plan import Block, FineTunePlan, Granularity, HeadStart, Kept, NormMode, Parts, Statistics
 from thawline.search.candidates import Genes
 
 Phenotype = tuple[int | None, ...]
@@ -26,12 +26,25 @@ class Mode(NamedTuple):
     """What norm layers of trained blocks do."""
     head: HeadStart = "random"
     """What the head starts from."""
+    parts: Parts = "all"
+    """Which parameters of trained blocks train."""
+    statistics: Statistics = "stored"
+    """What batch norm starts from."""
 
 
 MOVING, KEPT, FROM_PROBE = Mode(), Mode("eval"), Mode("eval", "probe")
 MODES = (MOVING, KEPT, FROM_PROBE)
 """The modes of the free encoding. A probe is solved with the pretrained statistics, which do not stay in a block that
 trains with moving ones, so these do not go together."""
+
+AGAIN = (
+    Mode("eval", "kept"),
+    Mode("train", "kept"),
+    Mode("train", "kept", "norms_and_biases"),
+    Mode("eval", "kept", "all", "recomputed"),
+    FROM_PROBE,
+)
+"""The modes where the head of a model that is fitted again is kept: what shifted, inputs or labels, is not known."""
 
 BINS_PER_DECADE = 10
 FIXED_THRESHOLD = 0.5
@@ -46,6 +59,8 @@ HEAD_DECADES = (-1.0, 1.5)
 """Range of the head's rate in the free encoding, relative to the base rate: 10^-4 to 10^-1.5 for 1e-3."""
 BELOW_HEAD_DECADES = (-3.0, 0.0)
 """Range of a block's rate in the free encoding, relative to the head's: trained blocks are never faster."""
+BELOW_TOP_DECADES = (-2.0, 0.0)
+"""Range of a block's rate where a model is fitted again, relative to the highest."""
 SMALLEST_GENE = 0.02
 """Lowest gene of a trained block where a genotype is derived from a plan: the threshold must fit below it."""
 DECAYS = (0.3, 1.0)
@@ -238,6 +253,58 @@ class FreeEncoding(Invertible):
 
 
 @dataclass(frozen=True)
+class AgainEncoding(Invertible):
+    """For a model that is fitted again: any block may be frozen, the head too, if it is kept whole.
+
+    A block's gene freezes it or sets its rate relative to the highest, which has a gene of its own. Where nothing
+    trains, the plan is the network as it is, or the solved probe.
+    """
+
+    modes: tuple[Mode, ...] = AGAIN
+    """The modes in reach; each has an equal share of the last gene."""
+    head_must_train: bool = False
+    """Whether the head has rows of new classes."""
+
+    @property
+    def globals(self) -> tuple[str, ...]:
+        """The highest rate; the mode."""
+        return ("rate", "mode")
+
+    @property
+    def block_genes(self) -> int:
+        """All blocks and the head."""
+        return self.blocks
+
+    def mode(self, genes: Genes) -> Mode:
+        """The mode of the last gene."""
+        return self.modes[min(int(genes[-1] * len(self.modes)), len(self.modes) - 1)]
+
+    def phenotype(self, genes: Genes) -> Phenotype:
+        """The highest rate at 10^-1.5 to 10^1 of the base rate, others down to a hundredth of it."""
+        top, is_probe = _between(BASE_DECADES, genes[self.blocks]), self.mode(genes).head == "probe"
+        *body, head = (
+            _bins(top + _between(BELOW_TOP_DECADES, _trained_share(gene))) if gene >= SPLIT_FROZEN else None
+            for gene in genes[: self.blocks]
+        )
+        if head is None and (is_probe or self.head_must_train) and any(bins is not None for bins in body):
+            head = _bins(top)
+        if is_probe and not any(bins is not None for bins in body):
+            head = 0
+        return (*body, head)
+
+    def genes_of(self, phenotype: Phenotype, mode: Mode) -> Genes:
+        """A genotype of the phenotype, or of the nearest one in reach."""
+        top = max((bins for bins in phenotype if bins is not None), default=0)
+        own = [SPLIT_FROZEN / 2 if bins is None else _gene_below(bins - top) for bins in phenotype]
+        place = self.modes.index(mode) if mode in self.modes else 0
+        return (*own, clip(_share_of(BASE_DECADES, top / BINS_PER_DECADE)), (place + 0.5) / len(self.modes))
+
+
+def _gene_below(bins: int) -> float:
+    return SPLIT_FROZEN + clip(_share_of(BELOW_TOP_DECADES, bins / BINS_PER_DECADE)) * (1 - SPLIT_FROZEN)
+
+
+@dataclass(frozen=True)
 class DepthEncoding(Encoding):
     """The first block that trains, the factor by which rates fall from the head down, and the base rate."""
 
@@ -290,7 +357,9 @@ class Space:
             named,
             granularity=self.granularity,
             norm=mode.norm,
+            parts=mode.parts,
             head_start=mode.head,
+            statistics=mode.statistics,
             kept_epoch=self.kept_epoch,
         )
 

@@ -166,7 +166,7 @@ class Halving:
     def _add_seeds(self) -> None:
         """Train extra seeds of the best while they cannot be told apart and the budget lasts.
 
-        A solved probe gets none: no seed changes it.
+        A plan that trains nothing gets none: no seed changes it.
         """
         while True:
             tied = contenders(self._finished(), self.trainings.validation_images)
@@ -174,7 +174,7 @@ class Halving:
                 scored
                 for scored in tied
                 if len(scored.trainings) < len(self.seeds)
-                and not self._is_solved(scored)
+                and not self._is_untrained(scored)
                 and self.budget.allows_another_seed(scored.candidate, self.scored)
             ]
             if len(tied) < 2 or not waiting:
@@ -196,7 +196,7 @@ class Halving:
         known = [scored.score[0] for _, scored in self.baselines() if scored in self.selectable]
         images = self.trainings.validation_images
         least = max(known, default=0.0)
-        return most_parsimonious(self.selectable, self._complexity, images, at_least=least, is_exact=self._is_solved)
+        return most_parsimonious(self.selectable, self._complexity, images, at_least=least, is_exact=self._is_untrained)
 
     def _complexity(self, scored: Scored) -> tuple[bool, float]:
         return scored.candidate.operator != "start", self.budget.price(scored.candidate)
@@ -218,8 +218,8 @@ class Halving:
         kept = EXTRA_SEED_SHARE if len(self.seeds) > 1 else 0.0
         return self.budget.affordable(batch, self.scored, best.candidate if best else None, kept=kept)
 
-    def _is_solved(self, scored: Scored) -> bool:
-        return self.space.plan(scored.candidate.genes).is_solved
+    def _is_untrained(self, scored: Scored) -> bool:
+        return self.space.plan(scored.candidate.genes).is_untrained
 
     def _is_cheap(self, scored: Scored, most: float) -> bool:
         return self.budget.price_to_the_end(scored.candidate) <= most

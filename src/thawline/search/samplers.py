@@ -23,7 +23,7 @@ from optuna.trial import create_trial
 from thawline.errors import OptionError
 from thawline.search import operators
 from thawline.search.candidates import Address, Candidate, Genes, Operator, Scored
-from thawline.search.encoding import MOVING, Encoding, FreeEncoding, Invertible, Mode
+from thawline.search.encoding import MOVING, AgainEncoding, Encoding, FreeEncoding, Invertible, Mode
 
 try:
     import cmaes
@@ -212,7 +212,7 @@ class GridSampler:
                 yield Proposal(self.encoding.genes_of((*frozen, *([head] * (depth + 1))), mode))
 
     def _modes(self) -> Sequence[Mode]:
-        return self.encoding.modes if isinstance(self.encoding, FreeEncoding) else (MOVING,)
+        return self.encoding.modes if isinstance(self.encoding, FreeEncoding | AgainEncoding) else (MOVING,)
 
 
 SAMPLERS: Mapping[str, Callable[[Invertible, int], Sampler]] = {

@@ -69,6 +69,16 @@ OWN_STRATEGIES: dict[str, StrategyEntry] = {
     ),
     "lp_ft": StrategyEntry("thawline.strategies.lp_ft:LPFT", "the head first, then everything"),
     "norm_only": StrategyEntry("thawline.strategies.norm_only:NormOnly", "norm layers, biases and the head"),
+    "first_blocks": StrategyEntry(
+        "thawline.strategies.first_blocks:FirstBlocks", "the first k blocks, and a head that is not kept"
+    ),
+    "norm_statistics": StrategyEntry(
+        "thawline.strategies.norm_statistics:NormStatistics",
+        "nothing, but batch-norm statistics are recomputed on the new images (fit again)",
+    ),
+    "unchanged": StrategyEntry(
+        "thawline.strategies.unchanged:Unchanged", "nothing: the old model as it is (fit again)"
+    ),
     "subtune": StrategyEntry("thawline.strategies.subtune:SubTune", "blocks chosen greedily, and the head"),
     "wise_ft": StrategyEntry(
         "thawline.strategies.wise_ft:WiSEFT", "the head first, then everything, mixed with the start"

@@ -58,8 +58,8 @@ class AutoConfig:
     norm: Norm = TUNED
     """Batch norm of trained blocks: tuned = a gene of every candidate; moving or kept = the same for all."""
     head_start: HeadOption = "tuned"
-    """What the head of every candidate starts from: random weights, or the solved linear probe; tuned = candidates of
-    both kinds."""
+    """What the head of every candidate starts from: random weights, the solved linear probe, or the kept head of a
+    model that is fitted again; tuned = random and probe, or where a head is kept, kept and probe."""
     answer: Answer = "average"
     """What is handed over: pick = the best candidate; average = one network with the mean of the weights of the best
     candidates that start from the same probe, where it has a lower validation loss than the pick; ensemble = up to

@@ -42,9 +42,9 @@ class Strategy:
     """Batch norm of trained blocks: moving = statistics of the batch, which also move the stored ones; kept = the
     stored statistics of the pretrained network; tuned = whichever is better on validation."""
     head_start: HeadOption = "random"
-    """What the head starts from: random weights, or probe = the solved linear probe, as in LP-FT (Kumar et al. 2022);
-    tuned = whichever is better on validation. The probe is made with the stored statistics, so with it the tuned
-    `norm` is kept."""
+    """What the head starts from: random weights; probe = the solved linear probe, as in LP-FT (Kumar et al. 2022);
+    kept = the head of a model that is fitted again, which is the default where there is one; tuned = whichever is best
+    on validation. The probe is made with the stored statistics, so with it the tuned `norm` is kept."""
 
     name: ClassVar[str]
     """The key in `STRATEGIES`."""
@@ -82,7 +82,9 @@ class Strategy:
     def settled(self, proposed: FineTunePlan) -> FineTunePlan:
         """A plan with batch norm and the head's start as the arguments say; without a word of theirs, as it is."""
         norm = NORM_MODES.get(self.norm, proposed.norm)
-        head_start: HeadStart = "probe" if self.head_start == "probe" else proposed.head_start
+        # A strategy that proposes a head has its reasons: it solves the head, or leaves it as it is.
+        asked: HeadStart = "random" if self.head_start == TUNED else self.head_start
+        head_start = asked if proposed.head_start == "random" else proposed.head_start
         return dataclasses.replace(proposed, norm=norm, head_start=head_start)
 
     @property
@@ -116,15 +118,17 @@ def parts_rule(text: str, parts: Sequence[str]) -> str | None:
     return f"none, or some of {', '.join(parts)} joined by +"
 
 
-def variants(spec: str, norm: Norm = TUNED) -> tuple[Strategy, ...]:
+def variants(spec: str, norm: Norm = TUNED, head_start: HeadStart | None = None) -> tuple[Strategy, ...]:
     """Every strategy that tuning should try for `spec`: the grid of the arguments it leaves open, `norm` excepted.
 
-    `norm` is that of a strategy whose spec does not say. Raises `OptionError` for an unknown name or argument, or a
-    value that cannot be used.
+    `norm` and `head_start` are those of a strategy whose spec does not say; a search that tunes the start goes on doing
+    so. Raises `OptionError` for an unknown name or argument, or a value that cannot be used.
     """
     name, _, text = spec.partition(":")
     strategy = strategy_class(name)
-    given = ({} if norm == TUNED else {"norm": norm}) | _parse_arguments(strategy, text)
+    settled: dict[str, str] = {} if norm == TUNED else {"norm": norm}
+    settled |= {} if head_start is None or strategy.head_start == TUNED else {"head_start": head_start}
+    given = settled | _parse_arguments(strategy, text)
     open_arguments = {key: values for key, values in strategy.grid.items() if key not in given}
     combinations = itertools.product(*open_arguments.values())
     return tuple(strategy(**given, **dict(zip(open_arguments, values, strict=True))) for values in combinations)

@@ -62,6 +62,11 @@ class StrategyContext(Protocol):
         ...
 
     @property
+    def head_is_known(self) -> bool:
+        """Whether the head of a model that is fitted again is kept whole, so that it need not train."""
+        ...
+
+    @property
     def learning_rate(self) -> float:
         """The base learning rate from which a strategy derives the rates of its blocks."""
         ...

@@ -92,11 +92,11 @@ def distilling_work(experiment: Experiment) -> float:
 
 
 def _finished(experiment: Experiment, halving: Halving, winner: Scored) -> list[Finished]:
-    """The trainings whose weights are kept; the first is the pick's own. Of a solved probe one: no seed changes it."""
+    """The trainings whose weights are kept; the first is the pick's own. One of a plan that trains nothing."""
     found: list[Finished] = []
     for scored in (winner, *(scored for scored in halving.selectable if scored is not winner)):
         plan = halving.space.plan(scored.candidate.genes)
-        records = scored.trainings[: 1 if plan.is_solved else None]
+        records = scored.trainings[: 1 if plan.is_untrained else None]
         found += [
             Finished(plan, record, experiment.validation_probabilities(record))
             for record in records
@@ -117,11 +117,11 @@ def _luck(experiment: Experiment, finished: Sequence[Finished]) -> float:
 
 
 def _average(experiment: Experiment, pick: Tuned, finished: Sequence[Trained]) -> Tuned:
-    """The better average of the best two and three trainings from the probe, unless its loss is above the pick's.
+    """The better average of the best two and three trainings from one start, unless its loss is above the pick's.
 
     Model soups (Wortsman et al. 2022): from one start, trainings end in one basin. From random heads they do not.
     """
-    alike = _from_one_probe(finished)
+    alike = _from_one_start(finished)
     members = [alike[:count] for count in range(2, min(MEMBERS, len(alike)) + 1)]
     averages = [_mixed(experiment, pick, "weights", some) for some in members]
     tried = [average.record for average in averages]
@@ -137,7 +137,7 @@ def _distilled(experiment: Experiment, pick: Tuned, finished: Sequence[Trained])
     It is always among the three, as in born-again networks (Furlanello et al. 2018), which start anew. If its loss is
     above the pick's, or if there is only one training, the average or the pick takes its place.
     """
-    student = next(iter(_best_first(each for each in finished if not each.plan.is_solved)), None)
+    student = next(iter(_best_first(each for each in finished if not each.plan.is_untrained)), None)
     if student is None or len(finished) == 1:
         return _average(experiment, pick, finished)
     others = sorted((each for each in finished if each is not student), key=_order)
@@ -152,10 +152,17 @@ def _trails(some: Trained, other: Trained) -> bool:
     return some.loss > other.loss
 
 
-def _from_one_probe(finished: Sequence[Trained]) -> list[Trained]:
-    """Those that start from the probe in one norm mode, that of the best of them; see `_best_first`."""
-    probed = _best_first(each for each in finished if each.plan.head_start == "probe")
-    return [each for each in probed if each.plan.norm == probed[0].plan.norm]
+def _from_one_start(finished: Sequence[Trained]) -> list[Trained]:
+    """Those that start from one probe or one kept head in one norm mode, those of the best of them.
+
+    See `_best_first`.
+    """
+    started = _best_first(each for each in finished if each.plan.head_start != "random")
+    return [each for each in started if _start(each.plan) == _start(started[0].plan)]
+
+
+def _start(plan: FineTunePlan) -> tuple[str, ...]:
+    return plan.norm, plan.head_start, plan.statistics
 
 
 def _best_first(finished: Iterable[Trained]) -> list[Trained]:

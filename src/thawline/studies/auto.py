@@ -5,15 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from thawline.errors import OptionError
+from thawline.errors import OptionError, PlanError
 from thawline.formatting import figure
-from thawline.plan import FineTunePlan, HeadStart
+from thawline.plan import FineTunePlan, HeadStart, NormMode
 from thawline.records import furthest
 from thawline.runs.experiment import Experiment
-from thawline.search.baselines import baselines, initial_candidates
+from thawline.search.baselines import again_candidates, baselines, initial_candidates
 from thawline.search.budget import CandidateLimit, Limit, Priced, SearchBudget, TimeLimit, WorkLimit
 from thawline.search.candidates import Scored, require_trained
-from thawline.search.encoding import MODES, MOVING, BioTuneEncoding, FreeEncoding, Mode, Space
+from thawline.search.encoding import (
+    AGAIN,
+    MODES,
+    MOVING,
+    AgainEncoding,
+    BioTuneEncoding,
+    FreeEncoding,
+    Invertible,
+    Mode,
+    Space,
+)
 from thawline.search.findings import halving_findings
 from thawline.search.halving import Halving
 from thawline.search.samplers import SAMPLERS
@@ -24,6 +34,7 @@ from thawline.strategies.context import StrategyContext, Tuned
 from thawline.studies.answers import distilling_work, mixing_work
 from thawline.studies.biotune import candidate_ledger
 from thawline.training.measure import VALIDATION_SHARE, seconds_per_image
+from thawline.training.trainer import NO_KEPT_HEAD
 
 RUNGS = (1 / 6, 1 / 3, 1.0)
 """Shares of the nominal epochs after which candidates are promoted."""
@@ -41,9 +52,19 @@ def make_halving(
     Candidates train on the training split and are scored on the validation split; `name` is that of its ledger. Their
     first seed is that of the run: the winner is handed over as it was trained.
     """
-    modes = _modes(experiment, settings)
-    decoupled = settings.has("decoupling")
-    encoding = FreeEncoding(len(context.blocks), modes) if decoupled else BioTuneEncoding(len(context.blocks))
+    modes, blocks = _modes(experiment, settings), len(context.blocks)
+    decoupled, again = settings.has("decoupling"), any(mode.head == "kept" for mode in modes)
+    if not decoupled:
+        encoding: Invertible = BioTuneEncoding(blocks)
+    elif again:
+        encoding = AgainEncoding(blocks, modes, head_must_train=not experiment.head_is_known)
+    else:
+        encoding = FreeEncoding(blocks, modes)
+    first_tried = (
+        again_candidates(blocks, modes, head_is_known=experiment.head_is_known)
+        if decoupled and again
+        else initial_candidates(blocks, modes)
+    )
     mode = None if len(modes) > 1 and decoupled else modes[0]
     space = Space(encoding, context.blocks, context.granularity, context.learning_rate, mode, "last")
     ledger = candidate_ledger(experiment, name, space)
@@ -52,7 +73,7 @@ def make_halving(
         space,
         encoding,
         SAMPLERS[settings.sampler](encoding, context.seed),
-        initial_candidates(encoding.blocks, modes) if settings.has("baselines") else (),
+        first_tried if settings.has("baselines") else (),
         trainings,
         SearchBudget(space, trainings, _limit(experiment, settings, ledger, name)),
         ledger,
@@ -63,7 +84,7 @@ def make_halving(
 
 
 def tuned_by_halving(halving: Halving, settings: AutoConfig, winner: Scored, spec: str) -> Tuned:
-    """The winner in the name of the baseline that makes its plan, or else of `spec`; the rate is the head's.
+    """The winner in the name of the baseline that makes its plan, or else of `spec`; see `leading_rate`.
 
     Raises `NonFiniteLossError` if even the winner diverged.
     """
@@ -72,7 +93,7 @@ def tuned_by_halving(halving: Halving, settings: AutoConfig, winner: Scored, spe
     named = initial.strategy if initial else ""
     return Tuned(
         named or spec,
-        _head_rate(plan),
+        leading_rate(plan),
         plan,
         winner.score,
         halving.records,
@@ -101,6 +122,9 @@ def _modes(experiment: Experiment, settings: AutoConfig) -> tuple[Mode, ...]:
     probes = experiment.head_is_linear and settings.has("probe_start") and settings.has("decoupling")
     norms = experiment.has_statistics and settings.has("norms") and settings.has("decoupling")
     fixed = NORM_MODES.get(settings.norm)
+    keeps = experiment.keeps_head and settings.head_start in (TUNED, "kept") and settings.has("decoupling")
+    if keeps:
+        return _again_modes(experiment, settings, fixed)
     found = [
         mode
         for mode in MODES
@@ -110,8 +134,27 @@ def _modes(experiment: Experiment, settings: AutoConfig) -> tuple[Mode, ...]:
         and (norms or mode == MOVING or (mode.head == "probe" and not experiment.has_statistics))
     ]
     # What was asked for in so many words, though the search would not propose it.
-    head: HeadStart = "probe" if settings.head_start == "probe" else "random"
+    head: HeadStart = "random" if settings.head_start == TUNED else settings.head_start
+    if head == "kept" and not experiment.keeps_head:
+        raise PlanError(NO_KEPT_HEAD)
     return tuple(found) or (Mode(fixed or "train", head),)
+
+
+def _again_modes(experiment: Experiment, settings: AutoConfig, fixed: NormMode | None) -> tuple[Mode, ...]:
+    """The modes of `AGAIN` that the network has and the settings leave open; never empty.
+
+    Whoever keeps the old skill needs a start that is the old model.
+    """
+    norms = experiment.has_statistics and settings.has("norms")
+    probe = settings.has("probe_start") and settings.head_start == TUNED and not experiment.request.keep_old
+    found = [
+        mode
+        for mode in AGAIN
+        if (fixed or mode.norm) == mode.norm
+        and (norms or (mode.statistics == "stored" and (mode.norm == "eval" or mode.parts != "all")))
+        and (probe or mode.head == "kept")
+    ]
+    return tuple(found)
 
 
 def _limit(experiment: Experiment, settings: AutoConfig, ledger: CandidateLedger, name: str) -> Limit:
@@ -150,9 +193,10 @@ def _keep_best(experiment: Experiment, space: Space, best: Scored) -> None:
         experiment.keep_plan(space.plan(best.candidate.genes))
 
 
-def _head_rate(plan: FineTunePlan) -> float:
-    """The learning rate of the head, which always trains."""
-    return plan.highest_rate(plan.blocks[-1]) or 0.0
+def leading_rate(plan: FineTunePlan) -> float:
+    """The learning rate of the head, or if that is kept as it is, the highest; 0 if nothing trains."""
+    rates = [plan.highest_rate(name) or 0.0 for name in plan.blocks]
+    return rates[-1] or max(rates)
 
 
 def _baselines(halving: Halving) -> Mapping[str, Tuned]:
@@ -160,8 +204,8 @@ def _baselines(halving: Halving) -> Mapping[str, Tuned]:
     found: dict[str, Tuned] = {}
     for name, initial in baselines(halving.initial).items():
         plan = halving.space.plan(halving.encoding.genes_of(initial.phenotype, initial.mode))
-        found[name] = Tuned(initial.strategy, _head_rate(plan), plan, (0.0, 0.0))
+        found[name] = Tuned(initial.strategy, leading_rate(plan), plan, (0.0, 0.0))
     for initial, scored in halving.baselines():
         plan, records = halving.space.plan(scored.candidate.genes), halving.records_of(initial.baseline)
-        found[initial.baseline] = Tuned(initial.strategy, _head_rate(plan), plan, scored.score, records)
+        found[initial.baseline] = Tuned(initial.strategy, leading_rate(plan), plan, scored.score, records)
     return found

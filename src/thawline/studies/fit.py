@@ -11,6 +11,7 @@ from thawline.results import FitResults, RunFacts, ScoredRow
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import RESULTS, write
 from thawline.runs.model_folder import MODEL_FOLDER, save_ensemble, save_model
+from thawline.studies.again import forgetting, kept_old, require_old_images
 from thawline.studies.finish import close, write_tables
 from thawline.studies.latency import latencies
 from thawline.studies.results import block_table, member_results, refit_facts, run_digest, summaries
@@ -27,10 +28,13 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     spec = experiment.request.strategies[0]
     if experiment.request.refit:
         require_refittable(experiment, spec)
+    if experiment.request.keep_old:
+        require_old_images(experiment, spec)
     try:
         tuned = tune(experiment, spec)
     except NonFiniteLossError as error:
         raise RunError(f"{spec} could not be trained: {error}") from error
+    tuned, keep_old = kept_old(experiment, tuned) if experiment.request.keep_old else (tuned, None)
     row = row_of(experiment, spec, tuned)
     if row.error is not None:
         raise RunError(f"{spec} could not be trained: {row.error}")
@@ -38,9 +42,10 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     if experiment.request.refit:
         row = refitted(experiment, row)
     results = _results(experiment, facts, row, baselines)
-    results = replace(results, latency=latencies(experiment, row, baselines))
+    results = replace(results, latency=latencies(experiment, row, baselines), keep_old=keep_old)
     folder = experiment.folder
     _save(experiment, row, results)
+    results = replace(results, forgetting=forgetting(experiment))
     experiment.keep_plan(row.plan)
     write_tables(experiment, [row, *baselines], results.rows, paths)
     write(folder.file(RESULTS["fit"]), results)

@@ -177,7 +177,7 @@ def _single_training(experiment: Experiment, strategy: Strategy, forward: float,
     """A training of all nominal epochs on a share of the images; `forward` = seconds per validation image."""
     train, val = len(experiment.data.train), len(experiment.data.val)
     plan = _plan(experiment, strategy)
-    epochs = 1 if plan.is_solved else experiment.request.train.epochs
+    epochs = 1 if plan.is_untrained else experiment.request.train.epochs
     units = experiment.training_work(plan, epochs, share)
     seconds = epochs * (_seconds_per_image(experiment, plan) * share * train + forward * val)
     if not experiment.request.cache.off:

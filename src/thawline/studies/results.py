@@ -168,11 +168,13 @@ def _versus(found: significance.Comparison, p_holm: float, images: int, training
 
 def block_table(experiment: Experiment, plan: FineTunePlan) -> list[BlockRow]:
     """`blocks` of results.json: what the plan does with every block, in order of execution."""
+    keeps_head = all(each.plan.head_start == "kept" for each in plan.members)
+    keeps_head = keeps_head and plan.united.highest_rate(plan.blocks[-1]) is None
     return [
         BlockRow(
             name=block.name,
             learning_rate=plan.united.highest_rate(block.name),
-            frozen=block.name not in plan.trained,
+            frozen=block.name not in plan.trained or (block.is_head and keeps_head),
             parameters=block.size,
         )
         for block in experiment.blocks(plan.granularity)
@@ -186,7 +188,7 @@ def member_results(experiment: Experiment, results: FitResults, record: Training
     return replace(
         results,
         plan=plan,
-        learning_rate=0.0 if plan.is_solved else record.learning_rate,
+        learning_rate=0.0 if plan.is_untrained else record.learning_rate,
         blocks=blocks,
         batch_norm=_batch_norm(experiment, plan),
         probe_strength=None if record.probe is None else record.probe.strength,

@@ -17,9 +17,10 @@ from thawline.strategies.biotune import EvolutionConfig
 from thawline.strategies.context import Score, Tuned
 from thawline.strategies.full import Full
 from thawline.studies.answers import handed_over
-from thawline.studies.auto import make_halving, rung_epochs, tuned_by_halving
+from thawline.studies.auto import leading_rate, make_halving, rung_epochs, tuned_by_halving
 from thawline.studies.biotune import fresh_seeds, make_driver, search_seeds, training_parts, tuned_by_evolution
 from thawline.training.pause import Paused
+from thawline.training.trainer import NO_KEPT_HEAD
 
 RATE_LADDER = tuple(round(step * 10.0**power, 12) for power in range(-7, 1) for step in (1, 3))
 """Half decades, 1e-7 to 3: more on both sides of `BASE_RATE` than the trainings of a row can walk to."""
@@ -103,12 +104,12 @@ class CandidateTrainings:
         return self.experiment.ledger.find(self.key(replace(task, rung=task.rung - 1)))
 
     def _record(self, task: Task) -> TrainingRecord:
-        head_rate = task.plan.highest_rate(task.plan.blocks[-1]) or 0.0
+        rate = leading_rate(task.plan)
         return TrainingRecord(
             self.key(task),
             "search",
             self.strategy,
-            head_rate if self.learning_rate is None else self.learning_rate,
+            rate if self.learning_rate is None else self.learning_rate,
             task.seed,
             task.plan.to_dict(),
             generation=task.generation,
@@ -122,7 +123,7 @@ class CandidateTrainings:
 
     def _until(self, task: Task) -> int | None:
         """The epoch at which it pauses; None = it runs to its end, which a solved probe reaches at once."""
-        return None if task.rung == len(self.rungs) - 1 or task.plan.is_solved else self.rungs[task.rung]
+        return None if task.rung == len(self.rungs) - 1 or task.plan.is_untrained else self.rungs[task.rung]
 
     def _keep_paused(self, key: str, paused: Paused) -> None:
         """Keep the latest paused trainings, as many as fit."""
@@ -163,6 +164,11 @@ class Context:
     def head_is_linear(self) -> bool:
         """Whether a linear probe can be solved."""
         return self.experiment.head_is_linear
+
+    @property
+    def head_is_known(self) -> bool:
+        """Whether the head is kept whole."""
+        return self.experiment.head_is_known
 
     @property
     def epochs(self) -> int:
@@ -277,8 +283,8 @@ def tune(experiment: Experiment, spec: str, *, score: bool = False) -> Tuned:
 
 
 def asked_for(experiment: Experiment, spec: str) -> tuple[Strategy, ...]:
-    """The variants of `spec`, with the norm mode of the run where it does not say."""
-    return variants(spec, experiment.request.search.norm)
+    """The variants of `spec`, with the norm mode of the run, and from a kept head if there is one, unless it says."""
+    return variants(spec, experiment.request.search.norm, "kept" if experiment.keeps_head else None)
 
 
 def candidates(experiment: Experiment, spec: str) -> tuple[tuple[Strategy, ...], ...]:
@@ -292,6 +298,8 @@ def candidates(experiment: Experiment, spec: str) -> tuple[tuple[Strategy, ...],
     for strategy in asked_for(experiment, spec):
         try:
             plan = strategy.plan(Unscored(experiment, strategy, BASE_RATE))
+            if plan.head_start == "kept" and not experiment.keeps_head:
+                raise PlanError(NO_KEPT_HEAD)
         except PlanError as error:
             refusals.append(error)
         else:
@@ -312,15 +320,16 @@ def require_refittable(experiment: Experiment, spec: str) -> None:
 
 
 def has_rate(experiment: Experiment, strategy: Strategy) -> bool:
-    """Whether the strategy's plan depends on a learning rate; that of a solved probe does not."""
-    return not strategy.plan(Unscored(experiment, strategy, BASE_RATE)).is_solved
+    """Whether the strategy's plan depends on a learning rate; one that trains nothing does not."""
+    return not strategy.plan(Unscored(experiment, strategy, BASE_RATE)).is_untrained
 
 
 def _modes(experiment: Experiment, strategy: Strategy, plan: FineTunePlan) -> tuple[Strategy, ...]:
     """The strategy with every head start and in every norm mode that it leaves open."""
     if strategy.head_start != TUNED:
         return _norm_modes(experiment, strategy, plan)
-    starts: Sequence[HeadStart] = ("random", "probe") if experiment.head_is_linear else ("random",)
+    linear: Sequence[HeadStart] = ("random", "probe") if experiment.head_is_linear else ("random",)
+    starts: Sequence[HeadStart] = (*linear, "kept") if experiment.keeps_head else linear
     opened = [replace(strategy, head_start=start) for start in starts]
     return tuple(mode for each in opened for mode in _norm_modes(experiment, each, each.settled(plan)))
 
@@ -387,7 +396,7 @@ def _train(experiment: Experiment, plan: FineTunePlan, spec: str, rate: float) -
 
 def _rate_of(plan: FineTunePlan, rate: float) -> float:
     """The base rate that the plan was made from; 0 if nothing in it trains by gradient descent."""
-    return 0.0 if plan.is_solved else rate
+    return 0.0 if plan.is_untrained else rate
 
 
 def _best(spec: str, tried: list[TrainingRecord], asked: list[TrainingRecord]) -> Tuned:

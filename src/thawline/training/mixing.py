@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from thawline.model.apply import AppliedPlan
 
 LEAST_PROBABILITY = 1e-12
 """What a probability counts as at least where its logarithm is taken."""
@@ -44,11 +42,9 @@ def to_logits(probabilities: Tensor) -> Tensor:
 
 
 @contextmanager
-def fresh_statistics(applied: AppliedPlan, epoch: int) -> Iterator[None]:
-    """Within the context, batch norms that train in `epoch` recompute their statistics; all else is in eval mode."""
-    applied.start_epoch(epoch)
-    norms = [module for module in applied.model.modules() if isinstance(module, _BatchNorm) and module.training]
-    applied.model.eval()
+def fresh_statistics(network: nn.Module, norms: Collection[_BatchNorm]) -> Iterator[None]:
+    """Within the context, some batch norms recompute their statistics; all else is in eval mode."""
+    network.eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
@@ -59,4 +55,4 @@ def fresh_statistics(applied: AppliedPlan, epoch: int) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        applied.model.eval()
+        network.eval()

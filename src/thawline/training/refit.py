@@ -90,9 +90,10 @@ class RefitTrainer(Trainer):
         self, plan: FineTunePlan, blocks: Sequence[Block], seed: int, epochs: int, known: ProbeRecord | None
     ) -> Refitted:
         started, hits = time.perf_counter(), self.forward.hits
-        probe = self._start_over(seed, known)
+        probe = self._start_over(plan, seed, known)
         losses, state, _ = self._run(plan, blocks, seed, range(epochs))
-        passes = (epochs + (probe is not None)) * len(self.data.train)
+        passes = (epochs + (probe is not None or plan.is_untrained)) * len(self.data.train)
+        passes += len(self.data.train) if plan.statistics == "recomputed" else 0
         losses = [probe.train_loss] if probe is not None and plan.is_solved else losses
         return self._refitted(losses, state, passes, probe, started, hits)
 
@@ -108,7 +109,7 @@ class RefitTrainer(Trainer):
         losses, state, paused, taught = list[float](), dict[str, Tensor](), None, 0
         for span, lesson in self._lessons(plan, states, seed, epochs):
             taught += len(states) * len(lesson.outputs) * images
-            self._start_over(seed, None)
+            self._start_over(plan, seed, None)
             found, state, paused = self._run(plan, blocks, seed, span, lesson, paused)
             losses += found
         refitted = self._refitted(losses, state, epochs * images + taught, None, started, hits)
@@ -130,6 +131,8 @@ class RefitTrainer(Trainer):
         boundaries = self._boundaries(plan, blocks)
         if lesson is not None:
             load_trained_state(self.network, lesson.start)
+        else:
+            self._start_statistics(plan, self.data.train, seed)
         applied = self._apply(plan, blocks, seed)
         try:
             steps, losses = self._steps(applied, self.data.train, lesson), []
@@ -138,6 +141,9 @@ class RefitTrainer(Trainer):
             for epoch in epochs:
                 self.forward.boundary = boundaries[position(plan, epoch)]
                 losses.append(steps.epoch(seed, epoch))
+            if plan.is_untrained:
+                self.forward.boundary = boundaries[0]
+                losses = [self._untrained_loss(self.data.train)]
             state = applied.trained_state()
             paused = None if lesson is None else Paused.at(epochs.stop, applied, Best(state))
         finally:
@@ -155,14 +161,16 @@ class RefitTrainer(Trainer):
         known: ProbeRecord | None,
     ) -> Refitted:
         started, hits = time.perf_counter(), self.forward.hits
-        probe = self._start_over(seed, known)
+        probe = self._start_over(plan, seed, known)
         state, passes = self._load_average(plan, blocks, states, seed)
         return self._refitted([], state, passes, probe, started, hits)
 
-    def _start_over(self, seed: int, known: ProbeRecord | None) -> Probe | None:
-        """The network as it was before any training, its head random or solved again on all images."""
+    def _start_over(self, plan: FineTunePlan, seed: int, known: ProbeRecord | None) -> Probe | None:
+        """The network as it was before any training, its head random, kept, or solved again on all images."""
         remove_stubs(self.network)
         self.model.restore(seed)
+        if plan.head_start == "kept":
+            self._start_from_kept()
         if known is None:
             return None
         features = self.features()

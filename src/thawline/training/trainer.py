@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,11 +13,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from thawline.config import CacheConfig, TrainConfig
 from thawline.errors import FrozenBlockMovedError, NonFiniteLossError, PlanError, TooLittleMemoryError
 from thawline.memory import is_out_of_memory
-from thawline.model.apply import AppliedPlan, load_trained_state, moved_tensors, set_modes, trains_statistics
+from thawline.model.apply import (
+    AppliedPlan,
+    batch_norms,
+    load_trained_state,
+    moved_tensors,
+    set_modes,
+    trains_statistics,
+)
 from thawline.model.boundary import Boundary, remove_stubs
 from thawline.model.head import head_modules, linear_head
 from thawline.model.load import LoadedModel
@@ -39,6 +47,10 @@ from thawline.training.schedule import batches
 from thawline.training.steps import Steps
 from thawline.training.temperature import scaled_log_loss
 
+NO_KEPT_HEAD = (
+    "plan: head_start 'kept' needs a `model` that is the folder of a run, or a timm folder with label names, of which "
+    "any is a class of these images (and `head` must not be new)."
+)
 LEAST_CUT = 32
 """A batch is cut to the number of images, but not below the default batch size, so that such runs keep their bits."""
 
@@ -124,7 +136,8 @@ class Trainer:
     ) -> TrainedModel:
         """Train from the pretrained weights and the head's start in the plan; loads the best epoch's weights.
 
-        `seed` draws a random head, and the order of the batches. A solved plan is validated once, as its only epoch.
+        `seed` draws a random head, and the order of the batches. A plan that trains nothing is validated once, as its
+        only epoch.
 
         `images` is the part of the training split to use; None = all of it. The training pauses before epoch `until`
         and resumes from `start`, with bit-identical results; costs are those of this part only. The best epoch has the
@@ -269,18 +282,21 @@ class Trainer:
         started, hits = time.perf_counter(), self.forward.hits
         remove_stubs(self.network)
         self.model.restore(seed)
-        probe = self._start_from_probe(images) if plan.head_start == "probe" and lesson is None else None
+        probe = self._start_head(plan, images) if lesson is None else None
         boundaries = self._boundaries(plan, blocks)
+        recomputed = 0
         if lesson is not None:  # after the boundaries, which are found with the initial weights
             load_trained_state(self.network, lesson.start)
+        else:
+            recomputed = self._start_statistics(plan, images, seed)
         applied = self._apply(plan, blocks, seed)
         try:
             # Before any step: a penalty pulls towards the current weights.
             steps = self._steps(applied, images, lesson)
             best, first = (Best(applied.trained_state()), 0) if start is None else start.restore(applied)
             paused = None
-            if probe is not None and plan.is_solved:
-                self._validate_solved(probe, applied, boundaries[0], best, on_epoch)
+            if plan.is_untrained:
+                self._validate_untrained(probe, images, applied, boundaries[0], best, on_epoch)
             else:
                 paused = self._run_epochs(
                     steps, boundaries, best, range(first, until or self.config.epochs), seed, on_epoch
@@ -288,9 +304,9 @@ class Trainer:
         finally:
             applied.finish()
         load_trained_state(self.network, best.state)
-        epochs_run = 0 if plan.is_solved else len(best.epochs) - first
-        forwarded = epochs_run + (probe is not None and start is None)
-        image_passes = forwarded * (len(images) + len(self.data.val))
+        epochs_run = 0 if plan.is_untrained else len(best.epochs) - first
+        forwarded = epochs_run + ((probe is not None or plan.is_untrained) and start is None)
+        image_passes = forwarded * (len(images) + len(self.data.val)) + (recomputed if start is None else 0)
         mixing_passes = self._interpolate(best, applied, seed) if best.start and paused is None else 0
         self.check_frozen(plan, blocks)
         return TrainedModel(
@@ -367,8 +383,7 @@ class Trainer:
         started, hits = time.perf_counter(), self.forward.hits
         remove_stubs(self.network)
         self.model.restore(seed)
-        if plan.head_start == "probe":
-            self._start_from_probe(self.data.train)
+        self._start_head(plan, self.data.train)
         state, passes = self._load_average(plan, blocks, states, seed)
         record, right = self._validate(0, train_loss)
         return self._put_together(record, state, right, passes + len(self.data.val), started, hits)
@@ -433,6 +448,27 @@ class Trainer:
             lesson=lesson,
         )
 
+    def _start_head(self, plan: FineTunePlan, images: LabelledRows) -> Probe | None:
+        """Load what the plan's head starts from, where that is not random: a probe of `images`, or the kept head."""
+        if plan.head_start == "kept":
+            self._start_from_kept()
+        return self._start_from_probe(images) if plan.head_start == "probe" else None
+
+    def _start_from_kept(self) -> None:
+        """Copy the kept rows into the head; `PlanError` if the model has none."""
+        kept, head = self.model.kept_head, self.linear_head
+        if kept is None or head is None:
+            raise PlanError(NO_KEPT_HEAD)
+        kept.put_into(head)
+
+    def _start_statistics(self, plan: FineTunePlan, images: LabelledRows, seed: int) -> int:
+        """Recompute the statistics of all batch norms, if the plan says so; returns the number of images forwarded."""
+        if plan.statistics == "stored":
+            return 0
+        self.forward.boundary = None
+        self._recompute(batch_norms(self.network).values(), images, seed)
+        return len(images)
+
     def _start_from_probe(self, images: LabelledRows) -> Probe:
         """Solve the linear probe of `images` and load it into the head; `PlanError` if the head is not linear."""
         features = self.features()
@@ -457,7 +493,9 @@ class Trainer:
 
     def _boundaries(self, plan: FineTunePlan, blocks: Sequence[Block]) -> list[Boundary | None]:
         """For each phase, where the network can be cut: before everything trained by the end of the phase."""
-        thawed = set(plan.blocks[-1:]) if plan.head_start == "probe" else set()
+        if plan.statistics == "recomputed":  # then the frozen blocks compute something else than the cache holds
+            return [None] * len(plan.phases)
+        thawed = set() if plan.head_start == "random" else set(plan.blocks[-1:])
         boundaries = []
         for phase in plan.phases:
             thawed |= set(phase.trained)
@@ -496,19 +534,24 @@ class Trainer:
                 return None
         return None if epochs.stop >= self.config.epochs else Paused.at(epochs.stop, applied, best)
 
-    def _validate_solved(
+    def _validate_untrained(
         self,
-        probe: Probe,
+        probe: Probe | None,
+        images: LabelledRows,
         applied: AppliedPlan,
         boundary: Boundary | None,
         best: Best,
         on_epoch: Callable[[EpochRecord], None],
     ) -> None:
-        """Validate a plan that trains nothing: the probe is its only epoch."""
+        """Validate a plan that trains nothing, as its only epoch."""
         self.forward.boundary = boundary
-        record, right = self._validate(0, probe.train_loss)
+        record, right = self._validate(0, self._untrained_loss(images) if probe is None else probe.train_loss)
         best.keep(record, applied.trained_state(), right)
         on_epoch(record)
+
+    def _untrained_loss(self, images: LabelledRows) -> float:
+        """Mean loss of training images in the network as it is."""
+        return F.cross_entropy(self._logits(images.rows), images.labels.to(self.device)).item()
 
     def _interpolate(self, best: Best, applied: AppliedPlan, seed: int) -> int:
         """Validate interpolations between the start of the last phase and the best epoch; keep the best.
@@ -530,11 +573,17 @@ class Trainer:
 
     def _settle_norms(self, applied: AppliedPlan, seed: int) -> None:
         """Recompute the batch-norm statistics of trained blocks for the current weights, from the training images."""
+        applied.start_epoch(self.config.epochs - 1)
+        norms = [norm for norm in batch_norms(self.network).values() if norm.training]
+        self._recompute(norms, self.data.train, seed)
+
+    def _recompute(self, norms: Collection[_BatchNorm], images: LabelledRows, seed: int) -> None:
+        """Recompute the statistics of some batch norms from images, without their labels."""
         # Shuffled, because rows are usually sorted by class, and a batch would have the variance of a single class.
-        order = draw_order(self.data.train.labels, "none", seed, 0)
-        with torch.no_grad(), fresh_statistics(applied, self.config.epochs - 1):
+        order = draw_order(images.labels, "none", seed, 0)
+        with torch.no_grad(), fresh_statistics(self.network, norms):
             for rows in batches(order, self.micro_batch):
-                self.forward.logits(self.data.train.rows[rows], None)
+                self.forward.logits(images.rows[rows], None)
 
     def _tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
         state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
@@ -543,7 +592,7 @@ class Trainer:
     def _step_once(self, applied: AppliedPlan, rows: np.ndarray) -> None:
         while True:
             with self._fitting_memory():
-                if applied.plan.is_solved:
+                if applied.plan.is_untrained:
                     self._logits(rows)
                 else:
                     self._steps(applied, self.data.train).step(rows, epoch=0).item()
