@@ -143,7 +143,7 @@ def _difference(trial: NetworkTrial) -> float:
 
 
 def _against(trial: NetworkTrial, found: NetworkDifference, choice: NetworkChoice, *, images: bool = True) -> str:
-    """As `is 2.1 points worse (95 % interval over 250 validation images: -4.0 to -0.2; 4 epochs each), 2 times faster`."""
+    """As `is 2.1 points worse (95 % interval over 250 validation images: -4.0 to -0.2; 4 epochs each), as fast`."""
     points = 100 * found.difference
     low, high = (round(100 * end, 1) + 0.0 for end in found.interval95)
     amount = f"is {abs(points):.1f} points {'better' if points > 0 else 'worse'}"

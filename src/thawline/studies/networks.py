@@ -169,7 +169,7 @@ class _Contest:
         able = [entrant for entrant in self.entrants if entrant.refusal is None]
         if able:
             return able
-        reasons = "; ".join(f"{each.name}: {each.refusal[1]}" for each in self.entrants if each.refusal)
+        reasons = "; ".join(f"{each.name}: {each.refusal[1].rstrip('.')}" for each in self.entrants if each.refusal)
         outcomes = {each.refusal[0] for each in self.entrants if each.refusal}
         if outcomes == {"missing"}:
             raise ModelError(f"none of the {counted(len(self.entrants), 'network')} can be used. {reasons}")
