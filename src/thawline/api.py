@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from torch import nn
 
-from thawline.callback import Callback
+from thawline.callback import Callback, SaidOnce
 from thawline.config import (
     BASE_RATE,
     DEFAULT_MODEL,
@@ -81,6 +81,7 @@ from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
+from thawline.studies.networks import settle_network
 from thawline.training.device import require_threads
 
 SMALLER = "start again with a smaller `image_size`, `batch_size` or `model`"
@@ -486,9 +487,12 @@ def _require_named(recipe: str, models: Collection[str]) -> None:
 
 def _require_trust(folder: RunFolder, trust: Trust) -> None:
     """Raise `InputError` if the run's model is code that the user does not allow to run, or names other code."""
-    model = folder.request().model
-    if (named := code_to_run(model, folder.file(REQUEST), trust)) != model:
-        raise OptionError(f"`code` must be {model}, with which {folder.path} began, got {named}.")
+    models = folder.request().models
+    if len(models) > 1 and trust.code is not None:
+        raise OptionError(f"`code` names a single network, and {folder.path} has several; take `trust_code`.")
+    for model in models:
+        if (named := code_to_run(model, folder.file(REQUEST), trust)) != model:
+            raise OptionError(f"`code` must be {model}, with which {folder.path} began, got {named}.")
 
 
 def _add_strategies(folder: RunFolder, add: Sequence[str]) -> None:
@@ -502,21 +506,32 @@ def _add_strategies(folder: RunFolder, add: Sequence[str]) -> None:
 
 def _absolute(request: Request) -> Request:
     """The same with paths that hold wherever the run is resumed from."""
-    model, weights = model_source(request.model), request.weights
-    kind, separator, rest = model.partition(":")
-    if kind == "local-dir":
-        model = f"{kind}:{Path(rest).expanduser().absolute()}"
-    elif separator and kind.endswith(".py"):
-        model = f"{Path(kind).expanduser().absolute()}:{rest}"
+    weights, candidates = request.weights, request.candidates
     if weights not in (None, "random"):
         weights = str(Path(str(weights)).expanduser().absolute())
-    return replace(request, data=absolute_name(request.data), model=model, weights=weights)
+    if candidates is not None:
+        candidates = replace(candidates, models=tuple(map(_absolute_model, candidates.models)))
+    model, data = _absolute_model(request.model), absolute_name(request.data)
+    return replace(request, data=data, model=model, weights=weights, candidates=candidates)
+
+
+def _absolute_model(name: str) -> str:
+    model = model_source(name)
+    kind, separator, rest = model.partition(":")
+    if kind == "local-dir":
+        return f"{kind}:{Path(rest).expanduser().absolute()}"
+    if separator and kind.endswith(".py"):
+        return f"{Path(kind).expanduser().absolute()}:{rest}"
+    return model
 
 
 def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
     """Do what a run folder asks for; an error of the disk ends it with one line and leaves the rest for `resume`."""
     try:
         with within_memory(f"{SMALLER}, or free some memory and `thawline resume {folder.path}`"):
+            if folder.request().candidates is not None:
+                callback = SaidOnce(callback)
+                settle_network(folder, callback)
             opened = open_experiment(folder, callback)
             expected = forecast(opened.experiment, opened.experiment.request.strategies)
             callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)

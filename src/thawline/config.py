@@ -48,6 +48,8 @@ ANY_COUNT = 1_000_000_000_000
 BYTES = Range(0, 1 << 50, "1024T, 0 = none")
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_LATENCY = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(us|ms|s)")
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMG]?)", re.IGNORECASE)
 
 
 def _refuse(fault: Fault | None) -> None:
@@ -77,6 +79,22 @@ def parse_bytes(option: str, size: str | int) -> int:
     return int(count)
 
 
+def parse_latency(text: str) -> float:
+    """`5ms` -> 5.0 milliseconds, also with us or s after the number; `OptionError` if it is none of them."""
+    found = _LATENCY.fullmatch(as_text(text).strip())
+    milliseconds = float(found[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[found[2]] if found else 0.0
+    _require(milliseconds > 0, "latency", "a time for one image such as 5ms or 0.2s", text)
+    return milliseconds
+
+
+def parse_parameters(text: str | int) -> int:
+    """`3M` -> 3 million, with K, M, G or nothing after the number; `OptionError` if it is not a number of weights."""
+    found = _AMOUNT.fullmatch(as_text(text).strip())
+    count = int(float(found[1]) * 1000.0 ** " KMG".index(found[2].upper() or " ")) if found else 0
+    _require(count > 0, "parameters", "a number of weights such as 800K or 3M", text)
+    return count
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """The pretrained network, and what counts as a block of it."""
@@ -85,7 +103,8 @@ class ModelOptions:
 
     model: str = DEFAULT_MODEL
     """Pretrained model: a timm name, local-dir:PATH, hf-hub:NAME, file.py:factory, or the folder of a finished fit,
-    whose model is then fitted again."""
+    whose model is then fitted again. Several, each with an option of its own (in Python a list): `fit` finds out within
+    its budget which of them to fine-tune."""
     weights: str | None = None
     """Pretrained weights: a file, a folder, or "random"; default: the model's own."""
     granularity: Granularity = "stage"
@@ -111,7 +130,8 @@ class DataConfig:
     group: ClassVar[str] = "Data"
 
     image_size: Annotated[int | None, IMAGE_SIZE] = None
-    """Side of the square network input, in pixels; default: the model's own."""
+    """Side of the square network input, in pixels; default: the model's own. Several, as with `model`: `fit` chooses
+    among all pairs of a model and a size."""
     crop_pct: Annotated[float | None, Range(0.1, 1)] = None
     """Side of the center crop divided by the shorter side of the resized image, as in timm; default: the model's
     own."""
@@ -277,6 +297,12 @@ class FitOptions(RunOptions):
     weights of its best candidates, or the pick where that has a lower validation loss; ensemble = up to three networks
     whose probabilities are averaged; distilled = one network, the best candidate trained once more on the mean output
     of three, or the average or the pick where that has a lower validation loss."""
+    latency: str | None = None
+    """Longest time that the network of the answer may take for a single image on this machine, such as 5ms; pairs of a
+    model and a size that take longer are listed and not trained. Two runs may then decide differently."""
+    parameters: str | None = None
+    """Largest number of parameters of the network of the answer, such as 3M or 800K; larger ones are listed and not
+    trained."""
     refit: bool = False
     """Save a model that was trained once more, on train and val together, for the number of epochs that was best on
     validation. It has seen more images and has no score of its own: all scores are those of the model before the refit,
@@ -426,6 +452,25 @@ def _require_setting(condition: bool, setting: str, rule: str, value: object) ->
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """The networks among which `fit` chooses: all pairs of a model and a size, and what the answer must keep."""
+
+    models: tuple[str, ...]
+    """Names as in `ModelOptions`."""
+    image_sizes: tuple[int, ...] = ()
+    """Sides in pixels; empty = each model's own."""
+    latency: float | None = None
+    """Most milliseconds for a single image; None = any."""
+    parameters: int | None = None
+    """Most parameters; None = any."""
+
+    @property
+    def pairs(self) -> tuple[tuple[str, int | None], ...]:
+        """Every model at every size, in the order given; None = the model's own size."""
+        return tuple((model, size) for model in self.models for size in self.image_sizes or (None,))
+
+
+@dataclass(frozen=True)
 class Request:
     """Everything that a run was asked to do: enough to repeat it or to resume it."""
 
@@ -452,15 +497,33 @@ class Request:
     """See `AgainOptions`; runs from before there was a choice have new heads."""
     keep_old: bool = False
     """Whether the saved model of `fit` has weights between those that it started from and the trained ones."""
+    candidates: Candidates | None = None
+    """Networks among which the run has yet to choose; None = `model` at `images.image_size` it is."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
         _require(not self.keep_old or self.verb == "fit", "keep_old", "left out of a comparison", True)
         _require(not (self.keep_old and self.head == "new"), "head", "auto or keep with `keep_old`", self.head)
         _require(not (self.keep_old and self.refit), "refit", "left out with `keep_old`, which needs validation", True)
+        if self.candidates is not None:
+            self._require_choice(self.candidates)
         _require(not self.refit or self.verb == "fit", "refit", "left out of a comparison, which saves no model", True)
         named = isinstance(self.strategies, tuple) and all(isinstance(spec, str) for spec in self.strategies)
         _require(named and bool(self.strategies), "strategies", "at least one strategy", self.strategies)
+
+    def _require_choice(self, candidates: Candidates) -> None:
+        """Refuse a choice among networks that the rest of the request does not allow."""
+        name, _, arguments = self.strategies[0].partition(":")
+        _require(name == "auto", "strategy", "auto where the run chooses the network", self.strategies[0])
+        searched = "baselines" not in arguments and "starts" not in arguments
+        _require(searched, "strategy", "auto with its baselines, with which networks are compared", self.strategies[0])
+        shared = self.weights in (None, "random") or len(candidates.models) == 1
+        _require(shared, "weights", 'left out or "random" for several models', self.weights)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All networks that the run may build."""
+        return self.candidates.models if self.candidates else (self.model,)
 
     @classmethod
     def from_options(
@@ -470,6 +533,7 @@ class Request:
 
         `train`, `images` and `search` may be given whole instead. Raises `OptionError` for values that cannot be used.
         """
+        options, candidates = _with_candidates(verb, options)
         value = {**{field.name: field.default for field in fields(RunOptions)}, **options}
         return cls(
             verb=verb,
@@ -486,6 +550,7 @@ class Request:
             refit=value.get("refit", FitOptions.refit),
             head=value["head"],
             keep_old=value.get("keep_old", FitOptions.keep_old),
+            candidates=candidates,
             **{name: _part(name, options) for name in PARTS},
         )
 
@@ -505,10 +570,51 @@ class Request:
                     "images": DataConfig(**data["images"]),
                     "search": TuningConfig(**data["search"]),
                     "cache": CacheConfig(**data["cache"]),
+                    "candidates": _candidates(data.get("candidates")),
                 }
             )
         except (KeyError, TypeError) as error:
             raise OptionError(f"the stored options of this run cannot be read ({error}).") from error
+
+
+def _with_candidates(verb: str, options: Mapping[str, Any]) -> tuple[Mapping[str, Any], Candidates | None]:
+    """The options with one model and one size, the first of each; and all of them where there is a choice to make."""
+    models, sizes = (_several(options.get(name)) for name in ("model", "image_size"))
+    for name, values in (("model", models), ("image_size", sizes)):
+        _require(values is None or bool(values), name, "at least one", options.get(name))
+    singled = {name: values[0] for name, values in (("model", models), ("image_size", sizes)) if values}
+    latency, parameters = options.get("latency"), options.get("parameters")
+    if len(models or ()) < 2 and len(sizes or ()) < 2 and latency is None and parameters is None:
+        return {**options, **singled}, None
+    _require(verb == "fit", "model", "a single one, at a single `image_size`, in a comparison", options.get("model"))
+    for name in models or ():
+        _require(isinstance(name, str), "model", "a string, or several", name)
+    for size in sizes or ():
+        DataConfig(image_size=size)
+    whole = options.get("images")
+    own = (whole.image_size,) if isinstance(whole, DataConfig) and whole.image_size else ()
+    preset_size = preset_values(options.get("preset")).get("image_size")
+    return {**options, **singled}, Candidates(
+        tuple(dict.fromkeys(models or (DEFAULT_MODEL,))),
+        tuple(dict.fromkeys(sizes or own or ((preset_size,) if preset_size else ()))),
+        None if latency is None else parse_latency(latency),
+        None if parameters is None else parse_parameters(parameters),
+    )
+
+
+def _several(value: object) -> tuple[Any, ...] | None:
+    """What was given, one or several; None = nothing."""
+    if value is None:
+        return None
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+
+
+def _candidates(stored: Mapping[str, Any] | None) -> Candidates | None:
+    """What `Request.to_dict` makes of candidates, with tuples in place of JSON's lists."""
+    if stored is None:
+        return None
+    tuples: dict[str, Any] = {name: tuple(stored[name]) for name in ("models", "image_sizes")}
+    return Candidates(**{**stored, **tuples})
 
 
 def _part(name: str, options: Mapping[str, Any]) -> Any:

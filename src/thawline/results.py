@@ -530,6 +530,121 @@ class KeepOld(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkFacts(Result):
+    """What a network takes in use and in training at one image size, measured on the machine of the run."""
+
+    architecture: str
+    image_size: int
+    """Side of the input in pixels."""
+    parameters: int
+    """All weights, with a head for the classes of the run."""
+    flops: int
+    """Forward pass of one image; a multiplication and an addition are two."""
+    unit_flops: float
+    """Full fine-tuning for all epochs, with validation."""
+    milliseconds: float
+    """Median time of a single image."""
+    milliseconds_batched: float
+    """Median time an image in batches of 32."""
+    memory_bytes: int
+    """A step of full fine-tuning: weights, gradients, optimizer state and activations, without caches."""
+    seconds_per_unit: float | None = field(default=None, metadata=_OPTIONAL)
+    """Estimated time of a full fine-tuning; measured where the budget is a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageAccuracy(Result):
+    """Accuracy on the validation images."""
+
+    accuracy: float
+    interval95: Interval
+    """95 % bootstrap interval over the validation images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkDifference(Result):
+    """A network against the chosen one, paired over the validation images, trained as long."""
+
+    difference: float
+    """Accuracy minus that of the chosen network."""
+    interval95: Interval
+    """95 % bootstrap interval over the validation images."""
+    epochs: int
+    """Epochs of either training; 0 = solved linear probes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTrial(Result):
+    """One pair of a model and an image size among which `fit` chose."""
+
+    name: str
+    """As messages and tables call it: tf_efficientnet_lite0 at 96 px."""
+    model: str
+    """As requested."""
+    asked_size: int | None
+    """Image size as requested; None = the model's own."""
+    outcome: str
+    """chosen, trained, probed (not trained further), excluded (breaks a limit), failed or missing."""
+    words: str
+    """Why it was not chosen, or that it was."""
+    facts: NetworkFacts | None = field(default=None, metadata=_OPTIONAL)
+    probe: ImageAccuracy | None = field(default=None, metadata=_OPTIONAL)
+    """The solved linear probe."""
+    neighbors: ImageAccuracy | None = field(default=None, metadata=_OPTIONAL)
+    """Votes of the nearest training images in the features of the pretrained network."""
+    epochs: int | None = field(default=None, metadata=_OPTIONAL)
+    """Epochs of its longest training in the comparison of networks; None = it was not trained."""
+    trained: ImageAccuracy | None = field(default=None, metadata=_OPTIONAL)
+    """Its best training of that length."""
+    versus_chosen: NetworkDifference | None = field(default=None, metadata=_OPTIONAL)
+    work: Number = 0
+    """Its trainings in the comparison, in full fine-tunings of the costliest pair."""
+    unit_share: Number | None = field(default=None, metadata=_OPTIONAL)
+    """Work of a full fine-tuning of it, in those of the costliest pair."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkChoice(Result):
+    """models.json: which pair of a model and an image size `fit` settled on before it searched for the plan.
+
+    Everything is decided on the validation images. The unit of work is a full fine-tuning of the costliest pair.
+    """
+
+    format_version: int
+    trials: Sequence[NetworkTrial]
+    """All pairs, in the order given."""
+    chosen: str
+    """Name of the pair that was chosen."""
+    strategy: str
+    """The search that follows, with the budget that is left, in full fine-tunings of the chosen pair."""
+    work_of_probes: Number
+    """Forward passes, solvers and the mirror test of all pairs."""
+    work_of_trainings: Number
+    """Trainings of all pairs to compare them; those of the chosen one are not repeated."""
+    work_of_others: Number
+    """The part of both that was spent on pairs that were not chosen, and on all probes."""
+    unit_ratio: float
+    """Work of a full fine-tuning of the costliest pair in those of the chosen pair."""
+    seconds_of_probes: Number
+    """Wall time of the probes, without decoding and loading."""
+    validation_images: int
+    """Number of images that everything was decided on."""
+    epochs: int
+    """Of a whole training."""
+    words: str
+    """The choice as a sentence, as the screen and the report give it."""
+    doubled: str
+    """What twice the budget would change, as a sentence."""
+    digest: str
+    """SHA-256 of everything that the seed decides in the comparison."""
+
+    @property
+    def best(self) -> NetworkTrial:
+        """The pair that was chosen."""
+        return next(trial for trial in self.trials if trial.name == self.chosen)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFacts(Result):
     """What the results of every run begin with."""
 
@@ -620,6 +735,8 @@ class FitResults(ScoredRow, _SavedFacts):
     """How much of the old weights is in the saved model; None = `keep_old` was not asked for."""
     refit: Refit | None = field(default=None, metadata=_OPTIONAL)
     """How the saved model was refitted; None = it is the model that was scored."""
+    models: NetworkChoice | None = field(default=None, metadata=_OPTIONAL)
+    """How the network was chosen among several; None = a single one was given."""
     refit_error: str | None = field(default=None, metadata=_OPTIONAL)
     """Why the saved model is the one that was scored, although a refit was asked for."""
 

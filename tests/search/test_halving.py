@@ -71,7 +71,7 @@ def test_initial_candidates_are_trained_in_their_order_and_each_plan_once() -> N
     trainings = Scripted({HEAD: 0.5, LAST: 0.5, FULL: 0.5})
     initial = [InitialCandidate("full", FULL), InitialCandidate("linear_probe", HEAD), InitialCandidate("", HEAD)]
     search = halving(trainings, [*initial, InitialCandidate("last_blocks:k=1", LAST)])
-    search._train(search._first())
+    search._train(search.first())
     assert trainings.trained == [(FULL, 2, SEED), (HEAD, 2, SEED), (LAST, 2, SEED)], "to the end at once"
     assert [(task.generation, task.slot, task.fold) for task in trainings.tasks[:3]] == [
         (0, 0, None),
@@ -85,7 +85,7 @@ def test_initial_candidates_are_trained_in_their_order_and_each_plan_once() -> N
 def test_what_norm_layers_do_makes_another_plan() -> None:
     trainings = Scripted({LAST: 0.5})
     search = halving(trainings, [InitialCandidate("", LAST), InitialCandidate("", LAST, KEPT)])
-    assert [ENCODING.mode(candidate.genes) for candidate in search._first()] == [MOVING, KEPT]
+    assert [ENCODING.mode(candidate.genes) for candidate in search.first()] == [MOVING, KEPT]
 
 
 def test_without_initial_candidates_generation_0_is_proposed() -> None:
@@ -213,7 +213,7 @@ def test_a_sampler_that_only_repeats_itself_ends_the_search() -> None:
 
 def trained_to(search: Halving, *rungs: int) -> Halving:
     """Its initial candidates trained up to given rungs, whatever they score."""
-    search._train([replace(candidate, rung=rung) for candidate, rung in zip(search._first(), rungs, strict=True)])
+    search._train([replace(candidate, rung=rung) for candidate, rung in zip(search.first(), rungs, strict=True)])
     return search
 
 
@@ -244,7 +244,7 @@ def test_only_what_the_budget_allows_is_trained() -> None:
     for at_once in (1, 2, 100):
         trainings = Scripted(dict.fromkeys(HEADS[:6], 0.5))
         search = halving(trainings, unnamed(*HEADS[:6]), limit=CandidateLimit(4, at_once=at_once))
-        search._train(search._first())
+        search._train(search.first())
         assert [plan for plan, *_ in trainings.trained] == HEADS[:4]
         assert trainings.batches[0] == min(at_once, 4)
         assert {scored.candidate.slot for scored in search.scored.values()} == {0, 1, 2, 3}
@@ -362,7 +362,7 @@ def test_extra_seeds_are_within_the_budget(left: float, extra: int) -> None:
     """Each takes 0.25."""
     trainings = Scripted({HEADS[0]: 0.9, HEADS[1]: 0.9})
     search = halving(trainings, unnamed(*HEADS[:2]), limit=WorkLimit(1e6), seeds=(1, 2))
-    search._train(search._first())
+    search._train(search.first())
     search.budget = SearchBudget(SPACE, trainings, WorkLimit(search.work + left))
     search._add_seeds()
     assert sum(seed == 2 for _, _, seed in trainings.trained) == extra
@@ -374,7 +374,7 @@ def test_a_solved_probe_gets_no_extra_seeds() -> None:
         trainings = WithProbe({HEAD: 0.9, LAST: 0.9})
         initial = [InitialCandidate("linear_probe", HEAD, FROM_PROBE), InitialCandidate("last_blocks:k=1", LAST)]
         search = halving(trainings, initial, limit=WEALTH, seeds=(1, 2, 3), parsimony=True)
-        search._train(search._first())
+        search._train(search.first())
         search.budget = SearchBudget(SPACE, trainings, WorkLimit(search.work + left))
         search._add_seeds()
         extra = [(plan, seed) for plan, _, seed in trainings.trained if seed > 1]

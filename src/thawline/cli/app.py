@@ -158,7 +158,10 @@ def _of_recipe(given: Given) -> dict[str, Any]:
 
 
 def _models(given: Given) -> dict[str, list[str]]:
-    return {"models": [given["model"]]} if "model" in given else {}
+    if isinstance(given.get("image_size"), list):
+        raise OptionError(f"the recipe takes a single `image_size`, got {given['image_size']}.")
+    models = given.get("model", [])
+    return {"models": [models] if isinstance(models, str) else models} if models else {}
 
 
 def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json: bool) -> None:
@@ -531,7 +534,7 @@ def _run(
 
     if "plan" in given:
         request = api.with_plan(request, given["plan"], given)
-    INTERRUPTS.way_on = _begun_or_not(out, own_code=is_own(request.model))
+    INTERRUPTS.way_on = _begun_or_not(out, own_code=any(map(is_own, request.models)))
     with _callback(as_json) as callback:
         results = api.run(request, out, callback)
     _show(results, out, as_json)

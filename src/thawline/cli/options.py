@@ -35,6 +35,9 @@ OPTION_NAMES = frozenset(field.name for cls in (FitOptions, CompareOptions) for 
 COMMA_SEPARATED = frozenset({"add", "strategies"})
 """Options whose one value is a list."""
 
+SEVERAL = frozenset({"model", "image_size"})
+"""Options that may be given several times."""
+
 _NAMED = re.compile(r"""`(\w+)(?:=(['"]?)([^`'"]*)\2)?`""")
 """How messages name an option (`epochs`), or an option and its value (`on_bad='skip'`)."""
 
@@ -70,11 +73,14 @@ def _parameter(field: Field[Any], hint: Any, cls: type[RunOptions]) -> inspect.P
     owner = next(base for base in cls.__mro__ if field.name in inspect.get_annotations(base))
     metavar = f"<{kind.__name__}>" if kind else _choices(hint)
     option = Option(help=help_of(field.name, cls), metavar=metavar, rich_help_panel=vars(owner).get("group"))
+    several = field.name in SEVERAL
+    if several and default is not None:
+        default = [default]
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=",".join(default) if isinstance(default, tuple) else default,
-        annotation=Annotated[_parsed_as(hint), option],
+        annotation=Annotated[list[str] | None if several else _parsed_as(hint), option],
     )
 
 
@@ -106,7 +112,7 @@ def takes_options(cls: type[RunOptions]) -> Callable[[Callable[..., None]], Call
         def expanded(context: typer.Context, **values: Any) -> None:
             options = {field.name: values.pop(field.name) for field in shared}
             given = {
-                name: read_option(cls, name, value) if name in numbers else value
+                name: _read(cls, name, value) if name in numbers else _alone(value)
                 for name, value in options.items()
                 if is_set(context, name)
             }
@@ -117,6 +123,18 @@ def takes_options(cls: type[RunOptions]) -> Callable[[Callable[..., None]], Call
         return expanded
 
     return decorated
+
+
+def _read(cls: type[RunOptions], name: str, value: Any) -> Any:
+    """The number that was given for an option, or the list of them."""
+    if isinstance(value, list):
+        return _alone([read_option(cls, name, each) for each in value])
+    return read_option(cls, name, value)
+
+
+def _alone(value: Any) -> Any:
+    """The value itself where a list holds nothing else."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def number_option(cls: type, name: str) -> Any:

@@ -134,7 +134,7 @@ class WorkTable:
         # Each iteration computes the loss and its gradient.
         solving = solver_iterations * share * train_images * 2 * self.blocks[-1].flops
         spent = steps * share * train_images * self._full_step + forward + solving
-        return spent / self._unit(nominal_epochs, train_images, validation_images)
+        return spent / self.unit(nominal_epochs, train_images, validation_images)
 
     def prefix(
         self,
@@ -152,14 +152,15 @@ class WorkTable:
         """
         passes = min(views or nominal_epochs, nominal_epochs) * round(share * train_images) + validation_images
         flops = self.flops - self._flops_from(self._index(self.first_trained(plan)))
-        return passes * flops / self._unit(nominal_epochs, train_images, validation_images)
+        return passes * flops / self.unit(nominal_epochs, train_images, validation_images)
 
     @property
     def _full_step(self) -> int:
         """FLOPs of forward pass, activation and weight gradients of one image, which itself needs no gradient."""
         return 3 * self.flops - self.blocks[0].entry_flops
 
-    def _unit(self, nominal_epochs: int, train_images: int, validation_images: int) -> float:
+    def unit(self, nominal_epochs: int, train_images: int, validation_images: int) -> float:
+        """FLOPs of a unit of work: a full fine-tuning with validation after every epoch."""
         return nominal_epochs * (train_images * self._full_step + validation_images * self.flops)
 
     def _index(self, name: str) -> int:

@@ -23,6 +23,7 @@ from thawline.report.band import SNOWFLAKE, SOLVED, Band, band, label_of, scale
 from thawline.report.confusion import confusion
 from thawline.report.explained import block_changes, examples
 from thawline.report.measured import measured_notes
+from thawline.report.networks import NetworkRow, network_rows, networks_chart, work_in_words
 from thawline.report.plan_words import (
     BATCH_NORM_SHORT,
     besides_rates,
@@ -106,9 +107,22 @@ def _context(run: Run) -> Context:
         "frozen_kept": _frozen_kept(run.results),
         "again": again_notes(run.results),
         "keep_old": run.results.keep_old if isinstance(run.results, FitResults) else None,
+        **_of_the_networks(run.results),
         "refit_note": refit_note(run.results) if isinstance(run.results, FitResults) else "",
     }
     return {**shared, **_of_the_rows(run), **_of_the_shown(run)}
+
+
+def _of_the_networks(results: FitResults | Comparison) -> Context:
+    """How the network was chosen; nothing where a single one was given."""
+    choice = results.models if isinstance(results, FitResults) else None
+    rows: list[NetworkRow] = network_rows(choice) if choice else []
+    return {
+        "choice": choice,
+        "networks": rows,
+        "networks_chart": networks_chart(choice) if choice else None,
+        "networks_work": work_in_words(choice) if choice else "",
+    }
 
 
 def _row_notes(run: Run) -> list[str]:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from thawline import verdicts
 from thawline.formatting import counted, extent, figure, percent, rate, sentence, tally
-from thawline.report import summary
+from thawline.report import networks, summary
 from thawline.report.audit import NAMED, NO_PROBLEMS, findings, sizes_in_words
 from thawline.report.consoles import UNBOUNDED, Code
 from thawline.report.plan_words import BATCH_NORM_SHORT, mixed_from, plan_in_words
@@ -29,6 +29,7 @@ from thawline.results import (
     Explanation,
     FitResults,
     InspectResult,
+    NetworkChoice,
     Prediction,
     PredictionFile,
     Row,
@@ -77,6 +78,8 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     console.print(visible(summary.headline(results)), style="bold", highlight=False, markup=False)
     if mixed := mixed_from(results):
         console.print(visible(sentence(f"made of {mixed}")), highlight=False, markup=False)
+    if results.models:
+        print_choice(console, results.models)
     if refit := summary.refit_note(results):
         console.print(visible(refit), highlight=False, markup=False)
     console.print()
@@ -96,6 +99,32 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
         soft_wrap=True,
     )
     console.print(Code(snippet), highlight=False, markup=False, soft_wrap=True)
+
+
+def print_choice(console: Console, choice: NetworkChoice) -> None:
+    """Which network was chosen, beside the others, and what twice the budget would change."""
+    rows = networks.network_rows(choice)
+    names = [name for name in networks.TITLES if any(getattr(row, name) for row in rows)]
+    shown = [name for name in names if name != "outcome"]  # which gets lines of its own
+    hidden = ("memory", "gflops", "neighbors", "batched", "parameters", "trained")
+    unbounded = console.options.update_width(UNBOUNDED)
+    table = Table()
+    for column in (None, *hidden):
+        shown = [name for name in shown if name != column]
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for name in shown:
+            table.add_column(networks.TITLES[name], no_wrap=True)
+        for row in rows:
+            table.add_row(*(Text(visible(getattr(row, name))) for name in shown))
+        if Measurement.get(console, unbounded, table).maximum <= console.width:
+            break
+    console.print()
+    console.print(table)
+    console.print("Accuracies on validation, with 95 % intervals over its images.", style="dim", highlight=False)
+    for row in rows[1:]:
+        console.print(visible(f"{row.name}: {row.outcome}"), highlight=False, markup=False)
+    for words in (networks.work_in_words(choice), choice.doubled):
+        console.print(visible(words), highlight=False, markup=False)
 
 
 def _notes(results: FitResults) -> list[str]:

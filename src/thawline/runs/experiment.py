@@ -163,6 +163,12 @@ class Experiment:
         """Units of work to forward `passes` images through the networks that a distilled one learns from, at most."""
         return self.training_work(plan.as_ensemble, 0, further_passes=passes) if passes else 0.0
 
+    @property
+    def unit_flops(self) -> float:
+        """FLOPs of a unit of work, with which those of several networks compare."""
+        train, val = len(self.data.train), len(self.data.val)
+        return self.work("stage").unit(self.request.train.epochs, train, val)
+
     def trainable_size(self, plan: FineTunePlan) -> int:
         """Number of scalars that a plan trains."""
         return trainable_size(self.model.module, self.blocks(plan.granularity), plan)

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from thawline.runs.files import (
     EVALUATIONS,
     EXPLANATION_FOLDER,
     LEDGER,
+    MODELS_FOLDER,
     REQUEST,
     RESULTS,
     SPLITS,
@@ -95,7 +97,9 @@ class RunFolder:
         """Take back a folder in which nothing was trained, so that the mended command can use the same `out`."""
         if not self.path.is_dir():
             return
-        if not (self.path / LEDGER).exists() or not Ledger(self.path / LEDGER).records:
+        ledgers = (self.path / LEDGER, *(self.path / MODELS_FOLDER).glob(f"*/{LEDGER}"))
+        if not any(ledger.exists() and Ledger(ledger).records for ledger in ledgers):
+            shutil.rmtree(self.path / MODELS_FOLDER, ignore_errors=True)
             for name in (REQUEST, LEDGER, CHECK, SPLITS, SUMS_FILE, LOCK, ".lock"):
                 (self.path / name).unlink(missing_ok=True)
             if not any(self.path.iterdir()):

@@ -7,9 +7,10 @@ most the current training.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import optuna
@@ -19,16 +20,18 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from thawline.errors import RunFolderError
 from thawline.reading import read_regular
-from thawline.records import TrainingRecord
-from thawline.results import AugmentationChoice, plain
+from thawline.records import TrainingRecord, fingerprint
+from thawline.results import AugmentationChoice, Result, plain
 from thawline.runs.chain import LARGEST_LEDGER, ChainedJournal
+
+R = TypeVar("R", bound=Result)
 
 STUDY_NAME = "thawline"
 RECORD = "record"
 REQUESTED = "request"
 _BOUND_BY_CONTENT = ("data", "model", "weights")
 """Options that name files, which may move: `bind` compares what is in them."""
-_ONCE_WITHOUT_CHOICE = {"refit": False, "head": "new", "keep_old": False}
+_ONCE_WITHOUT_CHOICE = {"refit": False, "head": "new", "keep_old": False, "candidates": None}
 """Options that older ledgers do not have, with the value that stands for that."""
 
 
@@ -119,6 +122,41 @@ class Ledger:
                 raise RunFolderError(f"this run began with other options: {edits}; start a new run with another `out`.")
         if bound != now:
             self._study.set_user_attr(REQUESTED, now)
+
+    def bind_choice(self, request: Mapping[str, Any]) -> None:
+        """Bind the ledger to the request of a run that has yet to choose its network."""
+        self._bind(
+            "choice",
+            fingerprint(plain(request)),
+            "this run began with other options, and run.json was edited since; undo that, or start a new run with "
+            "another `out`.",
+        )
+
+    def is_settled(self, name: str) -> bool:
+        """Whether `settled` has measured this."""
+        return name in self._study.user_attrs
+
+    def settled(self, name: str, kind: type[R], measure: Callable[[], R]) -> R:
+        """What is measured once and then stays: a resumed run must not measure it again."""
+        if name not in self._study.user_attrs:
+            self._study.set_user_attr(name, plain(measure()))
+        try:
+            return msgspec.convert(self._study.user_attrs[name], kind)
+        except msgspec.ValidationError as error:
+            raise RunFolderError(f"the ledger is damaged ({error}); start a new run with another `out`.") from error
+
+    def adopt(self, other: Ledger, strategy: str) -> None:
+        """Take over the trainings of another ledger of the same images and network, in the name of `strategy`.
+
+        Also what that ledger is bound to, besides its request, and how much fitted into memory. Repeated, it takes over
+        what is not here yet.
+        """
+        for name in ("origin", "pixels", "own_files", "micro_batch"):
+            if name in other._study.user_attrs and name not in self._study.user_attrs:
+                self._study.set_user_attr(name, other._study.user_attrs[name])
+        for record in other.records:
+            if record.key not in self._records:
+                self.add(replace(record, strategy=strategy))
 
     @property
     def micro_batch(self) -> int | None:

@@ -63,7 +63,7 @@ class Halving:
 
     def run(self) -> Scored:
         """Train the portfolio, then generations while the budget lasts, then extra seeds; returns the winner."""
-        first = self._first()
+        first = self.first()
         # One by one, so that the best plan so far is known after each.
         trained = [self._train([candidate]) for candidate in first]
         stale, generation = 0, 1 if first else 0
@@ -106,7 +106,7 @@ class Halving:
                 found.setdefault(initial.baseline, (initial, scored))
         return tuple(found.values())
 
-    def _first(self) -> list[Candidate]:
+    def first(self) -> list[Candidate]:
         """The initial candidates, to be trained to the end."""
         batch: dict[tuple[Phenotype, Mode], Candidate] = {}
         end = len(self.trainings.rungs) - 1

@@ -105,6 +105,13 @@ def with_budget(strategy: str, budget: str | None) -> str:
     return _with(strategy, "budget", str(budget).replace(" ", ""), "{} costs what its trainings cost")
 
 
+def with_other_budget(strategy: str, budget: str) -> str:
+    """The strategy with another budget in place of its own."""
+    name, _, arguments = strategy.partition(":")
+    others = (each for each in arguments.split(",") if not each.startswith("budget="))
+    return f"{name}:{','.join(filter(None, (*others, f'budget={budget}')))}"
+
+
 def with_answer(strategy: str, answer: str | None) -> str:
     """The strategy with what it hands over as an argument."""
     _require_text(strategy)

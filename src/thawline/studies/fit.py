@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 
 from thawline.errors import NonFiniteLossError, RunError
 from thawline.report.summary import headline
-from thawline.results import FitResults, RunFacts, ScoredRow
+from thawline.results import FitResults, NetworkChoice, RunFacts, ScoredRow
 from thawline.runs.experiment import Experiment
-from thawline.runs.files import RESULTS, write
+from thawline.runs.files import MODELS, RESULTS, read_if_there, write
 from thawline.runs.model_folder import MODEL_FOLDER, save_ensemble, save_model
 from thawline.studies.again import forgetting, kept_old, require_old_images
 from thawline.studies.finish import close, write_tables
@@ -83,6 +83,7 @@ def _results(experiment: Experiment, facts: RunFacts, row: TrainedRow, baselines
         # The trainer proved it after every training; a block that had moved would have ended the run.
         frozen_bit_identical=True,
         digest=run_digest(experiment),
+        models=read_if_there(experiment.folder.file(MODELS), NetworkChoice),
         refit=refit_facts(experiment, row),
         refit_error=row.refit_error,
     )
