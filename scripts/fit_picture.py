@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from thawline.cli.tables import print_fit
-from thawline.export.timm_folder import timm_snippet
+from thawline.exports.timm_folder import timm_snippet
 from thawline.results import FitResults
 from thawline.runs.files import RESULTS, read
 

@@ -20,7 +20,7 @@ ROWS: tuple[set[str], ...] = (
     {"memory", "records", "plan", "signatures", "sums", "verdicts"},
     {"config", "callback"},
     {"strategies"},
-    {"model", "data", "export", "search"},
+    {"model", "data", "exports", "search"},
     {"training", "report"},
     {"runs"},
     {"explanation"},

@@ -14,6 +14,8 @@ from thawline.config import (
     FULL_DEPTH,
     CompareOptions,
     DataConfig,
+    ExportFormat,
+    ExportOptions,
     FitOptions,
     InspectOptions,
     OnBad,
@@ -33,7 +35,7 @@ from thawline.data.read import Data, absolute_name, name_of, read_named
 from thawline.data.splits import refusal
 from thawline.errors import InputError, OptionError, RunFolderError, ThawlineError
 from thawline.explanation import explain as explaining
-from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
+from thawline.exports.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.memory import within_memory
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
@@ -51,6 +53,7 @@ from thawline.results import (
     Comparison,
     Evaluation,
     Explanation,
+    ExportResult,
     FitResults,
     InspectedBlock,
     InspectResult,
@@ -58,6 +61,7 @@ from thawline.results import (
     StudyResult,
 )
 from thawline.runs import classifier as serving
+from thawline.runs import exported as exporting
 from thawline.runs.files import REQUEST
 from thawline.runs.folder import RunFolder
 from thawline.runs.reporting import write_report
@@ -369,6 +373,40 @@ def predict(
 def report(run_folder: str | Path) -> Path:
     """Draw report.html of a finished run again, from its records; returns its path."""
     return write_report(Path(run_folder))
+
+
+@takes_listener
+@within_memory(FREE_MEMORY)
+def export(
+    run_folder: str | Path,
+    *,
+    to: ExportFormat = "onnx",
+    out: str | Path | None = None,
+    images: str | Path | Sequence[str | Path] | None = None,
+    int8: bool = False,
+    max_loss: float = ExportOptions.max_loss,
+    trust_code: bool = False,
+    code: str | None = None,
+    callback: Callback | None = None,
+) -> ExportResult:
+    """Write a run's saved model, or any timm folder, for other runtimes, and verify it there; returns export.json.
+
+    `to`: onnx, torch (a .pt2 program) or openvino; `out`: the folder to write, default RUN/exports/FORMAT. It is opened
+    in a fresh process and classifies at least eight image files, those of the run or `images`. Raises `RunError`, and
+    leaves nothing behind, if a probability differs from `predict` by more than 1e-4, or if `int8` loses more than
+    `max_loss` percentage points on validation. `trust_code`, `code`: as in `predict`.
+    """
+    options = ExportOptions(to=to, int8=int8, max_loss=max_loss)
+    named = [images] if isinstance(images, str | Path) else images or ()
+    folder = Path(run_folder)
+    return exporting.export(
+        folder,
+        Path(out) if out is not None else folder / "exports" / (f"{to}-int8" if int8 else to),
+        options,
+        images=[*map(Path, named)],
+        trust=Trust(trust_code, code),
+        callback=callback or Callback(),
+    )
 
 
 @takes_listener

@@ -22,6 +22,8 @@ Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
 Norm = Literal["tuned", "moving", "kept"]
 Answer = Literal["pick", "average", "ensemble"]
+Calibrate = Literal["auto", "on", "off"]
+ExportFormat = Literal["onnx", "torch", "openvino"]
 HeadOption = Literal["random", "probe", "tuned"]
 BitDepth = Literal["auto", "8", "10", "12", "14", "16"]
 BIT_DEPTHS = (8, 10, 12, 14, 16)
@@ -264,6 +266,10 @@ class FitOptions(RunOptions):
     validation. It has seen more images and has no score of its own: all scores are those of the model before the refit,
     which was trained on train alone. Learning rates follow the schedule of `epochs`; there are more steps, since an
     epoch has more images. With several `seeds`, the lowest is refitted. The cost comes on top of `budget`."""
+    calibrate: Calibrate = "auto"
+    """Divide the saved model's logits by a temperature, fitted on validation (Guo et al. 2017): auto = where the
+    cross-validated log-loss is lower by more than its standard error, on = always, off = never. The predicted class
+    never changes."""
     explain: bool = True
     """End with Grad-CAM of the images in the report and with the changes in every block."""
 
@@ -343,6 +349,23 @@ class PredictOptions:
         _refuse(first_fault(self))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What `export` takes besides places."""
+
+    to: ExportFormat = "onnx"
+    """Format to write: onnx for ONNX Runtime and most others, torch = a torch.export program (.pt2), openvino."""
+    int8: bool = False
+    """Compute in 8-bit integers (ONNX only): smaller and often faster. Calibrated on training images, and refused
+    if it loses more than `max_loss` on validation."""
+    max_loss: Annotated[float, Range(0, 100, "percentage points")] = 0.5
+    """Accuracy in percentage points on validation that int8 may lose."""
+
+    def __post_init__(self) -> None:
+        _refuse(first_fault(self))
+        _require(not self.int8 or self.to == "onnx", "int8", "used with `to='onnx'`", self.to)
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How a decoded RGB image becomes the network's input; equal to timm's evaluation transform."""
@@ -411,6 +434,8 @@ class Request:
     """Whether `fit` ends with Grad-CAM of the images in its report and with the changes in every block."""
     refit: bool = False
     """Whether the saved model of `fit` is trained once more, on train and val together."""
+    calibrate: Calibrate = "auto"
+    """Whether the probabilities of the saved model of `fit` are scaled by a temperature."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
@@ -440,6 +465,7 @@ class Request:
             ),
             explain=verb == "fit" and value.get("explain", FitOptions.explain),
             refit=value.get("refit", FitOptions.refit),
+            calibrate=value.get("calibrate", FitOptions.calibrate),
             **{name: _part(name, options) for name in PARTS},
         )
 

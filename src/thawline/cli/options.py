@@ -23,7 +23,9 @@ from thawline.strategies import STRATEGIES
 Given = Mapping[str, Any]
 """Options that the user set, by name."""
 
-OTHER_OPTIONS = frozenset({"add", "beside", "code", "data", "layer", "out", "recipe", "top", "trust_code"})
+OTHER_OPTIONS = frozenset(
+    {"add", "beside", "code", "data", "images", "int8", "layer", "max_loss", "out", "recipe", "to", "top", "trust_code"}
+)
 """Options of commands that are not fields of a config class, and that messages may name."""
 OPTION_NAMES = frozenset(field.name for cls in (FitOptions, CompareOptions) for field in fields(cls)) | OTHER_OPTIONS
 

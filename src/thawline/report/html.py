@@ -36,6 +36,7 @@ from thawline.report.plan_words import (
 )
 from thawline.report.reading import Run
 from thawline.report.summary import (
+    calibration_note,
     comparison_headline,
     copied_note,
     depth_in_words,
@@ -104,6 +105,7 @@ def _context(run: Run) -> Context:
         "searches": _searches(run),
         "mirror_test": verdicts.MIRROR_TEST,
         "frozen_kept": _frozen_kept(run.results),
+        "calibration_note": calibration_note(run.results) if isinstance(run.results, FitResults) else "",
         "refit_note": refit_note(run.results) if isinstance(run.results, FitResults) else "",
     }
     return {**shared, **_of_the_rows(run), **_of_the_shown(run)}

@@ -11,6 +11,7 @@ from thawline.results import FitResults, RunFacts, ScoredRow
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import RESULTS, write
 from thawline.runs.model_folder import MODEL_FOLDER, save_ensemble, save_model
+from thawline.studies.calibration import calibration
 from thawline.studies.finish import close, write_tables
 from thawline.studies.latency import latencies
 from thawline.studies.results import block_table, member_results, refit_facts, run_digest, summaries
@@ -38,7 +39,7 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     if experiment.request.refit:
         row = refitted(experiment, row)
     results = _results(experiment, facts, row, baselines)
-    results = replace(results, latency=latencies(experiment, row, baselines))
+    results = replace(results, latency=latencies(experiment, row, baselines), calibration=calibration(experiment, row))
     folder = experiment.folder
     _save(experiment, row, results)
     experiment.keep_plan(row.plan)
