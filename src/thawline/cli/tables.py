@@ -355,9 +355,8 @@ def _export_rows(exported: ExportResult) -> list[tuple[str, str, str]]:
         for batch, taken in exported.milliseconds.items()
     ]
     if int8:
-        rows.append(
-            (f"accuracy, {counted(int8.images, 'val image')}", figure(int8.accuracy), figure(int8.accuracy_fp32))
-        )
+        name = f"accuracy, {counted(int8.images, 'val image')}"
+        rows.append((name, figure(int8.accuracy), figure(int8.accuracy_fp32)))
     return rows
 
 

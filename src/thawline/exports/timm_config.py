@@ -49,7 +49,7 @@ class TimmConfig:
     pretrained_cfg: Mapping[str, object]
     """Fields of timm's `PretrainedCfg`."""
     thawline: Mapping[str, object]
-    """The version that wrote it, the bit depth of 16-bit images where it is not 16, and the temperature if it is not 1."""
+    """The version that wrote it; the bit depth of 16-bit images if it is not 16; the temperature if it is not 1."""
 
     def to_dict(self) -> dict[str, object]:
         """The keys of config.json; unknown ones are left out."""
