@@ -6,13 +6,16 @@ import json
 import sys
 import warnings
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import thawline
+from benchmarks.exports import FAMILIES, measure_family
 from tests.small_runs import save_model
 from thawline.errors import DataError, MissingExtraError, ModelError, OptionError, RunError, RunFolderError
 from thawline.exports import graph
@@ -21,7 +24,7 @@ from thawline.model.load import load_model
 from thawline.runs import exported
 
 needs_onnx = pytest.mark.skipif(
-    not all(map(__import__("importlib").util.find_spec, ("onnx", "onnxscript", "onnxruntime"))),
+    not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))),
     reason="needs thawline[onnx]",
 )
 
@@ -32,7 +35,7 @@ def model(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     network = load_model("test_efficientnet", 2, image_size=32, weights="random")
     head: Any = network.module.get_submodule("classifier")
-    head.weight.data.normal_(std=3, generator=__import__("torch").Generator().manual_seed(0))
+    head.weight.data.normal_(std=3, generator=torch.Generator().manual_seed(0))
     save_model(folder, network, ("blue", "red"))
     config = json.loads((folder / CONFIG_FILE).read_text())
     config["thawline"]["temperature"] = 2.0
@@ -76,7 +79,7 @@ def test_an_export_that_differs_leaves_nothing_behind(
     model: Path, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exported, "TOLERANCE", -1.0)
-    monkeypatch.setattr(exported, "write_program", lambda *_: None)
+    monkeypatch.setattr(exported, "write_program", lambda to, folder, *_: (folder / "model.onnx").touch())
     rows = np.full((12, 2), 0.5)
     monkeypatch.setattr(exported, "_reopened", lambda *_: exported._Found(rows, [0] * 12, {}, {}))
     with pytest.raises(RunError, match=r"off that of PyTorch .* was not written"):
@@ -155,11 +158,9 @@ def test_openvino_gives_what_predict_gives(model: Path, images: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("family", __import__("benchmarks.exports", fromlist=["FAMILIES"]).FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_families_are_the_same_in_timm_transformers_and_onnx(family: str, images: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from benchmarks.exports import measure_family
-
     files = sorted((images / "test").glob("*/*.png"))[::2]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from thawline.errors import NonFiniteLossError
-from thawline.training.temperature import fit_temperature, scaled_log_loss
+from thawline.training.temperature import LARGEST, fit_temperature, scaled_log_loss
 
 
 def noisy(images: int, noise: float) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ def pixels(path):
 _RESIZING = {
     "center": "    width, height = (int(side * length / min(image.size)) for length in image.size)\n",
     "squash": "    width = height = side\n",
-    "border": "    width, height = (round(length * side / max(image.size)) for length in image.size)\n",
+    "border": "    ratio = max(image.size) / side\n    width, height = (round(length / ratio) for length in image.size)\n",
 }
 _RESIZED = '    image = image.resize((width, height), Image.Resampling[SETTINGS["interpolation"].upper()])\n'
 _CROP = (

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +61,7 @@ def export(
         LABELS_FILE: "".join(f"{one_line(name)}\n" for name in classifier.classes),
     }
     models = MODEL_FILES[options.to]
-    with whole_folder(out, texts, (*models, EXPORT_FILE), mark=EXPORT_FILE) as partial:
+    with _no_new_parent(out), whole_folder(out, texts, (*models, EXPORT_FILE), mark=EXPORT_FILE) as partial:
         callback.note(f"Writing {out}: {classifier.folder} as {options.to}.")
         network = FromPixels(classifier.network, classifier.preprocessing, classifier.temperature)
         metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
@@ -94,6 +95,19 @@ def export(
         )
         (partial / EXPORT_FILE).write_bytes(json_bytes(result))
     return result
+
+
+@contextmanager
+def _no_new_parent(out: Path) -> Iterator[None]:
+    """Remove the folder around `out` again, if it was made for an export that failed."""
+    was_there = out.parent.exists()
+    try:
+        yield
+    except BaseException:
+        if not was_there:
+            with suppress(OSError):
+                out.parent.rmdir()
+        raise
 
 
 def _settings(classifier: Classifier) -> dict[str, object]:
@@ -194,8 +208,8 @@ def _require_same(
     if int(own.sum(dtype=int)) != found.pixels[worst]:
         why = f"{EXAMPLE_FILE} does not decode this kind of file as in training; convert it to 8-bit RGB"
     raise RunError(
-        f"{str(files[worst])!r} has a probability {differences[worst]:.1e} off that of PyTorch (at most {TOLERANCE:g}): "
-        f"{why}. {out} was not written."
+        f"{str(files[worst])!r} has a probability {differences[worst]:.1e} off that of PyTorch (at most "
+        f"{TOLERANCE:g}): {why}. {out} was not written."
     )
 
 
@@ -218,9 +232,7 @@ def _quantized(partial: Path, classifier: Classifier, own: Sequence[Listed], fp3
     """Put an int8 file in the place of the fp32 one; returns what it loses on validation."""
     train, val = ([row for row in own if row.split == split] for split in ("train", "val"))
     if not train or not val:
-        raise OptionError(
-            "`int8` needs the training and validation images of a run; name the folder of a finished fit."
-        )
+        raise OptionError("`int8` needs training and validation images; name the run folder of a finished fit.")
     path, full = partial / ONNX_FILE, partial / "fp32.onnx"
     path.rename(full)
     some = train[:: -(-len(train) // CALIBRATION_IMAGES)]
