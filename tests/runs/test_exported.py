@@ -45,6 +45,7 @@ def model(tmp_path: Path) -> Path:
 
 
 @needs_onnx
+@pytest.mark.slow  # PyTorch's exporter alone takes seconds
 @pytest.mark.filterwarnings("ignore")  # those of the exporter's imports are not ours
 def test_onnx_gives_what_predict_gives(model: Path, images: Path) -> None:
     import onnx

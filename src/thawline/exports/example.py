@@ -25,7 +25,9 @@ def pixels(path):
 _RESIZING = {
     "center": "    width, height = (int(side * length / min(image.size)) for length in image.size)\n",
     "squash": "    width = height = side\n",
-    "border": "    ratio = max(image.size) / side\n    width, height = (round(length / ratio) for length in image.size)\n",
+    "border": (
+        "    ratio = max(image.size) / side\n    width, height = (round(length / ratio) for length in image.size)\n"
+    ),
 }
 _RESIZED = '    image = image.resize((width, height), Image.Resampling[SETTINGS["interpolation"].upper()])\n'
 _CROP = (
@@ -34,7 +36,9 @@ _CROP = (
 )
 _PASTE = (
     '    canvas = Image.new("RGB", (size, size), tuple(round(255 * value) for value in SETTINGS["mean"]))\n'
-    "    canvas.paste(image, ((size - width) // 2, (size - height) // 2))\n"
+    "    sides = (width, height)\n"
+    "    corner = [(size - n) // 2 if n < size else -round((n - size) / 2) for n in sides]\n"
+    "    canvas.paste(image, tuple(corner))\n"
     "    return np.asarray(canvas)\n"
 )
 _OPEN: dict[ExportFormat, tuple[str, str, str]] = {
