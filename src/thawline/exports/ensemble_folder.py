@@ -55,8 +55,9 @@ def save_ensemble_folder(
     README.md. Raises as `save_timm_folder` does.
     """
     about = EnsembleFolder(tuple(str(number) for number in range(1, len(shares) + 1)), tuple(shares), temperature)
+    stored = {key: value for key, value in asdict(about).items() if (key, value) != ("temperature", 1.0)}
     texts = {
-        ENSEMBLE_FILE: plain_json(ENSEMBLE_FILE, {"format_version": FORMAT_VERSION, **asdict(about)}),
+        ENSEMBLE_FILE: plain_json(ENSEMBLE_FILE, {"format_version": FORMAT_VERSION, **stored}),
         THAWLINE_FILE: plain_json(THAWLINE_FILE, {"format_version": FORMAT_VERSION, **thawline}),
         CARD_FILE: card,
     }
