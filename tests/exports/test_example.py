@@ -43,7 +43,10 @@ def saved(folder: Path, mode: str, size: Sequence[int]) -> Path:
     path = folder / f"{mode[0]}{size[0]}.{'jpg' if mode == 'RGB' else 'png'}"
     exif = Image.Exif()
     exif[0x0112] = 6
-    image.save(path, **({"exif": exif} if mode == "RGB" else {}))
+    if mode == "RGB":
+        image.save(path, exif=exif)
+    else:
+        image.save(path)
     return path
 
 
