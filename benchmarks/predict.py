@@ -29,7 +29,7 @@ import torch
 
 from benchmarks.commit import commit
 from thawline.config import PredictOptions
-from thawline.export.timm_folder import save_timm_folder
+from thawline.exports.timm_folder import save_timm_folder
 from thawline.model.load import load_model
 from thawline.prediction import written
 from thawline.prediction.opened import open_classifier

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from thawline.export.timm_folder import timm_snippet
+from thawline.exports.timm_folder import timm_snippet
 from thawline.report.tables import print_fit
 from thawline.results import FitResults
 from thawline.runs.files import RESULTS, read

@@ -11,7 +11,7 @@ from PIL import Image
 
 from thawline.callback import Callback
 from thawline.config import DataConfig, Request, TrainConfig, TuningConfig
-from thawline.export.timm_folder import save_timm_folder
+from thawline.exports.timm_folder import save_timm_folder
 from thawline.model.load import LoadedModel
 from thawline.records import TrainingRecord
 

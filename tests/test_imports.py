@@ -23,7 +23,7 @@ ROWS: tuple[set[str], ...] = (
     {"memory", "records", "signatures", "sums", "verdicts"},
     {"config", "callback"},
     {"strategies"},
-    {"model", "data", "export", "search"},
+    {"model", "data", "exports", "search"},
     {"training", "report"},
     {"runs"},
     {"explanation", "prediction"},

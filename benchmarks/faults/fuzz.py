@@ -27,8 +27,8 @@ from thawline.data.sources import read_images
 from thawline.data.survey import examine
 from thawline.data.transform import eval_transform
 from thawline.errors import ThawlineError
-from thawline.export.own_folder import read_own_folder
-from thawline.export.timm_folder import read_timm_folder
+from thawline.exports.own_folder import read_own_folder
+from thawline.exports.timm_folder import read_timm_folder
 from thawline.plan import FineTunePlan
 from thawline.ranges import Kind, kinds
 from thawline.recipes.recipe import parse_recipe

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from thawline.version import __version__
 
 if TYPE_CHECKING:
-    from thawline.api import check, compare, demo, evaluate, explain, fit, inspect, predict, predict_to, resume
+    from thawline.api import check, compare, demo, evaluate, explain, export, fit, inspect, predict, predict_to, resume
     from thawline.callback import Callback, Listener
     from thawline.config import DataConfig, SearchConfig, TrainConfig, TuningConfig
     from thawline.errors import InputError, RunError, ThawlineError
@@ -19,6 +19,7 @@ _MODULES = {
     "compare": "api",
     "evaluate": "api",
     "explain": "api",
+    "export": "api",
     "fit": "api",
     "inspect": "api",
     "predict": "api",
@@ -55,6 +56,7 @@ __all__ = [
     "demo",
     "evaluate",
     "explain",
+    "export",
     "fit",
     "inspect",
     "predict",

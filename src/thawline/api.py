@@ -17,6 +17,8 @@ from thawline.config import (
     FULL_DEPTH,
     CompareOptions,
     DataConfig,
+    ExportFormat,
+    ExportOptions,
     FitOptions,
     InspectOptions,
     OnBad,
@@ -37,7 +39,7 @@ from thawline.data.read import Data, absolute_name, name_of, read_named
 from thawline.data.splits import refusal
 from thawline.errors import InputError, OptionError, RunFolderError, ThawlineError
 from thawline.explanation import explain as explaining
-from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
+from thawline.exports.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.memory import FREE_MEMORY, within_memory
 from thawline.model.blocks import partition
 from thawline.model.load import build_on_meta
@@ -67,8 +69,9 @@ from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import read_cells, run_cells
 from thawline.recipes.tables import markdown
 from thawline.records import FORMAT_VERSION, environment, write_text
-from thawline.results import Comparison, FitResults, InspectedBlock
+from thawline.results import Comparison, ExportResult, FitResults, InspectedBlock
 from thawline.runs import classifier as serving
+from thawline.runs import exported as exporting
 from thawline.runs.again import model_source
 from thawline.runs.files import REQUEST, find_plan
 from thawline.runs.folder import RunFolder, free_folder
@@ -419,6 +422,40 @@ def predict(
 def report(run_folder: str | Path) -> Path:
     """Draw report.html of a finished run again, from its records; returns its path."""
     return write_report(Path(run_folder))
+
+
+@takes_listener
+@within_memory(FREE_MEMORY)
+def export(
+    run_folder: str | Path,
+    *,
+    to: ExportFormat = "onnx",
+    out: str | Path | None = None,
+    images: str | Path | Sequence[str | Path] | None = None,
+    int8: bool = False,
+    max_loss: float = ExportOptions.max_loss,
+    trust_code: bool = False,
+    code: str | None = None,
+    callback: Callback | None = None,
+) -> ExportResult:
+    """Write a run's saved model, or any timm folder, for other runtimes, and verify it there; returns export.json.
+
+    `to`: onnx, torch (a .pt2 program) or openvino; `out`: the folder to write, default RUN/exports/FORMAT. It is opened
+    in a fresh process and classifies at least eight image files, those of the run or `images`. Raises `RunError`, and
+    leaves nothing behind, if a probability differs from `predict` by more than 1e-4, or if `int8` loses more than
+    `max_loss` percentage points on validation. `trust_code`, `code`: as in `predict`.
+    """
+    options = ExportOptions(to=to, int8=int8, max_loss=max_loss)
+    named = [images] if isinstance(images, str | Path) else images or ()
+    folder = Path(run_folder)
+    return exporting.export(
+        folder,
+        Path(out) if out is not None else folder / "exports" / (f"{to}-int8" if int8 else to),
+        options,
+        images=[*map(Path, named)],
+        trust=Trust(trust_code, code),
+        callback=callback or Callback(),
+    )
 
 
 @takes_listener

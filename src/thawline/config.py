@@ -22,6 +22,8 @@ Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
 Norm = Literal["tuned", "moving", "kept"]
 Answer = Literal["pick", "average", "ensemble", "distilled"]
+Calibrate = Literal["auto", "on", "off"]
+ExportFormat = Literal["onnx", "torch", "openvino"]
 HeadOption = Literal["random", "probe", "kept", "tuned"]
 Head = Literal["auto", "keep", "new"]
 BitDepth = Literal["auto", "8", "10", "12", "14", "16"]
@@ -312,6 +314,10 @@ class FitOptions(RunOptions):
     """Save a model that is also good on the images that the old one was fitted to: weights between the old ones and the
     new ones (WiSE-FT, Wortsman et al. 2022), the share chosen on both validation splits. Needs a `model` that is a run
     folder whose images are still there, and a kept head."""
+    calibrate: Calibrate = "auto"
+    """Divide the saved model's logits by a temperature, fitted on validation (Guo et al. 2017): auto = where the
+    cross-validated log-loss is lower by more than its standard error, on = always, off = never. The predicted class
+    never changes."""
     explain: bool = True
     """End with Grad-CAM of the images in the report and with the changes in every block."""
 
@@ -402,6 +408,23 @@ class ServeOptions:
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What `export` takes besides places."""
+
+    to: ExportFormat = "onnx"
+    """Format to write: onnx for ONNX Runtime and most others, torch = a torch.export program (.pt2), openvino."""
+    int8: bool = False
+    """Compute in 8-bit integers (ONNX only): smaller and often faster. Calibrated on training images, and refused
+    if it loses more than `max_loss` on validation."""
+    max_loss: Annotated[float, Range(0, 100, "percentage points")] = 0.5
+    """Accuracy in percentage points on validation that int8 may lose."""
+
+    def __post_init__(self) -> None:
+        _refuse(first_fault(self))
+        _require(not self.int8 or self.to == "onnx", "int8", "used with `to='onnx'`", self.to)
 
 
 @dataclass(frozen=True)
@@ -499,6 +522,8 @@ class Request:
     """Whether the saved model of `fit` has weights between those that it started from and the trained ones."""
     candidates: Candidates | None = None
     """Networks among which the run has yet to choose; None = `model` at `images.image_size` it is."""
+    calibrate: Calibrate = "auto"
+    """Whether the probabilities of the saved model of `fit` are scaled by a temperature."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
@@ -551,6 +576,7 @@ class Request:
             head=value["head"],
             keep_old=value.get("keep_old", FitOptions.keep_old),
             candidates=candidates,
+            calibrate=value.get("calibrate", FitOptions.calibrate),
             **{name: _part(name, options) for name in PARTS},
         )
 

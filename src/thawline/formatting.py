@@ -58,6 +58,11 @@ def mebibytes(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
+def file_size(size: int) -> str:
+    """Bytes as `3.9 MB`, in powers of ten."""
+    return f"{size / 1e6:,.1f} MB"
+
+
 def figure(value: float | None, digits: int = 3, missing: str = "") -> str:
     """A figure of 0 to 1 with three decimals."""
     return missing if value is None else f"{value:.{digits}f}"

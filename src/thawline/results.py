@@ -709,6 +709,32 @@ class Refit(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Calibration(Result):
+    """The temperature that the saved model's logits are divided by, and what it changes (Guo et al. 2017).
+
+    `predict`, `evaluate` and exports apply it; the scores of all rows are those of the networks as trained.
+    """
+
+    temperature: float
+    """1 = probabilities stay as the network gives them."""
+    images: int
+    """Validation images that it was fitted on."""
+    gain: float
+    """By how much it lowers the validation log-loss, in nats: on folds that it was not fitted on."""
+    gain_error: float | None
+    """Standard error of the gain over images; None = too few images to say."""
+    val_before: float
+    """Calibration error on validation before, ..."""
+    val_after: float
+    """... and after."""
+    test_before: float | None
+    """Calibration error on test before; None = without a test split."""
+    test_after: float | None
+    words: str = ""
+    """The same as a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitResults(ScoredRow, _SavedFacts):
     """results.json, and what `fit`, `demo` and `resume` return: the row of the saved model, and the baselines.
 
@@ -737,6 +763,8 @@ class FitResults(ScoredRow, _SavedFacts):
     """How the saved model was refitted; None = it is the model that was scored."""
     models: NetworkChoice | None = field(default=None, metadata=_OPTIONAL)
     """How the network was chosen among several; None = a single one was given."""
+    calibration: Calibration | None = field(default=None, metadata=_OPTIONAL)
+    """How the probabilities of the saved model are scaled; None = with `calibrate` off."""
     refit_error: str | None = field(default=None, metadata=_OPTIONAL)
     """Why the saved model is the one that was scored, although a refit was asked for."""
 
@@ -991,6 +1019,65 @@ class PredictionFile(Result):
     """Images that were in the file already, and were skipped."""
     ignored: Mapping[str, int]
     """Files that are not images, counted by reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8(Result):
+    """What computing in 8-bit integers costs and gives, on the same machine as the rest of export.json."""
+
+    calibration_images: int
+    """Training images that set the ranges of the activations."""
+    images: int
+    """Validation images that were scored."""
+    accuracy: float
+    """Validation accuracy in int8, by ONNX Runtime."""
+    accuracy_fp32: float
+    """The same in fp32."""
+    loss_points: float
+    """Accuracy lost, in percentage points."""
+    bytes_fp32: int
+    """Size of the fp32 file."""
+    milliseconds_fp32: Mapping[str, float]
+    """Batch size -> milliseconds per image of the fp32 file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult(Result):
+    """What `export` returns and export.json holds: an exported model, and how it was verified.
+
+    It was opened in a fresh process by its own runtime, through the lines of classify.py.
+    """
+
+    format_version: int
+    format: str
+    """onnx, torch or openvino."""
+    precision: str
+    """fp32 or int8."""
+    model: str
+    """The folder of the model that was exported."""
+    folder: str
+    """Where the export is."""
+    files: Mapping[str, int]
+    """The model's files with their sizes in bytes."""
+    images: int
+    """Image files that it was verified on, from file to probability."""
+    batches: Sequence[int]
+    """Sizes of their batches."""
+    largest_difference: float
+    """Largest difference of a probability to `predict`."""
+    agreeing: int
+    """Images with the same likeliest class as by `predict`."""
+    milliseconds: Mapping[str, float]
+    """Batch size -> milliseconds per image, median, without decoding the file."""
+    temperature: float
+    """What logits are divided by, inside the graph."""
+    packages: Mapping[str, str]
+    """What it was opened with, by version."""
+    opset: int | None = field(default=None, metadata=_OPTIONAL)
+    """Operator set of the ONNX file."""
+    int8: Int8 | None = field(default=None, metadata=_OPTIONAL)
+    at: str
+    """UTC, ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True)

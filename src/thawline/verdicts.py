@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from thawline.formatting import counted, figure, interval
 from thawline.plan import FineTunePlan
 from thawline.results import (
+    Calibration,
     DepthCurve,
     Evaluation,
     FitAgain,
@@ -337,6 +338,24 @@ def refitted(images: int, epochs: Sequence[int]) -> str:
     return (
         f"The saved model was refitted on train and val together ({counted(images, 'image')}; {', '.join(trained)}). "
         "It has no score of its own: every score here is of the model before the refit, trained on train alone."
+    )
+
+
+def calibrated(found: Calibration, *, refitted: bool = False) -> str:
+    """Whether and how the probabilities of the saved model are scaled, and what that changed."""
+    images = counted(found.images, "validation image")
+    if found.temperature == 1:
+        if found.gain_error is None:
+            return f"Probabilities are not scaled: {images} are too few to fit a temperature on."
+        return f"Probabilities are not scaled: on {images} no temperature clearly lowers the log-loss."
+    split, before, after = "validation", found.val_before, found.val_after
+    if found.test_before is not None and found.test_after is not None:
+        split, before, after = "test", found.test_before, found.test_after
+    whose = " before the refit" if refitted else ""
+    return (
+        f"The saved model's logits are divided by a temperature of {figure(found.temperature)}, fitted on {images}"
+        f"{whose}; its calibration error on {split} is {figure(after)} instead of {figure(before)}. Predicted classes "
+        "stay the same. `predict`, `evaluate` and exports scale; timm, transformers and the scores of this run do not."
     )
 
 

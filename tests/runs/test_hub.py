@@ -19,7 +19,7 @@ from pytest_socket import enable_socket
 from tests.small_runs import save_model
 from thawline.cli import app
 from thawline.errors import ModelError, OptionError, RunError, RunFolderError
-from thawline.export.own_folder import OWN_FILE
+from thawline.exports.own_folder import OWN_FILE
 from thawline.model.load import load_model
 from thawline.runs.hub import send, shipment
 

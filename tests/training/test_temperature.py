@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from thawline.errors import NonFiniteLossError
-from thawline.training.temperature import LARGEST, scaled_log_loss
+from thawline.training.temperature import LARGEST, fit_temperature, scaled_log_loss
 
 
 def noisy(images: int, noise: float) -> tuple[Tensor, Tensor]:
@@ -62,3 +62,22 @@ def test_a_wrong_single_image_gives_a_finite_loss() -> None:
 def test_non_finite_logits_are_refused(value: float) -> None:
     with pytest.raises(NonFiniteLossError, match="logits contain NaN or infinite"):
         scaled_log_loss(torch.tensor([[value, 0.0]]), torch.tensor([0]))
+
+
+def test_a_temperature_that_helps_is_found_and_one_that_does_not_is_told_apart() -> None:
+    generator = torch.Generator().manual_seed(0)
+    honest = torch.randn(400, 5, generator=generator) * 2
+    labels = torch.multinomial(honest.softmax(dim=1), 1, generator=generator)[:, 0]
+    fitted = fit_temperature(honest * 3, labels)
+    assert fitted.helps
+    assert fitted.temperature == pytest.approx(3, rel=0.15)
+    assert fitted.gain > 0.1
+    assert not fit_temperature(honest, labels).helps
+
+
+def test_a_few_images_say_nothing_about_a_temperature() -> None:
+    logits = torch.tensor([[9.0, 0.0], [9.0, 0.0]]).repeat(9, 1)
+    fitted = fit_temperature(logits, torch.arange(18) % 2)
+    assert fitted.temperature > 1
+    assert fitted.gain_error is None
+    assert not fitted.helps

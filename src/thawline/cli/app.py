@@ -22,6 +22,8 @@ from thawline.cli.options import Given, GroupedCommand, StrictCommand, as_flags,
 from thawline.config import (
     CompareOptions,
     DataConfig,
+    ExportFormat,
+    ExportOptions,
     FitOptions,
     OnBad,
     PredictOptions,
@@ -31,6 +33,7 @@ from thawline.config import (
 )
 from thawline.data.named import named_forms
 from thawline.errors import OptionError, RunError, ThawlineError, cause, debugging, remedy, written_to
+from thawline.field_docs import field_docs
 from thawline.memory import within_memory
 from thawline.plan import Granularity
 from thawline.reading import is_there
@@ -450,6 +453,52 @@ def _agreed() -> bool:
     sys.stderr.write("Send? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+@app.command(cls=StrictCommand)
+def export(
+    run: Annotated[Path, Argument(help="Run folder, or any timm folder of a model.")],
+    to: Annotated[
+        str, Option(help=as_flags(field_docs(ExportOptions)["to"]), metavar="[onnx|torch|openvino]")
+    ] = ExportOptions.to,
+    out: Annotated[Path | None, Option(help="Folder to write; default: RUN/exports/FORMAT.")] = None,
+    images: Annotated[
+        list[Path] | None, Option(help="Image files to verify with, or folders of them; default: the run's own.")
+    ] = None,
+    int8: Annotated[bool, Option("--int8", help=as_flags(field_docs(ExportOptions)["int8"]))] = False,
+    max_loss: Annotated[str, number_option(ExportOptions, "max_loss")] = str(ExportOptions.max_loss),
+    trust_code: TrustCode = False,
+    code: Code = None,
+    as_json: Json = False,
+) -> None:
+    """Write the model for ONNX Runtime, PyTorch or OpenVINO, and verify it there.
+
+    Takes images as uint8, gives class probabilities; normalisation and softmax are inside. Opened in a fresh process on
+    image files: where it does not give the probabilities of predict, nothing is left behind. classify.py beside it
+    needs only the runtime, NumPy and Pillow.
+    """
+    options = ExportOptions(  # before anything heavy is imported
+        to=cast(ExportFormat, to), int8=int8, max_loss=read_option(ExportOptions, "max_loss", max_loss)
+    )
+    from thawline import api
+
+    with _callback(as_json) as callback:
+        exported = api.export(
+            run,
+            to=options.to,
+            out=out,
+            images=images,
+            int8=options.int8,
+            max_loss=options.max_loss,
+            trust_code=trust_code,
+            code=code,
+            callback=callback,
+        )
+    if as_json:
+        _print_json(exported)
+    else:
+        console.print_exported(_console(), exported)
+        _is_kept(Path(exported.folder))
 
 
 @app.command(cls=StrictCommand)

@@ -25,8 +25,8 @@ Given = Mapping[str, Any]
 
 OTHER_OPTIONS = frozenset(
     {
-        *("add", "beside", "code", "csv", "data", "jsonl", "layer", "out", "port", "public", "recipe", "top"),
-        *("trust_code", "yes"),
+        *("add", "beside", "code", "csv", "data", "images", "int8", "jsonl", "layer", "max_loss", "out", "port"),
+        *("public", "recipe", "to", "top", "trust_code", "yes"),
     }
 )
 """Options of commands that are not fields of a config class, and that messages may name."""

@@ -18,7 +18,7 @@ from thawline.data.walk import as_text
 from thawline.errors import DataError, ModelError
 from thawline.explanation.overlay import Panel, enlarged, overlay, side_by_side
 from thawline.explanation.saliency import find_layer, grad_cam, heat
-from thawline.export.escaping import one_line
+from thawline.exports.escaping import one_line
 from thawline.records import write_bytes
 from thawline.results import ExplainedImage, OtherMap, SkippedFile
 from thawline.runs.files import EXPLANATION_FOLDER

@@ -37,6 +37,7 @@ from thawline.report.plan_words import (
 from thawline.report.reading import Run
 from thawline.report.summary import (
     again_notes,
+    calibration_note,
     comparison_headline,
     copied_note,
     depth_in_words,
@@ -108,6 +109,7 @@ def _context(run: Run) -> Context:
         "again": again_notes(run.results),
         "keep_old": run.results.keep_old if isinstance(run.results, FitResults) else None,
         **_of_the_networks(run.results),
+        "calibration_note": calibration_note(run.results) if isinstance(run.results, FitResults) else "",
         "refit_note": refit_note(run.results) if isinstance(run.results, FitResults) else "",
     }
     return {**shared, **_of_the_rows(run), **_of_the_shown(run)}

@@ -319,6 +319,11 @@ def ensemble_note(results: FitResults) -> str:
     return f"{said}{_latency(results.latency)}.{luck}{saves}"
 
 
+def calibration_note(results: FitResults) -> str:
+    """How the probabilities of the saved model are scaled; empty if that was switched off."""
+    return results.calibration.words.replace("`", "") if results.calibration else ""
+
+
 def refit_note(results: FitResults) -> str:
     """Which model the scores are of, and what the refit cost; empty if none was asked for."""
     if results.refit_error:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thawline import verdicts
-from thawline.formatting import counted, extent, figure, percent, rate, sentence, tally
+from thawline.formatting import counted, extent, figure, file_size, percent, rate, sentence, tally
 from thawline.report import networks, summary
 from thawline.report.audit import NAMED, NO_PROBLEMS, findings, sizes_in_words
 from thawline.report.consoles import UNBOUNDED, Code
@@ -27,6 +27,7 @@ from thawline.results import (
     Drift,
     Evaluation,
     Explanation,
+    ExportResult,
     FitResults,
     InspectResult,
     NetworkChoice,
@@ -86,7 +87,7 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     console.print(block_band(results.blocks))
     console.print()
     print_table(console, results.rows, results.data, run)
-    for note in filter(None, _notes(results)):
+    for note in filter(None, [*_notes(results), summary.calibration_note(results)]):
         console.print(visible(note), highlight=False, markup=False)
     for note in summary.again_notes(results):
         console.print(visible(note), highlight=False, markup=False)
@@ -372,6 +373,58 @@ def print_shipment(console: Console, what: Shipment) -> None:
     for name, size in what.files:
         console.print(visible(f"{size:>14,}  {name}"), highlight=False, markup=False, soft_wrap=True)
     console.print(f"{what.size:>14,}  bytes in all", highlight=False, markup=False)
+
+
+def print_exported(console: Console, exported: ExportResult) -> None:
+    """The answer of `export`: that it is the same model, what it takes, where it is and how to use it."""
+    folder = visible(exported.folder)
+    size, opset = sum(exported.files.values()), f", opset {exported.opset}" if exported.opset else ""
+    table = _table("", exported.precision)
+    if exported.int8:
+        table.add_column("fp32", justify="right")
+    for name, own, other in _export_rows(exported):
+        table.add_row(name, own, *([other] if exported.int8 else []))
+    console.print()
+    console.print(
+        f"{exported.format}, {exported.precision}{opset}: {exported.agreeing} of {exported.images} image files get the "
+        f"class that predict gives, probabilities within {exported.largest_difference:.1e}.",
+        style="bold",
+        highlight=False,
+        markup=False,
+    )
+    console.print(
+        f"Opened in a fresh process by {_runtime(exported)}, from file to probability, in batches of "
+        f"{', '.join(map(str, exported.batches))}.\n",
+        highlight=False,
+        markup=False,
+    )
+    console.print(table)
+    console.print(
+        f"\n{file_size(size)} in {folder}; classify.py there needs neither thawline nor timm:\n\n"
+        f"python {folder}/classify.py photo.jpg",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _runtime(exported: ExportResult) -> str:
+    library = {"onnx": "onnxruntime", "torch": "torch", "openvino": "openvino"}[exported.format]
+    return f"{library} {exported.packages.get(library, '')}".strip()
+
+
+def _export_rows(exported: ExportResult) -> list[tuple[str, str, str]]:
+    """Name, figure and, beside int8, the figure in fp32."""
+    int8 = exported.int8
+    rows = [("size", file_size(sum(exported.files.values())), file_size(int8.bytes_fp32) if int8 else "")]
+    rows += [
+        (f"ms per image, batch {batch}", f"{taken:.2f}", f"{int8.milliseconds_fp32[batch]:.2f}" if int8 else "")
+        for batch, taken in exported.milliseconds.items()
+    ]
+    if int8:
+        name = f"accuracy, {counted(int8.images, 'val image')}"
+        rows.append((name, figure(int8.accuracy), figure(int8.accuracy_fp32)))
+    return rows
 
 
 def print_explained(console: Console, explained: Explanation, run: Path) -> None:

@@ -14,10 +14,10 @@ from thawline import verdicts
 from thawline.config import Request
 from thawline.data.layout import some
 from thawline.errors import OptionError, RunFolderError
-from thawline.export.ensemble_folder import is_ensemble
-from thawline.export.own_folder import OWN_FILE
-from thawline.export.timm_folder import CONFIG_FILE, TimmFolder, read_timm_folder
-from thawline.export.writing import WEIGHTS_FILE
+from thawline.exports.ensemble_folder import is_ensemble
+from thawline.exports.own_folder import OWN_FILE
+from thawline.exports.timm_folder import CONFIG_FILE, TimmFolder, read_timm_folder
+from thawline.exports.writing import WEIGHTS_FILE
 from thawline.model.head import linear_head
 from thawline.model.kept_head import KeptHead
 from thawline.model.load import LoadedModel, load_saved

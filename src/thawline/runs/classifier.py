@@ -23,10 +23,10 @@ from thawline.data.survey import survey
 from thawline.data.transform import eval_transform
 from thawline.data.walk import Ignored
 from thawline.errors import DataError, ModelError, RunFolderError, remedy
-from thawline.export.ensemble_folder import ENSEMBLE_FILE, is_ensemble, read_ensemble_folder
-from thawline.export.own_folder import OWN_FILE, read_own_folder
-from thawline.export.timm_folder import CONFIG_FILE, read_timm_folder
-from thawline.export.writing import WEIGHTS_FILE
+from thawline.exports.ensemble_folder import ENSEMBLE_FILE, is_ensemble, read_ensemble_folder
+from thawline.exports.own_folder import OWN_FILE, read_own_folder
+from thawline.exports.timm_folder import CONFIG_FILE, read_timm_folder
+from thawline.exports.writing import WEIGHTS_FILE
 from thawline.memory import is_out_of_memory
 from thawline.model.ensemble import Ensemble
 from thawline.model.load import load_model, load_saved
@@ -63,6 +63,8 @@ class Classifier:
             raise RunFolderError(f"{folder} does not contain a model: {_how_to_get_one(folder)}.")
         self.network = opened.network
         self.preprocessing = opened.preprocessing
+        self.temperature = opened.temperature
+        """What logits are divided by before the softmax."""
         self.classes = opened.classes
         """Class names in index order; numbers where the folder has no names."""
 
@@ -71,7 +73,7 @@ class Classifier:
         logits = self._logits(pixels)
         if not logits.isfinite().all():
             raise ModelError(f"{self.folder} gives NaN or infinite values for images; its weights are damaged.")
-        return torch.softmax(logits, dim=1).numpy()
+        return torch.softmax(logits / self.temperature, dim=1).numpy()
 
     def probabilities(
         self, paths: Sequence[Path], callback: Callback = SILENT
@@ -128,6 +130,7 @@ class _Opened:
     network: nn.Module
     preprocessing: Preprocessing
     classes: tuple[str, ...]
+    temperature: float = 1.0
 
 
 def _opened(folder: Path, trust: Trust) -> _Opened | None:
@@ -147,7 +150,7 @@ def _opened_timm(folder: Path) -> _Opened:
         raise ModelError(f"{folder} is a feature extractor without a classifier; train one with `thawline fit`.")
     classes = about.label_names or tuple(str(index) for index in range(about.num_classes))
     network = load_saved(folder, about.num_classes, about.preprocessing.image_size)
-    return _Opened(network, about.preprocessing, classes)
+    return _Opened(network, about.preprocessing, classes, about.temperature)
 
 
 def _opened_own(folder: Path, trust: Trust) -> _Opened:
@@ -160,7 +163,7 @@ def _opened_own(folder: Path, trust: Trust) -> _Opened:
         raise ModelError(f"the code of {folder} changed since it was trained ({changed}); restore it, or train again.")
     weights = folder / WEIGHTS_FILE
     fill(model.module, read_saved(weights), weights, allow_extra=False, classifier=True)
-    return _Opened(model.module.eval(), about.preprocessing, about.label_names)
+    return _Opened(model.module.eval(), about.preprocessing, about.label_names, about.temperature)
 
 
 def _opened_ensemble(folder: Path, trust: Trust) -> _Opened:
@@ -177,7 +180,7 @@ def _opened_ensemble(folder: Path, trust: Trust) -> _Opened:
             )
     networks = [member.network for member in members]
     network = Ensemble(networks, about.shares, first.preprocessing.image_size)
-    return _Opened(network, first.preprocessing, first.classes)
+    return _Opened(network, first.preprocessing, first.classes, about.temperature)
 
 
 def _opened_member(folder: Path, trust: Trust) -> _Opened:

@@ -16,8 +16,8 @@ from thawline.data.cache import user_cache
 from thawline.data.pixels import build_pixels, normalise
 from thawline.data.survey import Facts
 from thawline.errors import ModelError, RunFolderError
-from thawline.export.ensemble_folder import is_ensemble, read_ensemble_folder
-from thawline.export.writing import THAWLINE_FILE, WEIGHTS_FILE
+from thawline.exports.ensemble_folder import is_ensemble, read_ensemble_folder
+from thawline.exports.writing import THAWLINE_FILE, WEIGHTS_FILE
 from thawline.model.blocks import partition
 from thawline.model.load import load_model
 from thawline.model.trust import ASK, Trust, code_to_run

@@ -11,10 +11,10 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it has no __all__
 
 from thawline.errors import ModelError, OptionError, RunError, RunFolderError, ThawlineError
-from thawline.export.ensemble_folder import is_ensemble, read_ensemble_folder
-from thawline.export.own_folder import OWN_FILE
-from thawline.export.timm_folder import CONFIG_FILE
-from thawline.export.writing import CARD_FILE, WEIGHTS_FILE
+from thawline.exports.ensemble_folder import is_ensemble, read_ensemble_folder
+from thawline.exports.own_folder import OWN_FILE
+from thawline.exports.timm_folder import CONFIG_FILE
+from thawline.exports.writing import CARD_FILE, WEIGHTS_FILE
 from thawline.memory import raise_if_out_of_memory
 from thawline.runs.model_folder import MODEL_FOLDER
 from thawline.sums import check_sums

@@ -10,7 +10,7 @@ from thawline import verdicts
 from thawline.config import Request
 from thawline.data.decode import DECODING_RULE
 from thawline.data.named import hub_dataset, is_named
-from thawline.export.ensemble_folder import (
+from thawline.exports.ensemble_folder import (
     EnsembleFolder,
     is_ensemble,
     own_ensemble_snippet,
@@ -18,10 +18,10 @@ from thawline.export.ensemble_folder import (
     save_ensemble_folder,
     timm_ensemble_snippet,
 )
-from thawline.export.escaping import markdown
-from thawline.export.model_card import CardBlock, CardMetric, ModelCard, model_card
-from thawline.export.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
-from thawline.export.timm_folder import read_timm_folder, save_timm_folder, timm_snippet
+from thawline.exports.escaping import markdown
+from thawline.exports.model_card import CardBlock, CardMetric, ModelCard, model_card
+from thawline.exports.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
+from thawline.exports.timm_folder import read_timm_folder, save_timm_folder, timm_snippet
 from thawline.model.load import LoadedModel
 from thawline.report.plan_words import defined, made_by
 from thawline.results import FitResults, TestScores, plain
@@ -43,7 +43,8 @@ def save_model(folder: Path, model: LoadedModel, results: FitResults, *, member:
     origin = _origin(results) if member is None else _origin_of_member(results, *member)
     if not model.is_timm:
         classes = tuple(results.data.classes)
-        about = OwnFolder(_absolute(model.source), classes, model.preprocessing, model.own_files)
+        source, temperature = _absolute(model.source), _temperature(results, member)
+        about = OwnFolder(source, classes, model.preprocessing, model.own_files, temperature)
         save_own_folder(folder, model.module, about, origin)
         return
     save_timm_folder(
@@ -56,6 +57,7 @@ def save_model(folder: Path, model: LoadedModel, results: FitResults, *, member:
         pretrained_cfg=model.pretrained_cfg,
         thawline=origin,
         card=model_card(_card(model, results, member)),
+        temperature=_temperature(results, member),
     )
 
 
@@ -70,7 +72,19 @@ def save_ensemble(
         partial(save_model, model=model, results=own, member=(number, len(shares)))
         for number, (model, own) in enumerate(members, start=1)
     )
-    save_ensemble_folder(folder, saves, shares, thawline=_origin(results), card=_ensemble_card(results, shares))
+    save_ensemble_folder(
+        folder,
+        saves,
+        shares,
+        thawline=_origin(results),
+        card=_ensemble_card(results, shares),
+        temperature=_temperature(results, None),
+    )
+
+
+def _temperature(results: FitResults, member: tuple[int, int] | None) -> float:
+    """The temperature of the saved model; that of an ensemble is not that of its members."""
+    return results.calibration.temperature if results.calibration and member is None else 1.0
 
 
 def _ensemble_card(results: FitResults, shares: Sequence[float]) -> str:
@@ -78,11 +92,12 @@ def _ensemble_card(results: FitResults, shares: Sequence[float]) -> str:
     weights = ", ".join(f"{share / sum(shares):.3g}" for share in shares)
     source = markdown(_without_folders(str(results.pretrained.source)))
     refit = f"\n{markdown(results.refit.words)}\n" if results.refit else ""
+    calibration = f"\n{markdown(results.calibration.words)}\n" if results.calibration else ""
     return (
         f"# Ensemble of {len(shares)} networks\n\n"
         f"Each folder holds a network that thawline fine-tuned from {source} and that opens by itself; its README.md "
         f"says how. The answer of the ensemble is the mean of their class probabilities, in shares of {weights}.\n\n"
-        f"{markdown(results.answer)}\n{refit}"
+        f"{markdown(results.answer)}\n{refit}{calibration}"
     )
 
 
@@ -164,6 +179,7 @@ def _card(model: LoadedModel, results: FitResults, member: tuple[int, int] | Non
         start=verdicts.started_from(results.request),
         answer=results.answer,
         refit=results.refit.words if results.refit else "",
+        calibration=results.calibration.words if results.calibration and not member else "",
         warning=verdicts.start_warning(results.request),
         member=member,
     )

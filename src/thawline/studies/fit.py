@@ -12,6 +12,7 @@ from thawline.runs.experiment import Experiment
 from thawline.runs.files import MODELS, RESULTS, read_if_there, write
 from thawline.runs.model_folder import MODEL_FOLDER, save_ensemble, save_model
 from thawline.studies.again import forgetting, kept_old, require_old_images
+from thawline.studies.calibration import calibration
 from thawline.studies.finish import close, write_tables
 from thawline.studies.latency import latencies
 from thawline.studies.results import block_table, member_results, refit_facts, run_digest, summaries
@@ -42,7 +43,8 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     if experiment.request.refit:
         row = refitted(experiment, row)
     results = _results(experiment, facts, row, baselines)
-    results = replace(results, latency=latencies(experiment, row, baselines), keep_old=keep_old)
+    scaling = calibration(experiment, row)
+    results = replace(results, latency=latencies(experiment, row, baselines), keep_old=keep_old, calibration=scaling)
     folder = experiment.folder
     _save(experiment, row, results)
     results = replace(results, forgetting=forgetting(experiment))

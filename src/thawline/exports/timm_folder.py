@@ -25,9 +25,9 @@ from torch import nn
 
 from thawline.config import FULL_DEPTH, Preprocessing
 from thawline.errors import ModelError, RunFolderError
-from thawline.export.escaping import one_line
-from thawline.export.timm_config import timm_config
-from thawline.export.writing import CARD_FILE, LABELS_FILE, THAWLINE_FILE, plain_json, write_folder
+from thawline.exports.escaping import one_line
+from thawline.exports.timm_config import timm_config
+from thawline.exports.writing import CARD_FILE, LABELS_FILE, THAWLINE_FILE, is_temperature, plain_json, write_folder
 from thawline.records import FORMAT_VERSION, read_json
 
 CONFIG_FILE = "config.json"
@@ -46,6 +46,8 @@ class TimmFolder:
     preprocessing: Preprocessing
     thawline: Mapping[str, object] | None
     """What thawline recorded about the training; None if another program wrote the folder."""
+    temperature: float = 1.0
+    """What logits are divided by before the softmax. thawline only: timm and transformers leave it out."""
 
 
 def save_timm_folder(
@@ -59,6 +61,7 @@ def save_timm_folder(
     pretrained_cfg: Mapping[str, object],
     thawline: Mapping[str, object],
     card: str,
+    temperature: float = 1.0,
 ) -> None:
     """Write `folder` whole or not at all, replacing an earlier one that thawline wrote.
 
@@ -70,7 +73,7 @@ def save_timm_folder(
     """
     bare: nn.Module = unwrap_model(module)  # type: ignore[no-untyped-call]
     _check_head(bare, label_names)
-    config = timm_config(bare, architecture, label_names, preprocessing, model_args, pretrained_cfg)
+    config = timm_config(bare, architecture, label_names, preprocessing, model_args, pretrained_cfg, temperature)
     texts = {
         CONFIG_FILE: plain_json(CONFIG_FILE, config.to_dict()),
         LABELS_FILE: "".join(f"{one_line(name)}\n" for name in label_names),
@@ -97,8 +100,10 @@ def read_timm_folder(folder: Path) -> TimmFolder:
         raise ModelError(f"{path} names no architecture; add the timm name of the model, for instance resnet50.")
     classes = _num_classes({**cfg, **config}, path)
     names = _label_names({**cfg, **config}, classes, path)
-    preprocessing = _preprocessing(cfg, _bit_depth(config.get("thawline")), path)
-    return TimmFolder(architecture, classes, names, preprocessing, _read_thawline(folder))
+    ours = config.get("thawline")
+    preprocessing = _preprocessing(cfg, _bit_depth(ours), path)
+    temperature = _temperature(ours, path)
+    return TimmFolder(architecture, classes, names, preprocessing, _read_thawline(folder), temperature)
 
 
 def timm_snippet(folder: Path | None = None) -> str:
@@ -158,6 +163,14 @@ def _preprocessing(stored: Mapping[str, object], bit_depth: int, path: Path) -> 
 def _bit_depth(thawline: object) -> int:
     """Bits that the values of 16-bit images really have; timm knows no such setting."""
     return thawline.get("bit_depth", FULL_DEPTH) if isinstance(thawline, dict) else FULL_DEPTH
+
+
+def _temperature(thawline: object, path: Path) -> float:
+    """Raises `ModelError` for a value that logits cannot be divided by."""
+    found = thawline.get("temperature", 1.0) if isinstance(thawline, dict) else 1.0
+    if not is_temperature(found):
+        raise ModelError(f"{path}: the temperature must be a number above 0, got {found!r}.")
+    return float(found)
 
 
 def _rgb(values: Sequence[float]) -> tuple[float, float, float]:

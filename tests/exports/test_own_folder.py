@@ -13,8 +13,8 @@ from torch import nn
 
 from thawline.config import Preprocessing
 from thawline.errors import RunFolderError
-from thawline.export.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
-from thawline.export.writing import LABELS_FILE, WEIGHTS_FILE
+from thawline.exports.own_folder import OWN_FILE, OwnFolder, own_snippet, read_own_folder, save_own_folder
+from thawline.exports.writing import LABELS_FILE, WEIGHTS_FILE
 
 ABOUT = OwnFolder(
     "/code/net.py:build", ("cat", "two\nlines"), Preprocessing(64, "bilinear", 0.9, "center", (0.4,) * 3, (0.2,) * 3)

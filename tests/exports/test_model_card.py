@@ -7,7 +7,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from thawline.config import Preprocessing
-from thawline.export.model_card import SHOWN_NAMES, CardBlock, CardMetric, ModelCard, model_card
+from thawline.exports.model_card import SHOWN_NAMES, CardBlock, CardMetric, ModelCard, model_card
 
 CARD = ModelCard(
     architecture="mobilenetv2_050",

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from thawline.config import Preprocessing
-from thawline.export.escaping import markdown
+from thawline.exports.escaping import markdown
 
 SHOWN_NAMES = 100
 """Class names that the card lists at most; labels.txt has all of them."""
@@ -88,6 +88,8 @@ class ModelCard:
     """What the run found, in words."""
     refit: str = ""
     """That the model was refitted, and which model the scores are of; empty = it is the one that was scored."""
+    calibration: str = ""
+    """Whether and how its probabilities are scaled."""
     member: tuple[int, int] | None = None
     """Which member of how many of an ensemble it is; answer and metrics are then those of the ensemble."""
     warning: str = ""
@@ -159,7 +161,7 @@ def _escaped(value: object) -> object:
 
 
 _TEMPLATES = Environment(
-    loader=PackageLoader("thawline.export", "."),
+    loader=PackageLoader("thawline.exports", "."),
     undefined=StrictUndefined,
     finalize=_escaped,  # every expression of the template, unless it is marked | safe
     trim_blocks=True,

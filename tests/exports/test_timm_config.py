@@ -8,7 +8,7 @@ from timm.models import PretrainedCfg
 from torch import nn
 
 from thawline.config import Preprocessing
-from thawline.export.timm_config import timm_config
+from thawline.exports.timm_config import timm_config
 
 SQUASHED = Preprocessing(96, "bilinear", 1.0, "squash", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 

@@ -49,7 +49,7 @@ class TimmConfig:
     pretrained_cfg: Mapping[str, object]
     """Fields of timm's `PretrainedCfg`."""
     thawline: Mapping[str, object]
-    """The version that wrote it, and the bit depth of 16-bit images where it is not 16."""
+    """The version that wrote it; the bit depth of 16-bit images if it is not 16; the temperature if it is not 1."""
 
     def to_dict(self) -> dict[str, object]:
         """The keys of config.json; unknown ones are left out."""
@@ -63,6 +63,7 @@ def timm_config(
     preprocessing: Preprocessing,
     model_args: Mapping[str, object],
     source_cfg: Mapping[str, object],
+    temperature: float = 1.0,
 ) -> TimmConfig:
     """config.json of `module`; `source_cfg` is the pretrained_cfg that its source weights came with."""
     channels, depth = getattr(module, "in_chans", 3), preprocessing.bit_depth
@@ -73,7 +74,11 @@ def timm_config(
         label_names=list(label_names),
         model_args=_model_args(module, model_args, source_cfg, preprocessing.image_size, channels),
         pretrained_cfg=_pretrained_cfg(source_cfg, preprocessing, channels),
-        thawline={"version": __version__, **({"bit_depth": depth} if depth != FULL_DEPTH else {})},
+        thawline={
+            "version": __version__,
+            **({"bit_depth": depth} if depth != FULL_DEPTH else {}),
+            **({"temperature": temperature} if temperature != 1 else {}),
+        },
     )
 
 

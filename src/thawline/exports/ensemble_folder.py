@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from thawline.errors import RunFolderError
-from thawline.export.writing import CARD_FILE, THAWLINE_FILE, WEIGHTS_FILE, plain_json, whole_folder
+from thawline.exports.writing import CARD_FILE, THAWLINE_FILE, WEIGHTS_FILE, is_temperature, plain_json, whole_folder
 from thawline.records import FORMAT_VERSION, read_json
 
 ENSEMBLE_FILE = "ensemble.json"
@@ -31,6 +31,8 @@ class EnsembleFolder:
     """Names of their folders."""
     shares: tuple[float, ...]
     """How much the probabilities of each count, relative to the others."""
+    temperature: float = 1.0
+    """What the logarithms of the mean probabilities are divided by before the softmax."""
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -45,15 +47,17 @@ def save_ensemble_folder(
     *,
     thawline: Mapping[str, object],
     card: str,
+    temperature: float = 1.0,
 ) -> None:
     """Write the folder whole or not at all, replacing an earlier one that thawline wrote.
 
     `members`: functions that save each member into the folder that they are given, called in turn. `card` becomes
     README.md. Raises as `save_timm_folder` does.
     """
-    about = EnsembleFolder(tuple(str(number) for number in range(1, len(shares) + 1)), tuple(shares))
+    about = EnsembleFolder(tuple(str(number) for number in range(1, len(shares) + 1)), tuple(shares), temperature)
+    stored = {key: value for key, value in asdict(about).items() if (key, value) != ("temperature", 1.0)}
     texts = {
-        ENSEMBLE_FILE: plain_json(ENSEMBLE_FILE, {"format_version": FORMAT_VERSION, **asdict(about)}),
+        ENSEMBLE_FILE: plain_json(ENSEMBLE_FILE, {"format_version": FORMAT_VERSION, **stored}),
         THAWLINE_FILE: plain_json(THAWLINE_FILE, {"format_version": FORMAT_VERSION, **thawline}),
         CARD_FILE: card,
     }
@@ -93,6 +97,8 @@ def _check(found: EnsembleFolder) -> None:
         raise msgspec.ValidationError("members must be names of folders beside it")
     if not all(share > 0 and math.isfinite(share) for share in found.shares):
         raise msgspec.ValidationError("shares must be numbers above 0")
+    if not is_temperature(found.temperature):
+        raise msgspec.ValidationError("temperature must be a number above 0")
 
 
 _MEAN = (

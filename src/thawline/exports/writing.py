@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -37,12 +38,15 @@ def write_folder(folder: Path, texts: Mapping[str, str], module: nn.Module) -> N
 
 
 @contextmanager
-def whole_folder(folder: Path, texts: Mapping[str, str], others: Collection[str] = ()) -> Iterator[Path]:
+def whole_folder(
+    folder: Path, texts: Mapping[str, str], others: Collection[str] = (), *, mark: str = THAWLINE_FILE
+) -> Iterator[Path]:
     """A new folder with these text files, which takes the place of `folder` at the end of the context, with SHA256SUMS.
 
-    The caller adds the `others` files, and folders that have digests of their own. Raises as `write_folder` does.
+    The caller adds the `others` files, and folders that have digests of their own. An earlier folder is replaced if it
+    has a file `mark`. Raises as `write_folder` does.
     """
-    _refuse_foreign(folder)
+    _refuse_foreign(folder, mark)
     with replacing(folder) as partial:
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
@@ -71,9 +75,14 @@ def plain_json(file: str, data: Mapping[str, object]) -> str:
         raise ModelError(f"{file}: the model's description must be plain JSON ({error}).") from error
 
 
-def _refuse_foreign(folder: Path) -> None:
+def is_temperature(value: object) -> bool:
+    """Whether logits can be divided by it."""
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0
+
+
+def _refuse_foreign(folder: Path, mark: str) -> None:
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not is_free and not (folder / THAWLINE_FILE).is_file():
+    if not is_free and not (folder / mark).is_file():
         raise RunFolderError(f"{folder} holds something that thawline did not write; choose another `out`.")
 
 

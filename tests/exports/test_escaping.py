@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thawline.export.escaping import markdown, one_line
+from thawline.exports.escaping import markdown, one_line
 
 
 @given(st.text(st.characters(exclude_categories=[])))

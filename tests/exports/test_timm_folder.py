@@ -15,7 +15,7 @@ from torch import nn
 
 from thawline.config import Preprocessing
 from thawline.errors import ModelError, RunFolderError
-from thawline.export.timm_folder import read_timm_folder
+from thawline.exports.timm_folder import read_timm_folder
 
 Make = Callable[..., Any]
 Save = Callable[..., Path]

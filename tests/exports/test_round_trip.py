@@ -10,7 +10,7 @@ import timm
 import torch
 from PIL import Image
 
-from thawline.export.timm_folder import read_timm_folder, save_timm_folder, timm_snippet
+from thawline.exports.timm_folder import read_timm_folder, save_timm_folder, timm_snippet
 
 Make = Callable[..., Any]
 Save = Callable[..., Path]

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from thawline.config import Preprocessing
-from thawline.export.timm_folder import save_timm_folder
+from thawline.exports.timm_folder import save_timm_folder
 
 # Unlike timm's default in every field, so that a lost one shows.
 PREPROCESSING = Preprocessing(64, "bilinear", 0.9, "center", (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from thawline.errors import ModelError, RunFolderError
-from thawline.export import writing
-from thawline.export.writing import THAWLINE_FILE, WEIGHTS_FILE, plain_json, write_folder
+from thawline.exports import writing
+from thawline.exports.writing import THAWLINE_FILE, WEIGHTS_FILE, plain_json, write_folder
 from thawline.sums import SUMS_FILE
 
 TEXTS = {THAWLINE_FILE: "{}\n", "labels.txt": "cat\ndog\n"}

@@ -11,8 +11,8 @@ from torch import nn
 
 from thawline.config import Preprocessing
 from thawline.errors import RunFolderError
-from thawline.export.escaping import one_line
-from thawline.export.writing import LABELS_FILE, THAWLINE_FILE, WEIGHTS_FILE, plain_json, write_folder
+from thawline.exports.escaping import one_line
+from thawline.exports.writing import LABELS_FILE, THAWLINE_FILE, WEIGHTS_FILE, is_temperature, plain_json, write_folder
 from thawline.records import FORMAT_VERSION, read_json
 
 OWN_FILE = "own_model.json"
@@ -28,6 +28,8 @@ class OwnFolder:
     preprocessing: Preprocessing
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of every file of the code by its path relative to the factory's; empty = not recorded, or installed."""
+    temperature: float = 1.0
+    """What logits are divided by before the softmax."""
 
 
 def save_own_folder(folder: Path, module: nn.Module, about: OwnFolder, thawline: Mapping[str, object]) -> None:
@@ -47,6 +49,8 @@ def read_own_folder(folder: Path) -> OwnFolder:
         found = msgspec.convert(read_json(path), OwnFolder)
         if len(set(found.label_names)) < max(2, len(found.label_names)):
             raise msgspec.ValidationError("label_names must be two or more different names")
+        if not is_temperature(found.temperature):
+            raise msgspec.ValidationError("temperature must be a number above 0")
         return found
     except msgspec.ValidationError as error:
         raise RunFolderError(f"{path} cannot be used ({error}); train the model again.") from error
