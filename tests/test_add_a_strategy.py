@@ -27,11 +27,13 @@ __all__ = ["images"]  # a fixture
 
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "add-a-strategy.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.+?)^```$", DOCUMENT, flags=re.MULTILINE | re.DOTALL))
-NAME = "first_blocks"
+NAME = "lower_blocks"
 SEARCH, SEARCH_MODULE = "random_search", "thawline_random_search"
 TRIALS = 3
 SPECIAL = {"auto", "biotune", "full", "linear_probe", "last_blocks", "depth", "full_10x_head", "l1_sp", "l2_sp"}
-"""Rows of a default comparison, searches with an engine of their own, and names that plans use, too."""
+SPECIAL |= {"first_blocks", "norm_only", "norm_statistics", "unchanged"}
+"""Rows of a default comparison, searches with an engine of their own, names that plans use, too, and where `auto` starts
+from a model that is fitted again."""
 
 
 def install(site: Path) -> None:
@@ -71,11 +73,11 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, entry in strategies.with_offers(strategies.OWN_STRATEGIES, offers()).items():
         monkeypatch.setitem(strategies.STRATEGIES, name, entry)
     yield
-    sys.modules.pop("thawline_first_blocks", None)
+    sys.modules.pop("thawline_lower_blocks", None)
 
 
 def test_the_document_has_the_files() -> None:
-    own = {"thawline_first_blocks.py", "pyproject.toml", "test_first_blocks.py"}
+    own = {"thawline_lower_blocks.py", "pyproject.toml", "test_lower_blocks.py"}
     assert set(FILES) == own | {f"{SEARCH_MODULE}.py"}
 
 
@@ -85,7 +87,7 @@ def test_the_help_lists_it_and_imports_no_torch(site: Path) -> None:
         "sys.argv = ['thawline', 'fit', '--help']\n"
         "try:\n    runpy.run_module('thawline', run_name='__main__')\n"
         "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
-        "assert not {'torch', 'thawline_first_blocks'} & set(sys.modules)\n"
+        "assert not {'torch', 'thawline_lower_blocks'} & set(sys.modules)\n"
     )
     done = in_a_new_process(site, "-c", script)
     assert done.returncode == 0, done.stderr
@@ -130,8 +132,8 @@ def test_its_commands_work_as_written(site: Path, images: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = json.loads((site / "run" / "comparison.json").read_text())["rows"]
     assert [row["strategy"] for row in rows] == ["linear_probe", f"{NAME}:k=2", "full"]
-    (site / "test_first_blocks.py").write_text(FILES["test_first_blocks.py"])
-    done = in_a_new_process(site, "-m", "pytest", "-q", "test_first_blocks.py")
+    (site / "test_lower_blocks.py").write_text(FILES["test_lower_blocks.py"])
+    done = in_a_new_process(site, "-m", "pytest", "-q", "test_lower_blocks.py")
     assert done.returncode == 0, done.stdout
     assert "4 passed" in done.stdout
 

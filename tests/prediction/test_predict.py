@@ -198,7 +198,8 @@ def test_an_onnx_file_is_run_without_torch(onnx_file: Path, tmp_path: Path) -> N
         "        if name.partition('.')[0] in {'torch', 'torchvision', 'timm'}: raise AssertionError(name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
         "import thawline\n"
-        f"assert len(thawline.predict({str(onnx_file)!r}, {str(tmp_path / 'colours')!r}).predictions) == 4\n"
+        f"done = thawline.predict_to({str(onnx_file)!r}, {str(tmp_path / 'colours')!r}, {str(tmp_path / 'a.csv')!r})\n"
+        "assert done.predicted == 4\n"
         f"sys.argv = ['thawline', 'predict', {str(onnx_file)!r}, {str(tmp_path / 'colours')!r}, '--csv', '-']\n"
         "runpy.run_module('thawline', run_name='__main__')\n"
     )

@@ -148,7 +148,7 @@ def test_a_new_class_makes_the_head_train_with_the_first_blocks(folder: Path, im
         shutil.copytree(images / split, tmp_path / "data" / split)
         shutil.move(tmp_path / "data" / split / "red", tmp_path / "data" / split / "green")
     results = fitted(again(tmp_path / "data", folder, "first_blocks:k=1,norm=kept"), tmp_path / "run")
-    plan = FineTunePlan.from_dict(results.plan)
+    plan = results.plan
     assert plan.head_start == "kept"
     assert plan.phases[0].trained == (plan.blocks[0], plan.blocks[-1])
 

@@ -29,6 +29,7 @@ class Asked:
     search: TuningConfig
     granularity: str = "stage"
     train: TrainConfig = field(default_factory=TrainConfig)
+    plan: None = None
 
 
 TRAINED = [name for name in OWN_STRATEGIES if name != "linear_probe"] + ["linear_probe:solver=sgd"]

@@ -436,7 +436,7 @@ def push(
 
     what = shipment(run, repository, public=public)
     listed = _console() if not as_json else terminal.console(sys.stderr)
-    console.print_shipment(listed, what)
+    console.print_shipment(listed, f"{what.endpoint}/{what.repository}", what.files, public=public)
     if not yes and not _agreed():
         raise OptionError("nothing was sent; answer y, or pass `yes`.")
     url = send(what)

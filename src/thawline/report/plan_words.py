@@ -40,8 +40,8 @@ def is_solved(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:
     """Whether nothing of it trains by gradient descent: it is the solved linear probe."""
     if isinstance(row, ScoredCellRow) or not is_untrained(row):
         return is_untrained(row)
-    plan = row.plan if isinstance(row.plan, FineTunePlan) else FineTunePlan.from_dict(row.plan)
-    return plan.head_start != "kept"
+    plan = row.plan
+    return (plan.head_start if isinstance(plan, FineTunePlan) else plan.get("head_start")) != "kept"
 
 
 def is_untrained(row: ScoredRow | ScoredCellRow | TrainingRecord) -> bool:

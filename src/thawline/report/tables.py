@@ -40,7 +40,6 @@ from thawline.visible import visible
 
 if TYPE_CHECKING:
     from thawline.data.walk import Ignored
-    from thawline.runs.hub import Shipment
 
 FROZEN = "❄"
 COLUMNS = {
@@ -364,15 +363,13 @@ def print_prediction_file(console: Console, done: PredictionFile) -> None:
     _print_reasons(console, done.ignored)
 
 
-def print_shipment(console: Console, what: Shipment) -> None:
-    """What would leave this machine, where it would go, and who would see it."""
-    seen = "everybody" if what.public else "only those whom its owner lets in (private)"
-    console.print(
-        visible(f"To {what.endpoint}/{what.repository}, seen by {seen}:"), highlight=False, markup=False, soft_wrap=True
-    )
-    for name, size in what.files:
+def print_shipment(console: Console, address: str, files: Sequence[tuple[str, int]], *, public: bool) -> None:
+    """What would leave this machine, where it would go, and who would see it; sizes in bytes."""
+    seen = "everybody" if public else "only those whom its owner lets in (private)"
+    console.print(visible(f"To {address}, seen by {seen}:"), highlight=False, markup=False, soft_wrap=True)
+    for name, size in files:
         console.print(visible(f"{size:>14,}  {name}"), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{what.size:>14,}  bytes in all", highlight=False, markup=False)
+    console.print(f"{sum(size for _, size in files):>14,}  bytes in all", highlight=False, markup=False)
 
 
 def print_exported(console: Console, exported: ExportResult) -> None:

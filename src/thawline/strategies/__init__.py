@@ -62,7 +62,6 @@ OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "auto_rgn": StrategyEntry(
         "thawline.strategies.auto_rgn:AutoRGN", "everything, each tensor in proportion to its relative gradient norm"
     ),
-    "given": StrategyEntry("thawline.strategies.given:Given", "the plan that `plan` gives, as it is"),
     "lora": StrategyEntry(
         "thawline.strategies.lora:LoRA",
         "low-rank updates of linear layers, attention and ungrouped convolutions, and the head",
@@ -84,6 +83,9 @@ OWN_STRATEGIES: dict[str, StrategyEntry] = {
         "thawline.strategies.wise_ft:WiSEFT", "the head first, then everything, mixed with the start"
     ),
 }
+
+UNLISTED = {"given": StrategyEntry("thawline.strategies.given:Given", "the plan that `plan` gives, as it is")}
+"""Strategies that an option stands for, and that nobody names."""
 
 
 def with_offers(own: Mapping[str, StrategyEntry], others: Iterable[Offer]) -> dict[str, StrategyEntry]:

@@ -14,7 +14,7 @@ from thawline.config import HeadOption, Norm
 from thawline.errors import OptionError
 from thawline.plan import FineTunePlan, Granularity, HeadStart, NormMode
 from thawline.ranges import Fault, Kind, first_fault, kinds, read_number, shown
-from thawline.strategies import STRATEGIES
+from thawline.strategies import STRATEGIES, UNLISTED
 from thawline.strategies.context import StrategyContext, Tuned
 
 _FAULTS_OF_A_MODULE = (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError)
@@ -136,11 +136,11 @@ def variants(spec: str, norm: Norm = TUNED, head_start: HeadStart | None = None)
 
 def strategy_class(name: str) -> type[Strategy]:
     """Import the class behind a name of the table."""
-    if name not in STRATEGIES:
+    entry = STRATEGIES.get(name, UNLISTED.get(name))
+    if entry is None:
         close = difflib.get_close_matches(name, STRATEGIES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(STRATEGIES)}."
         raise OptionError(f"strategy {shown(name)} is unknown; {hint}")
-    entry = STRATEGIES[name]
     if entry.rivals:
         raise OptionError(
             f"strategy {name!r} of {entry.package} is also offered by {', '.join(entry.rivals)}; "
