@@ -32,8 +32,8 @@ SEARCH, SEARCH_MODULE = "random_search", "thawline_random_search"
 TRIALS = 3
 SPECIAL = {"auto", "biotune", "full", "linear_probe", "last_blocks", "depth", "full_10x_head", "l1_sp", "l2_sp"}
 SPECIAL |= {"first_blocks", "norm_only", "norm_statistics", "unchanged"}
-"""Rows of a default comparison, searches with an engine of their own, names that plans use, too, and where `auto` starts
-from a model that is fitted again."""
+"""Rows of a default comparison, searches with an engine of their own, names that plans use, too, and what `auto` tries
+first with a model that is fitted again."""
 
 
 def install(site: Path) -> None:

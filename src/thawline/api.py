@@ -114,7 +114,7 @@ class _Call:
 class FitCall(FitOptions, _Call):
     """The parameters of `fit`, which are never instantiated: the options of the command line and the parts whole."""
 
-    model: str | nn.Module = DEFAULT_MODEL  # type: ignore[assignment]  # an object, too
+    model: str | nn.Module | Sequence[str | nn.Module] = DEFAULT_MODEL  # type: ignore[assignment]  # objects, too
     plan: FineTunePlan | str | Path | None = None  # type: ignore[assignment]  # an object, too
 
 
@@ -164,11 +164,19 @@ def _run(
     plan = options.get("plan")
     given = {name: value for name, value in options.items() if name != "plan"}
     if "model" in given:
-        given["model"] = source_of(given["model"], user_cache() / "models")
+        given["model"] = _sources(given["model"])
     request = Request.from_options(verb, name_of(data, user_cache() / "data"), strategies, given)
     if plan is not None:
         request = with_plan(request, plan, given)
     return run(request, free_folder() if out is None else out, callback)
+
+
+def _sources(models: object) -> object:
+    """The names of one network or of several, some of which may be objects."""
+    folder = user_cache() / "models"
+    if isinstance(models, Sequence) and not isinstance(models, str):
+        return [source_of(model, folder) for model in models]
+    return source_of(models, folder)
 
 
 def run(request: Request, out: str | Path, callback: Callback | None = None) -> FitRun | ComparisonRun:

@@ -20,7 +20,6 @@ from thawline.config import Request
 from thawline.errors import InputError, OptionError, RunFolderError
 from thawline.model.apply import statistics
 from thawline.model.load import LoadedModel, load_model, load_saved
-from thawline.plan import FineTunePlan
 from thawline.results import FitResults
 from thawline.runs.again import fit_again, model_source, old_model, seen_before
 from thawline.runs.files import read_run
