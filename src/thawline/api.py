@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, cast
 
 from thawline.callback import Callback
@@ -49,6 +50,7 @@ from thawline.records import FORMAT_VERSION, environment, write_text
 from thawline.results import (
     CheckResult,
     Comparison,
+    DryRun,
     Evaluation,
     Explanation,
     FitResults,
@@ -58,7 +60,7 @@ from thawline.results import (
     StudyResult,
 )
 from thawline.runs import classifier as serving
-from thawline.runs.files import REQUEST
+from thawline.runs.files import CHECK, REQUEST, read
 from thawline.runs.folder import RunFolder
 from thawline.runs.reporting import write_report
 from thawline.runs.setup import open_experiment
@@ -67,6 +69,7 @@ from thawline.strategies.auto import with_answer, with_budget
 from thawline.strategies.base import split_specs, variants
 from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
+from thawline.studies.dry_run import dry_run as rehearse
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
 from thawline.training.device import require_threads
@@ -150,6 +153,25 @@ def run(request: Request, out: str | Path, callback: Callback | None = None) -> 
         except InputError:
             folder.discard()
             raise
+
+
+def dry_run(request: Request, out: str | Path, callback: Callback | None = None) -> DryRun:
+    """What `run` would do with the same arguments; nothing is trained, and nothing is written to `out`.
+
+    Images are decoded and the model is loaded, since the forecast times a few real steps; the decoded images stay in
+    the cache. Raises `InputError` as `run` does.
+    """
+    request = _absolute(_with_rate(request))
+    require_threads(request.train.threads)
+    RunFolder.require_free(Path(out), request)
+    settings = environment(device=request.train.device, threads=request.train.threads)
+    with (
+        TemporaryDirectory(prefix="thawline-") as scratch,
+        within_memory(f"{SMALLER}, or free some memory"),
+        RunFolder.create(Path(scratch) / "run", request, settings) as folder,
+    ):
+        opened = open_experiment(folder, callback or Callback())
+        return rehearse(opened.experiment, opened.facts, read(folder.file(CHECK), CheckResult))
 
 
 @takes_listener

@@ -21,8 +21,8 @@ from thawline.errors import cause
 from thawline.results import plain
 from thawline.visible import visible_json, visible_lines
 
-PLAIN_WIDTH = 160
-"""Columns where the output is not a terminal."""
+UNBOUNDED = 100_000
+"""Columns where the output is not a terminal: whoever reads a file or a pipe wraps lines as they like."""
 _IN_ASCII = {"❄": "*", "±": "+-", "×": "x", "–": "-", "…": "..."}
 """Our own signs where the encoding lacks them; other characters are written as Python escapes them."""
 
@@ -127,8 +127,9 @@ class PlainConsole(Console):
 def console(stream: TextIO) -> Console:
     """A console on one of the standard streams."""
     file = _unescaped(stream)
-    width = None if file.isatty() else PLAIN_WIDTH
-    return PlainConsole(file=file, width=width, markup=False, highlight=False, emoji=False)
+    # With a height besides, Rich asks neither the environment nor the kind of the terminal for the size.
+    size = {} if file.isatty() else {"width": UNBOUNDED, "height": 25}
+    return PlainConsole(file=file, markup=False, highlight=False, emoji=False, **size)
 
 
 def for_programs(stream: TextIO) -> TextIO:
