@@ -1,4 +1,4 @@
-"""A file of options: all of them in the template, one line for every mistake, and a copy in every run that repeats it."""
+"""A file of options: all of them in the template, one line for every mistake, a copy in every run that repeats it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def test_a_mistake_is_one_line_with_the_file(text: str, message: str, tmp_path: 
 
 
 def test_options_of_the_other_command_are_left_to_it_but_checked(tmp_path: Path) -> None:
-    both = written(tmp_path, "epochs = 3\n[fit]\nbudget = '2x'\n[compare]\nstrategies = ['full', 'lora:rank=8,alpha=4']")
+    both = written(
+        tmp_path, "epochs = 3\n[fit]\nbudget = '2x'\n[compare]\nstrategies = ['full', 'lora:rank=8,alpha=4']"
+    )
     assert read_config(both, "fit") == {"epochs": 3, "budget": "2x"}
     assert read_config(both, "compare") == {"epochs": 3, "strategies": "full,lora:rank=8,alpha=4"}
     with pytest.raises(OptionError, match=r"unknown option 'strategys' in \[compare\]; did you mean 'strategies'\?"):
@@ -93,7 +95,7 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"^`config` .*gone.toml cannot be read \(No such file or directory\)\.$"):
         read_config(tmp_path / "gone.toml", "fit")
     (tmp_path / "run.json").write_text("[]")
-    with pytest.raises(OptionError, match="is not the run.json of a run"):
+    with pytest.raises(OptionError, match=r"is not the run\.json of a run"):
         read_config(tmp_path / "run.json", "fit")
 
 

@@ -19,7 +19,7 @@ ROWS: tuple[set[str], ...] = (
     {"errors", "field_docs", "formatting", "version", "pytorch_lines", "ranges", "reading", "results", "spreadsheet"},
     {"memory", "records", "plan", "signatures", "sums", "verdicts"},
     {"config", "callback"},
-    {"strategies", "config_file"},
+    {"strategies", "config_file", "trackers"},
     {"model", "data", "export", "search"},
     {"training", "report"},
     {"runs"},
@@ -90,6 +90,7 @@ def test_the_bottom_rows_use_the_standard_library_only() -> None:
     for path in [
         *(PACKAGE / f"{name}.py" for name in (*PLAIN, "config_file")),
         PACKAGE / "strategies" / "__init__.py",
+        PACKAGE / "trackers" / "__init__.py",
     ]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [name.name for name in node.names] if isinstance(node, ast.Import) else []

@@ -63,7 +63,7 @@ from thawline.runs import classifier as serving
 from thawline.runs.files import CHECK, REQUEST, read
 from thawline.runs.folder import RunFolder
 from thawline.runs.reporting import write_report
-from thawline.runs.setup import open_experiment
+from thawline.runs.setup import Opened, open_experiment
 from thawline.signatures import refuse_unknown, rename_listener, takes, takes_listener
 from thawline.strategies.auto import with_answer, with_budget
 from thawline.strategies.base import split_specs, variants
@@ -72,6 +72,7 @@ from thawline.studies import fit as fit_study
 from thawline.studies.dry_run import dry_run as rehearse
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
+from thawline.trackers import tracked
 from thawline.training.device import require_threads
 
 FREE_MEMORY = "free some memory, or use a smaller model or fewer images"
@@ -115,7 +116,7 @@ def fit(data: Data, out: str | Path, **options: Any) -> FitResults:
     strategy = with_budget(options.get("strategy", FitOptions.strategy), options.get("budget"))
     strategy = with_answer(strategy, options.get("answer"))
     request = _request("fit", data, (strategy,), options)
-    return cast(FitResults, run(request, out, options.get("callback")))
+    return cast(FitResults, run(request, out, tracked(options.get("track", ()), options.get("callback"))))
 
 
 @takes(CompareCall)
@@ -129,7 +130,7 @@ def compare(data: Data, out: str | Path, **options: Any) -> Comparison:
     rows = options.get("strategies", CompareOptions.strategies)
     strategies = split_specs(rows) if isinstance(rows, str) else tuple(rows) if isinstance(rows, Sequence) else rows
     request = _request("compare", data, strategies, options)
-    return cast(Comparison, run(request, out, options.get("callback")))
+    return cast(Comparison, run(request, out, tracked(options.get("track", ()), options.get("callback"))))
 
 
 def _request(
@@ -478,8 +479,18 @@ def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
                 searches = variants(opened.experiment.request.strategies[0])[0].searches
                 beyond = ", which comes on top of the budget of the search" if searches else ""
                 callback.note(f"The forecast includes the refit on train and val{beyond}.")
-            if opened.experiment.request.verb == "fit":
-                return fit_study.fit(opened.experiment, opened.facts, opened.paths)
-            return compare_study.compare(opened.experiment, opened.facts, opened.paths)
+            return _train(opened, callback)
     except OSError as error:
         raise folder.stopped_by(error) from error
+
+
+def _train(opened: Opened, callback: Callback) -> FitResults | Comparison:
+    """The work itself, whose beginning and end callbacks are told of."""
+    study = fit_study.fit if opened.experiment.request.verb == "fit" else compare_study.compare
+    results: FitResults | Comparison | None = None
+    callback.run_started(opened.experiment.folder.path, opened.experiment.request.to_dict())
+    try:
+        results = study(opened.experiment, opened.facts, opened.paths)
+    finally:
+        callback.run_ended(results)
+    return results

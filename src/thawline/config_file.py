@@ -132,7 +132,9 @@ def _of_run(path: Path, content: bytes) -> dict[str, Any]:
         stored = parse_json(content.decode("utf-8", "surrogateescape"))
         request = Request.from_dict(stored["request"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise OptionError(f"{path} is not the run.json of a run; `thawline init` writes a file for `config`.") from error
+        raise OptionError(
+            f"{path} is not the run.json of a run; `thawline init` writes a file for `config`."
+        ) from error
     return {**_shared(request), request.verb: _of_verb(request)}
 
 

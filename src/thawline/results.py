@@ -985,8 +985,8 @@ class PlannedRow(Result):
     blocks: Sequence[str] | None
     """Blocks that train, from the input to the head; None = a search decides."""
     choices: int | None
-    """Combinations of arguments and batch-norm modes that tuning tries; `blocks` are those of the first. None = a search
-    decides."""
+    """Combinations of arguments and batch-norm modes that tuning tries; `blocks` are those of the first. None = a
+    search decides."""
     tunes_rate: bool
     """Whether the learning rate is tuned on validation."""
     seconds: float

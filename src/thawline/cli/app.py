@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -19,7 +19,17 @@ from thawline.cli import progress as live
 from thawline.cli import tables as console
 from thawline.cli.interrupts import INTERRUPTS, Interrupted, WayOn, begun_or_not
 from thawline.cli.options import Given, GroupedCommand, StrictCommand, as_flags, help_of, number_option, takes_options
-from thawline.config import PRESETS, CompareOptions, DataConfig, FitOptions, OnBad, PredictOptions, Request, read_option
+from thawline.config import (
+    PRESETS,
+    CompareOptions,
+    DashboardOptions,
+    DataConfig,
+    FitOptions,
+    OnBad,
+    PredictOptions,
+    Request,
+    read_option,
+)
 from thawline.config_file import Verb, read_config, template
 from thawline.data.named import named_forms
 from thawline.errors import OptionError, RunError, ThawlineError, cause, debugging, remedy, written_to
@@ -30,6 +40,7 @@ from thawline.recipes.recipe import recipe_names
 from thawline.records import RUN_FILES, write_text
 from thawline.results import Comparison, FitResults
 from thawline.strategies.auto import with_answer, with_budget
+from thawline.trackers import tracked
 from thawline.version import __version__
 from thawline.visible import visible
 
@@ -45,7 +56,9 @@ RECIPE_OPTIONS = frozenset(
 Data = Annotated[str, Argument(help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}.")]
 OptionalData = Annotated[
     str | None,
-    Argument(help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}. Required unless --config names it."),
+    Argument(
+        help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}. Required unless --config has it."
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -132,7 +145,8 @@ def fit(
 ) -> None:
     """Find a fine-tuning plan, train it, save the model.
 
-    The result is scored beside the usual baselines. The strategy auto searches blocks and rates within its budget; any other one trains at 1e-3, or at --learning-rate.
+    The result is scored beside the usual baselines. The strategy auto searches blocks and rates within its budget; any
+    other one trains at 1e-3, or at --learning-rate.
     """
     data, given = _with_config("fit", config, data, given)
     if data is None:
@@ -189,7 +203,8 @@ def compare(
     own = {**given, "strategies": split_specs(given["strategies"])} if "strategies" in given else dict(given)
     if recipe is not None:
         sources = [*(recipe_data or ()), *([data] if data else ())]
-        _repeat_study(recipe, out, {**_of_recipe(own), "data": sources, "full_grid": full_grid}, as_json)
+        track = own.pop("track", "")
+        _repeat_study(recipe, out, {**_of_recipe(own), "data": sources, "full_grid": full_grid}, track, as_json)
     elif data is None or recipe_data:
         raise OptionError(f"{NEEDS_DATA.format('compare')} (`data` is for `recipe`).")
     else:
@@ -215,12 +230,12 @@ def _models(given: Given) -> dict[str, list[str]]:
     return {"models": [given["model"]]} if "model" in given else {}
 
 
-def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json: bool) -> None:
+def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], track: str, as_json: bool) -> None:
     from thawline import api
 
     INTERRUPTS.way_on = lambda: "the same command continues it"
     with _callback(as_json) as callback:
-        study = api.repeat_study(recipe, out, overrides, callback)
+        study = api.repeat_study(recipe, out, overrides, tracked(track, callback))
     if as_json:
         _print_json(study.cells)
     else:
@@ -240,6 +255,7 @@ def resume(
     add: Annotated[str | None, Option(help="Strategies to add to a comparison; only they are trained.")] = None,
     trust_code: TrustCode = False,
     code: Code = None,
+    track: Annotated[str | None, Option(help=help_of("track"))] = None,
     as_json: Json = False,
 ) -> None:
     """Continue an interrupted run, or add to a comparison."""
@@ -248,7 +264,8 @@ def resume(
 
     INTERRUPTS.way_on = lambda: f"{_resuming(run, trust_code=trust_code, code=code)} continues it"
     with _callback(as_json) as callback:
-        results = api.resume(run, callback, add=split_specs(add or ""), trust_code=trust_code, code=code)
+        told = tracked(track or "", callback)
+        results = api.resume(run, told, add=split_specs(add or ""), trust_code=trust_code, code=code)
     _show(results, run, as_json)
 
 
@@ -443,7 +460,8 @@ def explain(
 ) -> None:
     """Show what fine-tuning changed: Grad-CAM, blocks.
 
-    Where the network looks, before and after fine-tuning, and what changed in every block. Writes explain.json and explain/index.html into the run folder. Only training and validation images are compared.
+    Where the network looks, before and after fine-tuning, and what changed in every block. Writes explain.json and
+    explain/index.html into the run folder. Only training and validation images are compared.
     """
     from thawline import api
 
@@ -456,6 +474,23 @@ def explain(
     else:
         console.print_explained(_console(), explained, run)
         _is_kept(run)
+
+
+@app.command(cls=StrictCommand)
+def dashboard(
+    run: RunArgument,
+    port: Annotated[str, number_option(DashboardOptions, "port")] = str(DashboardOptions.port),
+) -> None:
+    """Show every training of a run in the browser.
+
+    Opens optuna-dashboard on a copy of the run's ledger: what you change or delete there, you change in the copy. Only
+    this machine can reach it. Ctrl-C ends it.
+    """
+    from thawline.runs.dashboard import serve
+
+    number = int(read_option(DashboardOptions, "port", port))
+    INTERRUPTS.way_on = lambda: "the run is as it was"
+    serve(run, number, lambda address: sys.stdout.write(f"{address} shows a copy of {run}; Ctrl-C ends it.\n"))
 
 
 def main() -> None:
@@ -525,7 +560,7 @@ def _run(
         return
     INTERRUPTS.way_on = _begun_or_not(out, own_code=is_own(request.model))
     with _callback(as_json) as callback:
-        results = api.run(request, out, callback)
+        results = api.run(request, out, tracked(given.get("track", ()), callback))
     _show(results, out, as_json)
 
 

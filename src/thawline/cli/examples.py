@@ -15,7 +15,10 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             "Another network, larger images, ten minutes at most",
             "thawline fit photos --model resnet50 --imgsz 288 --budget 10m --out run",
         ),
-        ("No search: the last two blocks at 1e-3", "thawline fit photos --strategy last_blocks:k=2 --lr 1e-3 --out run"),
+        (
+            "No search: the last two blocks at 1e-3",
+            "thawline fit photos --strategy last_blocks:k=2 --lr 1e-3 --out run",
+        ),
         ("Options from a file", "thawline fit photos --config thawline.toml --out run"),
     ),
     "compare": (
@@ -49,7 +52,10 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     ),
     "predict": (
         ("Classify a folder", "thawline predict run new-photos"),
-        ("The likeliest class of each image, as a spreadsheet", "thawline predict run new-photos --top 1 --csv > new.csv"),
+        (
+            "The likeliest class of each image, as a spreadsheet",
+            "thawline predict run new-photos --top 1 --csv > new.csv",
+        ),
     ),
     "explain": (
         ("Grad-CAM before and after fine-tuning", "thawline explain run photos/cat/1.jpg photos/dog"),

@@ -21,15 +21,18 @@ from thawline.config import CompareOptions, FitOptions, RunOptions, read_option
 from thawline.errors import OptionError
 from thawline.field_docs import field_docs
 from thawline.strategies import STRATEGIES
+from thawline.trackers import TRACKERS
 
 Given = Mapping[str, Any]
 """Options that the user set, by name."""
 
-OTHER_OPTIONS = frozenset({"add", "beside", "code", "config", "data", "layer", "out", "recipe", "top", "trust_code"})
+OTHER_OPTIONS = frozenset(
+    {"add", "beside", "code", "config", "data", "layer", "out", "port", "recipe", "top", "trust_code"}
+)
 """Options of commands that are not fields of a config class, and that messages may name."""
 OPTION_NAMES = frozenset(field.name for cls in (FitOptions, CompareOptions) for field in fields(cls)) | OTHER_OPTIONS
 
-COMMA_SEPARATED = frozenset({"add", "strategies"})
+COMMA_SEPARATED = frozenset({"add", "strategies", "track"})
 """Options whose one value is a list."""
 
 ALIASES = {"learning_rate": "--lr", "image_size": "--imgsz"}
@@ -132,8 +135,10 @@ def declared(name: str, *, negative: bool = False) -> list[str]:
 
 
 def completes(name: str, hint: Any) -> Callable[[str], list[str]] | None:
-    """What the shell offers after an option: its choices, or the names of strategies."""
-    known = [*STRATEGIES] if name in ("strategy", "strategies") else list(_literals(hint))
+    """What the shell offers after an option: its choices, or names of strategies and trackers."""
+    known = {"strategy": [*STRATEGIES], "strategies": [*STRATEGIES], "track": [*TRACKERS]}.get(
+        name, list(_literals(hint))
+    )
     return (lambda incomplete: [each for each in known if each.startswith(incomplete)]) if known else None
 
 

@@ -50,7 +50,6 @@ class Forecast:
             max(self.memory_bytes, other.memory_bytes),
         )
 
-
     @classmethod
     def sum(cls, parts: Iterable[Forecast]) -> Forecast:
         """All of them together."""
