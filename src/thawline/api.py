@@ -43,10 +43,10 @@ from thawline.model.trust import Trust, code_to_run
 from thawline.model.work import WorkTable
 from thawline.plan import Granularity
 from thawline.recipes.cells import Cell, Overrides, expand
+from thawline.recipes.folder import is_study, keep_recipe, redraw, write_study
 from thawline.recipes.recipe import load_recipe
-from thawline.recipes.runs import read_cells, run_cells
-from thawline.recipes.tables import markdown
-from thawline.records import FORMAT_VERSION, environment, write_text
+from thawline.recipes.runs import run_cells
+from thawline.records import FORMAT_VERSION, environment
 from thawline.results import (
     CheckResult,
     Comparison,
@@ -279,9 +279,9 @@ def repeat_study(
 ) -> StudyResult:
     """Run a published study, cell by cell, and gather its tables; call it again to continue an interrupted one.
 
-    `overrides` are fields of `recipes.cells.Overrides`. The tables show all finished cells in `out`, also those of
-    earlier calls with other overrides; they are also written to `out`/tables.md. A cell whose data, model or trainings
-    fail is left out and listed in `failed`; the error is raised only if no cell of this call could be run.
+    `overrides` are fields of `recipes.cells.Overrides`. The tables show all finished cells in `out`, also those of earlier calls with other overrides; they are also written
+    to `out`/tables.md and, with a verdict, `out`/report.html. A cell whose data, model or trainings fail is left
+    out and listed in `failed`; the error is raised only if no cell of this call could be run.
     """
     callback, folder = callback or Callback(), Path(out)
     study = load_recipe(recipe)
@@ -290,11 +290,10 @@ def repeat_study(
         callback.note(note)
     _require_named(recipe, {cell.request.model for cell in expansion.cells} - {*(overrides or {}).get("models", ())})
 
+    keep_recipe(recipe, folder)
     study_cells = _Cells(expansion.cells, callback)
     run_cells(study, expansion.cells, folder, study_cells.execute, failed=study_cells.fail)
-    cells = read_cells(study, folder)
-    tables = markdown(study, cells)
-    write_text(folder / "tables.md", tables)
+    cells, tables = write_study(study, folder)
     return StudyResult(cells=cells, tables=tables, failed=study_cells.failed)
 
 
@@ -390,8 +389,9 @@ def predict(
 
 @within_memory(FREE_MEMORY)
 def report(run_folder: str | Path) -> Path:
-    """Draw report.html of a finished run again, from its records; returns its path."""
-    return write_report(Path(run_folder))
+    """Draw report.html of a finished run, or of a study, again from its records; returns its path."""
+    folder = Path(run_folder)
+    return redraw(folder) if is_study(folder) else write_report(folder)
 
 
 @takes_listener

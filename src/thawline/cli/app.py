@@ -76,7 +76,8 @@ DryRunFlag = Annotated[
     ),
 ]
 NEEDS_DATA = "{} needs DATA, a folder of images"
-Out = Annotated[Path, Option(help="New folder for everything that this run produces.")]
+OUT_HELP = "New folder for everything that this run produces."
+Out = Annotated[Path, Option(help=OUT_HELP)]
 RunArgument = Annotated[Path, Argument(help="Run folder.")]
 TrustCode = Annotated[bool, Option("--trust-code", help="Run the Python code that the folder names for its network.")]
 Code = Annotated[
@@ -160,8 +161,8 @@ def fit(
 @takes_options(CompareOptions)
 def compare(
     context: typer.Context,
-    out: Out,
     given: Given,
+    out: Annotated[Path | None, Option(help=f"{OUT_HELP} Required unless --list is given.")] = None,
     data: Annotated[str | None, Argument(help="As for fit; with --recipe, use --data instead.")] = None,
     recipe: Annotated[
         str | None,
@@ -171,6 +172,9 @@ def compare(
             autocompletion=lambda incomplete: [name for name in recipe_names() if name.startswith(incomplete)],
         ),
     ] = None,
+    show_list: Annotated[
+        bool, Option("--list", help="List the published studies, and do nothing else.", rich_help_panel=STUDIES)
+    ] = False,
     recipe_data: Annotated[
         list[str] | None,
         Option(
@@ -199,6 +203,11 @@ def compare(
     """
     from thawline.strategies.base import split_specs
 
+    if show_list:
+        _list_recipes(as_json)
+        return
+    if out is None:
+        raise OptionError("compare needs `out`, a new folder for everything that it produces.")
     data, given = _with_config("compare", config, data, given)
     own = {**given, "strategies": split_specs(given["strategies"])} if "strategies" in given else dict(given)
     if recipe is not None:
@@ -210,6 +219,15 @@ def compare(
     else:
         rows = own.get("strategies", CompareOptions.strategies)
         _run("compare", data, rows, own, out, as_json, dry_run=dry_run)
+
+
+def _list_recipes(as_json: bool) -> None:
+    from thawline.recipes.listing import listed
+
+    if as_json:
+        _print_json(listed())
+    else:
+        listings.print_recipes(_console(), listed())
 
 
 def _with_config(verb: Verb, config: Path | None, data: str | None, given: Given) -> tuple[str | None, dict[str, Any]]:
@@ -239,7 +257,7 @@ def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], track: s
     if as_json:
         _print_json(study.cells)
     else:
-        sys.stdout.write(f"{study.tables}\n")
+        sys.stdout.write(f"{study.tables}\n{out / 'report.html'} shows it.\n")
         _is_kept(out)
     if study.failed:
         name, reason = next(iter(study.failed.items()))
@@ -407,9 +425,10 @@ def report(run: RunArgument, as_json: Json = False) -> None:
     From its records, without training or loading a model. Of a study that `compare --recipe` ran, the folder that
     --out named: its tables.md and report.html.
     """
+    from thawline.recipes.folder import is_study, redraw
     from thawline.runs.reporting import write_report
 
-    path = write_report(run)
+    path = redraw(run) if is_study(run) else write_report(run)
     if as_json:
         _print_json({"report": str(path)})
     else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -48,3 +51,22 @@ def _trains(row: PlannedRow) -> str:
     tuned = " and ".join([*open_choices, *(["the rate"] if row.tunes_rate else [])])
     names = row.blocks if len(row.blocks) <= 6 else [*row.blocks[:2], "...", *row.blocks[-2:]]
     return ", ".join(names) + (f"; tuning tries {tuned}" if tuned else "")
+
+
+def print_recipes(console: Console, recipes: Sequence[Mapping[str, Any]]) -> None:
+    """The answer of `compare --list`: each study with its paper, data sets, networks and size."""
+    for number, recipe in enumerate(recipes):
+        console.print(f"{chr(10) if number else ''}{recipe['name']}", style="bold", highlight=False)
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column()
+        given = f"; give folders for {', '.join(recipe['data_to_give'])}" if recipe["data_to_give"] else ""
+        for name, text in (
+            ("  paper", f"{recipe['paper']}. {recipe['reference']}"),
+            ("  data", f"{', '.join(recipe['data'])}{given}"),
+            ("  models", ", ".join(recipe["models"])),
+            ("  size", recipe["cost"]),
+        ):
+            table.add_row(Text(name, style="dim"), Text(visible(text)))
+        console.print(table)
+    console.print("\nthawline compare --recipe NAME --out STUDY", highlight=False)

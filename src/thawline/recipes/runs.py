@@ -75,7 +75,7 @@ def _finished(recipe: Recipe, cell: Cell, out: Path, runs: Path, execute: Execut
 
 def read_cells(recipe: Recipe, out: Path) -> list[RecipeCell]:
     """All finished cells of a study in `out`, by name."""
-    return [read(path, RecipeCell) for path in sorted(out.glob("*.json")) if _recipe_of(path) == recipe.name]
+    return [read(path, RecipeCell) for path in sorted(out.glob("*.json")) if recipe_of(path) == recipe.name]
 
 
 def figures_of(comparison: Comparison, predictions: Path) -> CellFigures:
@@ -192,12 +192,13 @@ def _key(recipe: Recipe, cell: Cell) -> str:
 def _refuse_other(recipe: Recipe, out: Path) -> None:
     """A folder holds one study: the figures of two would be mixed up."""
     for path in out.glob("*.json"):
-        other = _recipe_of(path)
+        other = recipe_of(path)
         if other != recipe.name:
             raise RunFolderError(f"{out} holds {path.name} of {other or 'something else'}; choose another `out`.")
 
 
-def _recipe_of(path: Path) -> object:
+def recipe_of(path: Path) -> object:
+    """The name of the recipe that a cell belongs to; None for another file."""
     return _stored(path, "recipe")
 
 
