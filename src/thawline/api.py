@@ -279,9 +279,10 @@ def repeat_study(
 ) -> StudyResult:
     """Run a published study, cell by cell, and gather its tables; call it again to continue an interrupted one.
 
-    `overrides` are fields of `recipes.cells.Overrides`. The tables show all finished cells in `out`, also those of earlier calls with other overrides; they are also written
-    to `out`/tables.md and, with a verdict, `out`/report.html. A cell whose data, model or trainings fail is left
-    out and listed in `failed`; the error is raised only if no cell of this call could be run.
+    `overrides` are fields of `recipes.cells.Overrides`. The tables show all finished cells in `out`, also those of
+    earlier calls with other overrides; they are also written to `out`/tables.md and, with a verdict, to
+    `out`/report.html. A cell whose data, model or trainings fail is left out and listed in `failed`; the error is
+    raised only if no cell of this call could be run.
     """
     callback, folder = callback or Callback(), Path(out)
     study = load_recipe(recipe)
@@ -290,9 +291,9 @@ def repeat_study(
         callback.note(note)
     _require_named(recipe, {cell.request.model for cell in expansion.cells} - {*(overrides or {}).get("models", ())})
 
-    keep_recipe(recipe, folder)
     study_cells = _Cells(expansion.cells, callback)
     run_cells(study, expansion.cells, folder, study_cells.execute, failed=study_cells.fail)
+    keep_recipe(recipe, folder)  # now that no other study is known to be there
     cells, tables = write_study(study, folder)
     return StudyResult(cells=cells, tables=tables, failed=study_cells.failed)
 

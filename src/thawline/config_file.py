@@ -129,7 +129,7 @@ def _stored(path: Path) -> dict[str, Any]:
 
 def _of_run(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        stored = parse_json(content.decode("utf-8", "surrogateescape"))
+        stored: Any = parse_json(content.decode("utf-8", "surrogateescape"))
         request = Request.from_dict(stored["request"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise OptionError(

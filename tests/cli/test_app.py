@@ -502,3 +502,22 @@ def test_a_preset_says_what_it_sets(
     assert line.startswith("--preset paper sets --batch-size 96, --optimizer adam,")
     assert line.endswith("--seeds 3.")
     assert "--epochs" not in line
+
+
+def test_published_studies_are_listed_and_their_comparisons_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, monkeypatch, ["compare", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "36 comparisons of 9 strategies" in shown
+    assert "give folders for ISIC" in shown
+    assert run(capsys, monkeypatch, ["compare", "--list", "--json"]) == 0
+    assert {study["name"] for study in json.loads(capsys.readouterr().out)} >= {"depth", "biotune-table1"}
+    arguments = ["compare", "--recipe", "biotune-table1", "--data", "DTD", "--out", "nowhere", "--dry-run"]
+    assert run(capsys, monkeypatch, arguments) == 0
+    shown = capsys.readouterr().out
+    assert "resnet50.tv_in1k--DTD: 9 strategies, 3 seeds, up to 30 epochs" in shown
+    assert "4 comparisons." in shown
+    assert not Path("nowhere").exists()
+    assert run(capsys, monkeypatch, ["compare", "photos"]) == 2
+    assert "compare needs --out" in one_line(capsys)

@@ -213,7 +213,11 @@ def compare(
     if recipe is not None:
         sources = [*(recipe_data or ()), *([data] if data else ())]
         track = own.pop("track", "")
-        _repeat_study(recipe, out, {**_of_recipe(own), "data": sources, "full_grid": full_grid}, track, as_json)
+        overrides = {**_of_recipe(own), "data": sources, "full_grid": full_grid}
+        if dry_run:
+            _list_cells(recipe, overrides, as_json)
+        else:
+            _repeat_study(recipe, out, overrides, track, as_json)
     elif data is None or recipe_data:
         raise OptionError(f"{NEEDS_DATA.format('compare')} (`data` is for `recipe`).")
     else:
@@ -228,6 +232,18 @@ def _list_recipes(as_json: bool) -> None:
         _print_json(listed())
     else:
         listings.print_recipes(_console(), listed())
+
+
+def _list_cells(recipe: str, overrides: Mapping[str, Any], as_json: bool) -> None:
+    """A dry run of a study: which comparisons it consists of."""
+    from thawline.recipes.cells import Overrides, expand
+    from thawline.recipes.recipe import load_recipe
+
+    expansion = expand(load_recipe(recipe), Overrides(**overrides))
+    if as_json:
+        _print_json([{"cell": cell.name, "request": cell.request.to_dict()} for cell in expansion.cells])
+    else:
+        listings.print_cells(_console(), expansion)
 
 
 def _with_config(verb: Verb, config: Path | None, data: str | None, given: Given) -> tuple[str | None, dict[str, Any]]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from thawline.formatting import counted, duration, mebibytes
+from thawline.recipes.cells import Expansion
 from thawline.results import DryRun, PlannedRow
 from thawline.visible import visible
 
@@ -70,3 +71,20 @@ def print_recipes(console: Console, recipes: Sequence[Mapping[str, Any]]) -> Non
             table.add_row(Text(name, style="dim"), Text(visible(text)))
         console.print(table)
     console.print("\nthawline compare --recipe NAME --out STUDY", highlight=False)
+
+
+def print_cells(console: Console, expansion: Expansion) -> None:
+    """The answer of `compare --recipe ... --dry-run`: the comparisons, one a line."""
+    for note in expansion.notes:
+        console.print(visible(note), highlight=False)
+    for cell in expansion.cells:
+        request = cell.request
+        rows = counted(len(request.strategies), "strategy", "strategies")
+        settings = f"{counted(request.search.seeds, 'seed')}, up to {counted(request.train.epochs, 'epoch')}"
+        console.print(visible(f"{cell.name}: {rows}, {settings}"), highlight=False, soft_wrap=True)
+    console.print(
+        f"{counted(len(expansion.cells), 'comparison')}. Each forecasts its time as it begins; what is finished is not "
+        "repeated.",
+        style="dim",
+        highlight=False,
+    )

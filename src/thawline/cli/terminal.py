@@ -127,9 +127,9 @@ class PlainConsole(Console):
 def console(stream: TextIO) -> Console:
     """A console on one of the standard streams."""
     file = _unescaped(stream)
+    width, height = (None, None) if file.isatty() else (UNBOUNDED, 25)
     # With a height besides, Rich asks neither the environment nor the kind of the terminal for the size.
-    size = {} if file.isatty() else {"width": UNBOUNDED, "height": 25}
-    return PlainConsole(file=file, markup=False, highlight=False, emoji=False, **size)
+    return PlainConsole(file=file, width=width, height=height, markup=False, highlight=False, emoji=False)
 
 
 def for_programs(stream: TextIO) -> TextIO:

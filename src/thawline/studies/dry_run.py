@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from thawline.records import FORMAT_VERSION
 from thawline.results import CheckResult, DryRun, PlannedRow, RunFacts
@@ -34,13 +34,21 @@ def dry_run(experiment: Experiment, facts: RunFacts, found: CheckResult) -> DryR
 
 def _row(experiment: Experiment, spec: str, cost: Forecast) -> PlannedRow:
     strategy = asked_for(experiment, spec)[0]
-    common = {"strategy": spec, "seconds": cost.seconds, "units": cost.units, "trainings": cost.trainings}
+    row = PlannedRow(
+        strategy=spec,
+        blocks=None,
+        choices=None,
+        tunes_rate=True,
+        seconds=cost.seconds,
+        units=cost.units,
+        trainings=cost.trainings,
+    )
     if strategy.searches:
-        return PlannedRow(**common, blocks=None, choices=None, tunes_rate=True)
+        return row
     choices = [each for modes in candidates(experiment, spec) for each in modes]
     given = experiment.request.search.learning_rate
-    return PlannedRow(
-        **common,
+    return replace(
+        row,
         blocks=_trained(experiment, choices[0]),
         choices=len(choices),
         tunes_rate=given is None and has_rate(experiment, choices[0]),

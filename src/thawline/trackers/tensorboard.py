@@ -68,7 +68,7 @@ class TensorBoard(Tracker):
         if name not in self._open:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._open[name] = SummaryWriter(str(self._folder / name))  # type: ignore[no-untyped-call]
+            self._open[name] = SummaryWriter(str(self._folder / name))
         return self._open[name]
 
 
