@@ -43,9 +43,9 @@ from thawline.model.trust import Trust, code_to_run
 from thawline.model.work import WorkTable
 from thawline.plan import Granularity
 from thawline.recipes.cells import Cell, Overrides, expand
-from thawline.recipes.folder import is_study, keep_recipe, redraw, write_study
+from thawline.recipes.folder import keep_recipe, redraw, write_study
 from thawline.recipes.recipe import load_recipe
-from thawline.recipes.runs import run_cells
+from thawline.recipes.runs import is_study, run_cells
 from thawline.records import FORMAT_VERSION, environment
 from thawline.results import (
     CheckResult,

@@ -21,11 +21,11 @@ from thawline.callback import Callback
 from thawline.config import Request
 from thawline.errors import DataError, ModelError, OptionError, PlanError, RunError, RunFolderError, ThawlineError
 from thawline.recipes.cells import Overrides, expand
-from thawline.recipes.folder import is_study, redraw
+from thawline.recipes.folder import redraw
 from thawline.recipes.listing import listed
 from thawline.recipes.reading import on_test, scored
 from thawline.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_names
-from thawline.recipes.runs import read_cells, run_cells
+from thawline.recipes.runs import is_study, read_cells, run_cells
 from thawline.recipes.tables import gather, markdown
 from thawline.recipes.verdict import findings, headline
 from thawline.records import pack_bits, unpack_bits

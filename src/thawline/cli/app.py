@@ -441,10 +441,13 @@ def report(run: RunArgument, as_json: Json = False) -> None:
     From its records, without training or loading a model. Of a study that `compare --recipe` ran, the folder that
     --out named: its tables.md and report.html.
     """
-    from thawline.recipes.folder import is_study, redraw
-    from thawline.runs.reporting import write_report
+    from thawline.recipes.runs import is_study
 
-    path = redraw(run) if is_study(run) else write_report(run)
+    if is_study(run):  # whose tables need scientific libraries, unlike a run's report
+        from thawline.recipes.folder import redraw as draw
+    else:
+        from thawline.runs.reporting import write_report as draw
+    path = draw(run)
     if as_json:
         _print_json({"report": str(path)})
     else:

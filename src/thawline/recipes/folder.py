@@ -7,24 +7,15 @@ from pathlib import Path
 from thawline.errors import RunFolderError, written_to
 from thawline.recipes.listing import size_in_words
 from thawline.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_text
-from thawline.recipes.runs import read_cells, recipe_of
+from thawline.recipes.runs import RECIPE, name_of_study, read_cells
 from thawline.recipes.tables import gather, markdown
 from thawline.recipes.verdict import findings, headline
-from thawline.records import RUN_FILES, write_text
+from thawline.records import write_text
 from thawline.report.study import StudyPage, draw_study
 from thawline.results import RecipeCell
 
-RECIPE = "recipe.toml"
-"""A copy of the recipe, so that the page can be drawn again without the file that it came from."""
 TABLES = "tables.md"
 PAGE = "report.html"
-
-
-def is_study(folder: Path) -> bool:
-    """Whether `compare --recipe` wrote the folder."""
-    if (folder / RUN_FILES[0]).exists() or not folder.is_dir():
-        return False
-    return (folder / RECIPE).is_file() or _name(folder) is not None
 
 
 def keep_recipe(name: str, folder: Path) -> None:
@@ -50,18 +41,12 @@ def redraw(folder: Path) -> Path:
     """Draw the tables and the page of a study again; `RunFolderError` if the folder holds none."""
     if (path := folder / RECIPE).is_file():
         recipe = parse_recipe(path.read_text(encoding="utf-8"), str(path))
-    elif (name := _name(folder)) is not None:
+    elif (name := name_of_study(folder)) is not None:
         recipe = load_recipe(name)
     else:
         raise RunFolderError(f"{folder} holds no study.")
     write_study(recipe, folder)
     return folder / PAGE
-
-
-def _name(folder: Path) -> str | None:
-    """The recipe of the cells that an older version left without a copy."""
-    found = (recipe_of(path) for path in sorted(folder.glob("*.json")))
-    return next((name for name in found if isinstance(name, str)), None)
 
 
 def _page(recipe: Recipe, cells: list[RecipeCell], said: list[str]) -> StudyPage:
