@@ -16,6 +16,8 @@ from scripts.lowest_versions import constraints
 
 PACKAGE = Path(thawline.__file__).parent
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+DISTRIBUTIONS = {"mlflow": "mlflow-skinny"}
+"""Modules that more than one distribution has -> the one that is declared."""
 OF_THE_TYPE_CHECKER = {"_typeshed"}
 
 
@@ -40,7 +42,7 @@ def normal(name: str) -> str:
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     pinned = {normal(line.partition("==")[0]) for line in constraints()}
     homes = packages_distributions()
-    assert {normal(homes.get(module, [module])[0]) for module in imported()} == pinned
+    assert {normal(DISTRIBUTIONS.get(module) or homes.get(module, [module])[0]) for module in imported()} == pinned
 
 
 def test_a_requirement_without_a_lower_bound_is_refused(tmp_path: Path) -> None:

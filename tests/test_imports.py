@@ -22,7 +22,7 @@ ROWS: tuple[set[str], ...] = (
     {"results"},
     {"memory", "records", "signatures", "sums", "verdicts"},
     {"config", "callback"},
-    {"strategies"},
+    {"strategies", "config_file", "trackers"},
     {"model", "data", "exports", "search"},
     {"training", "report"},
     {"runs"},
@@ -92,7 +92,11 @@ def imported_files(path: Path, names: Collection[str]) -> set[str]:
 
 
 def test_the_bottom_rows_use_the_standard_library_only() -> None:
-    for path in [*(PACKAGE / f"{name}.py" for name in PLAIN), PACKAGE / "strategies" / "__init__.py"]:
+    for path in [
+        *(PACKAGE / f"{name}.py" for name in (*PLAIN, "config_file")),
+        PACKAGE / "strategies" / "__init__.py",
+        PACKAGE / "trackers" / "__init__.py",
+    ]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [name.name for name in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):

@@ -8,7 +8,7 @@ from thawline.version import __version__
 
 if TYPE_CHECKING:
     from thawline.api import check, compare, demo, evaluate, explain, export, fit, inspect, predict, predict_to, resume
-    from thawline.callback import Callback, Listener
+    from thawline.callback import Callback, Callbacks, Listener
     from thawline.config import DataConfig, SearchConfig, TrainConfig, TuningConfig
     from thawline.errors import InputError, RunError, ThawlineError
     from thawline.plan import FineTunePlan, Phase
@@ -35,11 +35,13 @@ _MODULES = {
     "FineTunePlan": "plan",
     "Phase": "plan",
     "Callback": "callback",
+    "Callbacks": "callback",
     "Listener": "callback",
 }
 
 __all__ = [
     "Callback",
+    "Callbacks",
     "DataConfig",
     "FineTunePlan",
     "InputError",

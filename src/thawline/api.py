@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, cast
 
 from torch import nn
@@ -65,26 +66,28 @@ from thawline.prediction.opened import open_classifier
 from thawline.prediction.predict import predict_to as predict_to
 from thawline.progress import AUTO, Progress, shown
 from thawline.recipes.cells import Cell, Overrides, expand
+from thawline.recipes.folder import keep_recipe, redraw, write_study
 from thawline.recipes.recipe import load_recipe
-from thawline.recipes.runs import read_cells, run_cells
-from thawline.recipes.tables import markdown
-from thawline.records import FORMAT_VERSION, environment, write_text
-from thawline.results import Comparison, ExportResult, FitResults, InspectedBlock
+from thawline.recipes.runs import is_study, run_cells
+from thawline.records import FORMAT_VERSION, environment
+from thawline.results import CheckResult, Comparison, DryRun, ExportResult, FitResults, InspectedBlock
 from thawline.runs import classifier as serving
 from thawline.runs import exported as exporting
 from thawline.runs.again import model_source
-from thawline.runs.files import REQUEST, find_plan
+from thawline.runs.files import CHECK, REQUEST, find_plan, read
 from thawline.runs.folder import RunFolder, free_folder
 from thawline.runs.reporting import write_report
-from thawline.runs.setup import open_experiment
+from thawline.runs.setup import Opened, open_experiment
 from thawline.signatures import refuse_unknown, rename_listener, takes, takes_listener
 from thawline.strategies.auto import with_answer, with_budget
 from thawline.strategies.base import split_specs, variants
 from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
+from thawline.studies.dry_run import dry_run as rehearse
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
 from thawline.studies.networks import settle_network
+from thawline.trackers import tracked
 from thawline.training.device import require_threads
 
 SMALLER = "start again with a smaller `image_size`, `batch_size` or `model`"
@@ -168,6 +171,7 @@ def _run(
     request = Request.from_options(verb, name_of(data, user_cache() / "data"), strategies, given)
     if plan is not None:
         request = with_plan(request, plan, given)
+    callback = tracked(options.get("track", ()), callback)
     return run(request, free_folder() if out is None else out, callback)
 
 
@@ -194,6 +198,27 @@ def run(request: Request, out: str | Path, callback: Callback | None = None) -> 
         except InputError:
             folder.discard()
             raise
+
+
+def dry_run(request: Request, out: str | Path, callback: Callback | None = None) -> DryRun:
+    """What `run` would do with the same arguments; nothing is trained, and nothing is written to `out`.
+
+    Images are decoded and the model is loaded, since the forecast times a few real steps; the decoded images stay in
+    the cache. Raises `InputError` as `run` does.
+    """
+    if request.candidates is not None:
+        raise OptionError("`dry_run` takes a single `model` at a single `image_size`, without limits.")
+    request = _absolute(_with_rate(request))
+    require_threads(request.train.threads)
+    RunFolder.require_free(Path(out), request)
+    settings = environment(device=request.train.device, threads=request.train.threads)
+    with (
+        TemporaryDirectory(prefix="thawline-") as scratch,
+        within_memory(f"{SMALLER}, or free some memory"),
+        RunFolder.create(Path(scratch) / "run", request, settings) as folder,
+    ):
+        opened = open_experiment(folder, callback or Callback())
+        return rehearse(opened.experiment, opened.facts, read(folder.file(CHECK), CheckResult))
 
 
 @takes_listener
@@ -308,8 +333,9 @@ def repeat_study(
     """Run a published study, cell by cell, and gather its tables; call it again to continue an interrupted one.
 
     `overrides` are fields of `recipes.cells.Overrides`. The tables show all finished cells in `out`, also those of
-    earlier calls with other overrides; they are also written to `out`/tables.md. A cell whose data, model or trainings
-    fail is left out and listed in `failed`; the error is raised only if no cell of this call could be run.
+    earlier calls with other overrides; they are also written to `out`/tables.md and, with a verdict, to
+    `out`/report.html. A cell whose data, model or trainings fail is left out and listed in `failed`; the error is
+    raised only if no cell of this call could be run.
     """
     callback, folder = callback or Callback(), Path(out)
     study = load_recipe(recipe)
@@ -320,9 +346,8 @@ def repeat_study(
 
     study_cells = _Cells(expansion.cells, callback)
     run_cells(study, expansion.cells, folder, study_cells.execute, failed=study_cells.fail)
-    cells = read_cells(study, folder)
-    tables = markdown(study, cells)
-    write_text(folder / "tables.md", tables)
+    keep_recipe(recipe, folder)  # now that no other study is known to be there
+    cells, tables = write_study(study, folder)
     return Study(cells=cells, tables=tables, failed=study_cells.failed)
 
 
@@ -428,8 +453,9 @@ def predict(
 
 @within_memory(FREE_MEMORY)
 def report(run_folder: str | Path) -> Path:
-    """Draw report.html of a finished run again, from its records; returns its path."""
-    return write_report(Path(run_folder))
+    """Draw report.html of a finished run, or of a study, again from its records; returns its path."""
+    folder = Path(run_folder)
+    return redraw(folder) if is_study(folder) else write_report(folder)
 
 
 @takes_listener
@@ -584,8 +610,18 @@ def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
                 searches = variants(opened.experiment.request.strategies[0])[0].searches
                 beyond = ", which comes on top of the budget of the search" if searches else ""
                 callback.note(f"The forecast includes the refit on train and val{beyond}.")
-            if opened.experiment.request.verb == "fit":
-                return fit_study.fit(opened.experiment, opened.facts, opened.paths)
-            return compare_study.compare(opened.experiment, opened.facts, opened.paths)
+            return _train(opened, callback)
     except OSError as error:
         raise folder.stopped_by(error) from error
+
+
+def _train(opened: Opened, callback: Callback) -> FitResults | Comparison:
+    """The work itself, whose beginning and end callbacks are told of."""
+    study = fit_study.fit if opened.experiment.request.verb == "fit" else compare_study.compare
+    results: FitResults | Comparison | None = None
+    callback.run_started(opened.experiment.folder.path, opened.experiment.request.to_dict())
+    try:
+        results = study(opened.experiment, opened.facts, opened.paths)
+    finally:
+        callback.run_ended(results)
+    return results

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
 from thawline.records import EpochRecord, TrainingRecord
+from thawline.results import Comparison, FitResults
 
 
 class Callback:
@@ -20,6 +24,12 @@ class Callback:
     def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
         """Before training: wall time in seconds, units of work, trainings and bytes of one step, at most."""
 
+    def run_started(self, folder: Path, request: Mapping[str, object]) -> None:
+        """The images are ready and training begins in `folder`, with these options (`Request.to_dict()`)."""
+
+    def run_ended(self, results: FitResults | Comparison | None) -> None:
+        """What the run found; None = it failed, or was interrupted."""
+
     def training_started(self, record: TrainingRecord) -> None:
         """A training begins; the record has no epochs yet."""
 
@@ -30,38 +40,40 @@ class Callback:
         """A training is over, or failed (`record.error`); `stored` = it was found in the ledger and not repeated."""
 
 
-class SaidOnce(Callback):
+class Callbacks(Callback):
+    """Several callbacks as one: each is told of everything, in their order."""
+
+    def __init__(self, *callbacks: Callback) -> None:
+        self.callbacks = callbacks
+
+
+def _passing_on(event: str) -> Callable[..., None]:
+    def told(self: Callbacks, *args: object, **kwargs: object) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(*args, **kwargs)
+
+    told.__doc__ = getattr(Callback, event).__doc__
+    return told
+
+
+EVENTS = tuple(name for name in vars(Callback) if not name.startswith("_"))
+"""Names of all methods of `Callback`."""
+for _event in EVENTS:
+    setattr(Callbacks, _event, _passing_on(_event))
+
+
+class SaidOnce(Callbacks):
     """Passes everything on, but no note twice: experiments on the same images say the same of them."""
 
     def __init__(self, callback: Callback) -> None:
-        self._callback = callback
+        super().__init__(callback)
         self._said: set[str] = set()
 
     def note(self, text: str) -> None:
         """Passed on if it is new."""
         if text not in self._said:
             self._said.add(text)
-            self._callback.note(text)
-
-    def decoding(self, done: int, total: int) -> None:
-        """Passed on."""
-        self._callback.decoding(done, total)
-
-    def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
-        """Passed on."""
-        self._callback.forecast(seconds, units, trainings, memory_bytes)
-
-    def training_started(self, record: TrainingRecord) -> None:
-        """Passed on."""
-        self._callback.training_started(record)
-
-    def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
-        """Passed on."""
-        self._callback.epoch_done(record, epoch)
-
-    def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
-        """Passed on."""
-        self._callback.training_done(record, stored=stored)
+            super().note(text)
 
 
 Listener = Callback

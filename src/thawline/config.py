@@ -279,6 +279,8 @@ class RunOptions(CacheOptions, TuningConfig, TrainConfig, DataConfig, AgainOptio
     preset: str | None = None
     """Options of a published protocol: paper = BioTune (Colan et al. 2025), with three seeds. Options that you give
     take precedence."""
+    track: Sequence[str] = ()
+    """Also log every training to tensorboard, mlflow or both (tensorboard,mlflow). Nothing leaves this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,6 +396,17 @@ class PredictOptions:
     """Classes per image."""
     batch_size: Annotated[int | None, COUNT] = None
     """Images that the network gets at once; default: 64, fewer where images are large."""
+
+    def __post_init__(self) -> None:
+        _refuse(first_fault(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DashboardOptions:
+    """The numbers that `dashboard` takes."""
+
+    port: Annotated[int, Range(1, 65535)] = 8080
+    """Port on this machine that the page is served at."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))

@@ -1284,6 +1284,50 @@ class StudyResult(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedRow(Result):
+    """What one strategy would do."""
+
+    strategy: str
+    blocks: Sequence[str] | None
+    """Blocks that train, from the input to the head; None = a search decides."""
+    choices: int | None
+    """Combinations of arguments and batch-norm modes that tuning tries; `blocks` are those of the first. None = a
+    search decides."""
+    tunes_rate: bool
+    """Whether the learning rate is tuned on validation."""
+    seconds: float
+    """Wall time at most, on this machine: no training stops early."""
+    units: float
+    """Work in full fine-tunings."""
+    trainings: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun(Result):
+    """What `--dry-run` finds: what would be trained, on which images, and how long it takes at most."""
+
+    format_version: int
+    verb: str
+    """fit or compare."""
+    data: DataFacts
+    model: ModelFacts
+    augmentation: AugmentationChoice | None
+    """What `augment` auto settles on; None = an augmentation was given."""
+    request: JsonObject
+    """All options, presets and `auto` resolved for this machine."""
+    warnings: Sequence[str]
+    """One line each, as `thawline check` has them, then notes on the splits."""
+    rows: Sequence[PlannedRow]
+    seconds: float
+    """Wall time at most, on this machine."""
+    units: float
+    """Work in full fine-tunings."""
+    trainings: int
+    memory_bytes: int
+    """Memory of the largest training step."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord(Result):
     """run.json: what a run was asked to do, and where it began."""
 

@@ -429,3 +429,97 @@ def test_a_study_with_failed_cells_prints_its_tables_and_ends_with_one_line(
         "thawline: net--DTD (the first of 2 cells that failed): 'torchvision:DTD' cannot be read. "
         "All other cells are finished; the same command runs only those that failed.\n"
     )
+
+
+def test_a_dry_run_says_what_would_happen_and_leaves_nothing_behind(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: object, **__: object) -> None:
+        raise AssertionError("nothing may be trained")
+
+    monkeypatch.setattr("thawline.runs.experiment.Experiment.train", train)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    arguments = [data, *TINY, "--threads", "1", "--batch-size", "8", "--augment", "none", "--out", tmp_path / "run"]
+    assert run(capsys, monkeypatch, ["compare", *arguments, "--strategies", "linear_probe,full", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "24 images in 2 classes" in shown
+    assert "tuning tries 2 variants and the rate" in shown
+    assert run(capsys, monkeypatch, ["fit", *arguments, "--strategy", "last_blocks:k=1", "--dry-run", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    (row,) = planned["rows"]
+    assert (row["strategy"], row["blocks"][-1], row["tunes_rate"]) == ("last_blocks:k=1", "head", False)
+    assert sum(planned["data"]["images"].values()) == 24
+    assert (planned["trainings"], planned["units"]) == (row["trainings"], row["units"])
+    assert planned["seconds"] > 0
+    assert not (tmp_path / "run").exists()
+    assert not list((tmp_path / "scratch").iterdir())
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("")
+    assert run(capsys, monkeypatch, ["fit", *arguments, "--dry-run"]) == 2
+    assert "is not empty, and not a run folder" in one_line(capsys)
+
+
+def test_the_options_that_a_run_keeps_repeat_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text('model = "resnet18"\nepochs = 7\n[fit]\nstrategy = "linear_probe:solver=sgd"\n')
+    options = [*TINY, "--threads", "1", "--batch-size", "8", "--config", tmp_path / "mine.toml"]
+    assert run(capsys, monkeypatch, ["fit", data, *options, "--out", tmp_path / "first"]) == 0
+    first = json.loads((tmp_path / "first" / "results.json").read_text())
+    assert (first["strategy"], first["request"]["train"]["epochs"]) == ("linear_probe:solver=sgd", 1), "file < flag"
+    for name, kept in (("second", "config.toml"), ("third", "run.json")):
+        arguments = ["fit", "--config", tmp_path / "first" / kept, "--out", tmp_path / name]
+        assert run(capsys, monkeypatch, arguments) == 0
+        assert json.loads((tmp_path / name / "results.json").read_text())["digest"] == first["digest"]
+    capsys.readouterr()
+    (tmp_path / "mine.toml").write_text("epoch = 1")
+    assert run(capsys, monkeypatch, ["fit", data, *options, "--out", tmp_path / "fourth"]) == 2
+    assert one_line(capsys).endswith("mine.toml: unknown option 'epoch'; did you mean 'epochs'?")
+    assert not (tmp_path / "fourth").exists()
+
+
+def test_init_writes_all_options_and_overwrites_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, monkeypatch, ["init"]) == 0
+    assert capsys.readouterr().out == "thawline.toml\n"
+    assert "\n#epochs = 20\n" in (tmp_path / "thawline.toml").read_text()
+    assert run(capsys, monkeypatch, ["init"]) == 2
+    assert "thawline.toml exists already; choose another --out" in one_line(capsys)
+
+
+def test_without_data_there_is_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(capsys, monkeypatch, ["fit", "--out", "run"]) == 2
+    assert one_line(capsys) == "thawline: fit needs DATA, a folder of images."
+
+
+def test_a_preset_says_what_it_sets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["fit", tmp_path / "gone", "--preset", "paper", "--epochs", "4", "--out", tmp_path / "run"]
+    assert run(capsys, monkeypatch, arguments) == 2
+    line = capsys.readouterr().err.splitlines()[0]
+    assert line.startswith("--preset paper sets --batch-size 96, --optimizer adam,")
+    assert line.endswith("--seeds 3.")
+    assert "--epochs" not in line
+
+
+def test_published_studies_are_listed_and_their_comparisons_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, monkeypatch, ["compare", "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "36 comparisons of 9 strategies" in shown
+    assert "give folders for ISIC" in shown
+    assert run(capsys, monkeypatch, ["compare", "--list", "--json"]) == 0
+    assert {study["name"] for study in json.loads(capsys.readouterr().out)} >= {"depth", "biotune-table1"}
+    arguments = ["compare", "--recipe", "biotune-table1", "--data", "DTD", "--out", "nowhere", "--dry-run"]
+    assert run(capsys, monkeypatch, arguments) == 0
+    shown = capsys.readouterr().out
+    assert "resnet50.tv_in1k--DTD: 9 strategies, 3 seeds, up to 30 epochs" in shown
+    assert "4 comparisons." in shown
+    assert not Path("nowhere").exists()
+    assert run(capsys, monkeypatch, ["compare", "photos"]) == 2
+    assert "compare needs --out" in one_line(capsys)

@@ -41,7 +41,17 @@ from thawline.signatures import takes
 PACKAGE = Path(thawline.__file__).parent
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 PARTS_WHOLE = {"train", "images", "search"}
-ONLY_OF_THE_COMMAND = {"context", "as_json", "help", "recipe", "recipe_data", "full_grid"}
+ONLY_OF_THE_COMMAND = {
+    "context",
+    "as_json",
+    "help",
+    "recipe",
+    "recipe_data",
+    "full_grid",
+    "config",
+    "dry_run",
+    "show_list",
+}
 
 
 def options_of(command: str) -> dict[str, str]:
@@ -93,7 +103,7 @@ def test_a_new_field_needs_no_other_change() -> None:
 def test_options_stand_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = CliRunner().invoke(cli.app, ["fit", "--help"]).stdout
     headings = [line for line in shown.splitlines() if line and not line.startswith(" ") and line.endswith(":")]
-    assert headings == ["Arguments:", "Options:", "Model:", "Data:", "Training:", "Tuning:", "Cache:"]
+    assert headings == ["Arguments:", "Options:", "Model:", "Data:", "Training:", "Tuning:", "Cache:", "Examples:"]
     section = shown[shown.index("Training:") : shown.index("Tuning:")]
     assert "--epochs" in section
     assert "--optimizer [adamw|adam|sgd|rmsprop]" in section
@@ -106,7 +116,7 @@ def test_every_option_has_a_help_text() -> None:
 
 
 def test_messages_may_name_every_option_of_every_command() -> None:
-    flags = {"as_json", "as_csv", "full_grid", "help", "recipe_data"}
+    flags = {"as_json", "as_csv", "dry_run", "full_grid", "help", "recipe_data", "show_list"}
     named = {each.name for command in COMMANDS.values() for each in command.params if each.param_type_name == "option"}
     assert named - flags <= OPTION_NAMES
 

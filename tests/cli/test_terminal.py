@@ -183,3 +183,12 @@ def test_a_plain_console_is_rich_in_everything_else() -> None:
     console(text).print("a", style="bold")
     assert isinstance(console(text), Console)
     assert text.getvalue() == "a\n"
+
+
+@pytest.mark.parametrize("variables", [{}, {"COLUMNS": "80"}, {"TERM": "dumb"}, {"FORCE_COLOR": "1", "TERM": "dumb"}])
+def test_what_is_piped_is_never_wrapped(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    pipe = io.StringIO()
+    console(pipe).print("word " * 2000)
+    assert pipe.getvalue().rstrip("\n").count("\n") == 0

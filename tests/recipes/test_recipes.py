@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -20,13 +21,17 @@ from thawline.callback import Callback
 from thawline.config import Request
 from thawline.errors import DataError, ModelError, OptionError, PlanError, RunError, RunFolderError, ThawlineError
 from thawline.recipes.cells import Overrides, expand
+from thawline.recipes.folder import redraw
+from thawline.recipes.listing import listed
 from thawline.recipes.reading import on_test, scored
 from thawline.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_names
-from thawline.recipes.runs import read_cells, run_cells
+from thawline.recipes.runs import is_study, read_cells, run_cells
 from thawline.recipes.tables import gather, markdown
+from thawline.recipes.verdict import findings, headline
 from thawline.records import pack_bits, unpack_bits
+from thawline.report.study import StudyPage, draw_study
 from thawline.results import Comparison, RecipeCell, StudyResult
-from thawline.runs.files import decode
+from thawline.runs.files import decode, write
 from thawline.studies.depth_curve import depth_curve
 
 ALL = ("biotune-data-share", "biotune-table1", "depth", "mobilenetv2-grid", "partial-vs-full")
@@ -373,7 +378,12 @@ def test_accuracy_table_has_the_spread_and_the_gain_over_full() -> None:
     ]
     other = made_cell([made_row("full", [1], [hits(40)])], data="other")
     recipe = tiny("accuracy", 'strategies = ["full"]')
-    table, _ = gather(recipe, [other, made_cell(rows)])
+    table, intervals, _ = gather(recipe, [other, made_cell(rows)])
+    assert intervals.rows == [
+        ["full", "40.0 to 60.0", "40.0 to 60.0"],
+        ["linear_probe", "40.0 to 60.0 (+1.0 to +20.0)", ""],
+        ["lora", "", ""],
+    ]
     assert list(table.columns) == ["strategy", "noise", "other"]
     assert table.rows == [
         ["full", "50.00 ± 0.00", "**40.00**"],
@@ -390,7 +400,7 @@ def test_what_was_chosen_stands_beside_the_accuracies() -> None:
         made_row("linear_probe", [1], [hits(58)], **solved),
         {"strategy": "lora", "error": "seed 0: the loss became nan"},
     ]
-    table, chosen = gather(tiny("accuracy", 'strategies = ["full"]'), [made_cell(rows)])
+    table, _, chosen = gather(tiny("accuracy", 'strategies = ["full"]'), [made_cell(rows)])
     assert chosen.rows == [["full", "1e-3, kept, random"], ["linear_probe", "solved (L2 1e-2), probe"], ["lora", ""]]
     assert table.rows[-1] == ["nearest neighbors", "43.21"]
 
@@ -558,3 +568,84 @@ def test_a_recipe_that_is_not_text_and_an_override_that_is_not_a_number(tmp_path
         load_recipe(str(tmp_path / "own.toml"))
     with pytest.raises(OptionError, match="`epochs` must be a whole number, got '3'"):
         Overrides(epochs="3")  # type: ignore[arg-type]
+
+
+def test_the_list_says_what_each_study_is_and_how_large() -> None:
+    found = {study["name"]: study for study in listed()}
+    assert tuple(found) == recipe_names()
+    table1 = found["biotune-table1"]
+    assert table1["cost"] == "36 comparisons of 9 strategies, 3 seeds, up to 30 epochs each"
+    assert table1["data_to_give"] == ["ISIC"]
+    grid = load_recipe("mobilenetv2-grid")
+    cells = expand(grid, Overrides(data=("Kigezi=photos",))).cells
+    assert found["mobilenetv2-grid"]["comparisons"] == len(cells)
+
+
+def test_a_study_ends_with_a_page_that_report_draws_again(images: Path, tmp_path: Path) -> None:
+    study, out = tmp_path / "tiny.toml", tmp_path / "out"
+    run_ = 'strategies = ["full", "linear_probe"]\nlearning_rate = 1e-3'
+    study.write_text(TINY.format(kind="accuracy", run=run_, more=""))
+    result = api.repeat_study(str(study), out, vars(small(images)))
+    page = (out / "report.html").read_text()
+    said = re.search(r"<h1><bdi>(.*?)</bdi></h1>", page)
+    assert said is not None
+    assert re.fullmatch(r"Against full fine-tuning, in 1 comparison: linear_probe is .* in 1\.", said[1])
+    assert f"**{said[1]}**" in result.tables
+    assert "95 % intervals of the test accuracy" in page
+    assert page.count("<table") == len(gather(load_recipe(str(study)), result.cells))
+    assert "http" not in page.replace("http-equiv", "")
+    (out / "report.html").unlink()
+    study.unlink()
+    assert api.report(out) == out / "report.html"
+    assert (out / "report.html").read_text() == page
+
+
+def test_the_verdict_counts_what_differs_from_full() -> None:
+    def cell(data: str, **found: dict[str, Any]) -> RecipeCell:
+        rows = [made_row(name, [0.5], [hits(80)], versus_full=versus) for name, versus in found.items()]
+        return made_cell([made_row("full", [0.9], [hits(90)]), *rows], data=data)
+
+    better, unclear = versus(0.01), versus(0.2)
+    worse = {**better, "difference": -0.1, "interval95": [-0.2, -0.01]}
+    cells = [cell("a", lora=better, probe=unclear), cell("b", lora=worse), cell("c", lora=unclear)]
+    recipe = tiny("accuracy", 'strategies = ["full"]')
+    assert headline(recipe, cells) == (
+        "Against full fine-tuning, in 3 comparisons: lora is better in 1, worse in 1 and not distinguishable in 1; "
+        "probe is not distinguishable in 1."
+    )
+    assert [text.partition(":")[0] for text in findings(recipe, cells)] == ["net on a", "net on b", "net on c"]
+    assert headline(recipe, []) == "No cell of this study is finished yet."
+
+
+def test_names_on_the_page_of_a_study_are_text() -> None:
+    evil = made_cell([made_row("full", [0.9], [hits(90)])], data="<script>alert(1)</script>")
+    recipe = tiny("accuracy", 'strategies = ["full"]')
+    tables = gather(recipe, [evil])
+    page = draw_study(
+        StudyPage(
+            name="<i>",
+            paper="&",
+            answer=headline(recipe, [evil]),
+            findings=findings(recipe, [evil]),
+            measured=tables,
+            published=(),
+            settings=(),
+            notes=(),
+            size="",
+            machines=(),
+        )
+    )
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "<b>90.00</b>" in page
+
+
+def test_a_folder_of_cells_without_a_copy_of_the_recipe_is_a_study_too(tmp_path: Path) -> None:
+    cell = made_cell([made_row("depth:share=0", [0.9], [hits(90)])])
+    write(tmp_path / "made.json", dataclasses.replace(cell, recipe="partial-vs-full"))
+    assert is_study(tmp_path)
+    assert "best on validation is depth:share=0" in redraw(tmp_path).read_text()
+    (tmp_path / "empty").mkdir()
+    assert not is_study(tmp_path / "empty")
+    with pytest.raises(RunFolderError, match="holds no study"):
+        redraw(tmp_path / "empty")

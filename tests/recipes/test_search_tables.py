@@ -121,7 +121,7 @@ def test_table_1_brings_table_2_and_figure_2() -> None:
         made_cell([full, found("biotune", {"stem": 10.0, "head": 0.1}, versus_full=versus(0.2))], data="other"),
         made_cell([full], data="unsearched"),
     ]
-    accuracy, _, trained, plans = gather(tiny("accuracy", 'strategies = ["full"]'), cells)
+    accuracy, _, _, trained, plans = gather(tiny("accuracy", 'strategies = ["full"]'), cells)
     assert accuracy.rows[1] == ["biotune", *["**55.00 ± 5.00** (+10.0 %)"] * 2, "not run"]
     assert (list(trained.columns), trained.rows) == (["noise", "other"], [["30.00", "30.00"]])
     assert plans.rows == [["stem", "❄", "10"], ["head", "1", "0.1"]]

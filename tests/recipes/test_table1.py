@@ -159,7 +159,7 @@ def test_nine_sets_and_four_networks_run_to_the_papers_tables(
     others = [f"{model}--{name}" for name in TWO for model in RECIPE.run.models[1:]]
     assert study.run(*two) == (0, others), "those of ResNet-50 are there"
     page, cells = study.screen[study.screen.index("# biotune-table1") :], study.cells()
-    assert (study.out / "tables.md").read_text() == page.removesuffix("\n")
+    assert (study.out / "tables.md").read_text() == page.removesuffix(f"\n{study.out / 'report.html'} shows it.\n")
     assert study.run(*two) == (0, [])
     assert study.screen.endswith(page)
     assert study.cells() == cells
@@ -192,6 +192,11 @@ def check_tables(cells: Sequence[RecipeCell]) -> None:
         assert list(accuracy.columns) == ["strategy", *sets]
         assert [row[0] for row in accuracy.rows] == ROWS
         assert not {"failed", "not run"} & {cell for row in accuracy.rows for cell in row}
+        assert all(
+            " to " in text
+            for row in tables.pop(f"{model}: 95 % intervals of the test accuracy").rows
+            for text in row[1:]
+        )
         chosen = {row[0]: row[1:] for row in tables.pop(f"{model}: what was chosen").rows}
         for name, choices in chosen.items():
             has_norm = not name.startswith("linear_probe") and not model.startswith("vgg19")

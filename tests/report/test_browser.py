@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from thawline import api
 from thawline.config import DataConfig, TrainConfig, TuningConfig
 from thawline.data.demo import demo_network
 from thawline.report.colours import contrast
+from thawline.report.study import StudyPage, draw_study
 from thawline.report.thumbnails import thumbnails
 from thawline.runs.files import read_run, write_thumbnails
 from thawline.runs.reporting import write_report
@@ -186,6 +188,29 @@ def test_it_needs_no_sideways_scrolling(browser: Any, report: Path, width: int) 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("width", "is_open"), [(390, False), (1280, True)])
+def test_small_figures_begin_folded_on_a_phone(browser: Any, hostile: Path, width: int, is_open: bool) -> None:
+    page = _open(browser, hostile, viewport={"width": width, "height": 844})
+    folded = page.locator("details.narrow")
+    assert folded.count() >= 1
+    assert [each.evaluate("found => found.open") for each in folded.all()] == [is_open] * folded.count()
+    assert page.troubles == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_of_a_study_fits_and_stays_at_home(browser: Any, tmp_path: Path, width: int) -> None:
+    tables = [
+        SimpleNamespace(title="Table", columns=["strategy", *map(str, range(12))], rows=[["full"] * 13], notes=[])
+    ]
+    text = ["Best on validation."]
+    study = StudyPage("study", "A paper.", "A verdict.", text, tables, tables, text, text, "1 finished", ["a machine"])
+    (tmp_path / "report.html").write_text(draw_study(study), encoding="utf-8")
+    page = _open(browser, tmp_path / "report.html", viewport={"width": width, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("h1").inner_text() == "A verdict."
+    assert page.troubles == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

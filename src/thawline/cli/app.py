@@ -15,12 +15,14 @@ from rich.console import Console
 from typer import Argument, Option
 from typer.core import TyperGroup
 
+from thawline.cli import listings, terminal
 from thawline.cli import progress as live
-from thawline.cli import terminal
 from thawline.cli.interrupts import INTERRUPTS, Interrupted, WayOn, begun_or_not
 from thawline.cli.options import Given, GroupedCommand, StrictCommand, as_flags, help_of, number_option, takes_options
 from thawline.config import (
+    PRESETS,
     CompareOptions,
+    DashboardOptions,
     DataConfig,
     ExportFormat,
     ExportOptions,
@@ -31,6 +33,7 @@ from thawline.config import (
     ServeOptions,
     read_option,
 )
+from thawline.config_file import Verb, read_config, template
 from thawline.data.named import named_forms
 from thawline.errors import OptionError, RunError, ThawlineError, cause, debugging, remedy, written_to
 from thawline.field_docs import field_docs
@@ -38,10 +41,11 @@ from thawline.memory import within_memory
 from thawline.plan import Granularity
 from thawline.reading import is_there
 from thawline.recipes.recipe import recipe_names
-from thawline.records import RUN_FILES
+from thawline.records import RUN_FILES, write_text
 from thawline.report import tables as console
 from thawline.results import SkippedFile
 from thawline.strategies.auto import with_answer, with_budget
+from thawline.trackers import tracked
 from thawline.version import __version__
 from thawline.visible import visible
 
@@ -50,13 +54,40 @@ if TYPE_CHECKING:
     from thawline.prediction.predict import PredictCall
     from thawline.prediction.written import Form
 
+HELP_WIDTH = 100
+"""Columns of `--help` at most."""
+STUDIES = "Published studies"
+"""Group of the options of `compare` that are about recipes."""
 RECIPE_OPTIONS = frozenset(
     {"model", "strategies", "limit", "image_size", "epochs", "seeds", "seed", "threads", "device", "weights"}
 )
 """Options that `compare --recipe` takes."""
 
 Data = Annotated[str, Argument(help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}.")]
-Out = Annotated[Path, Option(help="New folder for everything that this run produces.")]
+OptionalData = Annotated[
+    str | None,
+    Argument(
+        help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}. Required unless --config has it."
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    Option(
+        "--config",
+        help="TOML file of options, as `thawline init` writes it, or config.toml or run.json of a run. Options on the "
+        "command line take precedence.",
+    ),
+]
+DryRunFlag = Annotated[
+    bool,
+    Option(
+        "--dry-run",
+        help="Only say what would be trained, on which images, and how long it takes at most; no folder is made.",
+    ),
+]
+NEEDS_DATA = "{} needs DATA, a folder of images"
+OUT_HELP = "New folder for everything that this run produces."
+Out = Annotated[Path, Option(help=OUT_HELP)]
 RunArgument = Annotated[Path, Argument(help="Run folder.")]
 TrustCode = Annotated[bool, Option("--trust-code", help="Run the Python code that the folder names for its network.")]
 Code = Annotated[
@@ -68,6 +99,12 @@ Json = Annotated[bool, Option("--json", help="Print one JSON object on standard 
 class _Commands(TyperGroup):
     """All commands: code of the user's that raises KeyboardInterrupt ends them like Ctrl-C."""
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # Typer's types: their home differs between versions
+        """Write every command with its whole summary; Typer cuts it with dots where it does not fit on a line."""
+        with formatter.section("Commands"):
+            shown = [(name, command) for name, command in self.commands.items() if not command.hidden]
+            formatter.write_dl([(name, summary(command.help)) for name, command in shown])
+
     def invoke(self, ctx: Any) -> Any:  # Typer's types: their home differs between versions
         """Run the command that the arguments name."""
         try:
@@ -76,12 +113,17 @@ class _Commands(TyperGroup):
             raise Interrupted from None
 
 
+def summary(text: str | None) -> str:
+    """First paragraph of a help text."""
+    return " ".join((text or "").partition("\n\n")[0].split())
+
+
 app = typer.Typer(
     cls=_Commands,
     help="Which blocks of a pretrained vision model should be trained on your images, and how fast each?",
     epilog="Exit codes: 0 done, 1 the run failed, 2 the input was wrong, 130 interrupted (143 SIGTERM, 129 SIGHUP).",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"max_content_width": HELP_WIDTH},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -103,36 +145,64 @@ def _root(
 
 @app.command(cls=GroupedCommand)
 @takes_options(FitOptions)
-def fit(context: typer.Context, data: Data, out: Out, given: Given, as_json: Json = False) -> None:
-    """Find the plan, train it, score it beside the baselines, save the model.
+def fit(
+    context: typer.Context,
+    out: Out,
+    given: Given,
+    data: OptionalData = None,
+    config: ConfigFile = None,
+    dry_run: DryRunFlag = False,
+    as_json: Json = False,
+) -> None:
+    """Find a fine-tuning plan, train it, save the model.
 
-    The strategy auto searches blocks and rates within its budget; any other one trains at 1e-3, or at --learning-rate.
+    The result is scored beside the usual baselines. The strategy auto searches blocks and rates within its budget; any
+    other one trains at 1e-3, or at --learning-rate.
     """
+    data, given = _with_config("fit", config, data, given)
+    if data is None:
+        raise OptionError(f"{NEEDS_DATA.format('fit')}.")
     strategy = with_budget(given.get("strategy", FitOptions.strategy), given.get("budget"))
     strategy = with_answer(strategy, given.get("answer"))
-    _run("fit", data, (strategy,), given, out, as_json)
+    _run("fit", data, (strategy,), given, out, as_json, dry_run=dry_run)
 
 
 @app.command(cls=GroupedCommand)
 @takes_options(CompareOptions)
 def compare(
     context: typer.Context,
-    out: Out,
     given: Given,
+    out: Annotated[Path | None, Option(help=f"{OUT_HELP} Required unless --list is given.")] = None,
     data: Annotated[str | None, Argument(help="As for fit; with --recipe, use --data instead.")] = None,
     recipe: Annotated[
-        str | None, Option(help=f"Published study to repeat: {', '.join(recipe_names())}, or a .toml file.")
+        str | None,
+        Option(
+            help=f"Published study to repeat: {', '.join(recipe_names())}, or a .toml file.",
+            rich_help_panel=STUDIES,
+            autocompletion=lambda incomplete: [name for name in recipe_names() if name.startswith(incomplete)],
+        ),
     ] = None,
+    show_list: Annotated[
+        bool, Option("--list", help="List the published studies, and do nothing else.", rich_help_panel=STUDIES)
+    ] = False,
     recipe_data: Annotated[
         list[str] | None,
         Option(
             "--data",
             help="With --recipe, which of its datasets to run, once for each: NAME as in its tables, NAME=FOLDER for "
             "images of your own under that name, or just a FOLDER. Default: all that can be downloaded.",
+            rich_help_panel=STUDIES,
         ),
     ] = None,
+    config: ConfigFile = None,
+    dry_run: DryRunFlag = False,
     full_grid: Annotated[
-        bool, Option("--full-grid", help="Run every combination of a recipe's axes, not one axis at a time.")
+        bool,
+        Option(
+            "--full-grid",
+            help="Run every combination of a recipe's axes, not one axis at a time.",
+            rich_help_panel=STUDIES,
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -143,14 +213,54 @@ def compare(
     """
     from thawline.strategies.base import split_specs
 
+    if show_list:
+        _list_recipes(as_json)
+        return
+    if out is None:
+        raise OptionError("compare needs `out`, a new folder for everything that it produces.")
+    data, given = _with_config("compare", config, data, given)
     own = {**given, "strategies": split_specs(given["strategies"])} if "strategies" in given else dict(given)
     if recipe is not None:
         sources = [*(recipe_data or ()), *([data] if data else ())]
-        _repeat_study(recipe, out, {**_of_recipe(own), "data": sources, "full_grid": full_grid}, as_json)
+        track = own.pop("track", "")
+        overrides = {**_of_recipe(own), "data": sources, "full_grid": full_grid}
+        if dry_run:
+            _list_cells(recipe, overrides, as_json)
+        else:
+            _repeat_study(recipe, out, overrides, track, as_json)
     elif data is None or recipe_data:
-        raise OptionError("compare needs DATA, a folder of images (`data` is for `recipe`).")
+        raise OptionError(f"{NEEDS_DATA.format('compare')} (`data` is for `recipe`).")
     else:
-        _run("compare", data, own.get("strategies", CompareOptions.strategies), own, out, as_json)
+        rows = own.get("strategies", CompareOptions.strategies)
+        _run("compare", data, rows, own, out, as_json, dry_run=dry_run)
+
+
+def _list_recipes(as_json: bool) -> None:
+    from thawline.recipes.listing import listed
+
+    if as_json:
+        _print_json(listed())
+    else:
+        listings.print_recipes(_console(), listed())
+
+
+def _list_cells(recipe: str, overrides: Mapping[str, Any], as_json: bool) -> None:
+    """A dry run of a study: which comparisons it consists of."""
+    from thawline.recipes.cells import Overrides, expand
+    from thawline.recipes.recipe import load_recipe
+
+    expansion = expand(load_recipe(recipe), Overrides(**overrides))
+    if as_json:
+        _print_json([{"cell": cell.name, "request": cell.request.to_dict()} for cell in expansion.cells])
+    else:
+        listings.print_cells(_console(), expansion)
+
+
+def _with_config(verb: Verb, config: Path | None, data: str | None, given: Given) -> tuple[str | None, dict[str, Any]]:
+    """What the file says, and before it what the user gave."""
+    stored = {} if config is None else read_config(config, verb)
+    named = stored.pop("data", None)
+    return data or named, {**stored, **given}
 
 
 def _of_recipe(given: Given) -> dict[str, Any]:
@@ -167,16 +277,16 @@ def _models(given: Given) -> dict[str, list[str]]:
     return {"models": [models] if isinstance(models, str) else models} if models else {}
 
 
-def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], as_json: bool) -> None:
+def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], track: str, as_json: bool) -> None:
     from thawline import api
 
     INTERRUPTS.way_on = lambda: "the same command continues it"
     with _callback(as_json) as callback:
-        study = api.repeat_study(recipe, out, overrides, callback)
+        study = api.repeat_study(recipe, out, overrides, tracked(track, callback))
     if as_json:
         _print_json(study.cells)
     else:
-        sys.stdout.write(f"{study.tables}\n")
+        sys.stdout.write(f"{study.tables}\n{out / 'report.html'} shows it.\n")
         _is_kept(out)
     if study.failed:
         name, reason = next(iter(study.failed.items()))
@@ -192,6 +302,7 @@ def resume(
     add: Annotated[str | None, Option(help="Strategies to add to a comparison; only they are trained.")] = None,
     trust_code: TrustCode = False,
     code: Code = None,
+    track: Annotated[str | None, Option(help=help_of("track"))] = None,
     as_json: Json = False,
 ) -> None:
     """Continue an interrupted run, or add to a comparison."""
@@ -200,7 +311,8 @@ def resume(
 
     INTERRUPTS.way_on = lambda: f"{_resuming(run, trust_code=trust_code, code=code)} continues it"
     with _callback(as_json) as callback:
-        results = api.resume(run, callback, add=split_specs(add or ""), trust_code=trust_code, code=code)
+        told = tracked(track or "", callback)
+        results = api.resume(run, told, add=split_specs(add or ""), trust_code=trust_code, code=code)
     _show(results, run, as_json)
 
 
@@ -208,7 +320,10 @@ def resume(
 def demo(
     out: Annotated[Path, Option(help="New folder for the demo's run.")] = Path("thawline-demo"), as_json: Json = False
 ) -> None:
-    """Run fit on handwritten digits with embedded data and weights: offline, in under a minute."""
+    """Run fit on handwritten digits, in under a minute.
+
+    Data and weights are embedded: it works offline.
+    """
     from thawline import api
 
     INTERRUPTS.way_on = _begun_or_not(out / "run")
@@ -217,7 +332,7 @@ def demo(
     _show(results, out / "run", as_json)
 
 
-@app.command(cls=StrictCommand)
+@app.command(cls=GroupedCommand)
 def check(
     data: Data,
     out: Annotated[Path | None, Option(help="Also write everything found to this JSON file.")] = None,
@@ -264,7 +379,10 @@ def inspect_model(
     granularity: Annotated[str, Option(help=help_of("granularity"))] = "stage",
     as_json: Json = False,
 ) -> None:
-    """List a model's blocks: parameters, FLOPs, bytes at each boundary, share of the work."""
+    """List a model's blocks and what each costs.
+
+    Parameters, FLOPs, bytes at each boundary, share of the work.
+    """
     from thawline import api
 
     table = api.inspect(model, image_size=_size(image_size), granularity=cast(Granularity, granularity))
@@ -276,13 +394,35 @@ def inspect_model(
 
 @app.command("strategies", cls=StrictCommand)
 def list_strategies(as_json: Json = False) -> None:
-    """List the strategies: what each trains, its arguments with their defaults, and the values that tuning tries."""
+    """List the strategies and their arguments.
+
+    What each trains, its arguments with their defaults, and the values that tuning tries.
+    """
     from thawline.strategies.base import listed
 
     if as_json:
         _print_json(listed())
     else:
         console.print_strategies(_console(), listed())
+
+
+@app.command(cls=StrictCommand)
+def init(
+    out: Annotated[Path, Option(help="New file.")] = Path("thawline.toml"),
+    as_json: Json = False,
+) -> None:
+    """Write a file of all options, for --config.
+
+    Every option of fit and compare is in it with its meaning and its default, commented out.
+    """
+    if is_there(out):
+        raise OptionError(f"{out} exists already; choose another `out`, or remove it.")
+    with written_to(out):
+        write_text(out, template())
+    if as_json:
+        _print_json({"config": str(out)})
+    else:
+        sys.stdout.write(f"{out}\n")
 
 
 @app.command(cls=StrictCommand)
@@ -293,7 +433,10 @@ def evaluate(
     code: Code = None,
     as_json: Json = False,
 ) -> None:
-    """Score a run's saved model on labelled images; every evaluation is logged in the run folder."""
+    """Score a run's saved model on labelled images.
+
+    Every evaluation is logged in the run folder.
+    """
     from thawline import api
 
     with _callback(as_json) as callback:
@@ -306,10 +449,18 @@ def evaluate(
 
 @app.command(cls=StrictCommand)
 def report(run: RunArgument, as_json: Json = False) -> None:
-    """Draw report.html of a finished run again from its records, without training or loading a model."""
-    from thawline.runs.reporting import write_report
+    """Draw report.html of a finished run again.
 
-    path = write_report(run)
+    From its records, without training or loading a model. Of a study that `compare --recipe` ran, the folder that
+    --out named: its tables.md and report.html.
+    """
+    from thawline.recipes.runs import is_study
+
+    if is_study(run):  # whose tables need scientific libraries, unlike a run's report
+        from thawline.recipes.folder import redraw as draw
+    else:
+        from thawline.runs.reporting import write_report as draw
+    path = draw(run)
     if as_json:
         _print_json({"report": str(path)})
     else:
@@ -341,9 +492,10 @@ def predict(
     code: Code = None,
     as_json: Json = False,
 ) -> None:
-    """Classify images, with probabilities; files that cannot be read are listed.
+    """Classify images, with probabilities.
 
-    Images are decoded while the network computes, and the answers are printed or written as they come.
+    Files that cannot be read are listed. Images are decoded while the network computes, and the answers are printed or
+    written as they come.
     """
     from thawline.prediction import predict as predicting
     from thawline.prediction.opened import open_classifier
@@ -516,9 +668,10 @@ def explain(
     code: Code = None,
     as_json: Json = False,
 ) -> None:
-    """Show where the network looks, before and after fine-tuning, and what that changed in every block.
+    """Show what fine-tuning changed: Grad-CAM, blocks.
 
-    Writes explain.json and explain/index.html into the run folder. Only training and validation images are compared.
+    Where the network looks, before and after fine-tuning, and what changed in every block. Writes explain.json and
+    explain/index.html into the run folder. Only training and validation images are compared.
     """
     from thawline import api
 
@@ -531,6 +684,23 @@ def explain(
     else:
         explained.draw(_console())
         _is_kept(run)
+
+
+@app.command(cls=StrictCommand)
+def dashboard(
+    run: RunArgument,
+    port: Annotated[str, number_option(DashboardOptions, "port")] = str(DashboardOptions.port),
+) -> None:
+    """Show every training of a run in the browser.
+
+    Opens optuna-dashboard on a copy of the run's ledger: what you change or delete there, you change in the copy. Only
+    this machine can reach it. Ctrl-C ends it.
+    """
+    from thawline.runs.dashboard import serve
+
+    number = int(read_option(DashboardOptions, "port", port))
+    INTERRUPTS.way_on = lambda: "the run is as it was"
+    serve(run, number, lambda address: sys.stdout.write(f"{address} shows a copy of {run}; Ctrl-C ends it.\n"))
 
 
 def main() -> None:
@@ -575,7 +745,14 @@ def _say(message: str, code: int) -> int:
 
 
 def _run(
-    verb: Literal["fit", "compare"], data: str, strategies: tuple[str, ...], given: Given, out: Path, as_json: bool
+    verb: Verb,
+    data: str,
+    strategies: tuple[str, ...],
+    given: Given,
+    out: Path,
+    as_json: bool,
+    *,
+    dry_run: bool,
 ) -> None:
     request = Request.from_options(verb, data, strategies, given)  # before anything heavy is imported
     from thawline import api
@@ -583,10 +760,28 @@ def _run(
 
     if "plan" in given:
         request = api.with_plan(request, given["plan"], given)
+    if note := preset_note(given):
+        sys.stderr.write(f"{as_flags(note)}\n")
+    if dry_run:
+        with _callback(as_json) as callback:
+            planned = api.dry_run(request, out, callback)
+        if as_json:
+            _print_json(planned)
+        else:
+            listings.print_dry_run(_console(), planned)
+        return
     INTERRUPTS.way_on = _begun_or_not(out, own_code=any(map(is_own, request.models)))
     with _callback(as_json) as callback:
-        results = api.run(request, out, callback)
+        results = api.run(request, out, tracked(given.get("track", ()), callback))
     _show(results, out, as_json)
+
+
+def preset_note(given: Given) -> str:
+    """What a preset sets, without the options that the user set; empty without a preset."""
+    if (name := given.get("preset")) is None:
+        return ""
+    values = [f"`{option}={value}`" for option, value in PRESETS[name].items() if option not in given]
+    return f"`preset={name}` sets {', '.join(values)}."
 
 
 def _show(results: FitRun | ComparisonRun, run: Path, as_json: bool) -> None:

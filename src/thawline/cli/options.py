@@ -6,8 +6,9 @@ import functools
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields
+from difflib import get_close_matches
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -15,28 +16,73 @@ import typer
 from typer import Option
 from typer.core import TyperCommand
 
+from thawline.cli.examples import EXAMPLES
 from thawline.config import CompareOptions, FitOptions, RunOptions, read_option
 from thawline.errors import OptionError
 from thawline.field_docs import field_docs
 from thawline.strategies import STRATEGIES
+from thawline.trackers import TRACKERS
 
 Given = Mapping[str, Any]
 """Options that the user set, by name."""
 
 OTHER_OPTIONS = frozenset(
     {
-        *("add", "beside", "code", "csv", "data", "images", "int8", "jsonl", "layer", "max_loss", "out", "port"),
-        *("public", "recipe", "to", "top", "trust_code", "yes"),
+        *("add", "beside", "code", "config", "csv", "data", "images", "int8", "jsonl", "layer", "max_loss", "out"),
+        *("port", "public", "recipe", "to", "top", "trust_code", "yes"),
     }
 )
 """Options of commands that are not fields of a config class, and that messages may name."""
 OPTION_NAMES = frozenset(field.name for cls in (FitOptions, CompareOptions) for field in fields(cls)) | OTHER_OPTIONS
 
-COMMA_SEPARATED = frozenset({"add", "strategies"})
+COMMA_SEPARATED = frozenset({"add", "strategies", "track"})
 """Options whose one value is a list."""
 
 SEVERAL = frozenset({"model", "image_size"})
 """Options that may be given several times."""
+ALIASES = {"learning_rate": "--lr", "image_size": "--imgsz"}
+"""Short forms of options, under which other tools have made them known."""
+MEANT = {
+    "--batch": "--batch-size",
+    "--bs": "--batch-size",
+    "--lr0": "--learning-rate",
+    "--img-size": "--image-size",
+    "--input-size": "--image-size",
+    "--size": "--image-size",
+    "--resolution": "--image-size",
+    "--wd": "--weight-decay",
+    "--opt": "--optimizer",
+    "--arch": "--model",
+    "--backbone": "--model",
+    "--network": "--model",
+    "--checkpoint": "--weights",
+    "--workers": "--threads",
+    "--augmentation": "--augment",
+    "--num-epochs": "--epochs",
+    "--early-stopping": "--patience",
+    "--smoothing": "--label-smoothing",
+    "--grad-clip": "--clip-norm",
+    "--amp": "--precision",
+    "--dtype": "--precision",
+    "--class-weights": "--balance",
+    "--method": "--strategy",
+    "--methods": "--strategies",
+    "--strategy": "--strategies",
+    "--strategies": "--strategy",
+    "--time": "--budget",
+    "--val-split": "--test-share",
+    "--test-size": "--test-share",
+    "--output": "--out",
+    "--output-dir": "--out",
+    "--save-dir": "--out",
+    "--project": "--out",
+    "-o": "--out",
+    "-m": "--model",
+    "-h": "--help",
+    "--tracker": "--track",
+    "--logger": "--track",
+}
+"""Names from other tools, and names that are easily mixed up -> the option that is probably meant."""
 
 _NAMED = re.compile(r"""`(\w+)(?:=(['"]?)([^`'"]*)\2)?`""")
 """How messages name an option (`epochs`), or an option and its value (`on_bad='skip'`)."""
@@ -72,16 +118,41 @@ def _parameter(field: Field[Any], hint: Any, cls: type[RunOptions]) -> inspect.P
     kind = _number_type(hint)
     owner = next(base for base in cls.__mro__ if field.name in inspect.get_annotations(base))
     metavar = f"<{kind.__name__}>" if kind else _choices(hint)
-    option = Option(help=help_of(field.name, cls), metavar=metavar, rich_help_panel=vars(owner).get("group"))
     several = field.name in SEVERAL
     if several and default is not None:
         default = [default]
+    option = Option(
+        *declared(field.name, negative=hint is bool),
+        help=help_of(field.name, cls),
+        metavar=metavar,
+        rich_help_panel=vars(owner).get("group"),
+        autocompletion=completes(field.name, hint),
+    )
     return inspect.Parameter(
         field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=",".join(default) if isinstance(default, tuple) else default,
         annotation=Annotated[list[str] | None if several else _parsed_as(hint), option],
     )
+
+
+def declared(name: str, *, negative: bool = False) -> list[str]:
+    """The flags of an option: `--learning-rate` and `--lr`; of a switch `--explain/--no-explain`."""
+    flag = f"--{name.replace('_', '-')}"
+    return [f"{flag}/--no-{flag.removeprefix('--')}" if negative else flag, *filter(None, [ALIASES.get(name)])]
+
+
+def completes(name: str, hint: Any) -> Callable[[str], list[str]] | None:
+    """What the shell offers after an option: its choices, or names of strategies and trackers."""
+    known = {"strategy": [*STRATEGIES], "strategies": [*STRATEGIES], "track": [*TRACKERS]}.get(
+        name, list(_literals(hint))
+    )
+    return (lambda incomplete: [each for each in known if each.startswith(incomplete)]) if known else None
+
+
+def _literals(hint: Any) -> Iterable[str]:
+    choices = next((each for each in (hint, *get_args(hint)) if get_origin(each) is Literal), None)
+    return get_args(choices) if choices else ()
 
 
 def _parsed_as(hint: Any) -> Any:
@@ -96,8 +167,8 @@ def _number_type(hint: Any) -> type | None:
 
 
 def _choices(hint: Any) -> str | None:
-    choices = [each for each in (hint, *get_args(hint)) if get_origin(each) is Literal]
-    return f"[{'|'.join(get_args(choices[0]))}]" if choices else None
+    choices = _literals(hint)
+    return f"[{'|'.join(choices)}]" if choices else None
 
 
 def takes_options(cls: type[RunOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -140,7 +211,8 @@ def _alone(value: Any) -> Any:
 def number_option(cls: type, name: str) -> Any:
     """The Typer option of a number that a command of its own takes, to be read by `config.read_option`."""
     kind = _number_type(get_type_hints(cls)[name])
-    return Option(help=as_flags(field_docs(cls)[name]), metavar=f"<{kind.__name__}>" if kind else None)
+    metavar = f"<{kind.__name__}>" if kind else None
+    return Option(*declared(name), help=as_flags(field_docs(cls)[name]), metavar=metavar)
 
 
 def is_set(context: typer.Context, name: str) -> bool:
@@ -149,19 +221,45 @@ def is_set(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""Typer's own, whose home differs between versions."""
+
+
 class StrictCommand(TyperCommand):
     """A command that takes every single-valued option once: of two values the last one would win without a word."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Typer's types: their home differs between versions
-        """Raises `OptionError` for an option that is given twice."""
+        """Raises `OptionError` for an option that is given twice, and for an unknown one."""
         if args:
-            _, _, order = self.make_parser(ctx).parse_args(list(args))
+            try:
+                _, _, order = self.make_parser(ctx).parse_args(list(args))
+            except UsageError as error:
+                if unknown := getattr(error, "option_name", None) if hasattr(error, "possibilities") else None:
+                    raise OptionError(self._unknown(ctx, unknown)) from None
+                raise
             single = [each for each in order if each.param_type_name == "option" and not each.multiple]
             for option, count in Counter(single).items():
                 if count > 1:
                     listed = ", in which commas separate several" if option.name in COMMA_SEPARATED else ""
                     raise OptionError(f"{option.opts[0]} is given {count} times; it takes one value{listed}.")
         return super().parse_args(ctx, args)
+
+    def _unknown(self, ctx: Any, flag: str) -> str:
+        known = [name for each in self.get_params(ctx) for name in each.opts if name.startswith("-")]
+        words = {name.lstrip("-"): name for name in known}
+        near = [words[word] for word in get_close_matches(flag.lstrip("-"), words, n=1)]
+        close = [name for name in (MEANT.get(flag), *near) if name in known]
+        hint = f"did you mean {close[0]}?" if close else f"`{ctx.command_path} --help` lists all options."
+        return f"{ctx.command_path} has no option {flag}; {hint}"
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Examples at the end, next to the prompt; their lines are never wrapped, so that they can be copied."""
+        super().format_epilog(ctx, formatter)
+        if examples := EXAMPLES.get(self.name or ""):
+            with formatter.section("Examples"):
+                for number, (what, command) in enumerate(examples):
+                    formatter.write("\n" if number else "")
+                    formatter.write(f"  # {what}\n  {command}\n")
 
 
 class GroupedCommand(StrictCommand):

@@ -17,10 +17,12 @@ from typing import TextIO, cast
 from rich.console import Console
 
 from thawline.errors import cause
-from thawline.report.consoles import PLAIN_WIDTH, PlainConsole
+from thawline.report.consoles import PlainConsole
 from thawline.results import plain
 from thawline.visible import visible_json, visible_lines
 
+UNBOUNDED = 100_000
+"""Columns where the output is not a terminal: whoever reads a file or a pipe wraps lines as they like."""
 _IN_ASCII = {"❄": "*", "±": "+-", "×": "x", "–": "-", "…": "..."}
 """Our own signs where the encoding lacks them; other characters are written as Python escapes them."""
 
@@ -116,8 +118,9 @@ class Screen(Stream):
 def console(stream: TextIO) -> Console:
     """A console on one of the standard streams."""
     file = _unescaped(stream)
-    width = None if file.isatty() else PLAIN_WIDTH
-    return PlainConsole(file=file, width=width, markup=False, highlight=False, emoji=False)
+    width, height = (None, None) if file.isatty() else (UNBOUNDED, 25)
+    # With a height besides, Rich asks neither the environment nor the kind of the terminal for the size.
+    return PlainConsole(file=file, width=width, height=height, markup=False, highlight=False, emoji=False)
 
 
 def for_programs(stream: TextIO) -> TextIO:

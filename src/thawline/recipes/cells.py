@@ -104,7 +104,7 @@ def expand(recipe: Recipe, overrides: Overrides | None = None) -> Expansion:
         _cell(recipe, changes, column, model, point)
         for column in given
         for model in changes.models or ([column.model] if column.model else recipe.run.models)
-        for point in _points(recipe, changes)
+        for point in points(recipe, changes)
     ]
     _refuse_equal_names(recipe, cells)
     return Expansion(tuple(cells), _left_out(recipe, columns, missing))
@@ -143,8 +143,9 @@ def _columns(recipe: Recipe, given: Sequence[str]) -> tuple[Column, ...]:
     return tuple(columns[name] for name in chosen)
 
 
-def _points(recipe: Recipe, changes: Overrides) -> Iterator[GridPoint | None]:
+def points(recipe: Recipe, overrides: Overrides | None = None) -> Iterator[GridPoint | None]:
     """The points of a grid; None, once, for a study that is not a grid."""
+    changes = overrides or Overrides()
     axes = recipe.axes
     if axes is None:
         yield None

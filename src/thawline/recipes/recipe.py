@@ -151,12 +151,17 @@ def recipe_names() -> tuple[str, ...]:
 
 def load_recipe(name: str) -> Recipe:
     """Load a shipped study by name, or a .toml file; `OptionError` if it is unknown or cannot be used."""
+    return parse_recipe(recipe_text(name), name)
+
+
+def recipe_text(name: str) -> str:
+    """The file of a shipped study by name, or a .toml file; `OptionError` if it is unknown or cannot be read."""
     own = Path(name)
     if own.suffix == ".toml" and own.is_file():
-        return parse_recipe(_text(own), name)
+        return _text(own)
     if name not in recipe_names():
         raise OptionError(f"recipe {name!r} is unknown; {_hint(name, recipe_names())}")
-    return parse_recipe(_shipped().joinpath(f"{name}.toml").read_text(encoding="utf-8"), name)
+    return _shipped().joinpath(f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _text(path: Path) -> str:

@@ -23,11 +23,13 @@ from thawline.results import (
     ScoredCellRow,
     ScoredRow,
 )
-from thawline.runs.files import PREDICTIONS, read, read_predictions, write
+from thawline.runs.files import PREDICTIONS, REQUEST, read, read_predictions, write
 
 Execute = Callable[[Request, Path], Comparison]
 """Runs a comparison in a folder, or resumes the one that is there."""
 
+RECIPE = "recipe.toml"
+"""A copy of the recipe, so that the page can be drawn again without the file that it came from."""
 OWN_ERRORS = (DataError, ModelError, PlanError, RunError)
 """What may be wrong with one cell alone: its images, its network, a plan for that network, a training."""
 
@@ -75,7 +77,20 @@ def _finished(recipe: Recipe, cell: Cell, out: Path, runs: Path, execute: Execut
 
 def read_cells(recipe: Recipe, out: Path) -> list[RecipeCell]:
     """All finished cells of a study in `out`, by name."""
-    return [read(path, RecipeCell) for path in sorted(out.glob("*.json")) if _recipe_of(path) == recipe.name]
+    return [read(path, RecipeCell) for path in sorted(out.glob("*.json")) if recipe_of(path) == recipe.name]
+
+
+def is_study(folder: Path) -> bool:
+    """Whether `compare --recipe` wrote the folder."""
+    if (folder / REQUEST).exists() or not folder.is_dir():
+        return False
+    return (folder / RECIPE).is_file() or name_of_study(folder) is not None
+
+
+def name_of_study(folder: Path) -> str | None:
+    """The recipe of the cells that an older version left without a copy."""
+    found = (recipe_of(path) for path in sorted(folder.glob("*.json")))
+    return next((name for name in found if isinstance(name, str)), None)
 
 
 def figures_of(comparison: Comparison, predictions: Path) -> CellFigures:
@@ -192,12 +207,13 @@ def _key(recipe: Recipe, cell: Cell) -> str:
 def _refuse_other(recipe: Recipe, out: Path) -> None:
     """A folder holds one study: the figures of two would be mixed up."""
     for path in out.glob("*.json"):
-        other = _recipe_of(path)
+        other = recipe_of(path)
         if other != recipe.name:
             raise RunFolderError(f"{out} holds {path.name} of {other or 'something else'}; choose another `out`.")
 
 
-def _recipe_of(path: Path) -> object:
+def recipe_of(path: Path) -> object:
+    """The name of the recipe that a cell belongs to; None for another file."""
     return _stored(path, "recipe")
 
 

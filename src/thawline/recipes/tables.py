@@ -34,11 +34,13 @@ def gather(recipe: Recipe, cells: Sequence[RecipeCell]) -> tuple[Table, ...]:
     return tuple(kinds[recipe.kind](_in_order(recipe, cells)))
 
 
-def markdown(recipe: Recipe, cells: Sequence[RecipeCell]) -> str:
-    """The study as a page: the paper, the measured and the published tables, and notes."""
+def markdown(recipe: Recipe, cells: Sequence[RecipeCell], said: Sequence[str] = ()) -> str:
+    """The study as a page: the paper, what came out (`said`), the measured and the published tables, and notes."""
     paper = recipe.paper
     year = f" ({paper.year})" if paper.year else ""
     parts = [f"# {recipe.name}\n\n{paper.authors}{year}: {paper.title}. {paper.reference}.\n"]
+    if said:
+        parts.append(f"**{said[0]}**\n\n{_bullets(said[1:])}")
     parts += ["## Measured\n", *(table.to_markdown() for table in gather(recipe, cells))]
     parts += ["## Published\n", _bullets(paper.settings), *(table.to_markdown() for table in recipe.expected)]
     parts += ["## Notes\n", _bullets(paper.notes)]
@@ -84,6 +86,12 @@ def _accuracy_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
         columns = ["strategy", *(cell.setting.data for cell in group)]
         lines = [[name, *(_accuracy_cell(name, cell) for cell in group)] for name in strategies]
         yield Table(model, columns, [*lines, *_neighbors_line(group)], [*notes, *sizes(group)])
+        yield Table(
+            f"{model}: 95 % intervals of the test accuracy",
+            columns,
+            [[name, *(_interval_cell(name, cell) for cell in group)] for name in strategies],
+            ["In %, over test images; in brackets the interval of the difference from full, in points."],
+        )
         chosen = [[name, *(_chosen_cell(name, cell) for cell in group)] for name in strategies]
         yield Table(f"{model}: what was chosen", columns, chosen, [CHOSEN, BATCH_NORM_SHORT])
     yield from plan_tables(cells)
@@ -103,6 +111,17 @@ def _accuracy_cell(strategy: str, cell: RecipeCell) -> str:
         return text
     mark = "\\*" if row.versus_full and differs(row.versus_full) else ""
     return f"{text} ({100 * (means[strategy] / means[REFERENCE] - 1):+.1f} %{mark})"
+
+
+def _interval_cell(strategy: str, cell: RecipeCell) -> str:
+    """`90.1 to 93.4 (-0.5 to +2.1)`; empty for a row that could not be trained."""
+    row = next((row for row in scored(cell) if row.strategy == strategy), None)
+    if row is None:
+        return ""
+    if row.versus_full is None or strategy == REFERENCE:
+        return interval(row)
+    low, high = (100 * end for end in row.versus_full.interval95)
+    return f"{interval(row)} ({low:+.1f} to {high:+.1f})"
 
 
 def _neighbors_line(cells: Sequence[RecipeCell]) -> Iterable[list[str]]:
@@ -155,7 +174,8 @@ def _depth_notes(cell: RecipeCell, curve: DepthCurve) -> list[str]:
 def _class_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
     """Accuracy and macro figures of every row, then the confusion matrices."""
     names = ["accuracy", "macro precision", "macro recall", "macro f1"]
-    header = ["data", "model", "strategy", "rate", "batch norm", "head start", "trains, %", *names, "verdict"]
+    settings = ["data", "model", "strategy", "rate", "batch norm", "head start", "trains, %"]
+    header = [*settings, *names, "accuracy, 95 % interval", "verdict"]
     lines = [_class_line(cell, row) for cell in cells for row in cell.rows]
     yield Table("Test figures in %", header, lines, sizes(cells))
     for cell in cells:
@@ -165,12 +185,12 @@ def _class_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
 def _class_line(cell: RecipeCell, row: Row) -> list[str]:
     start = [cell.setting.data, cell.setting.model, row.strategy]
     if not isinstance(row, ScoredCellRow):
-        return [*start, *[""] * 8, row["error"]]
+        return [*start, *[""] * 9, row["error"]]
     test = on_test(row)
     figures = (test.accuracy, test.macro_precision, test.macro_recall, test.macro_f1)
     verdict = verdicts.row(test, row.versus_full, cell.data.images["test"])
     rates = [base_rate(row), row.batch_norm or "", _head_from(row), f"{row.trainable_percent:.1f}"]
-    return [*start, *rates, *(percent(figure.mean) for figure in figures), verdict]
+    return [*start, *rates, *(percent(figure.mean) for figure in figures), interval(row), verdict]
 
 
 def _confusions(cell: RecipeCell) -> Iterable[Table]:

@@ -58,12 +58,13 @@ Context: TypeAlias = dict[str, object]
 
 def draw(run: Run) -> str:
     """The page as text."""
-    page = _environment().get_template("report.html.j2").render(**_context(run))
+    page = environment().get_template("report.html.j2").render(**_context(run))
     return page.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # names of files may be no UTF-8
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Of all templates in report/page/."""
     environment = Environment(
         loader=PackageLoader("thawline.report", "page"),
         autoescape=True,

@@ -50,6 +50,8 @@ from thawline.runs.sealed import is_expected, proved, publish
 from thawline.spreadsheet import csv_text, read_rows
 
 REQUEST, LEDGER = RUN_FILES
+CONFIG = "config.toml"
+"""The request as a file for --config."""
 CHECK = "check.json"
 SPLITS = "splits.csv"
 PLAN = "plan.json"

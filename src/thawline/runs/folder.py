@@ -14,12 +14,14 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from thawline.config import Request
+from thawline.config_file import resolved
 from thawline.errors import OptionError, RunError, RunFolderError, cause, remedy
 from thawline.records import FORMAT_VERSION, environment, read_json
 from thawline.results import Comparison, Environment, FitResults, RunRecord
 from thawline.runs.files import (
     CHECK,
     CHECKPOINTS,
+    CONFIG,
     EVALUATIONS,
     EXPLANATION_FOLDER,
     LEDGER,
@@ -32,7 +34,7 @@ from thawline.runs.files import (
     write,
 )
 from thawline.runs.ledger import Ledger, changes, requested
-from thawline.runs.sealed import LOCK, updating
+from thawline.runs.sealed import LOCK, publish, updating
 from thawline.sums import SUMS_FILE
 
 RUNS = "thawline-runs"
@@ -52,6 +54,21 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, request: Request, environment: Environment) -> RunFolder:
         """Make a new run folder; `RunFolderError` if one is there already, or if nothing can be written there."""
+        cls.require_free(path, request)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            folder = cls(path)
+            folder.__enter__()  # before anything is written: two starts at once must not overwrite each other
+            _write(path, request, environment)
+        except OSError as error:
+            raise RunFolderError(
+                f"{path} cannot be written to ({error.strerror}); {remedy(error)}, or choose another `out`."
+            ) from error
+        return folder
+
+    @classmethod
+    def require_free(cls, path: Path, request: Request) -> None:
+        """Raise `RunFolderError` if a run of `request` cannot begin in `path`; writes nothing."""
         if (path / REQUEST).exists():
             what = "a finished run;" if cls(path).results() else f"a run; `thawline resume {path}` continues it, or"
             raise RunFolderError(f"{path} already holds {what} choose another `out`.")
@@ -66,16 +83,6 @@ class RunFolder:
                 f"{path} is inside the images of {request.data}, which a later run would then learn from the pictures "
                 "in it; choose another `out`."
             )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            folder = cls(path)
-            folder.__enter__()  # before anything is written: two starts at once must not overwrite each other
-            write(path / REQUEST, _stored(request, environment))
-        except OSError as error:
-            raise RunFolderError(
-                f"{path} cannot be written to ({error.strerror}); {remedy(error)}, or choose another `out`."
-            ) from error
-        return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -100,7 +107,7 @@ class RunFolder:
         ledgers = (self.path / LEDGER, *(self.path / MODELS_FOLDER).glob(f"*/{LEDGER}"))
         if not any(ledger.exists() and Ledger(ledger).records for ledger in ledgers):
             shutil.rmtree(self.path / MODELS_FOLDER, ignore_errors=True)
-            for name in (REQUEST, LEDGER, CHECK, SPLITS, SUMS_FILE, LOCK, ".lock"):
+            for name in (REQUEST, CONFIG, LEDGER, CHECK, SPLITS, SUMS_FILE, LOCK, ".lock"):
                 (self.path / name).unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
@@ -124,7 +131,7 @@ class RunFolder:
 
     def store(self, request: Request) -> None:
         """Change what the run was asked to do."""
-        write(self.path / REQUEST, _stored(request, self._record().environment))
+        _write(self.path, request, self._record().environment)
 
     def file(self, *parts: str) -> Path:
         """Path of a file of the run; its folder exists. Raises `FileNotFoundError` if the run was moved or removed."""
@@ -189,5 +196,8 @@ def free_folder() -> Path:
     return next(path for number in itertools.count(1) if not (path := Path(RUNS, str(number))).exists())
 
 
-def _stored(request: Request, environment: Environment) -> RunRecord:
-    return RunRecord(format_version=FORMAT_VERSION, request=request.to_dict(), environment=environment)
+def _write(folder: Path, request: Request, environment: Environment) -> None:
+    """run.json, and the same request as a file for --config."""
+    record = RunRecord(format_version=FORMAT_VERSION, request=request.to_dict(), environment=environment)
+    write(folder / REQUEST, record)
+    publish(folder / CONFIG, resolved(request).encode("utf-8", "surrogateescape"))

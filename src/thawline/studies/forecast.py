@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 
@@ -50,21 +50,32 @@ class Forecast:
             max(self.memory_bytes, other.memory_bytes),
         )
 
+    @classmethod
+    def sum(cls, parts: Iterable[Forecast]) -> Forecast:
+        """All of them together."""
+        return reduce(lambda total, part: total.plus(part, times=1), parts, cls(0.0, 0.0, 0))
+
 
 def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
     """Time a few real steps of every plan that will be trained and add them up. Costs a second or two."""
+    return Forecast.sum(forecasts(experiment, specs).values())
+
+
+def forecasts(experiment: Experiment, specs: Sequence[str]) -> dict[str, Forecast]:
+    """The same for each strategy."""
     forward = VALIDATION_SHARE * _seconds_per_image(experiment, _plan(experiment, Full()))
     seeds = experiment.request.search.seeds
-    total = Forecast(0.0, 0.0, 0)
+    found: dict[str, Forecast] = {}
     refits = 1 if experiment.request.refit else 0
     for spec in dict.fromkeys(specs):
+        total = Forecast(0.0, 0.0, 0)
         strategy = asked_for(experiment, spec)[0]
         if strategy.searches:
             rehearsal = Rehearsal(experiment, strategy, BASE_RATE, forward=forward)
             strategy.search(rehearsal)
             total = total.plus(rehearsal.total, times=1).plus(rehearsal.full, times=seeds)
             full = _single_training(experiment, Full(), forward, share=experiment.refit_share)
-            total = total.plus(full, times=refits * _members(strategy))
+            found[spec] = total.plus(full, times=refits * _members(strategy))
             continue
         modes = candidates(experiment, spec)
         strategies = [first for first, *_ in modes]
@@ -76,8 +87,8 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
             total = total.plus(cost, times=1)
         total = total.plus(dearest, times=max(0, left - len(costs)) + seeds)
         most = (_single_training(experiment, each, forward, share=experiment.refit_share) for each in strategies)
-        total = total.plus(max(most, key=lambda cost: cost.seconds), times=refits)
-    return total
+        found[spec] = total.plus(max(most, key=lambda cost: cost.seconds), times=refits)
+    return found
 
 
 def _members(strategy: Strategy | AutoConfig) -> int:
@@ -98,7 +109,7 @@ class Rehearsal(Unscored):
     @property
     def total(self) -> Forecast:
         """Everything that was asked for so far."""
-        return reduce(lambda total, cost: total.plus(cost, times=1), self.costs, Forecast(0.0, 0.0, 0))
+        return Forecast.sum(self.costs)
 
     @cached_property
     def full(self) -> Forecast:

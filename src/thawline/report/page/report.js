@@ -1,4 +1,8 @@
 "use strict";
+// On a phone the small figures are one below the other, screen after screen: they begin folded.
+if (matchMedia("screen and (max-width: 600px)").matches) {
+  for (const folded of document.querySelectorAll("details.narrow")) folded.open = false;
+}
 const viewer = document.getElementById("viewer");
 if (viewer) {
   const data = JSON.parse(document.getElementById("cells").textContent);

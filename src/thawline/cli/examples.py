@@ -1,0 +1,80 @@
+"""What `--help` shows below the options of every command: commands to copy, each with what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Example = tuple[str, str]
+"""What it does, and the command."""
+
+EXAMPLES: Mapping[str, tuple[Example, ...]] = {
+    "fit": (
+        ("Search which blocks to train and how fast, within the default budget", "thawline fit photos --out run"),
+        ("How long would that take? Nothing is trained", "thawline fit photos --out run --dry-run"),
+        (
+            "Another network, larger images, ten minutes at most",
+            "thawline fit photos --model resnet50 --imgsz 288 --budget 10m --out run",
+        ),
+        (
+            "No search: the last two blocks at 1e-3",
+            "thawline fit photos --strategy last_blocks:k=2 --lr 1e-3 --out run",
+        ),
+        (
+            "Which of two networks? It is found out within the same budget",
+            "thawline fit photos --model resnet18 --model mobilenetv3_large_100 --out run",
+        ),
+        ("Options from a file", "thawline fit photos --config thawline.toml --out run"),
+    ),
+    "compare": (
+        ("The usual strategies, three trainings each", "thawline compare photos --seeds 3 --out league"),
+        (
+            "Strategies of your choice",
+            "thawline compare photos --strategies full,lora:rank=8,last_blocks:k=3 --out league",
+        ),
+        ("Published studies that can be repeated", "thawline compare --list"),
+        ("Repeat one of them on your own images", "thawline compare --recipe depth --data photos --out study"),
+    ),
+    "resume": (
+        ("Continue a run that was interrupted", "thawline resume run"),
+        ("Two more strategies for a comparison", "thawline resume league --add lp_ft,norm_only"),
+    ),
+    "demo": (("Ready in under a minute, offline", "thawline demo --out demo"),),
+    "check": (
+        ("Before you train", "thawline check photos"),
+        ("All findings, for a program", "thawline check photos --json > findings.json"),
+        ("Images of one patient belong together", "thawline check photos --group-pattern '(patient\\d+)'"),
+    ),
+    "inspect": (
+        ("The stages of a network", "thawline inspect resnet50"),
+        ("Every layer, at the size that you train with", "thawline inspect vit_small_patch16_224 --granularity layer"),
+    ),
+    "strategies": (("All strategies and their arguments", "thawline strategies"),),
+    "evaluate": (("Score the saved model on other labelled images", "thawline evaluate run other-photos"),),
+    "report": (
+        ("Draw the report again", "thawline report run"),
+        ("The page of a published study that was repeated", "thawline report study"),
+    ),
+    "predict": (
+        ("Classify a folder", "thawline predict run new-photos"),
+        (
+            "The likeliest class of each image, as a spreadsheet",
+            "thawline predict run new-photos --top 1 --csv new.csv",
+        ),
+    ),
+    "serve": (("Drop photos on a page in the browser", "thawline serve run"),),
+    "export": (
+        ("For ONNX Runtime, verified on the run's own images", "thawline export run"),
+        ("For OpenVINO, verified on other images", "thawline export run --to openvino --images new-photos"),
+    ),
+    "push": (("To a private repository of the Hub, after a look at the list", "thawline push run me/pets"),),
+    "explain": (
+        ("Grad-CAM before and after fine-tuning", "thawline explain run photos/cat/1.jpg photos/dog"),
+        ("Beside another run of the same network", "thawline explain run photos --beside other-run"),
+    ),
+    "init": (
+        ("Write thawline.toml, edit it, use it", "thawline init"),
+        ("Under another name", "thawline init --out experiment.toml"),
+    ),
+    "dashboard": (("Every training in the browser", "thawline dashboard run"),),
+}
+"""Every command by name; a test parses them all."""
