@@ -140,6 +140,8 @@ def _of_run(path: Path, content: bytes) -> dict[str, Any]:
         raise OptionError(
             f"{path} is not the run.json of a run; `thawline init` writes a file for `config`."
         ) from error
+    if request.plan is not None:
+        raise OptionError(f"{path} is of a run that was given its plan; repeat it with `plan` {path.parent}.")
     return {**_shared(request), request.verb: _of_verb(request)}
 
 
@@ -180,6 +182,8 @@ def resolved(request: Request) -> str:
     """A request as a file for --config that repeats it."""
     where = f"thawline {request.verb} --config THIS_FILE --out NEW_FOLDER"
     lines = [f"# What this run was asked to do, defaults and presets included; `{where}` repeats it.\n"]
+    if request.plan is not None:
+        lines.append("# Its plan was given and is in plan.json: add --plan.\n")
     lines += _lines(_shared(request))
     return "".join([*lines, f"\n[{request.verb}]\n", *_lines(_of_verb(request))])
 
@@ -202,14 +206,16 @@ def _shared(request: Request) -> dict[str, Any]:
 
 def _of_verb(request: Request) -> dict[str, Any]:
     own = _flat([request], {field.name for field in _own(VERBS[request.verb])})
-    if request.plan is not None:  # PLAN_FILE of the run has it
-        return {**own, "plan": None}
     if (candidates := request.candidates) is not None:
         own |= {"parameters": candidates.parameters and str(candidates.parameters)}
         own |= {"latency": candidates.latency and f"{candidates.latency!r}ms"}
-    if request.verb == "fit":
-        return {"strategy": request.strategies[0], **own}
-    return {**own, "strategies": list(request.strategies)}
+    if request.plan is not None:
+        own["plan"] = None  # plan.json of the run has it
+    elif request.verb == "fit":
+        own["strategy"] = request.strategies[0]
+    else:
+        own["strategies"] = list(request.strategies)
+    return {name: value for name, value in own.items() if value is not None}
 
 
 def _flat(parts: Iterable[object], wanted: Iterable[str]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_short_forms_are_the_same_option(verb: str) -> None:
         assert [each.opts for each in options] in ([], [[f"--{name.replace('_', '-')}", short]])
         if options:
             context = COMMANDS[verb].make_context(verb, ["somewhere", short, "96", *out_of(verb)])
-            assert context.params[name] == "96"
+            assert context.params[name] in ("96", ["96"])
     assert any(each.name == "image_size" for each in COMMANDS[verb].params)
 
 

@@ -552,9 +552,10 @@ def serve(
     trust_code: TrustCode = False,
     code: Code = None,
 ) -> None:
-    """Try a model on a page in the browser: drop photos, see their classes and where the network looks.
+    """Try a model on a page in the browser.
 
-    The page is for this machine alone; its address holds a secret. It shows the run's report, too. Ctrl-C ends it.
+    Drop photos, see their classes and where the network looks. The page is for this machine alone; its address
+    holds a secret. It shows the run's report, too. Ctrl-C ends it.
     """
     from thawline.serving.serve import open_server
 
@@ -580,9 +581,10 @@ def push(
     yes: Annotated[bool, Option("--yes", help="Do not ask before sending, as in scripts.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Send a saved model to the Hugging Face Hub: the files of model/, and no images, paths or logs.
+    """Send a saved model to the Hugging Face Hub.
 
-    Lists them and asks first. HF_ENDPOINT names another hub; `hf auth login` or HF_TOKEN logs in.
+    The files of model/, and no images, paths or logs. Lists them and asks first. HF_ENDPOINT names another hub; `hf
+    auth login` or HF_TOKEN logs in.
     """
     from thawline.runs.hub import send, shipment
 
@@ -623,7 +625,7 @@ def export(
     code: Code = None,
     as_json: Json = False,
 ) -> None:
-    """Write the model for ONNX Runtime, PyTorch or OpenVINO, and verify it there.
+    """Write the model for ONNX Runtime, PyTorch or OpenVINO.
 
     Takes images as uint8, gives class probabilities; normalisation and softmax are inside. Opened in a fresh process on
     image files: where it does not give the probabilities of predict, nothing is left behind. classify.py beside it
