@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -89,8 +89,7 @@ def test_a_tracker_that_fails_is_one_warning_and_the_run_goes_on(
     names = [name for name, *_ in heard.calls]
     assert names.count("run_started") == names.count("run_ended") == 1
     assert names.index("run_started") < names.index("training_started") < names.index("run_ended")
-    (told,) = heard.calls[-1][1]
-    assert isinstance(told, FitResults)
+    (told,) = cast(tuple[FitResults], heard.calls[-1][1])
     assert told.to_dict() == results.to_dict()
 
 
