@@ -277,6 +277,7 @@ def demo(out: str | Path, callback: Progress = AUTO) -> FitRun:
         # One thread: on images this small a second one mostly waits, and on a busy machine both do.
         train=TrainConfig(epochs=10, threads=1),
         images=DataConfig(augment="none"),
+        calibrate=FitOptions.calibrate,
     )
     with shown(callback) as told:
         return cast(FitRun, run(request, folder / "run", told))

@@ -535,8 +535,8 @@ class Request:
     """Whether the saved model of `fit` has weights between those that it started from and the trained ones."""
     candidates: Candidates | None = None
     """Networks among which the run has yet to choose; None = `model` at `images.image_size` it is."""
-    calibrate: Calibrate = "auto"
-    """Whether the probabilities of the saved model of `fit` are scaled by a temperature."""
+    calibrate: Calibrate = "off"
+    """See `FitOptions`; runs from before there was a choice are not calibrated."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))

@@ -14,6 +14,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from thawline.config import Request
 from thawline.errors import RunFolderError
 from thawline.records import EpochRecord, TrainingRecord, digest
 from thawline.runs.ledger import STUDY_NAME, Ledger
@@ -196,3 +197,12 @@ def test_what_is_not_a_ledger_is_refused_at_once(tmp_path: Path, kind: str) -> N
     make[kind]()
     with pytest.raises(RunFolderError, match=r"cannot be read|not a ledger"):
         Ledger(path)
+
+
+def test_a_run_from_before_an_option_existed_goes_on(tmp_path: Path) -> None:
+    """What `Request` says of a missing option must be what the ledger takes its absence for."""
+    later = {"refit", "plan", "head", "keep_old", "candidates", "calibrate"}
+    now = Request(verb="fit", data="photos", model="test_resnet", strategies=("full",)).to_dict()
+    old = {name: value for name, value in now.items() if name not in later}
+    Ledger(tmp_path / "ledger.journal").bind_request(old)
+    Ledger(tmp_path / "ledger.journal").bind_request(Request.from_dict(old).to_dict())

@@ -31,7 +31,7 @@ RECORD = "record"
 REQUESTED = "request"
 _BOUND_BY_CONTENT = ("data", "model", "weights")
 """Options that name files, which may move: `bind` compares what is in them."""
-_ONCE_WITHOUT_CHOICE = {"refit": False, "head": "new", "keep_old": False, "candidates": None}
+_ONCE_WITHOUT_CHOICE = {"refit": False, "head": "new", "keep_old": False, "candidates": None, "calibrate": "off"}
 """Options that older ledgers do not have, with the value that stands for that."""
 
 
