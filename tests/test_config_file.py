@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from dataclasses import fields, replace
@@ -132,8 +133,29 @@ def test_no_option_is_missing_in_the_resolved_copy() -> None:
     """A new option that is not in the request's parts would be lost without a word."""
     spoken_for = {"preset", "budget", "answer", "track"}  # a preset's values, the strategy's arguments, not stored
     optional = {"weights", "image_size", "crop_pct", "test_share", "limit", "schedule_epochs"}
+    optional |= {"plan", "latency", "parameters"}
     stored = tomllib.loads(resolved(ASKED))
     names = {*stored, *stored["fit"]}
     assert {field.name for field in fields(FitOptions)} - names <= spoken_for | optional
     compared = tomllib.loads(resolved(replace(ASKED, verb="compare", explain=False, refit=False)))
     assert {field.name for field in fields(CompareOptions)} - {*compared, *compared["compare"]} <= spoken_for | optional
+
+
+def test_networks_to_choose_among_and_their_limits_are_repeated(tmp_path: Path) -> None:
+    asked = Request.from_options(
+        "fit",
+        "photos",
+        ("auto",),
+        {"model": ["resnet18", "resnet50"], "image_size": [96, 160], "latency": "5ms", "parameters": "3M"},
+    )
+    (tmp_path / "config.toml").write_text(resolved(asked))
+    again = read_config(tmp_path / "config.toml", "fit")
+    assert Request.from_options("fit", "photos", ("auto",), {**again}).candidates == asked.candidates
+
+
+def test_a_run_that_was_given_its_plan_is_not_repeated_without_it(tmp_path: Path) -> None:
+    given = replace(ASKED, strategies=("given",), plan={"phases": []})
+    assert "add --plan" in resolved(given)
+    (tmp_path / "run.json").write_text(json.dumps({"request": given.to_dict()}))
+    with pytest.raises(OptionError, match="was given its plan; repeat it with `plan`"):
+        read_config(tmp_path / "run.json", "fit")

@@ -589,7 +589,7 @@ class Request:
             head=value["head"],
             keep_old=value.get("keep_old", FitOptions.keep_old),
             candidates=candidates,
-            calibrate=value.get("calibrate", FitOptions.calibrate),
+            calibrate=value.get("calibrate", FitOptions.calibrate) if verb == "fit" else "off",
             **{name: _part(name, options) for name in PARTS},
         )
 
