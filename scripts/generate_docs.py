@@ -127,8 +127,7 @@ def _tuned(values: Sequence[object]) -> str:
 
 def results_page() -> str:
     """Every type of result with its keys, in the order of the module."""
-    types = [cls for _, cls in inspect.getmembers(results, inspect.isclass) if _is_result(cls)]
-    types.sort(key=lambda cls: inspect.getsourcelines(cls)[1])
+    types = [cls for cls in vars(results).values() if inspect.isclass(cls) and _is_result(cls)]
     sections = [_section(cls.__name__, _result(cls)) for cls in types]
     return "\n\n".join(["# Results", inspect.cleandoc(results.__doc__ or ""), *sections]) + "\n"
 
