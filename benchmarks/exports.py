@@ -60,7 +60,7 @@ FAMILIES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "MambaOut": ("test_mambaout", {}),
 }
 PREPROCESSING = Preprocessing(64, "bicubic", 0.9, "center", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Of every network here."""
+"""The same for every network."""
 
 
 def measure_family(family: str, files: Sequence[Path], folder: Path, columns: Sequence[str] = (*COLUMNS,)) -> Any:

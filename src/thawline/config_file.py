@@ -146,7 +146,7 @@ def _of_run(path: Path, content: bytes) -> dict[str, Any]:
 
 
 def _refuse_unknown(path: Path, table: Mapping[str, object], verb: Verb, place: str = "") -> None:
-    """`OptionError` for a name that is no option of the command."""
+    """Raise `OptionError` for the first name that the command does not know."""
     known = {field.name for field in fields(VERBS[verb])} | {"data"}
     for name in table:
         if name in known:

@@ -187,7 +187,7 @@ def outcome(kind: type[R], found: Result, **others: object) -> R:
 
 
 def guesses(classifier: PixelClassifier, images: Images, options: PredictOptions, callback: Callback) -> Guesses:
-    """The likeliest classes of images, those that are no files under the names that `as_files` gives them."""
+    """The likeliest classes of images; images in memory are listed under the names that `as_files` gives them."""
     with as_files(images) as (paths, names):
         found = open_predict(classifier, paths, options, callback).result()
     called = {str(path): name for path, name in names.items()}

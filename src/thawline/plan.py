@@ -141,9 +141,9 @@ class Mixture:
     start_share: Annotated[float, Range(0, 1)] = 0.0
     """Of weights: the share of what training started from in the average; the trained weights make up the rest."""
     output_share: Annotated[float, Range(0, 1)] = 0.7
-    """Of distilled: the share of the loss that the mean output has; the labels have the rest."""
+    """For distilled: weight of the mean output in the loss; the labels have the rest."""
     temperature: Annotated[float, Range(1, 100)] = 2.0
-    """Of distilled: what logits are divided by where the network is compared with the mean output."""
+    """For distilled: temperature at which the network is compared with the mean output."""
 
     def __post_init__(self) -> None:
         _refuse("the mixture's", self)

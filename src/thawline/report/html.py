@@ -63,10 +63,10 @@ def draw(run: Run) -> str:
 
 
 @cache
-def environment() -> Environment:
-    """Of all templates in report/page/."""
+def environment(package: str = "thawline.report") -> Environment:
+    """Renders the templates in the folder page/ of a package: HTML is escaped, and unknown variables are errors."""
     environment = Environment(
-        loader=PackageLoader("thawline.report", "page"),
+        loader=PackageLoader(package, "page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

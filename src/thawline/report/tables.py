@@ -347,7 +347,7 @@ def print_skipped(
 ) -> None:
     """What `predict` has no answer for."""
     _print_unreadable(console, unreadable)
-    _print_reasons(console, Counter(file.reason for file in ignored))
+    _print_ignored(console, ignored)
 
 
 def print_prediction_file(console: Console, done: PredictionFile) -> None:
@@ -473,7 +473,7 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _print_ignored(console: Console, ignored: Sequence[SkippedFile]) -> None:
+def _print_ignored(console: Console, ignored: Sequence[Ignored | SkippedFile]) -> None:
     _print_reasons(console, Counter(skipped.reason for skipped in ignored))
 
 

@@ -4,42 +4,32 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
 from importlib import resources
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from thawline.formatting import counted
 from thawline.report.band import SNOWFLAKE
-from thawline.report.html import packaged
+from thawline.report.html import environment, packaged
 from thawline.serving.answers import Answers
 
 
 def page(answers: Answers, *, title: str, report: bool) -> str:
     """HTML; all names are escaped. `report`: whether there is one to link to."""
     size = answers.classifier.preprocessing.image_size
-    return _template().render(
-        title=title,
-        about=f"{counted(len(answers.classifier.classes), 'class', 'classes')}, {size} x {size} pixels",
-        report=report,
-        can_explain=answers.can_explain,
-        snowflake=SNOWFLAKE,
-        style=Markup(_STYLE),
-        script=Markup(_SCRIPT),
+    return (
+        environment("thawline.serving")
+        .get_template("serve.html.j2")
+        .render(
+            title=title,
+            about=f"{counted(len(answers.classifier.classes), 'class', 'classes')}, {size} x {size} pixels",
+            report=report,
+            can_explain=answers.can_explain,
+            snowflake=SNOWFLAKE,
+            style=Markup(_STYLE),
+            script=Markup(_SCRIPT),
+        )
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("thawline.serving", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("serve.html.j2")
 
 
 def _own(name: str) -> str:
