@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from benchmarks.ground.splits import is_development
-from thawline.config import BASE_RATE, Answer
+from thawline.config import BASE_RATE
 
 Group = Literal["baselines", "depths", "study", "published", "searches", "peers", "trial", "levers"]
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -58,9 +58,10 @@ def _study() -> Iterator[Method]:
 
 AUTO = Method("auto", "searches")
 """At commit 917cede, from which its published cells are: `auto` as it was before its trial."""
-ANSWERS = tuple(Method(f"auto:answer={answer}", "trial") for answer in get_args(Answer) if answer != "distilled")
-"""Those of the registered trial. Average and ensemble share one search; that of the pick keeps nothing back for mixing.
-Each cell counts all of it."""
+ANSWERS = tuple(Method(f"auto:answer={answer}", "trial") for answer in ("single", "pick", "average", "ensemble"))
+"""Those of the registered trials. Average and ensemble share one search; that of the pick keeps nothing back for
+mixing, and that of the single network, the default since the second trial, what its further training takes. Each cell
+counts all of it."""
 RANDOM = Method("auto:sampler=random,without=baselines", "trial")
 FIXED = tuple(Method(f"{name}:head_start=tuned", "trial") for name in ("full", "last_blocks", "depth", "layer_decay"))
 """The fixed ways with head start, norm mode, arguments and rate tuned: as free as `auto` is."""
