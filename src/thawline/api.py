@@ -53,6 +53,7 @@ from thawline.outcomes import (
     Checked,
     ComparisonRun,
     Explained,
+    Exported,
     FitRun,
     Guesses,
     Scores,
@@ -70,7 +71,7 @@ from thawline.recipes.folder import keep_recipe, redraw, write_study
 from thawline.recipes.recipe import load_recipe
 from thawline.recipes.runs import is_study, run_cells
 from thawline.records import FORMAT_VERSION, environment
-from thawline.results import CheckResult, Comparison, DryRun, ExportResult, FitResults, InspectedBlock
+from thawline.results import CheckResult, Comparison, DryRun, FitResults, InspectedBlock
 from thawline.runs import classifier as serving
 from thawline.runs import exported as exporting
 from thawline.runs.again import model_source
@@ -471,8 +472,8 @@ def export(
     max_loss: float = ExportOptions.max_loss,
     trust_code: bool = False,
     code: str | None = None,
-    callback: Callback | None = None,
-) -> ExportResult:
+    callback: Progress = AUTO,
+) -> Exported:
     """Write a run's saved model, or any timm folder, for other runtimes, and verify it there; returns export.json.
 
     `to`: onnx, torch (a .pt2 program) or openvino; `out`: the folder to write, default RUN/exports/FORMAT. It is opened
@@ -483,14 +484,16 @@ def export(
     options = ExportOptions(to=to, int8=int8, max_loss=max_loss)
     named = [images] if isinstance(images, str | Path) else images or ()
     folder = Path(run_folder)
-    return exporting.export(
-        folder,
-        Path(out) if out is not None else folder / "exports" / (f"{to}-int8" if int8 else to),
-        options,
-        images=[*map(Path, named)],
-        trust=Trust(trust_code, code),
-        callback=callback or Callback(),
-    )
+    with shown(callback) as told:
+        found = exporting.export(
+            folder,
+            Path(out) if out is not None else folder / "exports" / (f"{to}-int8" if int8 else to),
+            options,
+            images=[*map(Path, named)],
+            trust=Trust(trust_code, code),
+            callback=told,
+        )
+    return outcome(Exported, found)
 
 
 @takes_listener

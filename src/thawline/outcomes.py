@@ -35,6 +35,7 @@ from thawline.results import (
     Comparison,
     Evaluation,
     Explanation,
+    ExportResult,
     FitResults,
     InspectResult,
     Prediction,
@@ -169,6 +170,19 @@ class Explained(Shown, Explanation):
     def draw(self, console: Console) -> None:
         """Predictions before and after, the changes of the blocks, where the page is."""
         tables.print_explained(console, self, self.path)
+
+
+class Exported(Shown, ExportResult):
+    """What `export` returns."""
+
+    @property
+    def path(self) -> Path:
+        """Where the export is."""
+        return Path(self.folder)
+
+    def draw(self, console: Console) -> None:
+        """That it is the same model, what it takes, where it is and how to use it."""
+        tables.print_exported(console, self)
 
 
 class Study(Shown, StudyResult):
