@@ -131,6 +131,7 @@ def test_other_families_share_too(name: str, images: Tensor) -> None:
     torch.testing.assert_close(ensemble(images).softmax(1), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow  # torch.export takes seconds
 def test_it_can_be_exported_and_copied(network: nn.Module, images: Tensor) -> None:
     members = [variant(network, TOP, 0), variant(network, (*TOP, "blocks.3"), 1)]
     ensemble = Ensemble(members, [1, 1], SIZE)

@@ -187,6 +187,7 @@ def test_members_of_other_classes_are_refused(finished: Path, tmp_path: Path) ->
         Classifier(folder)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_the_users_own_code(images: Path, tmp_path: Path) -> None:
     code = tmp_path / "ours.py"
     code.write_text(

@@ -70,7 +70,7 @@ def test_a_further_seed_trains_every_ingredient_and_is_proof(averaged: Path) -> 
     assert row["cost"]["proof"] == pytest.approx(sum(record.work for record in finals))
 
 
-@pytest.mark.parametrize("answer", ["average", "ensemble"])
+@pytest.mark.parametrize("answer", [pytest.param("average", marks=pytest.mark.slow), "ensemble"])
 def test_killed_and_resumed_is_the_uninterrupted_run(images: Path, tmp_path: Path, averaged: Path, answer: str) -> None:
     whole = averaged
     if answer == "ensemble":

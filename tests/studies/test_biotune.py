@@ -119,7 +119,9 @@ def test_the_record_of_a_search_is_what_the_tables_need(finished: Path) -> None:
     assert search["work"] == pytest.approx(sum(tuning))
 
 
-@pytest.mark.parametrize("trainings", [pytest.param(0, marks=pytest.mark.slow), 7, 22])
+@pytest.mark.parametrize(
+    "trainings", [pytest.param(0, marks=pytest.mark.slow), 7, pytest.param(22, marks=pytest.mark.slow)]
+)
 def test_interrupted_and_resumed_is_the_uninterrupted_search(
     images: Path, finished: Path, tmp_path: Path, trainings: int
 ) -> None:

@@ -115,7 +115,9 @@ def test_predictions_hold_every_row_seed_and_image(finished: Path) -> None:
     assert all(abs(sum(float(line[name]) for name in CLASSES) - 1) < 1e-5 for line in lines)
 
 
-@pytest.mark.parametrize("trainings", [pytest.param(0, marks=pytest.mark.slow), 3, 16])
+@pytest.mark.parametrize(
+    "trainings", [pytest.param(0, marks=pytest.mark.slow), 3, pytest.param(16, marks=pytest.mark.slow)]
+)
 def test_interrupted_and_resumed_is_the_uninterrupted_run(
     images: Path, finished: Path, tmp_path: Path, trainings: int
 ) -> None:
