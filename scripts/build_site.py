@@ -120,7 +120,7 @@ def relinked(root: Path, source: str) -> tuple[str, list[str]]:
 
 
 def _as_table(diagram: str) -> str:
-    """A flowchart as a table of its arrows: drawing it would need a script of 3 MB, and a phone is too narrow for it."""
+    """A flowchart as a table of its arrows: to draw it takes a script of 3 MB, and phones are too narrow for it."""
     names = {name: text.replace("<br>", " ") for name, text in _NODE.findall(diagram)}
     arrows = _ARROW.findall(_NODE.sub(r"\1", re.sub(r"^ +", "", diagram, flags=re.MULTILINE)))
     rows = "\n".join(f"| {names[start]} | {what.replace('<br>', ' ')} | {names[end]} |" for start, what, end in arrows)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from scripts.api_page import api_page, table
 from thawline import results
 from thawline.cli.app import app
 from thawline.cli.options import help_of, option_parameters
@@ -63,7 +64,7 @@ def _option_table(parameters: Iterable[inspect.Parameter], cls: type[RunOptions]
         default = "" if each.default is None else f"`{each.default}`"
         name = f"`--{each.name.replace('_', '-')}`"
         rows.append((name, default, _static_help(each.name, cls) + _values(each.name, option.metavar, cls)))
-    return _table(("option", "default", "meaning"), rows)
+    return table(("option", "default", "meaning"), rows)
 
 
 def _static_help(name: str, cls: type[RunOptions]) -> str:
@@ -84,7 +85,7 @@ def _presets() -> str:
     rows = [
         (f"`{name}`", *(f"`{values[name]}`" if name in values else "" for values in PRESETS.values())) for name in names
     ]
-    return _table(("option", *PRESETS), rows)
+    return table(("option", *PRESETS), rows)
 
 
 def _other_commands() -> Iterable[tuple[str, str]]:
@@ -93,7 +94,7 @@ def _other_commands() -> Iterable[tuple[str, str]]:
         if name not in _DERIVED:
             shown = [each for each in command.params if each.name != "context" and not each.hidden]
             rows = [(f"`{each.opts[0]}`", each.help or "") for each in shown]
-            yield name, f"{inspect.cleandoc(command.help)}\n\n{_table(('argument', 'meaning'), rows)}"
+            yield name, f"{inspect.cleandoc(command.help)}\n\n{table(('argument', 'meaning'), rows)}"
 
 
 def strategies_page() -> str:
@@ -117,8 +118,8 @@ def _strategy(name: str, trains: str) -> str:
         for each in dataclasses.fields(cls)
         if each.name in cls().arguments
     ]
-    table = _table(("argument", "default", "tuning tries", "meaning"), rows) if rows else "No arguments."
-    return f"Trains: {trains}.\n\n{inspect.cleandoc(cls.__doc__ or '')}\n\n{table}"
+    arguments = table(("argument", "default", "tuning tries", "meaning"), rows) if rows else "No arguments."
+    return f"Trains: {trains}.\n\n{inspect.cleandoc(cls.__doc__ or '')}\n\n{arguments}"
 
 
 def _tuned(values: Sequence[object]) -> str:
@@ -142,7 +143,7 @@ def _result(cls: type) -> str:
         (f"`{each.metadata.get('key', each.name)}`", _type_of(each), docs.get(each.name, ""))
         for each in dataclasses.fields(cls)
     ]
-    return f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{_table(('key', 'type', 'meaning'), rows)}"
+    return f"{inspect.cleandoc(cls.__doc__ or '')}\n\n{table(('key', 'type', 'meaning'), rows)}"
 
 
 def _type_of(each: dataclasses.Field[object]) -> str:
@@ -164,7 +165,7 @@ def glossary_page() -> str:
     rows = [(f"**{word}**", meaning) for word, meaning in sorted(entries.items())]
     return (
         "\n\n".join(
-            ["# Glossary", "What the words in code, messages, report and docs mean.", _table(("word", "meaning"), rows)]
+            ["# Glossary", "What the words in code, messages, report and docs mean.", table(("word", "meaning"), rows)]
         )
         + "\n"
     )
@@ -174,15 +175,11 @@ def _section(title: str, text: str) -> str:
     return f"## {title}\n\n{text}"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-
-
 PAGES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "options.md": ("src/thawline/config.py", options_page),
     "strategies.md": ("src/thawline/strategies/", strategies_page),
     "results.md": ("src/thawline/results.py", results_page),
+    "api.md": ("src/thawline/__init__.py and the docstrings", api_page),
     "glossary.md": ("docs/glossary.toml", glossary_page),
 }
 
