@@ -122,7 +122,7 @@ def relinked(root: Path, source: str) -> tuple[str, list[str]]:
 
 
 def _code(found: re.Match[str]) -> str:
-    """Code, in which nothing is a link; in a table a forge takes the backslash before a bar away, Python-Markdown not."""
+    """Code as it is. Only in a table is a bar written with a backslash, which Python-Markdown would show."""
     before = found.string[: found.start()].rpartition("\n")[2]
     return found[0].replace("\\|", "|") if before.startswith("|") else found[0]
 
@@ -137,6 +137,6 @@ def _as_table(diagram: str) -> str:
 
 if __name__ == "__main__":
     try:
-        print(f"{build()} is built.")
+        print(f"{build(Path(sys.argv[1]) if sys.argv[1:] else ROOT)} is built.")
     except SiteError as error:
         sys.exit(str(error))
