@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 CONFIG = "zensical.toml"
 _ASSETS = "docs/assets"
 _INDEX = "index.md"
+_UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
+"""Head of a page that the navigation does not have: tables of single runs would crowd the pages that explain them."""
 _LINK_OR_CODE = re.compile(
     r"^```.*?^```[ \t]*$|(?P<text>!?\[[^\]\n]*\]\()(?P<to>[^)\s#]+)(?P<rest>(?:#[^)\s]*)?\))|`[^`\n]+`",
     re.MULTILINE | re.DOTALL,
@@ -56,7 +58,7 @@ def gather(root: Path, config: Mapping[str, Any]) -> None:
     waiting, known = list(pages), set(pages)
     while waiting:
         source = waiting.pop()
-        for found in _copy(root, source, target):
+        for found in _copy(root, source, target, head="" if source in pages else _UNSEARCHED):
             if found not in known:
                 known.add(found)
                 waiting.append(found)
@@ -88,15 +90,15 @@ def _require_complete(root: Path, pages: list[str]) -> None:
         raise SiteError(f"{', '.join(absent)}: in the `nav` of {CONFIG}, but absent.")
 
 
-def _copy(root: Path, source: str, target: Path) -> list[str]:
-    """Copy one file; returns the files that it links to."""
+def _copy(root: Path, source: str, target: Path, *, head: str) -> list[str]:
+    """Copy one file, a page with `head` before it; returns the files that it links to."""
     place = target / place_of(source)
     place.parent.mkdir(parents=True, exist_ok=True)
     if not source.endswith(".md"):
         shutil.copyfile(root / source, place)
         return []
     text, linked = relinked(root, source)
-    place.write_text(_DIAGRAM.sub(lambda found: _as_table(found[1]), text), encoding="utf-8")
+    place.write_text(head + _DIAGRAM.sub(lambda found: _as_table(found[1]), text), encoding="utf-8")
     return linked
 
 
