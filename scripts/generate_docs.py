@@ -61,7 +61,7 @@ def _option_table(parameters: Iterable[inspect.Parameter], cls: type[RunOptions]
     rows = []
     for each in parameters:
         (option,) = each.annotation.__metadata__
-        default = "" if each.default is None else f"`{each.default}`"
+        default = "" if each.default in (None, "") else f"`{each.default}`"
         name = f"`--{each.name.replace('_', '-')}`"
         rows.append((name, default, _static_help(each.name, cls) + _values(each.name, option.metavar, cls)))
     return table(("option", "default", "meaning"), rows)
