@@ -1,7 +1,7 @@
 """Tables and pictures of the cells that are there: a page in markdown, and SVG files beside the cells.
 
     python -m benchmarks.ground.page                                   results/ground.md
-    python -m benchmarks.ground.page --into benchmarks/README.md README.md     and the short forms that these ask for
+    python -m benchmarks.ground.page --into README.md ...              and the short forms that these files ask for
 
 A file asks for the form `summary` or `table` (`FORMS`) by two lines, between which it is written:
 
