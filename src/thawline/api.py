@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -84,6 +84,7 @@ from thawline.strategies.auto import with_answer, with_budget
 from thawline.strategies.base import split_specs, variants
 from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
+from thawline.studies.compared_networks import NetworkComparison
 from thawline.studies.dry_run import dry_run as rehearse
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
@@ -126,7 +127,7 @@ class FitCall(FitOptions, _Call):
 class CompareCall(CompareOptions, _Call):
     """The parameters of `compare`."""
 
-    model: str | nn.Module = DEFAULT_MODEL  # type: ignore[assignment]  # an object, too
+    model: str | nn.Module | Sequence[str | nn.Module] = DEFAULT_MODEL  # type: ignore[assignment]  # objects, too
 
 
 @takes(FitCall)
@@ -606,6 +607,8 @@ def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
         with within_memory(f"{SMALLER}, or free some memory and `thawline resume {folder.path}`"):
             if folder.request().candidates is not None:
                 callback = SaidOnce(callback)
+                if folder.request().verb == "compare":
+                    return _compare_networks(folder, callback)
                 settle_network(folder, callback)
             opened = open_experiment(folder, callback)
             expected = forecast(opened.experiment, opened.experiment.request.strategies)
@@ -622,10 +625,22 @@ def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
 def _train(opened: Opened, callback: Callback) -> FitResults | Comparison:
     """The work itself, whose beginning and end callbacks are told of."""
     study = fit_study.fit if opened.experiment.request.verb == "fit" else compare_study.compare
+    return _told(opened.experiment.folder, callback, partial(study, opened.experiment, opened.facts, opened.paths))
+
+
+def _compare_networks(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
+    comparison = NetworkComparison(folder, callback)
+    comparison.look()
+    return _told(folder, callback, comparison.run)
+
+
+def _told(
+    folder: RunFolder, callback: Callback, study: Callable[[], FitResults | Comparison]
+) -> FitResults | Comparison:
     results: FitResults | Comparison | None = None
-    callback.run_started(opened.experiment.folder.path, opened.experiment.request.to_dict())
+    callback.run_started(folder.path, folder.request().to_dict())
     try:
-        results = study(opened.experiment, opened.facts, opened.paths)
+        results = study()
     finally:
         callback.run_ended(results)
     return results

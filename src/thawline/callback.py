@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from thawline.records import EpochRecord, TrainingRecord
@@ -74,6 +75,32 @@ class SaidOnce(Callbacks):
         if text not in self._said:
             self._said.add(text)
             super().note(text)
+
+
+class OfNetwork(Callbacks):
+    """Passes everything on, with the name of a network before the strategies of its trainings; forecasts are kept."""
+
+    def __init__(self, callback: Callback, network: str) -> None:
+        super().__init__(callback)
+        self._network = network
+
+    def forecast(self, seconds: float, units: float, trainings: int, memory_bytes: int) -> None:
+        """Not passed on: that of all networks together was."""
+
+    def training_started(self, record: TrainingRecord) -> None:
+        """A training of the network begins."""
+        super().training_started(self._named(record))
+
+    def epoch_done(self, record: TrainingRecord, epoch: EpochRecord) -> None:
+        """An epoch of it is over."""
+        super().epoch_done(self._named(record), epoch)
+
+    def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
+        """It is over."""
+        super().training_done(self._named(record), stored=stored)
+
+    def _named(self, record: TrainingRecord) -> TrainingRecord:
+        return replace(record, strategy=f"{self._network}: {record.strategy}")
 
 
 Listener = Callback

@@ -106,7 +106,7 @@ class ModelOptions:
     model: str = DEFAULT_MODEL
     """Pretrained model: a timm name, local-dir:PATH, hf-hub:NAME, file.py:factory, or the folder of a finished fit,
     whose model is then fitted again. Several, each with an option of its own (in Python a list): `fit` finds out within
-    its budget which of them to fine-tune."""
+    its budget which of them to fine-tune, `compare` runs every strategy on each."""
     weights: str | None = None
     """Pretrained weights: a file, a folder, or "random"; default: the model's own."""
     granularity: Granularity = "stage"
@@ -133,7 +133,7 @@ class DataConfig:
 
     image_size: Annotated[int | None, IMAGE_SIZE] = None
     """Side of the square network input, in pixels; default: the model's own. Several, as with `model`: `fit` chooses
-    among all pairs of a model and a size."""
+    among all pairs of a model and a size, `compare` runs all of them."""
     crop_pct: Annotated[float | None, Range(0.1, 1)] = None
     """Side of the center crop divided by the shorter side of the resized image, as in timm; default: the model's
     own."""
@@ -490,16 +490,16 @@ def _require_setting(condition: bool, setting: str, rule: str, value: object) ->
 
 @dataclass(frozen=True)
 class Candidates:
-    """The networks among which `fit` chooses: all pairs of a model and a size, and what the answer must keep."""
+    """Several networks, all pairs of a model and a size: `fit` chooses among them, `compare` runs all of them."""
 
     models: tuple[str, ...]
     """Names as in `ModelOptions`."""
     image_sizes: tuple[int, ...] = ()
     """Sides in pixels; empty = each model's own."""
     latency: float | None = None
-    """Most milliseconds for a single image; None = any."""
+    """Most milliseconds for a single image that the answer of `fit` may take; None = any."""
     parameters: int | None = None
-    """Most parameters; None = any."""
+    """Most parameters that it may have; None = any."""
 
     @property
     def pairs(self) -> tuple[tuple[str, int | None], ...]:
@@ -535,7 +535,8 @@ class Request:
     keep_old: bool = False
     """Whether the saved model of `fit` has weights between those that it started from and the trained ones."""
     candidates: Candidates | None = None
-    """Networks among which the run has yet to choose; None = `model` at `images.image_size` it is."""
+    """Networks among which `fit` has yet to choose, or that `compare` compares; None = `model` at `images.image_size`
+    alone."""
     calibrate: Calibrate = "off"
     """See `FitOptions`; runs from before there was a choice are not calibrated."""
 
@@ -551,11 +552,14 @@ class Request:
         _require(named and bool(self.strategies), "strategies", "at least one strategy", self.strategies)
 
     def _require_choice(self, candidates: Candidates) -> None:
-        """Refuse a choice among networks that the rest of the request does not allow."""
-        name, _, arguments = self.strategies[0].partition(":")
-        _require(name == "auto", "strategy", "auto where the run chooses the network", self.strategies[0])
-        searched = "baselines" not in arguments and "starts" not in arguments
-        _require(searched, "strategy", "auto with its baselines, with which networks are compared", self.strategies[0])
+        """Refuse several networks where the rest of the request does not allow them."""
+        if self.verb == "fit":
+            name, _, arguments = self.strategies[0].partition(":")
+            _require(name == "auto", "strategy", "auto where the run chooses the network", self.strategies[0])
+            searched = "baselines" not in arguments and "starts" not in arguments
+            _require(
+                searched, "strategy", "auto with its baselines, with which networks are compared", self.strategies[0]
+            )
         shared = self.weights in (None, "random") or len(candidates.models) == 1
         _require(shared, "weights", 'left out or "random" for several models', self.weights)
 
@@ -572,7 +576,7 @@ class Request:
 
         `train`, `images` and `search` may be given whole instead. Raises `OptionError` for values that cannot be used.
         """
-        options, candidates = _with_candidates(verb, options)
+        options, candidates = _with_candidates(options)
         value = {**{field.name: field.default for field in fields(RunOptions)}, **options}
         return cls(
             verb=verb,
@@ -617,8 +621,8 @@ class Request:
             raise OptionError(f"the stored options of this run cannot be read ({error}).") from error
 
 
-def _with_candidates(verb: str, options: Mapping[str, Any]) -> tuple[Mapping[str, Any], Candidates | None]:
-    """The options with one model and one size, the first of each; and all of them where there is a choice to make."""
+def _with_candidates(options: Mapping[str, Any]) -> tuple[Mapping[str, Any], Candidates | None]:
+    """The options with one model and one size, the first of each; and all of them where there are several."""
     models, sizes = (_several(options.get(name)) for name in ("model", "image_size"))
     for name, values in (("model", models), ("image_size", sizes)):
         _require(values is None or bool(values), name, "at least one", options.get(name))
@@ -626,7 +630,6 @@ def _with_candidates(verb: str, options: Mapping[str, Any]) -> tuple[Mapping[str
     latency, parameters = options.get("latency"), options.get("parameters")
     if len(models or ()) < 2 and len(sizes or ()) < 2 and latency is None and parameters is None:
         return {**options, **singled}, None
-    _require(verb == "fit", "model", "a single one, at a single `image_size`, in a comparison", options.get("model"))
     for name in models or ():
         _require(isinstance(name, str), "model", "a string, or several", name)
     for size in sizes or ():

@@ -314,6 +314,12 @@ class Row(Result):
     strategy: str
     """Name and arguments as requested: last_blocks, auto."""
 
+    @property
+    def label(self) -> str:
+        """What tables call it: the strategy; of a comparison of several networks its network before that."""
+        network = self.get("network")
+        return f"{network}: {self.strategy}" if network else self.strategy
+
 
 @dataclass(frozen=True, kw_only=True)
 class FailedRow(Row):
@@ -323,6 +329,8 @@ class FailedRow(Row):
     error: str | None
     """Why, in one line."""
     versus_full: None = None
+    network: str | None = field(default=None, metadata=_OPTIONAL)
+    """As in `ScoredRow`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -365,7 +373,12 @@ class ScoredRow(Row):
     search: SearchRecord | None = field(default=None, metadata=_OPTIONAL)
     """How the plan was found, if it comes from a search."""
     versus_full: Versus | None = None
-    """None = full fine-tuning itself, or not compared with it."""
+    """None = full fine-tuning itself, or not compared with it. Full fine-tuning is that of the same network."""
+    network: str | None = field(default=None, metadata=_OPTIONAL)
+    """`ComparedNetwork.name` of its network; None = the run has a single one."""
+    versus_best: Versus | None = field(default=None, metadata=_OPTIONAL)
+    """Against the row that is best on validation among all networks, over the same test images; None = it is that row,
+    there is a single network, or no test split."""
     nearest_neighbors: NearestNeighbors | None = field(default=None, metadata=_OPTIONAL)
     """Beside a solved linear probe: what the same features give without any head."""
 
@@ -806,11 +819,39 @@ class DepthCurve(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedNetwork(Result):
+    """One pair of a model and an image size of a comparison of several."""
+
+    name: str
+    """As tables and rows call it: tf_efficientnet_lite0 at 96 px."""
+    model: str
+    """As requested."""
+    asked_size: int | None
+    """Image size as requested; None = the model's own."""
+    folder: str
+    """Its own comparison, relative to the run folder."""
+    weights: ModelFacts | None = field(default=None, metadata=_OPTIONAL)
+    """The network and its pretrained weights."""
+    facts: NetworkFacts | None = field(default=None, metadata=_OPTIONAL)
+    """What it takes in use and in training."""
+    digest: str | None = field(default=None, metadata=_OPTIONAL)
+    """That of its own comparison."""
+    error: str | None = field(default=None, metadata=_OPTIONAL)
+    """Why it is left out, in one line; None = it has rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison(RunFacts):
-    """comparison.json, and what `compare` and `resume` return."""
+    """comparison.json, and what `compare` and `resume` return.
+
+    Of several networks, `model` and `data` are those of the row that is best on validation, and work counts full
+    fine-tunings of the costliest network.
+    """
 
     rows: Sequence[Row]
-    """One per strategy, in the order asked for."""
+    """One per strategy, in the order asked for; of several networks one after the other."""
+    networks: Sequence[ComparedNetwork] | None = field(default=None, metadata=_OPTIONAL)
+    """All pairs of a model and an image size, in the order given; None = there is a single one."""
     digest: str
     """SHA-256 of everything that the seed decides: two runs are equal when these are."""
     depth: DepthCurve | None = field(default=None, metadata=_OPTIONAL)

@@ -61,17 +61,22 @@ _ROUNDING = 1e-9
 
 def against_full(found: Versus, images: int, trainings: int) -> str:
     """A paired comparison with full fine-tuning over so many test images, with so many trainings on either side."""
-    if found.words == SAME_PLAN:
-        return SAME_PLAN
+    return against(found, images, trainings, REFERENCE, SAME_PLAN)
+
+
+def against(found: Versus, images: int, trainings: int, reference: str, same: str) -> str:
+    """The same with another row, which is called `reference`; `same` = what is said where both are one plan."""
+    if found.words == same:
+        return same
     ends = difference_interval(found, images)
     spread = f"95 % interval over {counted(images, 'test image')}: {_points(ends[0])} to {_points(ends[1])}"
     if differs(found):
         direction = "better" if found.difference > 0 else "worse"
         chance = f"Holm-adjusted p = {found.p_holm:.2g}" if found.p_holm >= 0.001 else "Holm-adjusted p < 0.001"
-        amount = f"{100 * abs(found.difference):.1f} points {direction} than {REFERENCE}"
+        amount = f"{100 * abs(found.difference):.1f} points {direction} than {reference}"
         return f"{amount} ({spread}; {chance} over test images; {_each(trainings)})"
     sentence = (
-        f"cannot be told apart from {REFERENCE}: {_points(found.difference)} points ({spread}; {_each(trainings)})"
+        f"cannot be told apart from {reference}: {_points(found.difference)} points ({spread}; {_each(trainings)})"
     )
     return "; ".join([sentence, *_unconfirmed(found), *_too_few(ends, images)])
 

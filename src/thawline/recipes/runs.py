@@ -23,7 +23,7 @@ from thawline.results import (
     ScoredCellRow,
     ScoredRow,
 )
-from thawline.runs.files import PREDICTIONS, REQUEST, read, read_predictions, write
+from thawline.runs.files import PREDICTIONS, REQUEST, read, read_test_right, write
 
 Execute = Callable[[Request, Path], Comparison]
 """Runs a comparison in a folder, or resumes the one that is there."""
@@ -95,7 +95,7 @@ def name_of_study(folder: Path) -> str | None:
 
 def figures_of(comparison: Comparison, predictions: Path) -> CellFigures:
     """What the tables need of a comparison, without paths: a cell means the same on any machine."""
-    right = _test_right(predictions)
+    right = {row: [*map(pack_bits, seeds)] for row, seeds in read_test_right(predictions).items()}
     data, model = comparison.data, comparison.pretrained
     decisive = ("granularity", "strategies", "train", "images", "search")
     return CellFigures(
@@ -179,18 +179,6 @@ def _row(row: Row, right: Sequence[str]) -> Row:
         nearest_neighbors=row.nearest_neighbors,
         test_right=list(right),
     )
-
-
-def _test_right(path: Path) -> dict[str, list[str]]:
-    """Row -> for every seed in order, which test images were right."""
-    right: dict[tuple[str, int], list[bool]] = {}
-    for line in read_predictions(path):
-        if line.split == "test":
-            right.setdefault((line.row, line.seed), []).append(line.predicted == line.true)
-    found: dict[str, list[str]] = {}
-    for (row, _), images in right.items():
-        found.setdefault(row, []).append(pack_bits(images))
-    return found
 
 
 def _key(recipe: Recipe, cell: Cell) -> str:

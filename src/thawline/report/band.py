@@ -142,7 +142,8 @@ def band(name: str, label: str, row: ScoredRow) -> Band:
 
 def label_of(row: ScoredRow) -> str:
     """What stands above a band: the strategy, and what its plan does besides rates."""
-    return "; ".join([row.strategy if is_mixture(row) else named(row), *besides_rates(row)])
+    whose = f"{row.network}: " if row.network else ""
+    return "; ".join([whose + (row.strategy if is_mixture(row) else named(row)), *besides_rates(row)])
 
 
 def scale() -> Markup:

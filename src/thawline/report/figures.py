@@ -76,13 +76,13 @@ def front(points: Mapping[int, ScoredRow], split: str) -> Markup:
     x = log_axis(label, costs) if wide else linear_axis(label, [0.0, *costs])
     y = linear_axis("accuracy", [end for row in rows for end in whisker_of(row)], bounds=(0, 1))
     best = front_of(rows)
-    names = ", ".join(f"{numbers[at]} {rows[at].strategy}" for at in best)
+    names = ", ".join(f"{numbers[at]} {rows[at].label}" for at in best)
     chart = Chart("front", f"Accuracy on {split} against work", f"Not beaten at their cost: {names}.", x, y, 300)
     chart.line([(costs[at], accuracy_of(rows[at])) for at in best], "front")
     for at in sorted(range(len(rows)), key=lambda at: at in best):
         row, kind = rows[at], "" if at in best else "muted"
         chart.whisker(costs[at], *whisker_of(row), kind)
-        tooltip = f"{row.strategy}: accuracy {digits(accuracy_of(row))} at {digits(costs[at], 2)} full fine-tunings"
+        tooltip = f"{row.label}: accuracy {digits(accuracy_of(row))} at {digits(costs[at], 2)} full fine-tunings"
         chart.badge((costs[at], accuracy_of(row)), str(numbers[at]), tooltip, kind)
     return chart.draw()
 

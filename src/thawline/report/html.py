@@ -202,7 +202,7 @@ def _facts(run: Run, row: ScoredRow) -> list[tuple[str, str, str]]:
         images = run.results.data.images["test"]
         facts.append(("95 % interval", table_row(row, run.results.data).interval, f"over {images:,} test images"))
     facts.append(("parameters trained", f"{row.trainable_percent:.3g} %", "of the network"))
-    full = next((found for found in run.scored if found.strategy == "full"), None)
+    full = next((found for found in run.scored if found.strategy == "full" and found.network == row.network), None)
     beside = f"tuning included; full fine-tuning: {figure(full.cost.work, 2)}" if full else "tuning included"
     facts.append(("cost in full fine-tunings", figure(row.cost.work, 2), beside))
     if row.train_test_gap is not None:
@@ -244,7 +244,7 @@ def _searches(run: Run) -> list[DrawnSearch]:
     searched = [(row, row.search) for row in run.scored if row.search is not None]
     return [
         DrawnSearch(
-            row.strategy,
+            row.label,
             search,
             # Baselines that `compare` has rows of are tuned there, each by itself.
             [*measured_notes(search, run.scored), *search_notes(search, baselines=run.is_fit)],

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from thawline.formatting import counted, figure, interval
 from thawline.report.charts import Chart, linear_axis, log_axis
-from thawline.results import ImageAccuracy, NetworkChoice, NetworkDifference, NetworkTrial
+from thawline.results import ImageAccuracy, NetworkChoice, NetworkDifference, NetworkFacts, NetworkTrial
 
 LEVEL = 1.05
 """Ratio of times below which two networks are equally fast."""
@@ -54,6 +54,17 @@ def doubled_in_words(choice: NetworkChoice, room: float) -> str:
         f"Twice the budget might change the network: it would train {_listed(affordable)} to the end, too, which "
         f"{images} cannot tell from it so far."
     )
+
+
+def name_of(model: str, facts: NetworkFacts | None, asked_size: int | None) -> str:
+    """What messages and tables call a model at an image size: `tf_efficientnet_lite0 at 96 px`."""
+    size = facts.image_size if facts else asked_size
+    return f"{model} at {size} px" if size else model
+
+
+def network_facts_in_words(facts: NetworkFacts | None) -> str:
+    """What it takes in use: `0.69 M parameters, 4.9 ms an image`; empty where it was not measured."""
+    return f"{facts.parameters / 1e6:.3g} M parameters, {milliseconds(facts.milliseconds)} an image" if facts else ""
 
 
 def milliseconds(value: float) -> str:
@@ -155,11 +166,14 @@ def _against(trial: NetworkTrial, found: NetworkDifference, choice: NetworkChoic
 
 
 def _speed(trial: NetworkTrial, best: NetworkTrial) -> str:
-    own, others = _time(trial), _time(best)
+    return f", {speed_in_words(_time(trial), _time(best))}"
+
+
+def speed_in_words(own: float, others: float) -> str:
+    """How two times of an image compare: `3.8 times faster`, `as fast`."""
     if max(own, others) < LEVEL * min(own, others):
-        return ", as fast"
-    times = max(own, others) / min(own, others)
-    return f", {times:.2g} times {'faster' if own < others else 'slower'}"
+        return "as fast"
+    return f"{max(own, others) / min(own, others):.2g} times {'faster' if own < others else 'slower'}"
 
 
 def _time(trial: NetworkTrial) -> float:

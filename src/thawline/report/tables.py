@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 FROZEN = "❄"
 COLUMNS = {
+    "network": "network",
     "strategy": "strategy",
     "rate": "rate",
     "batch_norm": "batch norm",
@@ -142,6 +143,8 @@ def print_comparison(console: Console, comparison: Comparison, run: Path) -> Non
         console.print(visible(f"That is: {words[0].lower()}{words[1:]}."), highlight=False, markup=False)
     console.print()
     print_table(console, comparison.rows, comparison.data, run)
+    for sentence_ in summary.networks_in_words(comparison):
+        console.print(visible(sentence_), highlight=False, markup=False)
     if comparison.depth:
         console.print(summary.depth_in_words(comparison), highlight=False, markup=False)
     text = (
@@ -158,7 +161,8 @@ def print_comparison(console: Console, comparison: Comparison, run: Path) -> Non
 def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Path) -> None:
     """The results table, as many of its columns as fit, and below it what its figures are and the verdicts."""
     lines = [summary.table_row(row, data) for row in rows]
-    names = [name for name in COLUMNS if name != "batch_norm" or any(line.batch_norm for line in lines)]
+    optional = ("network", "batch_norm")
+    names = [name for name in COLUMNS if name not in optional or any(getattr(line, name) for line in lines)]
     known = tuple(names)
     table = _results_table(lines, names)
     unbounded = console.options.update_width(UNBOUNDED)
@@ -176,7 +180,7 @@ def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Pat
         console.print(BATCH_NORM_SHORT, style="dim", highlight=False)
     for line in lines:
         if line.verdict:
-            console.print(visible(f"{line.strategy}: {line.verdict}"), highlight=False, markup=False)
+            console.print(visible(f"{line.label}: {line.verdict}"), highlight=False, markup=False)
     for note in (note for row in summary.scored(rows) for note in summary.row_notes(row)):
         console.print(visible(note), highlight=False, markup=False)
     if len(names) < len(known):

@@ -97,6 +97,8 @@ _TABLE_COLUMNS = (
     *_COSTS,
     "error",
 )
+_NETWORK_COLUMNS = ("network", "difference_to_best", "best_low95", "best_high95", "best_p_holm")
+"""Columns of a comparison of several networks, before all others."""
 
 
 def read(path: Path, kind: type[T]) -> T:
@@ -249,6 +251,18 @@ def read_predictions(path: Path, row: str | None = None, seed: int | None = None
                 raise RunFolderError(f"{path} is damaged in line {number} ({error}).") from error
 
 
+def read_test_right(path: Path) -> dict[str, list[list[bool]]]:
+    """Row -> for every seed in order, which test images it got right, in the order of the images."""
+    right: dict[tuple[str, int], list[bool]] = {}
+    for line in read_predictions(path):
+        if line.split == "test":
+            right.setdefault((line.row, line.seed), []).append(line.predicted == line.true)
+    found: dict[str, list[list[bool]]] = {}
+    for (row, _), images in right.items():
+        found.setdefault(row, []).append(images)
+    return found
+
+
 def _prediction(line: Sequence[str], classes: Mapping[str, int]) -> PredictionLine:
     """Raises `LookupError` or `ValueError` for what does not fit."""
     row, seed, split, path, true, *shares = line
@@ -313,14 +327,17 @@ def write_comparison_table(path: Path, rows: Iterable[Row]) -> None:
 
     So is the learning rate of a solved probe.
     """
-    lines = ([line.get(name, "") for name in _TABLE_COLUMNS] for line in map(_table_line, rows))
-    publish(path, encoded(csv_text(_TABLE_COLUMNS, lines)))
+    rows = list(rows)
+    several = any(row.get("network") for row in rows)
+    columns = (*_NETWORK_COLUMNS, *_TABLE_COLUMNS) if several else _TABLE_COLUMNS
+    lines = ([line.get(name, "") for name in columns] for line in map(_table_line, rows))
+    publish(path, encoded(csv_text(columns, lines)))
 
 
 def _table_line(row: Row) -> dict[str, object]:
     if not isinstance(row, ScoredRow):
-        return {"strategy": row.strategy, "error": row.get("error")}
-    line: dict[str, object] = {name: row.get(name) for name in _CHOICE}
+        return {"network": row.get("network"), "strategy": row.strategy, "error": row.get("error")}
+    line: dict[str, object] = {name: row.get(name) for name in ("network", *_CHOICE)}
     line |= {"learning_rate": row.learning_rate or None, "head_start": head_in_words(row)}
     line |= {"batch_norm": batch_norm_in_words(row) or None}
     if row.nearest_neighbors is not None:
@@ -336,6 +353,9 @@ def _table_line(row: Row) -> dict[str, object]:
     if row.versus_full is not None:
         line["difference_low95"], line["difference_high95"] = row.versus_full.interval95
         line |= {"difference_to_full": row.versus_full.difference, "p_holm": row.versus_full.p_holm}
+    if row.versus_best is not None:
+        line["best_low95"], line["best_high95"] = row.versus_best.interval95
+        line |= {"difference_to_best": row.versus_best.difference, "best_p_holm": row.versus_best.p_holm}
     return line
 
 
@@ -370,7 +390,7 @@ def _shown_predictions(run: Run) -> Predictions | None:
     if run.shown is None or not is_expected(path):
         return None
     found: dict[str, list[Guess]] = {"test": [], "val": []}
-    for line in read_predictions(path, run.shown.strategy, run.shown_seed):
+    for line in read_predictions(path, run.shown.label, run.shown_seed):
         found[line.split].append(Guess(line.path, line.true, line.predicted, max(line.probabilities)))
     split = next((name for name, guesses in found.items() if guesses), None)
     return None if split is None else Predictions(split, prediction_classes(path), tuple(found[split]))

@@ -22,6 +22,13 @@ FEWEST_SHARES = 3
 
 def compare(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> Comparison:
     """Make every row and write comparison.json and the tables beside it; returns what comparison.json holds."""
+    comparison = compared(experiment, facts, paths)
+    close(experiment.folder, experiment.callback)
+    return comparison
+
+
+def compared(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> Comparison:
+    """The same without a report."""
     rows = [make_row(experiment, spec) for spec in experiment.request.strategies]
     comparison = Comparison(
         **{field.name: getattr(facts, field.name) for field in fields(facts)},
@@ -34,7 +41,6 @@ def compare(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> Co
     folder = experiment.folder
     write_tables(experiment, rows, comparison.rows, paths)
     write(folder.file(RESULTS["compare"]), comparison)
-    close(folder, experiment.callback)
     return comparison
 
 

@@ -19,7 +19,7 @@ from thawline.config import Candidates, Request
 from thawline.errors import ModelError, OptionError, PlanError, RunError, TooLittleMemoryError
 from thawline.formatting import counted, figure, interval
 from thawline.records import FORMAT_VERSION, TrainingRecord, digest, environment, fingerprint
-from thawline.report.networks import choice_in_words, doubled_in_words, milliseconds
+from thawline.report.networks import choice_in_words, doubled_in_words, milliseconds, name_of, network_facts_in_words
 from thawline.results import (
     AugmentationChoice,
     ImageAccuracy,
@@ -102,8 +102,7 @@ class _Entrant:
     @property
     def name(self) -> str:
         """As messages and tables call it."""
-        size = self.facts.image_size if self.facts else self.pair.asked_size
-        return f"{self.pair.name} at {size} px" if size else self.pair.name
+        return name_of(self.pair.name, self.facts, self.pair.asked_size)
 
     def at(self, rung: int) -> TrainingRecord | None:
         """Its best training up to a rung; -1 = the probe."""
@@ -183,7 +182,8 @@ class _Contest:
         try:
             if self.ledger.is_settled(kept):
                 raise ModelError(self.ledger.settled(kept, NetworkTrial, lambda: _left_out(entrant)).words)
-            with entrant.pair.opened(self.environment, self.callback, self.augmentation) as experiment:
+            with entrant.pair.opened(self.environment, self.callback, self.augmentation) as opened:
+                experiment = opened.experiment
                 timed = self.budget.unit == "seconds"
                 entrant.facts = experiment.ledger.settled(
                     "network", NetworkFacts, lambda: measure(experiment, timed=timed)
@@ -210,8 +210,7 @@ class _Contest:
         """What was found without training, in one line."""
         if entrant.refusal:
             return f"left out, {entrant.refusal[1]}"
-        facts = entrant.known_facts()
-        cost = f"{facts.parameters / 1e6:.3g} M parameters, {milliseconds(facts.milliseconds)} an image"
+        cost = network_facts_in_words(entrant.facts)
         if entrant.probe is None:
             return f"no linear probe, since the head is not a single linear layer; {cost}."
         probe = self._accuracy(entrant.probe)
@@ -266,8 +265,8 @@ class _Contest:
 
     def _train(self, entrant: _Entrant, rung: int) -> None:
         """Train a pair up to a rung, as far as the budget allows: its first candidates, later the best of them."""
-        with entrant.pair.opened(self.environment, self.callback, self.augmentation) as experiment:
-            comparable = Comparable.of(experiment, self.settings, entrant.pair.paused)
+        with entrant.pair.opened(self.environment, self.callback, self.augmentation) as opened:
+            comparable = Comparable.of(opened.experiment, self.settings, entrant.pair.paused)
             best = entrant.at(rung - 1) if rung else None
             going = comparable.trained(FIRST) if best is None else [entrant.candidates[best.key]]
             for candidate in going:

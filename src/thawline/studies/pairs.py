@@ -22,7 +22,7 @@ from thawline.runs.experiment import Experiment
 from thawline.runs.files import LEDGER, REQUEST
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
-from thawline.runs.setup import open_experiment
+from thawline.runs.setup import Opened, open_experiment
 from thawline.search.candidates import Candidate, Task
 from thawline.search.halving import Halving
 from thawline.strategies.auto import AutoConfig
@@ -52,14 +52,17 @@ class Pair:
     @contextmanager
     def opened(
         self, environment: Environment, callback: Callback, augmentation: AugmentationChoice | None
-    ) -> Iterator[Experiment]:
+    ) -> Iterator[Opened]:
         """The experiment, alone in memory; an `augmentation` that another pair settled on is not measured again."""
         begun = (self.path / REQUEST).is_file()
         with RunFolder.open(self.path) if begun else RunFolder.create(self.path, self.request, environment) as folder:
+            before = folder.request()
+            if before.strategies != self.request.strategies:  # `resume` added some
+                folder.store(replace(before, strategies=self.request.strategies))
             ledger = Ledger(folder.file(LEDGER))
             if augmentation is not None and ledger.augmentation is None:
                 ledger.keep_augmentation(augmentation)
-            yield open_experiment(folder, callback).experiment
+            yield open_experiment(folder, callback)
         gc.collect()  # networks and their caches are in circles
 
     @property

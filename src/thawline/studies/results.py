@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thawline import verdicts
 from thawline.plan import FineTunePlan
@@ -149,20 +150,51 @@ def versus_reference(experiment: Experiment, rows: Sequence[TrainedRow]) -> dict
     if experiment.test is None or verdicts.REFERENCE not in scored:
         return {}
     labels = experiment.test.labels.numpy()
-    full = scored.pop(verdicts.REFERENCE)
-    same = {name: SAME_PLAN for name, row in scored.items() if row.plan == full.plan}
-    reference = full.test_correctness(labels)
-    # Rows with one plan between them are one comparison: counting it twice would blur it.
-    plan_of = {name: row.plan.to_json() for name, row in scored.items() if name not in same}
-    rows_of = {plan: scored[name] for name, plan in plan_of.items()}
-    found = {plan: significance.compare(row.test_correctness(labels), reference) for plan, row in rows_of.items()}
-    adjusted = dict(zip(found, significance.holm([paired.p for paired in found.values()]), strict=True))
-    trainings = len(full.finals)
-    return same | {name: _versus(found[plan], adjusted[plan], len(labels), trainings) for name, plan in plan_of.items()}
+    on_test = {name: OnTest(row.test_correctness(labels), row.plan.to_json()) for name, row in scored.items()}
+    trainings = len(scored[verdicts.REFERENCE].finals)
+    references = {name: verdicts.REFERENCE for name in scored if name != verdicts.REFERENCE}
+    return {
+        name: SAME_PLAN if found is None else _versus(found, len(labels), trainings)
+        for name, found in paired(on_test, references).items()
+    }
 
 
-def _versus(found: significance.Comparison, p_holm: float, images: int, trainings: int) -> Versus:
-    versus = Versus(difference=found.difference, interval95=found.interval95, p_holm=p_holm, words="")
+@dataclass(frozen=True)
+class OnTest:
+    """A row on the test images."""
+
+    right: NDArray[np.float64]
+    """Share of its trainings that got each image right, [n]."""
+    plan: str
+    """Equal for rows that are one and the same."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A row against its reference."""
+
+    found: significance.Comparison
+    p_holm: float
+
+
+def paired(rows: Mapping[str, OnTest], references: Mapping[str, str]) -> dict[str, Paired | None]:
+    """Rows by name, each paired with its reference over the same images; p-values adjusted over all comparisons.
+
+    None = it has the plan of its reference. Rows with one plan between them are one comparison: counting it twice would
+    blur it.
+    """
+    keys = {name: (rows[name].plan, rows[reference].plan) for name, reference in references.items()}
+    found: dict[tuple[str, str], significance.Comparison] = {}
+    for name, key in keys.items():
+        if key[0] != key[1] and key not in found:
+            found[key] = significance.compare(rows[name].right, rows[references[name]].right)
+    adjusted = dict(zip(found, significance.holm([each.p for each in found.values()]), strict=True))
+    return {name: Paired(found[key], adjusted[key]) if key in found else None for name, key in keys.items()}
+
+
+def _versus(pair: Paired, images: int, trainings: int) -> Versus:
+    found = pair.found
+    versus = Versus(difference=found.difference, interval95=found.interval95, p_holm=pair.p_holm, words="")
     return replace(versus, words=verdicts.against_full(versus, images, trainings))
 
 

@@ -74,4 +74,4 @@ def outcome_of(record: TrainingRecord) -> dict[str, float]:
 def test_scores(results: Any) -> dict[str, float]:
     """Row -> test accuracy, 0 to 1, of all rows of a run that were scored on test; `results` as in `run_ended`."""
     rows = results.rows
-    return {row.strategy: row.test.accuracy.mean for row in rows if getattr(row, "test", None) is not None}
+    return {row.label: row.test.accuracy.mean for row in rows if getattr(row, "test", None) is not None}
