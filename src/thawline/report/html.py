@@ -44,6 +44,8 @@ from thawline.report.summary import (
     ensemble_note,
     fit_command,
     headline,
+    network_table,
+    networks_in_words,
     pick_note,
     refit_note,
     row_notes,
@@ -82,6 +84,8 @@ def _context(run: Run) -> Context:
     shared: Context = {
         "run": run,
         "results": run.results,
+        "several": network_table(run.results) if isinstance(run.results, Comparison) else None,
+        "networks_said": networks_in_words(run.results) if isinstance(run.results, Comparison) else [],
         "style": style,
         "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from thawline import verdicts
@@ -26,6 +26,7 @@ from thawline.results import (
     DataFacts,
     FitResults,
     Latency,
+    NetworkFacts,
     Row,
     ScoredRow,
     SearchRecord,
@@ -215,6 +216,54 @@ def comparison_headline(comparison: Comparison) -> str:
     if guess := _guessing(best, comparison.data):
         return f"Nothing to recommend: the best on validation is {guess}: {found}."
     return f"Best on validation: {found}.{_against_full(best, comparison.data)}"
+
+
+@dataclass(frozen=True)
+class NetworkLine:
+    """A line of `NetworkTable`."""
+
+    name: str
+    cells: Sequence[str]
+    """One for each network."""
+    best: int | None = None
+    """Position of the cell that is best on validation of all; None = it is in another line."""
+
+
+@dataclass(frozen=True)
+class NetworkTable:
+    """Strategies x networks: accuracies, then what each network takes."""
+
+    networks: Sequence[str]
+    lines: Sequence[NetworkLine]
+    split: str
+    """What the accuracies are of."""
+
+
+def network_table(comparison: Comparison) -> NetworkTable | None:
+    """The table of a comparison of several networks, of those that have rows; None for a single one."""
+    networks = [each for each in comparison.networks or () if not each.error]
+    best = best_row(comparison)
+    if best is None or not networks:
+        return None
+    rows = {(row.network, row.strategy): row for row in scored(comparison.rows)}
+    lines = []
+    for strategy in dict.fromkeys(row.strategy for row in comparison.rows):
+        found = [rows.get((each.name, strategy)) for each in networks]
+        cells = [_mean(row.test or shown_val(row)) if row else "failed" for row in found]
+        lines.append(NetworkLine(strategy, cells, found.index(best) if best in found else None))
+    facts = [each.facts for each in networks]
+    for name, text in _TAKEN.items():
+        lines.append(NetworkLine(name, [text(each) if each else "" for each in facts]))
+    return NetworkTable([each.name for each in networks], lines, "test" if best.test else "validation")
+
+
+_TAKEN: Mapping[str, Callable[[NetworkFacts], str]] = {
+    "parameters": lambda facts: f"{facts.parameters / 1e6:.2f} M",
+    "GFLOPs": lambda facts: f"{facts.flops / 1e9:.3g}",
+    "ms, one image": lambda facts: f"{facts.milliseconds:.2g}",
+    "ms, batch of 32": lambda facts: f"{facts.milliseconds_batched:.2g}",
+}
+"""What a network takes in use, by name."""
 
 
 def networks_in_words(comparison: Comparison) -> list[str]:

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 FROZEN = "❄"
 COLUMNS = {
-    "network": "network",
     "strategy": "strategy",
     "rate": "rate",
     "batch_norm": "batch norm",
@@ -59,7 +58,7 @@ COLUMNS = {
     "time": "time",
     "memory": "peak memory",
 }
-"""Columns of the results table: fields of `TableRow` and their titles."""
+"""Columns of the results table: fields of `TableRow` and their titles. Of several networks, `network` comes first."""
 HIDDEN_FIRST = ("memory", "trainings", "head", "n", "batch_norm", "time", "gap", "trained", "val", "interval", "rate")
 """Columns that a narrow window hides, in this order."""
 TABLE_FILE = "comparison.csv"
@@ -143,8 +142,10 @@ def print_comparison(console: Console, comparison: Comparison, run: Path) -> Non
         console.print(visible(f"That is: {words[0].lower()}{words[1:]}."), highlight=False, markup=False)
     console.print()
     print_table(console, comparison.rows, comparison.data, run)
-    for sentence_ in summary.networks_in_words(comparison):
-        console.print(visible(sentence_), highlight=False, markup=False)
+    for words in summary.networks_in_words(comparison):
+        console.print(visible(words), highlight=False, markup=False)
+    if matrix := summary.network_table(comparison):
+        _print_network_table(console, matrix)
     if comparison.depth:
         console.print(summary.depth_in_words(comparison), highlight=False, markup=False)
     text = (
@@ -158,11 +159,23 @@ def print_comparison(console: Console, comparison: Comparison, run: Path) -> Non
     console.print(f"digest {comparison.digest[:16]} (equal digests = equal results)", style="dim", highlight=False)
 
 
+def _print_network_table(console: Console, matrix: summary.NetworkTable) -> None:
+    """Strategies x networks, where all of them fit; the table of rows has the same figures."""
+    table = _table("", *matrix.networks)
+    for line in matrix.lines:
+        table.add_row(line.name, *(f"*{cell}" if at == line.best else cell for at, cell in enumerate(line.cells)))
+    if Measurement.get(console, console.options.update_width(UNBOUNDED), table).maximum <= console.width:
+        console.print()
+        console.print(table)
+        console.print(f"Accuracy on {matrix.split}; * best on validation.", style="dim", highlight=False)
+
+
 def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Path) -> None:
     """The results table, as many of its columns as fit, and below it what its figures are and the verdicts."""
     lines = [summary.table_row(row, data) for row in rows]
-    optional = ("network", "batch_norm")
-    names = [name for name in COLUMNS if name not in optional or any(getattr(line, name) for line in lines)]
+    names = [name for name in COLUMNS if name != "batch_norm" or any(line.batch_norm for line in lines)]
+    if any(line.network for line in lines):
+        names.insert(0, "network")
     known = tuple(names)
     table = _results_table(lines, names)
     unbounded = console.options.update_width(UNBOUNDED)
@@ -192,7 +205,7 @@ def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Pat
 def _results_table(lines: Sequence[summary.TableRow], names: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in names:
-        table.add_column(COLUMNS[name], no_wrap=True)
+        table.add_column(COLUMNS.get(name, name), no_wrap=True)
     for line in lines:
         table.add_row(*(Text(visible(getattr(line, name))) for name in names))
     return table
