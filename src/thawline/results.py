@@ -1219,6 +1219,8 @@ class CellData(Result):
     images: Mapping[str, int]
     """Number of images by split: train, val, test."""
     fingerprint: str
+    test_images: str | None = field(default=None, metadata=_OPTIONAL)
+    """Fingerprint of the names and labels of the test images: cells with equal ones can be paired."""
 
 
 @dataclass(frozen=True, kw_only=True)

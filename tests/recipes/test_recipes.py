@@ -34,7 +34,7 @@ from thawline.results import Comparison, RecipeCell, StudyResult
 from thawline.runs.files import decode, write
 from thawline.studies.depth_curve import depth_curve
 
-ALL = ("biotune-data-share", "biotune-table1", "depth", "mobilenetv2-grid", "partial-vs-full")
+ALL = ("biotune-architectures", "biotune-data-share", "biotune-table1", "depth", "mobilenetv2-grid", "partial-vs-full")
 
 TINY = """
 name = "tiny"

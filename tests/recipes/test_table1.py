@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from tests.cli.test_app import run
 from tests.data import torchvision_files as files
 from tests.recipes.test_search_tables import SMALL
-from thawline.recipes.recipe import load_recipe
+from thawline.recipes.recipe import Recipe, load_recipe
 from thawline.recipes.runs import read_cells
 from thawline.recipes.tables import gather
 from thawline.results import RecipeCell, ScoredCellRow
@@ -112,20 +112,21 @@ class Study:
     out: Path
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe = RECIPE
     screen: str = ""
     errors: str = ""
 
     def run(self, *others: str) -> tuple[int, list[str]]:
         """Exit code, and the cells that were run."""
         options = f"--image-size 75 --epochs 2 --seeds 1 --threads 1 --device cpu --strategies {','.join(ROWS)}"
-        command = ["compare", "--recipe", RECIPE.name, "--out", str(self.out), *options.split(), *others]
+        command = ["compare", "--recipe", self.recipe.name, "--out", str(self.out), *options.split(), *others]
         code = run(self.capsys, self.monkeypatch, command)
         self.screen, self.errors = self.capsys.readouterr()
         return code, [line.split(": ")[1] for line in self.screen.splitlines() if line.startswith("Cell ")]
 
     def cells(self) -> list[RecipeCell]:
         """All that are finished."""
-        return read_cells(RECIPE, self.out)
+        return read_cells(self.recipe, self.out)
 
 
 def as_options(names: Iterable[str], isic: Path) -> list[str]:

@@ -19,8 +19,9 @@ from thawline.plan import Granularity
 from thawline.reading import read_regular
 from thawline.strategies.base import variants
 
-Kind = Literal["accuracy", "data_share", "depth", "classes", "grid"]
-"""Which tables are made: strategy x data; by share of the data; by share of the layers; by class; by setting."""
+Kind = Literal["accuracy", "architectures", "data_share", "depth", "classes", "grid"]
+"""Which tables are made: strategy x data for each network; strategy x network for each dataset; by share of
+the data; by share of the layers; by class; by setting."""
 
 ROWS_OF_KIND: Mapping[str, tuple[str, str]] = {
     "data_share": ("biotune:folds=", "NUMBER"),

@@ -23,7 +23,7 @@ from thawline.results import (
     ScoredCellRow,
     ScoredRow,
 )
-from thawline.runs.files import PREDICTIONS, REQUEST, read, read_test_right, write
+from thawline.runs.files import PREDICTIONS, REQUEST, read, read_predictions, read_test_right, write
 
 Execute = Callable[[Request, Path], Comparison]
 """Runs a comparison in a folder, or resumes the one that is there."""
@@ -101,10 +101,21 @@ def figures_of(comparison: Comparison, predictions: Path) -> CellFigures:
     return CellFigures(
         environment=replace(comparison.environment, command=None),
         model=ModelFacts(architecture=model.architecture, weights_fingerprint=model.weights_fingerprint),
-        data=CellData(classes=data.classes, images=data.images, fingerprint=data.fingerprint),
+        data=CellData(
+            classes=data.classes,
+            images=data.images,
+            fingerprint=data.fingerprint,
+            test_images=_test_images(predictions, comparison.seed),
+        ),
         request={name: comparison.request[name] for name in decisive},
         rows=[_row(row, right.get(row.strategy, [])) for row in comparison.rows],
     )
+
+
+def _test_images(predictions: Path, seed: int) -> str:
+    """Fingerprint of the test images, in the order of the predictions of the first row."""
+    lines = [line for line in read_predictions(predictions, seed=seed) if line.split == "test"]
+    return fingerprint([(line.path, line.true) for line in lines if line.row == lines[0].row])
 
 
 def _run(recipe: Recipe, cell: Cell, folder: Path, execute: Execute) -> RecipeCell:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from thawline import verdicts
+from thawline.recipes.architectures import across_tables
 from thawline.recipes.cells import AXES, label
 from thawline.recipes.reading import by, failures, interval, on_test, percent, scored, size, sizes, spread, title
 from thawline.recipes.recipe import Recipe, Table
@@ -26,6 +27,7 @@ def gather(recipe: Recipe, cells: Sequence[RecipeCell]) -> tuple[Table, ...]:
     """The study's tables for the cells there are."""
     kinds: Mapping[str, Callable[[Sequence[RecipeCell]], Iterable[Table]]] = {
         "accuracy": _accuracy_tables,
+        "architectures": _architecture_tables,
         "data_share": data_share_tables,
         "depth": _depth_tables,
         "classes": _class_tables,
@@ -75,26 +77,40 @@ def _in_order(recipe: Recipe, cells: Sequence[RecipeCell]) -> list[RecipeCell]:
 
 
 def _accuracy_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
-    """Strategy x data for each network: test accuracy, its gain relative to full fine-tuning; what searches found."""
+    """Strategy x data for each network; what searches found."""
+    for model, group in by(cells, "model").items():
+        yield from _strategy_tables(model, {cell.setting.data: cell for cell in group})
+    yield from plan_tables(cells)
+
+
+def _architecture_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
+    """Strategy x network for each dataset, the networks against each other, what searches found."""
+    for data, group in by(cells, "data").items():
+        yield from _strategy_tables(data, {cell.setting.model: cell for cell in group})
+    yield from across_tables(cells)
+    yield from plan_tables(cells)
+
+
+def _strategy_tables(heading: str, cells: Mapping[str, RecipeCell]) -> Iterable[Table]:
+    """Test accuracy of every strategy in every cell and its gain relative to full fine-tuning; intervals; choices."""
     notes = [
         "Test accuracy in %, mean ± standard error over seeds; in brackets the gain relative to full; bold = highest; "
         "guessing = not better than always naming the most frequent class (95 % over test images).",
         f"\\* = differs from full: paired permutation test over the test images, Holm, p < {SIGNIFICANT}.",
     ]
-    for model, group in by(cells, "model").items():
-        strategies = dict.fromkeys(row.strategy for cell in group for row in cell.rows)
-        columns = ["strategy", *(cell.setting.data for cell in group)]
-        lines = [[name, *(_accuracy_cell(name, cell) for cell in group)] for name in strategies]
-        yield Table(model, columns, [*lines, *_neighbors_line(group)], [*notes, *sizes(group)])
-        yield Table(
-            f"{model}: 95 % intervals of the test accuracy",
-            columns,
-            [[name, *(_interval_cell(name, cell) for cell in group)] for name in strategies],
-            ["In %, over test images; in brackets the interval of the difference from full, in points."],
-        )
-        chosen = [[name, *(_chosen_cell(name, cell) for cell in group)] for name in strategies]
-        yield Table(f"{model}: what was chosen", columns, chosen, [CHOSEN, BATCH_NORM_SHORT])
-    yield from plan_tables(cells)
+    group = list(cells.values())
+    strategies = dict.fromkeys(row.strategy for cell in group for row in cell.rows)
+    columns = ["strategy", *cells]
+    lines = [[name, *(_accuracy_cell(name, cell) for cell in group)] for name in strategies]
+    yield Table(heading, columns, [*lines, *_neighbors_line(group)], [*notes, *sizes(group)])
+    yield Table(
+        f"{heading}: 95 % intervals of the test accuracy",
+        columns,
+        [[name, *(_interval_cell(name, cell) for cell in group)] for name in strategies],
+        ["In %, over test images; in brackets the interval of the difference from full, in points."],
+    )
+    chosen = [[name, *(_chosen_cell(name, cell) for cell in group)] for name in strategies]
+    yield Table(f"{heading}: what was chosen", columns, chosen, [CHOSEN, BATCH_NORM_SHORT])
 
 
 def _accuracy_cell(strategy: str, cell: RecipeCell) -> str:

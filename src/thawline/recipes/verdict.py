@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from thawline import verdicts
 from thawline.formatting import counted, sentence
+from thawline.recipes.architectures import across_in_words
 from thawline.recipes.reading import on_test, scored, title
 from thawline.recipes.recipe import Recipe
 from thawline.recipes.tables import curve_of
@@ -29,11 +30,15 @@ def headline(recipe: Recipe, cells: Sequence[RecipeCell]) -> str:
 
 
 def findings(recipe: Recipe, cells: Sequence[RecipeCell]) -> list[str]:
-    """A sentence about every cell, with the interval of its best row; of a grid none, since a cell is a row there."""
+    """A sentence about every cell, with the interval of its best row; of a grid none, since a cell is a row there.
+
+    Before them, in a study of several networks, one about every dataset.
+    """
     if recipe.kind == "grid":
         return []
+    networks = across_in_words(cells) if recipe.kind == "architectures" else []
     about = _depth if recipe.kind == "depth" else _best
-    return [f"{title(cell)}: {about(cell)}" for cell in cells if scored(cell)]
+    return networks + [f"{title(cell)}: {about(cell)}" for cell in cells if scored(cell)]
 
 
 def _against_full(cells: Sequence[RecipeCell]) -> list[str]:

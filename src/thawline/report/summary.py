@@ -287,11 +287,15 @@ def networks_in_words(comparison: Comparison) -> list[str]:
 
 
 def _other_network(row: ScoredRow, best: ScoredRow, times: Mapping[str, float]) -> str:
-    """As `The best of A at 64 px on validation is full: 2.1 points worse than ...; 3.8 times faster.`."""
-    against = row.versus_best.words if row.versus_best else f"{figure(row.val.accuracy.mean)} on validation"
+    """As `The best of A at 64 px on validation is full at 1e-3: -2.1 points on test against ..., 3.8 times faster.`."""
+    found = f"{figure(row.val.accuracy.mean)} on validation"
+    if versus := row.versus_best:
+        low, high = (round(100 * end, 1) + 0.0 for end in versus.interval95)
+        points = round(100 * versus.difference, 1) + 0.0
+        found = f"{points:+.1f} points on test against {best.label} (95 % interval {low:+.1f} to {high:+.1f})"
     own, others = times.get(row.network or "", 0.0), times.get(best.network or "", 0.0)
-    speed = f"; {speed_in_words(own, others)}" if own and others else ""
-    return f"The best of {row.network} on validation is {named(row)}: {against}{speed}."
+    speed = f", {speed_in_words(own, others)}" if own and others else ""
+    return f"The best of {row.network} on validation is {named(row)}: {found}{speed}."
 
 
 def depth_in_words(comparison: Comparison) -> str:
