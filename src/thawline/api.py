@@ -86,6 +86,7 @@ from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
 from thawline.studies.compared_networks import NetworkComparison
 from thawline.studies.dry_run import dry_run as rehearse
+from thawline.studies.dry_run import dry_run_networks
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
 from thawline.studies.networks import settle_network
@@ -208,8 +209,6 @@ def dry_run(request: Request, out: str | Path, callback: Callback | None = None)
     Images are decoded and the model is loaded, since the forecast times a few real steps; the decoded images stay in
     the cache. Raises `InputError` as `run` does.
     """
-    if request.candidates is not None:
-        raise OptionError("`dry_run` takes a single `model` at a single `image_size`, without limits.")
     request = _absolute(_with_rate(request))
     require_threads(request.train.threads)
     RunFolder.require_free(Path(out), request)
@@ -219,6 +218,8 @@ def dry_run(request: Request, out: str | Path, callback: Callback | None = None)
         within_memory(f"{SMALLER}, or free some memory"),
         RunFolder.create(Path(scratch) / "run", request, settings) as folder,
     ):
+        if request.candidates is not None:
+            return dry_run_networks(folder, SaidOnce(callback or Callback()))
         opened = open_experiment(folder, callback or Callback())
         return rehearse(opened.experiment, opened.facts, read(folder.file(CHECK), CheckResult))
 
@@ -325,7 +326,8 @@ def _geometry(model: str | None, options: DataConfig) -> tuple[int, float]:
     """Side of the network's input in pixels, and that side over the shorter side of the resized image."""
     size, crop = options.image_size or USUAL_SIZE, USUAL_CROP
     if model is not None:
-        preprocessing = build_on_meta(model, _classes_of(model), options.image_size).preprocessing
+        source = model_source(model)
+        preprocessing = build_on_meta(source, _classes_of(source), options.image_size).preprocessing
         size, crop = preprocessing.image_size, preprocessing.crop_pct
     return size, options.crop_pct or crop
 
@@ -382,9 +384,13 @@ class _Cells:
 
 @within_memory(FREE_MEMORY)
 def inspect(model: str, *, image_size: int | None = None, granularity: Granularity = "stage") -> Blocks:
-    """The blocks of a model and their cost; builds the structure without reading weights."""
+    """The blocks of a model and their cost; builds the structure without reading weights.
+
+    `model`: as in `fit`, so also the folder of a finished run.
+    """
     image_size = InspectOptions(model=model, image_size=image_size, granularity=granularity).image_size
-    built = build_on_meta(model, num_classes=_classes_of(model), image_size=image_size)
+    source = model_source(model)
+    built = build_on_meta(source, num_classes=_classes_of(source), image_size=image_size)
     size = built.preprocessing.image_size
     blocks = partition(built.module, granularity, size)
     table = WorkTable.measure(built.module, blocks, size)

@@ -1331,6 +1331,8 @@ class PlannedRow(Result):
     """What one strategy would do."""
 
     strategy: str
+    network: str | None = field(default=None, metadata=_OPTIONAL)
+    """Model and image size; None = there is a single network."""
     blocks: Sequence[str] | None
     """Blocks that train, from the input to the head; None = a search decides."""
     choices: int | None
@@ -1347,7 +1349,11 @@ class PlannedRow(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun(Result):
-    """What `--dry-run` finds: what would be trained, on which images, and how long it takes at most."""
+    """What `--dry-run` finds: what would be trained, on which images, and how long it takes at most.
+
+    Of several networks, work counts full fine-tunings of the costliest. `compare` trains all rows, `fit` chooses one of
+    them, each of which says what it takes if all of the budget goes to it: the sums are the largest of each figure.
+    """
 
     format_version: int
     verb: str

@@ -279,3 +279,16 @@ def test_the_scores_by_generation_have_a_legend(tmp_path: Path) -> None:
     page = write_report(write_run(tmp_path / "run", classes=["a", "b"])).read_text(encoding="utf-8")
     assert 'Score by generation: <i class="main"></i> best of the population, each on another part' in page
     assert '<i class="quiet"></i> mean of the population; whiskers: quartiles; no line where' in page
+
+
+def test_names_of_networks_break_at_their_joints_only(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", classes=["a", "b"])
+    stored = read_json(folder / "comparison.json")
+    name = "tf_efficientnet_lite0.in1k at 96 px"
+    networks = [{"name": name, "model": "tf_efficientnet_lite0.in1k", "asked_size": 96, "folder": "models/a"}]
+    rows = [{**row, "network": name} for row in stored["rows"]]
+    write_json(folder / "comparison.json", {**stored, "rows": rows, "networks": networks})
+    page = write_report(folder).read_text(encoding="utf-8")
+    joints = "tf_<wbr>efficientnet_<wbr>lite0.<wbr>in1k at&nbsp;96&nbsp;px"
+    assert page.count(f'<bdi class="whole">{joints}</bdi>') == 1 + len(rows), "in both tables"
+    assert ".whole { overflow-wrap: break-word" in page

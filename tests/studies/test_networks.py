@@ -172,3 +172,63 @@ def test_a_limit_that_no_network_keeps_is_an_input_error(images: Path, tmp_path:
     with pytest.raises(OptionError, match="no network is within"):
         api.run(request_for(images, replace(NETWORKS, models=("test_efficientnet",), **limit)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("budget", "left"), [("4candidates", "candidates"), pytest.param("10s", "s", marks=SLOW)])
+def test_a_budget_of_time_or_candidates_is_shared_by_all_pairs(
+    images: Path, tmp_path: Path, budget: str, left: str
+) -> None:
+    request = request_for(images)
+    spec = request.strategies[0].replace("4x", budget)
+    results = api.run(replace(request, strategies=(spec,)), tmp_path / "run")
+    assert isinstance(results, FitResults)
+    assert results.models is not None
+    (after,) = [part for part in results.models.strategy.split(":")[1].split(",") if part.startswith("budget=")]
+    amount = float(after.removeprefix("budget=").removesuffix(left))
+    assert after.endswith(left)
+    if left == "candidates":
+        tried = [trial for trial in results.models.trials if trial.epochs]
+        assert len(tried) == 2, "both pairs are tried, with half of the candidates"
+        assert amount == 4 - (len(tried) - 1), "those of the other pair are gone"
+    else:
+        assert results.models.seconds_of_probes > 0
+        assert 1 <= amount <= 10 - results.models.seconds_of_probes + 0.5, "rounded to seconds"
+        chosen = results.models.best
+        assert chosen.facts is not None
+        assert chosen.facts.seconds_per_unit is not None
+
+
+def test_a_dry_run_says_what_each_pair_would_take_and_leaves_nothing(images: Path, tmp_path: Path) -> None:
+    notes = Notes()
+    planned = api.dry_run(request_for(images), tmp_path / "run", notes)
+    assert not (tmp_path / "run").exists()
+    assert [row.network for row in planned.rows] == ["test_efficientnet at 32 px", "test_resnet at 32 px"]
+    assert all(row.strategy == request_for(images).strategies[0] for row in planned.rows)
+    assert planned.seconds == max(row.seconds for row in planned.rows), "one of them is chosen"
+    assert planned.units == max(row.units for row in planned.rows)
+    assert sum("no_such_network at 32 px: left out" in line for line in notes.lines) == 1
+
+
+def test_a_dry_run_of_a_comparison_adds_all_networks_up(images: Path, tmp_path: Path) -> None:
+    request = replace(request_for(images), verb="compare", strategies=("linear_probe", "full"))
+    planned = api.dry_run(request, tmp_path / "run")
+    names = ("test_efficientnet at 32 px", "test_resnet at 32 px")
+    assert [(row.network, row.strategy) for row in planned.rows] == [
+        (name, spec) for name in names for spec in ("linear_probe", "full")
+    ]
+    assert planned.seconds == pytest.approx(sum(row.seconds for row in planned.rows))
+    assert planned.units == pytest.approx(sum(row.units for row in planned.rows))
+    assert planned.rows[1].blocks is not None
+
+
+def test_a_dry_run_without_any_network_is_an_input_error(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="none of the 2 networks"):
+        api.dry_run(request_for(images, Candidates(("no_such_network", "nor_this_one"))), tmp_path / "run")
+
+
+def test_check_and_inspect_take_the_folder_of_a_run(images: Path, finished: Path) -> None:
+    blocks = api.inspect(str(finished))
+    assert blocks.image_size == 32
+    assert blocks.model == str(finished)
+    assert blocks.architecture == read_json(finished / "results.json")["model"]["architecture"]
+    assert api.check(images, model=str(finished)).images == api.check(images).images

@@ -31,6 +31,10 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             "Strategies of your choice",
             "thawline compare photos --strategies full,lora:rank=8,last_blocks:k=3 --out league",
         ),
+        (
+            "On two networks, in one table",
+            "thawline compare photos --model resnet18 --model mobilenetv3_large_100 --out league",
+        ),
         ("Published studies that can be repeated", "thawline compare --list"),
         ("Repeat one of them on your own images", "thawline compare --recipe depth --data photos --out study"),
     ),

@@ -21,15 +21,24 @@ def print_dry_run(console: Console, planned: DryRun) -> None:
     Warnings are not repeated: they were shown as they were found.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("strategy", no_wrap=True)
+    several = any(row.network for row in planned.rows)
+    for name in ("network", "strategy") if several else ("strategy",):
+        table.add_column(name, no_wrap=True)
     table.add_column("trains")
     for name in ("trainings", "work", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in planned.rows:
         cost = (f"{row.trainings:,}", f"{row.units:.1f}", duration(row.seconds))
-        table.add_row(Text(visible(row.strategy)), Text(visible(_trains(row))), *cost)
+        names = (row.network or "", row.strategy) if several else (row.strategy,)
+        table.add_row(*(Text(visible(each)) for each in (*names, _trains(row))), *cost)
     console.print()
     console.print(table)
+    if several and planned.verb == "fit":
+        console.print(
+            "\nOne of these networks is chosen within the budget: all are probed, those that may be the best are "
+            "trained for a few epochs. A row is what it takes if all of the budget goes to that network.",
+            highlight=False,
+        )
     console.print(
         f"\nAt most {duration(planned.seconds)} on this machine, less with early stopping; "
         f"{counted(planned.trainings, 'training')}, as much work as {planned.units:.1f} full fine-tunings, "
@@ -37,8 +46,8 @@ def print_dry_run(console: Console, planned: DryRun) -> None:
         highlight=False,
     )
     console.print(
-        "Work counts full fine-tunings. Nothing was trained, and no folder was made; the decoded images stay in the "
-        "cache.",
+        f"Work counts full fine-tunings{' of the costliest network' if several else ''}. Nothing was trained, and no "
+        "folder was made; the decoded images stay in the cache.",
         style="dim",
         highlight=False,
     )

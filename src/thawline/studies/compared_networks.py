@@ -151,6 +151,8 @@ class NetworkComparison:
                 expected = self._opened_once(entrant)
             self._require_same_test(entrant)
         except (ModelError, PlanError) as error:
+            if entrant.folder.is_dir() and entrant.pair.ledger.records:
+                raise  # a strategy that was added: the rows that are there stay
             entrant.error = str(error)
             self.ledger.settled(kept, ComparedNetwork, lambda: self._network(entrant))
             RunFolder(entrant.folder).discard()

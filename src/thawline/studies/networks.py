@@ -190,7 +190,7 @@ class _Contest:
                 )
                 self._share_augmentation(experiment.ledger.augmentation, entrant.facts)
                 self.validation_images = len(experiment.data.val)
-                if reason := self._broken_limit(entrant.facts):
+                if reason := broken_limit(self.limits, entrant.facts):
                     entrant.refusal = ("excluded", reason)
                 else:
                     comparable = Comparable.of(experiment, self.settings, entrant.pair.paused)
@@ -222,15 +222,6 @@ class _Contest:
         """Whether images are mirrored is a question about them: the first network that can say so does for all."""
         if self.augmentation is None and found is not None and found.mirror_test is not None:
             self.augmentation, self.mirror_flops = found, found.work * facts.unit_flops
-
-    def _broken_limit(self, facts: NetworkFacts) -> str:
-        """Which limit the network breaks; empty = none."""
-        if self.limits.parameters is not None and facts.parameters > self.limits.parameters:
-            return f"it has {facts.parameters:,} parameters, more than {self.limits.parameters:,}."
-        if self.limits.latency is not None and facts.milliseconds > self.limits.latency:
-            most = milliseconds(self.limits.latency)
-            return f"it takes {milliseconds(facts.milliseconds)} an image, more than {most}."
-        return ""
 
     def _contest(self, able: Sequence[_Entrant]) -> _Entrant:
         """Train what may be the best rung by rung; the winner of the last comparison of two or more."""
@@ -396,6 +387,15 @@ class _Contest:
             interval95=bootstrap_interval(difference),
             epochs=self.epochs[rung] if rung >= 0 else 0,
         )
+
+
+def broken_limit(limits: Candidates, facts: NetworkFacts) -> str:
+    """Which limit the network breaks; empty = none."""
+    if limits.parameters is not None and facts.parameters > limits.parameters:
+        return f"it has {facts.parameters:,} parameters, more than {limits.parameters:,}."
+    if limits.latency is not None and facts.milliseconds > limits.latency:
+        return f"it takes {milliseconds(facts.milliseconds)} an image, more than {milliseconds(limits.latency)}."
+    return ""
 
 
 def _left_out(entrant: _Entrant) -> NetworkTrial:
