@@ -51,9 +51,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
-from scipy import stats
 
 from benchmarks.commit import commit
+from benchmarks.pages import percent_interval, write_between
 from thawline import api
 from thawline.callback import Callback
 from thawline.config import CacheConfig, DataConfig, Request, TrainConfig, TuningConfig
@@ -229,7 +229,7 @@ def main() -> None:
     """Run what is not there yet, or write the page."""
     options = _options()
     if options.page:
-        write_page(options.results, options.page)
+        write_between(options.page, BEGIN, END, page(options.results))
         return
     smoke = Path(tempfile.mkdtemp(prefix="again-smoke-")) if options.smoke else None
     settings = Settings(
@@ -429,15 +429,6 @@ def _cell(place: Place, method: Method, settings: Settings) -> Path:
     return settings.results / f"{place.name}-{method.name.replace(',', '').replace(' ', '-')}.json"
 
 
-def write_page(results: Path, path: Path) -> None:
-    """Write the tables between the markers of a file; `SystemExit` if it has none."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(f"{BEGIN}\n")
-    _, end, after = rest.partition(f"{END}\n")
-    if not (begin and end):
-        raise SystemExit(f"{path} must have the lines {BEGIN!r} and {END!r}.")
-    write_text(path, f"{before}{begin}\n{page(results)}\n{end}{after}")
-
-
 def page(results: Path) -> str:
     """The tables of the cells that are there, in markdown."""
     cells = [read(path, CellResult) for path in sorted(results.glob("*.json"))]
@@ -483,14 +474,7 @@ def _table(
 
 
 def _interval(found: Sequence[float]) -> str:
-    """`71.2 ± 3.0`: the mean in percent and the half width of its 95 % t interval; the mean alone of a single one."""
-    if not found:
-        return ""
-    mean = 100 * float(np.mean(found))
-    if len(found) < 2:
-        return f"{mean:.1f} (n = 1)"
-    half = 100 * float(stats.t.ppf(0.975, len(found) - 1) * np.std(found, ddof=1) / np.sqrt(len(found)))
-    return f"{mean:.1f} ± {half:.1f}" + ("" if len(found) == len(SEEDS) else f" (n = {len(found)})")
+    return percent_interval(found, len(SEEDS))
 
 
 def _options() -> argparse.Namespace:

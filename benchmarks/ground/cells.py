@@ -63,10 +63,8 @@ def run_cell(experiment: Experiment, place: Place, method: Method, settings: Set
     Raises `SkippedError` for a peer that cannot take part now.
     """
     load, test = os.getloadavg()[0], experiment.test
-    if method.group == "peers":
-        figures = peer_figures(place, method, settings)
-    else:
-        figures = _strategy_figures(experiment, method)
+    peer = method.group == "peers"
+    figures = peer_figures(place, method, settings) if peer else strategy_figures(experiment, method)
     return CellResult(
         backbone=place.backbone,
         set=place.data,
@@ -84,7 +82,8 @@ def run_cell(experiment: Experiment, place: Place, method: Method, settings: Set
     )
 
 
-def _strategy_figures(experiment: Experiment, method: Method) -> Mapping[str, Any]:
+def strategy_figures(experiment: Experiment, method: Method) -> Mapping[str, Any]:
+    """Tune, train and score a strategy: fields of `CellResult`, or why it could not be trained."""
     try:
         tuned = tuned_over(experiment, method) if method.rates else tune(experiment, method.spec)
         row = row_of(experiment, method.spec, tuned)
