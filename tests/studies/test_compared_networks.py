@@ -14,7 +14,8 @@ from tests.small_runs import Stop, small_request
 from thawline import api
 from thawline.callback import Callback
 from thawline.config import CacheConfig, Candidates, Request
-from thawline.errors import ModelError, OptionError, RunFolderError
+from thawline.config_file import read_config
+from thawline.errors import ModelError, OptionError, RunFolderError, TooLittleMemoryError
 from thawline.model.load import LoadedModel
 from thawline.records import TrainingRecord, read_json
 from thawline.results import Comparison, ScoredRow
@@ -22,6 +23,7 @@ from thawline.runs.experiment import Experiment
 from thawline.runs.files import read_test_right
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
+from thawline.studies.forecast import forecast
 from thawline.training.evaluation import bootstrap_interval
 
 NETWORKS = Candidates(("test_efficientnet", "no_such_network", "test_resnet"), (32,))
@@ -145,6 +147,32 @@ def test_files_name_the_network_of_every_row(finished: Path) -> None:
     assert all(name in page for name in NAMES)
     assert "no_such_network" in page
     assert not list(finished.glob("models/*/checkpoints"))
+
+
+def test_the_file_of_options_repeats_the_comparison(finished: Path) -> None:
+    options = read_config(finished / "config.toml", "compare")
+    rows = tuple(str(options["strategies"]).split(","))
+    again = Request.from_options("compare", str(options["data"]), rows, options)
+    assert (again.candidates, again.strategies) == (NETWORKS, ROWS)
+
+
+def test_a_network_that_needs_too_much_memory_is_left_out(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scarce(experiment: Experiment, specs: Any) -> Any:
+        if experiment.model.architecture == "test_resnet":
+            raise TooLittleMemoryError("even two images at a time do not fit.")
+        return forecast(experiment, specs)
+
+    monkeypatch.setattr("thawline.studies.compared_networks.forecast", scarce)
+    two = replace(NETWORKS, models=("test_efficientnet", "test_resnet"))
+    found = api.run(request_for(images, two, ("linear_probe",)), tmp_path / "run")
+    assert isinstance(found, Comparison)
+    assert {row.get("network") for row in found.rows} == {NAMES[0]}
+    assert [each.error for each in found.networks or ()] == [None, "even two images at a time do not fit."]
+    row = found.rows[0]
+    assert isinstance(row, ScoredRow)
+    assert row.versus_best is None
 
 
 @pytest.mark.parametrize("trainings", [*(pytest.param(count, marks=SLOW) for count in (0, 1, 3, 7)), 5])

@@ -16,7 +16,7 @@ import numpy as np
 from thawline import verdicts
 from thawline.callback import Callback, OfNetwork
 from thawline.config import Request
-from thawline.errors import ModelError, PlanError, RunError, RunFolderError
+from thawline.errors import ModelError, PlanError, RunError, RunFolderError, TooLittleMemoryError
 from thawline.formatting import counted
 from thawline.records import TrainingRecord, environment, fingerprint
 from thawline.report.networks import name_of, network_facts_in_words
@@ -156,6 +156,8 @@ class NetworkComparison:
             entrant.error = str(error)
             self.ledger.settled(kept, ComparedNetwork, lambda: self._network(entrant))
             RunFolder(entrant.folder).discard()
+        except TooLittleMemoryError as error:  # of which there may be more when the run is resumed
+            entrant.error = str(error)
         said = f"left out, {entrant.error}" if entrant.error else network_facts_in_words(entrant.facts)
         self.callback.note(f"{entrant.name}: {said}")
         return None if entrant.error else expected
@@ -184,9 +186,7 @@ class NetworkComparison:
         try:
             with entrant.pair.opened(self.environment, told, self.augmentation) as opened:
                 entrant.comparison = compared(opened.experiment, opened.facts, opened.paths)
-        except RunFolderError:
-            raise
-        except (ModelError, PlanError, RunError) as error:
+        except (ModelError, PlanError, TooLittleMemoryError) as error:
             entrant.error = str(error)
             self.callback.note(f"{entrant.name}: left out, {error}")
 
