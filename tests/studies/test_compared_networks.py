@@ -156,6 +156,7 @@ def test_the_file_of_options_repeats_the_comparison(finished: Path) -> None:
     assert (again.candidates, again.strategies) == (NETWORKS, ROWS)
 
 
+@SLOW
 def test_a_network_that_needs_too_much_memory_is_left_out(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +228,7 @@ def test_strategies_can_be_added(images: Path, finished: Path, tmp_path: Path) -
     assert {name.rpartition(": ")[2].partition(":")[0] for name in told.trained} == {"full"}
 
 
+@SLOW
 def test_edited_options_are_refused(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):

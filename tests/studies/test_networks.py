@@ -174,7 +174,8 @@ def test_a_limit_that_no_network_keeps_is_an_input_error(images: Path, tmp_path:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("budget", "left"), [("4candidates", "candidates"), pytest.param("10s", "s", marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize(("budget", "left"), [("4candidates", "candidates"), ("10s", "s")])
 def test_a_budget_of_time_or_candidates_is_shared_by_all_pairs(
     images: Path, tmp_path: Path, budget: str, left: str
 ) -> None:
@@ -209,6 +210,7 @@ def test_a_dry_run_says_what_each_pair_would_take_and_leaves_nothing(images: Pat
     assert sum("no_such_network at 32 px: left out" in line for line in notes.lines) == 1
 
 
+@SLOW
 def test_a_dry_run_of_a_comparison_adds_all_networks_up(images: Path, tmp_path: Path) -> None:
     request = replace(request_for(images), verb="compare", strategies=("linear_probe", "full"))
     planned = api.dry_run(request, tmp_path / "run")
