@@ -35,9 +35,10 @@ after; both once more for `keep_old`, for rows from the old model that train som
 search is run anew, since it may then not use a probe.
 
 Seeds: 0, 1, 2. Tables: means with 95 % t intervals over the seeds; of 1,000 sketches a single figure.
-Cost, estimated before the first result: one place, blur-100-0, was run with its old model, and its scores were not looked
-at. It took 155 s of processor time, about 118 s of them for the place. Trainings grow with the images, so that one of 300
-is put at 300 s and that of 1,000 at 950 s; 24 places of 100 and 300, that one, and old models at 200 s: 1.7 core-hours.
+Cost, estimated before the first result: one place, blur-100-0, was run with its old model, its scores not looked at. It
+took 155 s of processor time, about 118 s of them for the place. Trainings grow with the images, so that a place of 300
+is put at 300 s and that of 1,000 at 950 s; with 12 places of 100, 12 of 300, that one and 200 s for old models: 1.7
+core-hours.
 Stopping rule: all cells of this grid, and no others. A training that fails is a cell that says why, and stays. No row,
 set, size or seed is added, changed or left out after results were seen; what is changed later starts a new folder.
 """
