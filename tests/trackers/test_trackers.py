@@ -31,8 +31,8 @@ REQUEST = {"verb": "fit", "weights": None, "train": {"epochs": 2}}
 RESULTS: Any = SimpleNamespace(
     answer="Train the head.",
     rows=[
-        SimpleNamespace(strategy="full", test=SimpleNamespace(accuracy=SimpleNamespace(mean=0.75))),
-        SimpleNamespace(strategy="lora", error="diverged"),
+        SimpleNamespace(label="full", test=SimpleNamespace(accuracy=SimpleNamespace(mean=0.75))),
+        SimpleNamespace(label="lora", error="diverged"),
     ],
 )
 
