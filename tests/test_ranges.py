@@ -111,7 +111,7 @@ def test_the_answer_is_an_argument_of_auto() -> None:
     assert with_answer("auto:budget=3x", "ensemble") == "auto:budget=3x,answer=ensemble"
     assert with_answer("full", None) == "full"
     for strategy, answer, says in (
-        ("auto", "votes", "`answer` must be one of single, pick, average, ensemble, distilled, got 'votes'."),
+        ("auto", "votes", "`answer` must be one of pick, average, ensemble, distilled, got 'votes'."),
         ("auto", ["pick"], "`answer` must be one of"),
         ("full", "pick", "`answer` is for `strategy` auto; full hands over what it trains."),
         ("auto:answer=pick", "pick", "the answer is given twice, as `answer` pick and in `strategy` auto:answer=pick"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from benchmarks.ground.splits import is_development
-from thawline.config import BASE_RATE
+from thawline.config import BASE_RATE, Answer
 
 Group = Literal["baselines", "depths", "study", "published", "searches", "peers", "trial", "levers"]
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -58,10 +58,9 @@ def _study() -> Iterator[Method]:
 
 AUTO = Method("auto", "searches")
 """At commit 917cede, from which its published cells are: `auto` as it was before its trial."""
-ANSWERS = tuple(Method(f"auto:answer={answer}", "trial") for answer in ("single", "pick", "average", "ensemble"))
+ANSWERS = tuple(Method(f"auto:answer={answer}", "trial") for answer in get_args(Answer))
 """Those of the registered trials. Average and ensemble share one search; that of the pick keeps nothing back for
-mixing, and that of the single network, the default since the second trial, what its further training takes. Each cell
-counts all of it."""
+mixing, and that of the distilled network what its further training takes. Each cell counts all of it."""
 RANDOM = Method("auto:sampler=random,without=baselines", "trial")
 FIXED = tuple(Method(f"{name}:head_start=tuned", "trial") for name in ("full", "last_blocks", "depth", "layer_decay"))
 """The fixed ways with head start, norm mode, arguments and rate tuned: as free as `auto` is."""
@@ -74,10 +73,9 @@ LEVERS = tuple(
         "without=parsimony",
         "without=extra_seeds",
         "without=decoupling",
-        "answer=distilled",
     )
 )
-"""`auto` with one of its components off, and with an answer that the trial does not have, for development splits."""
+"""`auto` with one of its components off, for development splits."""
 METHODS: tuple[Method, ...] = (
     *(Method(spec, "baselines") for spec in ("linear_probe", "linear_probe:solver=sgd")),
     *(Method(spec, "baselines") for spec in ("full", "full:norm=moving", "full:head_start=probe")),

@@ -17,11 +17,8 @@ LIBRARIES = ("fastai", "hf", "timm")
 OLD_UNTUNED = "full:norm=moving at 0.001"
 ANSWER = f"{AUTO}:answer={AutoConfig().answer}"
 """The default answer of `auto`, in its trial."""
-FORMER_ANSWER = f"{AUTO}:answer=average"
-"""The default at the first trial."""
 IN_SHORT = {
     ANSWER: "**`auto`, the default**: one network",
-    FORMER_ANSWER: "`auto --answer average`: one network, the default until the second trial",
     f"{AUTO}:answer=ensemble": "**`auto --answer ensemble`**: up to three",
     "full:head_start=tuned": "everything; rate, batch norm and head start tuned",
     "layer_decay:head_start=tuned": "everything, slower towards the input; likewise tuned",
@@ -116,16 +113,9 @@ def versus(board: Board, reference: str) -> dict[str, list[str]]:
     return {name: words.get(name, ["", "", ""]) for name in board.methods}
 
 
-def default_answer(board: Board) -> str | None:
-    """The row of the default answer, or until that is complete the default of the first trial; None without both."""
-    rows = {name: len(board.row(name)) for name in (ANSWER, FORMER_ANSWER)}
-    name = max(rows, key=lambda name: rows[name])  # of equals the first
-    return name if rows[name] else None
-
-
 def readme_table(board: Board) -> Table:
     """The rows that a first look needs, against the default answer of `auto`, or as it was before its trial."""
-    reference = default_answer(board) or AUTO
+    reference = ANSWER if board.row(ANSWER) else AUTO
     against = versus(board, reference)
     found = {parsed(name)[0] if name.startswith("biotune") else name: name for name in board.methods}
     lines = [

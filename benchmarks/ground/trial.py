@@ -8,10 +8,11 @@ from statistics import fmean
 
 from benchmarks.ground.board import NEIGHBOURS, Board, Cell, parsed
 from benchmarks.ground.methods import ANSWERS, AUTO, FIXED, RANDOM
-from benchmarks.ground.tables import default_answer, over, over_sets, points
+from benchmarks.ground.tables import ANSWER, over, over_sets, points
 from thawline.recipes.recipe import Table
 
 ENSEMBLE = "auto:answer=ensemble"
+DISTILLED = "auto:answer=distilled"
 FULL, *_ = (method.name for method in FIXED)
 NOT_FIXED = {"auto", "biotune", "fastai", "hf", "timm", NEIGHBOURS}
 """Searches, other libraries, and what nobody would hand over."""
@@ -30,7 +31,7 @@ class Claim:
 
 def trial_tables(board: Board) -> Sequence[Table]:
     """The outcome on a board, and its cells; nothing before the default answer has been there."""
-    if not default_answer(board):
+    if not board.row(ANSWER):
         return ()
     return claims_table(board), costs_table(board)
 
@@ -43,18 +44,17 @@ def best_fixed(board: Board) -> str | None:
 
 def claims(board: Board) -> Sequence[Claim]:
     """What was wanted, where both sides have been on this board."""
-    fixed, default = best_fixed(board), default_answer(board)
-    if default is None:
-        return []
-    against_fixed = [Claim(default, fixed, 0.7, True), Claim(ENSEMBLE, fixed, 2.0, True)] if fixed else []
+    fixed = best_fixed(board)
+    wanted = {ANSWER: 0.7, DISTILLED: 0.7, ENSEMBLE: 2.0}
+    against_fixed = [Claim(name, fixed, least, True) for name, least in wanted.items()] if fixed else []
     others = [
-        Claim(default, FULL, 1.5, True),
-        Claim(default, AUTO.name, 0.7),
-        Claim(default, "hf", 2.0),
-        Claim(default, "fastai", 4.0),
-        Claim(default, "timm", 0.0),
-        Claim(default, RANDOM.name, 0.0),
-        *(Claim(method.name, default, 0.0) for method in ANSWERS if method.name != default),
+        Claim(ANSWER, FULL, 1.5, True),
+        Claim(ANSWER, AUTO.name, 0.7),
+        Claim(ANSWER, "hf", 2.0),
+        Claim(ANSWER, "fastai", 4.0),
+        Claim(ANSWER, "timm", 0.0),
+        Claim(ANSWER, RANDOM.name, 0.0),
+        *(Claim(method.name, ANSWER, 0.0) for method in ANSWERS if method.name != ANSWER),
     ]
     return [claim for claim in (*against_fixed, *others) if board.pairs(claim.first, claim.second)]
 
@@ -96,8 +96,8 @@ def costs_table(board: Board) -> Table:
     lines = [_cost_line(board, name) for name in names]
     note = (
         "Shown on validation: without what it owes to its selection, as a run shows it. Wanted of the default answer, "
-        f"`{default_answer(board)}`: at most 1.0 point, work of at most 5 and a time of at most 6 full fine-tunings, "
-        f"whose time is that of a unit of `{FULL}` on the same data set."
+        f"`{ANSWER}`: at most 1.0 point, work of at most 5 and a time of at most 6 full fine-tunings, whose time is "
+        f"that of a unit of `{FULL}` on the same data set."
     )
     return Table("What it cost, and what it promised", header, lines, [note])
 

@@ -21,7 +21,7 @@ Balance = Literal["none", "loss", "sampler"]
 Metric = Literal["accuracy", "macro_f1"]
 OnBad = Literal["error", "skip"]
 Norm = Literal["tuned", "moving", "kept"]
-Answer = Literal["single", "pick", "average", "ensemble", "distilled"]
+Answer = Literal["pick", "average", "ensemble", "distilled"]
 Calibrate = Literal["auto", "on", "off"]
 ExportFormat = Literal["onnx", "torch", "openvino"]
 HeadOption = Literal["random", "probe", "kept", "tuned"]
@@ -297,11 +297,10 @@ class FitOptions(RunOptions):
     """Train this plan, in place of one that `strategy` makes: a plan.json, edited or not, or the folder of a run that
     has one; in Python also a `FineTunePlan`. Its rates are those that are used."""
     answer: Answer | None = None
-    """What the strategy auto hands over: single (default) = one network, distilled where the budget has room for it
-    (from about 4.5x), else average; pick = its best candidate; average = one network with the mean weights of its best
-    candidates, or the pick where that has a lower validation loss; ensemble = up to three networks whose probabilities
-    are averaged; distilled = one network, the best candidate trained once more on the mean output of three, or the
-    average or the pick where that has a lower validation loss."""
+    """What the strategy auto hands over: pick = its best candidate; average (default) = one network with the mean
+    weights of its best candidates, or the pick where that has a lower validation loss; ensemble = up to three networks
+    whose probabilities are averaged; distilled = one network, the best candidate trained once more on the mean output
+    of three, or the average or the pick where that has a lower validation loss."""
     latency: str | None = None
     """Longest time that the network of the answer may take for a single image on this machine, such as 5ms; pairs of a
     model and a size that take longer are listed and not trained. Two runs may then decide differently."""

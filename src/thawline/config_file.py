@@ -43,7 +43,7 @@ _EXAMPLES: Mapping[str, object] = {
     "learning_rate": 0.001,
     "preset": "paper",
     "budget": "5x",
-    "answer": "single",
+    "answer": "average",
     "latency": "5ms",
     "parameters": "3M",
     "plan": "run/plan.json",

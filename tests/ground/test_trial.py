@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.ground.board import Board, Cell
 from benchmarks.ground.methods import METHODS
-from benchmarks.ground.tables import ANSWER, FORMER_ANSWER, default_answer
+from benchmarks.ground.tables import ANSWER
 from benchmarks.ground.trial import ENSEMBLE, FULL, best_fixed, claims, trial_tables
 from tests.ground.made_up import board, cell
 
@@ -65,10 +65,3 @@ def test_what_is_shown_is_without_what_selection_gave() -> None:
 
 def test_without_auto_there_is_no_trial() -> None:
     assert not trial_tables(made(row("full", 0.5, 0.6, 0.7)))
-
-
-def test_until_the_present_default_is_complete_the_board_shows_the_former() -> None:
-    former, single = row(FORMER_ANSWER, 0.6, 0.6, 0.6), row(ANSWER, 0.7, 0.7, 0.7)
-    assert default_answer(made(former, single[:2])) == FORMER_ANSWER
-    assert default_answer(made(former, single)) == ANSWER
-    assert default_answer(made(row("full", 0.5, 0.6, 0.7))) is None

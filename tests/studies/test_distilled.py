@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -17,11 +17,8 @@ from thawline.records import EpochRecord, TrainingRecord, environment, read_json
 from thawline.results import FitResults
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
-from thawline.search.trials import CandidateLedger
-from thawline.strategies.auto import AutoConfig
 from thawline.strategies.context import Tuned
 from thawline.studies import answers
-from thawline.studies.auto import answer_of
 from thawline.studies.tuning import tune
 
 
@@ -129,51 +126,6 @@ def test_a_budget_without_room_for_a_search_is_refused(images: Path, tmp_path: P
     kept = {"none": "1.4", "mild": "2.1"}[augment]
     with pytest.raises(OptionError, match=rf"2x is too little for `answer` distilled.* up to {kept} full"):
         api.run(request, tmp_path / "run")
-
-
-class Paced:
-    """Instead of a search's ledger: a full fine-tuning takes two seconds here."""
-
-    def settled(self, name: str, _: object) -> float:
-        return {"seconds_per_unit": 2.0}[name]
-
-
-@pytest.mark.parametrize(
-    ("budget", "expected"),
-    [
-        ("5x", "distilled"),
-        ("4x", "average"),  # 1.4 are kept back, and three must be left
-        ("10s", "distilled"),
-        ("8s", "average"),
-        ("1candidate", "distilled"),  # the training comes on top
-    ],
-)
-def test_the_default_is_distilled_where_the_budget_has_room_for_it(
-    images: Path, tmp_path: Path, budget: str, expected: str
-) -> None:
-    assert AutoConfig().answer == "single"
-    settings, paced = AutoConfig(budget=budget), cast(CandidateLedger, Paced())
-    request = request_for(images, "pick")
-    with RunFolder.create(tmp_path / "run", request, environment(device="cpu", threads=1)) as folder:
-        experiment = opened(folder)
-        assert answer_of(experiment, settings, paced) == expected
-        assert answer_of(experiment, replace(settings, answer="ensemble"), paced) == "ensemble"
-        keeping = replace(experiment, request=replace(request, verb="fit", head="keep", keep_old=True))
-        assert answer_of(keeping, settings, paced) == "average"
-
-
-def test_a_search_of_the_default_is_that_of_what_it_stands_for(images: Path, tmp_path: Path) -> None:
-    """With room, its plan, its trainings and their keys are those of `distilled`; without, those of `average`."""
-    request = request_for(images, "pick")
-    with RunFolder.create(tmp_path / "run", request, environment(device="cpu", threads=1)) as folder:
-        experiment = opened(folder)
-        for budget, answer in (("5candidates", "distilled"), ("2x", "average")):
-            default, named = (
-                tune(experiment, f"auto:budget={budget},head_start=probe,answer={each}") for each in ("single", answer)
-            )
-            assert (default.plan, default.score) == (named.plan, named.score)
-            assert default.plan.is_distilled == (answer == "distilled")
-            assert [record.key for record in default.records] == [record.key for record in named.records]
 
 
 def test_fit_saves_it_scores_the_others_beside_it_and_refits_it(

@@ -60,9 +60,8 @@ class AutoConfig:
     head_start: HeadOption = "tuned"
     """What the head of every candidate starts from: random weights, the solved linear probe, or the kept head of a
     model that is fitted again; tuned = random and probe, or where a head is kept, kept and probe."""
-    answer: Answer = "single"
-    """What is handed over: single = one network, distilled where that leaves the search three full fine-tunings of its
-    budget, else average; pick = the best candidate; average = one network with the mean of the weights of the best
+    answer: Answer = "average"
+    """What is handed over: pick = the best candidate; average = one network with the mean of the weights of the best
     candidates that start from the same probe, where it has a lower validation loss than the pick; ensemble = up to
     three networks whose probabilities are averaged; distilled = the best candidate, trained once more from its own
     weights on the labels and on the mean output of up to three, where its validation loss is no higher than that of the

@@ -28,7 +28,7 @@ from thawline.search.findings import halving_findings
 from thawline.search.halving import Halving
 from thawline.search.samplers import SAMPLERS
 from thawline.search.trials import CandidateLedger
-from thawline.strategies.auto import Answer, AutoConfig, Budget
+from thawline.strategies.auto import AutoConfig, Budget
 from thawline.strategies.base import NORM_MODES, TUNED
 from thawline.strategies.context import StrategyContext, Tuned
 from thawline.studies.answers import distilling_work, mixing_work
@@ -42,8 +42,6 @@ FEWEST_EPOCHS = 2
 """Epochs of a rung at least: after a single epoch scores say little."""
 MOST_SEEDS = 3
 """Trainings of one plan at most, where the best cannot be told apart."""
-ROOM = 3.0
-"""Full fine-tunings that a distilled answer must leave to the search, or the default answer is the average."""
 
 
 def make_halving(
@@ -111,18 +109,6 @@ def rung_epochs(nominal: int, settings: AutoConfig) -> tuple[int, ...]:
     return tuple(sorted({min(nominal, max(FEWEST_EPOCHS, math.ceil(share * nominal))) for share in RUNGS}))
 
 
-def answer_of(experiment: Experiment, settings: AutoConfig, ledger: CandidateLedger) -> Answer:
-    """What the settings hand over: what `single` stands for depends on the budget.
-
-    With a budget of time it depends on the pace that the search had settled before its first training.
-    """
-    if settings.answer != "single":
-        return settings.answer
-    units = _units(experiment, Budget.parse(settings.budget), ledger)
-    room = units - mixing_work(experiment) - distilling_work(experiment)
-    return "average" if room < ROOM or experiment.request.keep_old else "distilled"
-
-
 def seconds_per_unit(experiment: Experiment) -> float:
     """Estimated seconds of a full fine-tuning on this machine, from a few real steps."""
     blocks = experiment.blocks("stage")
@@ -176,34 +162,19 @@ def _limit(experiment: Experiment, settings: AutoConfig, ledger: CandidateLedger
 
     Raises `OptionError` if that leaves no room for a search.
     """
-    budget, answer = Budget.parse(settings.budget), answer_of(experiment, settings, ledger)
+    budget = Budget.parse(settings.budget)
     if budget.unit == "candidates":
         return CandidateLimit(int(budget.amount))
-    kept = 0.0 if answer == "pick" else mixing_work(experiment)
-    if answer == "distilled":
+    kept = 0.0 if settings.answer == "pick" else mixing_work(experiment)
+    if settings.answer == "distilled":
         kept += distilling_work(experiment)
-    units = _units(experiment, budget, ledger)
-    _require_room(settings, units - kept, kept)
     if budget.unit == "work":
-        return WorkLimit(units - kept)
-    pace = _pace(experiment, ledger)
+        _require_room(settings, budget.amount - kept, kept)
+        return WorkLimit(budget.amount - kept)
+    pace = ledger.settled("seconds_per_unit", lambda: seconds_per_unit(experiment))
+    _require_room(settings, budget.amount / pace - kept, kept)
     spent = sum(record.seconds for record in furthest(experiment.ledger.of(name)))
     return TimeLimit(budget.amount - kept * pace, pace, ledger.clockings, known_seconds=spent)
-
-
-def _units(experiment: Experiment, budget: Budget, ledger: CandidateLedger) -> float:
-    """The budget in units of work; infinite where candidates are counted instead."""
-    match budget.unit:
-        case "work":
-            return budget.amount
-        case "seconds":
-            return budget.amount / _pace(experiment, ledger)
-    return math.inf
-
-
-def _pace(experiment: Experiment, ledger: CandidateLedger) -> float:
-    """Seconds per unit of work, measured once."""
-    return ledger.settled("seconds_per_unit", lambda: seconds_per_unit(experiment))
 
 
 def _require_room(settings: AutoConfig, left: float, kept: float) -> None:

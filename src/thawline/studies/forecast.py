@@ -95,12 +95,7 @@ def _members(strategy: Strategy | AutoConfig) -> int:
     """Trainings at most that the saved model of a search is made of; that of a distilled one is a further one."""
     if not isinstance(strategy, AutoConfig) or strategy.answer == "pick":
         return 1
-    return MEMBERS + _may_distil(strategy)
-
-
-def _may_distil(settings: AutoConfig) -> bool:
-    """Whether the answer may be trained once more."""
-    return settings.answer in ("single", "distilled")
+    return MEMBERS + (strategy.answer == "distilled")
 
 
 @dataclass(frozen=True)
@@ -149,7 +144,8 @@ class Rehearsal(Unscored):
             "work": budget.amount,
             "seconds": budget.amount / full.seconds,
             # Limited by candidates alone, the search leaves the whole training of a distilled answer to come on top.
-            "candidates": budget.amount * TRAININGS_PER_CANDIDATE * UNITS_PER_TRAINING + _may_distil(settings),
+            "candidates": budget.amount * TRAININGS_PER_CANDIDATE * UNITS_PER_TRAINING
+            + (settings.answer == "distilled"),
         }[budget.unit]
         records = self.experiment.ledger.of(self._name())
         done = furthest(record for record in records if record.purpose == "search")

@@ -17,7 +17,7 @@ from thawline.strategies.biotune import EvolutionConfig
 from thawline.strategies.context import Score, Tuned
 from thawline.strategies.full import Full
 from thawline.studies.answers import handed_over
-from thawline.studies.auto import answer_of, leading_rate, make_halving, rung_epochs, tuned_by_halving
+from thawline.studies.auto import leading_rate, make_halving, rung_epochs, tuned_by_halving
 from thawline.studies.biotune import fresh_seeds, make_driver, search_seeds, training_parts, tuned_by_evolution
 from thawline.training.pause import Paused
 from thawline.training.trainer import NO_KEPT_HEAD
@@ -209,8 +209,7 @@ class Context:
         halving = make_halving(self.experiment, settings, self, trainings, name)
         winner = halving.run()
         pick = tuned_by_halving(halving, settings, winner, self.strategy.spec)
-        answer = answer_of(self.experiment, settings, halving.ledger)
-        return self._asked(handed_over(self.experiment, pick, halving, winner, answer))
+        return self._asked(handed_over(self.experiment, pick, halving, winner, settings.answer))
 
     def settled(self, tuned: Tuned) -> Tuned:
         """What a search returned, with every training that the strategy asked for."""
