@@ -124,6 +124,8 @@ def _too_large(limit: int) -> OSError:
 
 def _opened(path: Path) -> tuple[int, int]:
     """Descriptor and size in bytes."""
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "its name has a null character")
     _require_regular(path.stat())  # opening a device may have side effects
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:

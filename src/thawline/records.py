@@ -262,6 +262,7 @@ def encoded(text: str) -> bytes:
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """A new folder that takes the place of `folder` once all is written in it; removed on any error."""
+    folder = Path(os.path.realpath(folder))  # of a link, what it points to
     partial, replaced = (folder.with_name(f".{folder.name}.{what}") for what in ("partial", "replaced"))
     for leftover in (partial, replaced):  # from a process that was killed right here
         shutil.rmtree(leftover, ignore_errors=True)

@@ -200,3 +200,23 @@ def test_json_is_indented_ascii_with_a_line_end() -> None:
 def test_what_json_cannot_say_is_refused_with_the_files_name(data: Mapping[str, object]) -> None:
     with pytest.raises(ModelError, match=r"config.json: the model's description must be plain JSON \("):
         plain_json("config.json", data)
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "model").symlink_to(tmp_path / "disk", target_is_directory=True)
+    for value in (1.0, 2.0):
+        write_folder(tmp_path / "model", TEXTS, network(value))
+    assert {path.name for path in tmp_path.iterdir()} == {"disk", "model"}
+    assert (tmp_path / "model").is_symlink()
+    assert set(files(tmp_path / "disk")) == {*TEXTS, WEIGHTS_FILE}
+
+
+def test_the_current_folder_and_a_place_in_a_file_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunFolderError, match=r"^\. cannot be replaced; name a new folder as `out`"):
+        write_folder(Path(), TEXTS, network())
+    assert not any(tmp_path.iterdir())
+    (tmp_path / "note").write_text("mine")
+    with pytest.raises(RunFolderError, match=r"note is not a folder, so .*deep cannot be made; choose another `out`"):
+        write_folder(tmp_path / "note" / "deep", TEXTS, network())

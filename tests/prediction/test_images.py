@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,17 @@ def test_names_of_formulas_in_a_table_are_read_as_they_were_written(tmp_path: Pa
     photo(tmp_path / "=1.png", 0)
     (tmp_path / "some.csv").write_text("path\n'=1.png\n")
     assert image_files([tmp_path / "some.csv"])[0] == [str(tmp_path / "=1.png")]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "txt"])
+def test_a_list_that_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, ending: str) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes")
+    os.mkfifo(tmp_path / f"pipe.{ending}")
+    with pytest.raises(DataError, match=r"cannot be read \(.*not a regular file"):
+        image_files([tmp_path / f"pipe.{ending}"])
+
+
+def test_a_carriage_return_inside_a_name_in_a_list_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "some.txt").write_bytes(b"a\rb.png\r\nc.png\r\n\r\nd.png")
+    assert image_files([tmp_path / "some.txt"])[0] == [str(tmp_path / name) for name in ("a\rb.png", "c.png", "d.png")]

@@ -19,7 +19,7 @@ from thawline.callback import Callback
 from thawline.cli import app
 from thawline.config import Preprocessing
 from thawline.data.transform import eval_transform
-from thawline.errors import ModelError
+from thawline.errors import ModelError, RunFolderError
 from thawline.prediction.opened import open_classifier
 from thawline.prediction.stream import predict_each
 from thawline.results import SkippedFile
@@ -162,8 +162,26 @@ def test_bad_options_are_one_line(
 ) -> None:
     assert run(["predict", folder, photos, "--csv", "-", "--jsonl", "-"], monkeypatch) == 2
     assert capsys.readouterr().err == "thawline: --csv and --jsonl are two forms of one table; give one of them.\n"
+    assert run(["predict", folder, photos, "--csv", "-", "--json"], monkeypatch) == 2
+    assert capsys.readouterr().err.startswith("thawline: --json prints all answers as one object")
     assert run(["predict", folder, photos, "--batch-size", "0"], monkeypatch) == 2
     assert "--batch-size" in capsys.readouterr().err
+
+
+def test_a_path_with_a_null_character_is_one_of_the_unreadable(folder: Path, photos: Path) -> None:
+    listed = photos.parent / "some.txt"
+    listed.write_bytes(b"photos/0/00.png\nphotos/0/0\x000.png\n")
+    found = thawline.predict(folder, listed)
+    assert len(found.predictions) == 1
+    assert [file.reason for file in found.unreadable] == ["cannot be opened (its name has a null character)"]
+
+
+def test_an_export_is_not_taken_for_a_damaged_model(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "export.json").write_text("{}")
+    (tmp_path / "export" / "SHA256SUMS").write_text("")
+    with pytest.raises(RunFolderError, match=r"export is an export: give the run"):
+        thawline.predict(tmp_path / "export", photos)
 
 
 @pytest.fixture
@@ -226,6 +244,15 @@ def test_a_foreign_onnx_file_is_one_line(onnx_file: Path, photos: Path, metadata
     write_onnx(onnx_file, metadata)
     with pytest.raises(ModelError, match=said):
         thawline.predict(onnx_file, photos / "0" / "00.png")
+
+
+def test_an_onnx_file_for_one_image_at_a_time_is_one_line(onnx_file: Path, photos: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is absent: it is in the `dev` extra")
+    model = onnx.load(onnx_file)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, onnx_file)
+    with pytest.raises(ModelError, match=r"cannot classify \(12, .* pixels"):
+        thawline.predict(onnx_file, photos)
 
 
 def test_a_damaged_or_missing_onnx_file_is_one_line(onnx_file: Path, photos: Path) -> None:

@@ -155,6 +155,10 @@ def test_predictions_of_another_model_or_top_are_refused_and_kept(folder: Path, 
             with pytest.raises(OptionError, match=r"is of predictions with another `top`"):
                 write(folder, photos, path, top=top)
         assert path.read_bytes() == whole
+        path.write_bytes(whole[:-1])
+        with pytest.raises(OptionError, match=r"holds predictions of another model"):
+            write(other, photos, path)
+        assert path.read_bytes() == whole[:-1]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -185,6 +189,27 @@ def test_damage_in_the_middle_is_refused_and_zeros_at_the_end_are_cut_off(
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize(
+    ("form", "last"),
+    [
+        ("csv", b"total,12\r\n"),
+        ("csv", b"my,1,own note,so so,\r\n"),
+        ("jsonl", b'{"path": "x", "label": "a"}'),
+        ("jsonl", b'{"path": "x", "label": "a"}\n'),
+    ],
+)
+def test_a_last_line_that_is_whole_and_not_ours_is_refused_and_kept(
+    folder: Path, photos: Path, form: str, last: bytes
+) -> None:
+    path = photos.parent / f"found.{form}"
+    write(folder, photos, path)
+    content = path.read_bytes() + last
+    path.write_bytes(content)
+    with pytest.raises(OptionError, match=r"is not a prediction as `predict` writes them"):
+        write(folder, photos, path)
+    assert path.read_bytes() == content
+
+
 def test_a_file_that_is_being_written_or_is_a_folder_is_refused(folder: Path, photos: Path) -> None:
     path = photos.parent / "found.csv"
     with written.opened(path), pytest.raises(OptionError, match="is being written by another command"):
@@ -193,7 +218,7 @@ def test_a_file_that_is_being_written_or_is_a_folder_is_refused(folder: Path, ph
         write(folder, photos, photos, form="csv")
     with pytest.raises(OptionError, match=r"must end in \.csv or \.jsonl"):
         write(folder, photos, photos.parent / "found.json")
-    with pytest.raises(OptionError, match=r"cannot be written \(No such file or directory\)"):
+    with pytest.raises(OptionError, match=r"gone is not a folder; make it first"):
         write(folder, photos, photos.parent / "gone" / "found.csv")
 
 
@@ -203,7 +228,7 @@ def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
     for form in FORMS:
         path = tmp_path / f"found.{form}"
         with written.opened(path) as stream:
-            written.take_up(stream, path, form, 1)
+            written.cut_off(stream, form, written.take_up(stream, path, form, 1))
             written.append(stream, form, answers)
         with written.opened(path) as stream:
             found = written.take_up(stream, path, form, 1)

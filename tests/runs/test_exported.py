@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import warnings
@@ -22,6 +23,7 @@ from thawline.exports import graph
 from thawline.exports.timm_folder import CONFIG_FILE
 from thawline.model.load import load_model
 from thawline.runs import exported
+from thawline.runs.listed import Listed
 
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))),
@@ -114,12 +116,38 @@ def test_input_errors(model: Path, images: Path, tmp_path: Path) -> None:
         thawline.export(model, to="tflite")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="`int8`"):
         thawline.export(model, to="torch", int8=True)
+    with pytest.raises(OptionError, match="`int8` needs training and validation images"):
+        thawline.export(model, images=images / "val", int8=True)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine")
     with pytest.raises(RunFolderError, match="did not write"):
         thawline.export(model, images=images / "val", out=foreign)
+    (foreign / "export.json").write_text("{}")
+    with pytest.raises(RunFolderError, match=r"thesis\.txt was not written by an export; move it away"):
+        thawline.export(model, images=images / "val", out=foreign)
     assert (foreign / "thesis.txt").read_text() == "mine"
+
+
+@needs_onnx
+@pytest.mark.filterwarnings("ignore")
+def test_a_full_disk_is_one_line_that_names_the_folder(
+    model: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(exported, "write_program", write)
+    with pytest.raises(RunError, match=r"exports/onnx cannot be written \(No space left on device\); free some space"):
+        thawline.export(model, images=images / "val")
+    assert not (model / "exports").exists()
+
+
+def test_int8_without_the_images_of_the_run_is_refused_at_once(tmp_path: Path) -> None:
+    rows = [Listed(tmp_path / f"{split}.png", "red", split) for split in ("train", "val")]
+    (tmp_path / "val.png").touch()
+    with pytest.raises(DataError, match=r"1 of 2 are gone .*train\.png"):
+        exported._require_images(rows)
 
 
 def test_what_is_not_installed_is_named_with_its_extra(

@@ -272,6 +272,26 @@ def test_a_crowd_is_turned_away_and_the_server_lives(server: PhotoServer, monkey
         pytest.fail("the server never answered again")
 
 
+def test_a_request_that_was_answered_cannot_trickle_on(server: PhotoServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "SECONDS_FOR_REST", 0.3)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        start = time.monotonic()
+        with pytest.raises(OSError):  # noqa: PT011  # reset or broken pipe
+            while time.monotonic() - start < 3:
+                connection.sendall(b"x")
+                time.sleep(0.02)
+        assert time.monotonic() - start < 2
+
+
+def test_an_address_with_a_host_and_headers_behind_one_that_is_none_are_refused(server: PhotoServer) -> None:
+    host = f"Host: 127.0.0.1:{server.server_port}"
+    for place in ("http://[", f"http://evil.example/{server.token}/"):
+        assert b" 404 " in send(server, f"GET {place} HTTP/1.1\n{host}\n\n")[:20]
+    hidden = f"GET /{server.token}/ HTTP/1.1\n{host}\nno header\nOrigin: http://evil.example\n\n"
+    assert b" 400 " in send(server, hidden)[:20]
+
+
 def test_nonsense_is_refused(server: PhotoServer) -> None:
     for text in (
         "\n\n",

@@ -502,6 +502,8 @@ def predict(
 
     if csv is not None and jsonl is not None:
         raise OptionError("`csv` and `jsonl` are two forms of one table; give one of them.")
+    if as_json and "-" in (csv, jsonl):
+        raise OptionError("--json prints all answers as one object, and - as a table; give one of them.")
     size = None if batch_size is None else int(read_option(PredictOptions, "batch_size", batch_size))
     options = PredictOptions(top=int(read_option(PredictOptions, "top", top)), batch_size=size)
     form: Form | None = "csv" if csv is not None else "jsonl" if jsonl is not None else None

@@ -6,10 +6,12 @@ import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 
 from thawline.data.class_names import class_name, spelling_notes
 from thawline.errors import DataError
+from thawline.reading import open_regular
 from thawline.spreadsheet import from_cell
 
 MANIFEST_ENDINGS = (".csv", ".tsv")
@@ -43,7 +45,8 @@ def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
     as splits.csv of a run has it. Raises `DataError`, naming the line.
     """
     try:
-        text = manifest.read_text(encoding="utf-8-sig")
+        with _opened(manifest) as stream:
+            text = stream.read()
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(manifest, error) from error
     lines = _lines(manifest, text)
@@ -60,7 +63,7 @@ def read_manifest(manifest: Path) -> tuple[list[Row], list[str]]:
 def read_paths(manifest: Path) -> Iterator[str]:
     """The paths alone, of a table that needs no other column, one at a time; see `read_manifest`."""
     try:
-        with manifest.open(encoding="utf-8-sig", newline="") as stream:
+        with _opened(manifest) as stream:
             first = stream.readline()
             stream.seek(0)
             lines = _rows(manifest, stream, first)
@@ -72,6 +75,11 @@ def read_paths(manifest: Path) -> Iterator[str]:
                     yield str(manifest.parent / from_cell(cells[column]))
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(manifest, error) from error
+
+
+def _opened(manifest: Path) -> TextIOWrapper:
+    """The text of a regular file, line ends as they are; a pipe would block, and a device never end."""
+    return TextIOWrapper(BufferedReader(open_regular(manifest)), "utf-8-sig", newline="")
 
 
 def _lines(manifest: Path, text: str) -> Iterator[tuple[int, list[str]]]:

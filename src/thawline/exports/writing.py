@@ -23,6 +23,7 @@ WEIGHTS_FILE = "model.safetensors"
 LABELS_FILE = "labels.txt"
 CARD_FILE = "README.md"
 THAWLINE_FILE = "thawline.json"
+EXPORT_FILE = "export.json"
 
 _SYSTEM_ERROR = re.compile(r"os error ([0-9]+)")
 
@@ -81,6 +82,11 @@ def is_temperature(value: object) -> bool:
 
 
 def _refuse_foreign(folder: Path, mark: str) -> None:
+    if not folder.name:  # the current folder, or the root
+        raise RunFolderError(f"{folder} cannot be replaced; name a new folder as `out`.")
+    around = next(parent for parent in folder.parents if parent.exists())
+    if not around.is_dir():
+        raise RunFolderError(f"{around} is not a folder, so {folder} cannot be made; choose another `out`.")
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not is_free and not (folder / mark).is_file():
         raise RunFolderError(f"{folder} holds something that thawline did not write; choose another `out`.")

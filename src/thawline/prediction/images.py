@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 
 from thawline.data.manifest import MANIFEST_ENDINGS, read_paths
 from thawline.data.sources import nothing_found
 from thawline.data.walk import Ignored, walk_each
 from thawline.errors import DataError
-from thawline.reading import is_there
+from thawline.reading import is_there, open_regular
 
 LIST_ENDING = ".txt"
 
@@ -51,9 +52,12 @@ def _listed(path: Path) -> Iterator[str]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as stream:
+        # A name may have a carriage return inside, so only the one before a line feed belongs to the end of the line.
+        with TextIOWrapper(
+            BufferedReader(open_regular(path)), "utf-8-sig", errors="surrogateescape", newline="\n"
+        ) as stream:
             for line in stream:
-                if name := line.rstrip("\n"):
+                if name := line.removesuffix("\n").removesuffix("\r"):
                     yield str(path.parent / name)
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read ({error}); it must have one path a line.") from error

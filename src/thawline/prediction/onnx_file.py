@@ -47,7 +47,13 @@ class OnnxClassifier:
 
     def of_pixels(self, pixels: np.ndarray) -> np.ndarray:
         """Probabilities [B, C] float32 of pixels [B, S, S, 3] uint8."""
-        (found,) = self._session.run(None, {self._input: pixels})
+        try:
+            (found,) = self._session.run(None, {self._input: pixels})
+        except Exception as error:  # its errors have no common class but this one
+            raise_if_out_of_memory(error)
+            raise ModelError(
+                f"{self.folder} cannot classify {pixels.shape} pixels ({_first_line(error)}); {_AGAIN}."
+            ) from error
         probabilities = np.asarray(found, np.float32)
         if probabilities.shape != (len(pixels), len(self.classes)) or not np.isfinite(probabilities).all():
             raise ModelError(

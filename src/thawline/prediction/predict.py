@@ -115,6 +115,7 @@ def predict_to(
     with written.opened(path) as stream:
         found = written.take_up(stream, path, form, call.ranks)
         _require_same_model(call, found, path)
+        written.cut_off(stream, form, found)
         left = [name for name in call.paths if as_text(name) not in found.paths] if found.paths else call.paths
         there = len(call.paths) - len(left)
         found.paths.clear()

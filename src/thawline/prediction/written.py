@@ -69,6 +69,8 @@ def opened(path: Path) -> Iterator[BufferedRandom]:
     """A file for reading and appending, made if it is missing, that no other process of ours may open meanwhile."""
     if path.exists() and not path.is_file():
         raise OptionError(f"{path} is not a file; {_WAY_OUT}.")
+    if not path.parent.is_dir():
+        raise OptionError(f"{path} cannot be written: {path.parent} is not a folder; make it first.")
     with _said(path), path.open("a+b") as stream:
         _lock(stream, path)
         yield stream
@@ -96,17 +98,20 @@ def _lock(stream: BufferedRandom, path: Path) -> None:
 
 
 def take_up(stream: BufferedRandom, path: Path, form: Form, ranks: int) -> Found:
-    """Read what is there, and cut off what a kill left at the end.
+    """Read what is there; the file stays as it is.
 
-    `ranks`: classes per image. Raises `OptionError`, with the file as it was, if it is anything but such predictions.
+    `ranks`: classes per image. Raises `OptionError` if it is anything but such predictions.
     """
     stream.seek(0)
-    found = _from_csv(stream, path, ranks) if form == "csv" else _from_jsonl(stream, path, ranks)
+    return _from_csv(stream, path, ranks) if form == "csv" else _from_jsonl(stream, path, ranks)
+
+
+def cut_off(stream: BufferedRandom, form: Form, found: Found) -> None:
+    """Cut off what a kill left at the end, and begin a new file."""
     stream.truncate(found.end)
     if not found.end:
         stream.write(header(form))
         stream.flush()
-    return found
 
 
 def _from_jsonl(stream: BufferedRandom, path: Path, ranks: int) -> Found:
@@ -115,15 +120,25 @@ def _from_jsonl(stream: BufferedRandom, path: Path, ranks: int) -> Found:
         begun = line.rstrip(b"\0")[: len(_OPENING)]  # zeros are what a power failure leaves
         if not _OPENING.startswith(begun):
             raise _foreign(path, number, form="jsonl")
-        if not line.endswith(b"\n"):
+        if not line.endswith(b"\n") and not _is_json(line):
             break  # torn
         try:
             answer = _answer(parse_json(line))
         except (ValueError, KeyError, TypeError):
             raise _foreign(path, number, form="jsonl") from None
+        if not line.endswith(b"\n"):
+            break  # torn just before the line's end
         _take(found, answer, path, number, ranks)
         found.end += len(line)
     return found
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        parse_json(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _answer(value: object) -> Answer:
@@ -165,10 +180,12 @@ def _from_csv(stream: BufferedRandom, path: Path, ranks: int) -> Found:
                 answer = Prediction(path=name, top=top)
             _take(found, answer, path, number, ranks)
             found.end, top = counter.read, []
-    except (ValueError, csv.Error, UnicodeDecodeError) as error:
-        if isinstance(error, OptionError):
-            raise
-        if stream.read(1) and not counter.torn:
+    except OptionError:
+        raise
+    except (ValueError, csv.Error) as error:
+        # A kill inside a quoted cell leaves an open quote at the end; a whole line of anything else is not ours.
+        in_quotes = isinstance(error, csv.Error) and not stream.read(1)
+        if not in_quotes and not counter.torn:
             raise _foreign(path, number, form="csv") from None
     return found
 

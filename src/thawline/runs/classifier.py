@@ -26,7 +26,7 @@ from thawline.errors import DataError, ModelError, RunFolderError, remedy
 from thawline.exports.ensemble_folder import ENSEMBLE_FILE, is_ensemble, read_ensemble_folder
 from thawline.exports.own_folder import OWN_FILE, read_own_folder
 from thawline.exports.timm_folder import CONFIG_FILE, read_timm_folder
-from thawline.exports.writing import WEIGHTS_FILE
+from thawline.exports.writing import EXPORT_FILE, WEIGHTS_FILE
 from thawline.memory import is_out_of_memory
 from thawline.model.ensemble import Ensemble
 from thawline.model.load import load_model, load_saved
@@ -135,6 +135,10 @@ class _Opened:
 
 def _opened(folder: Path, trust: Trust) -> _Opened | None:
     """The network of a folder of timm or of the user's own code; None if it is neither."""
+    if (folder / EXPORT_FILE).is_file():
+        raise RunFolderError(
+            f"{folder} is an export: give the run that it was made of, or, to `predict` and `serve`, its model.onnx."
+        )
     check_sums(folder, (WEIGHTS_FILE,))
     if (folder / OWN_FILE).is_file():
         return _opened_own(folder, trust)

@@ -20,24 +20,25 @@ from thawline.data.decode import DECODING_RULE
 from thawline.data.sources import find_images
 from thawline.data.survey import survey
 from thawline.data.transform import eval_transform
-from thawline.errors import DataError, OptionError, RunError
+from thawline.errors import DataError, OptionError, RunError, RunFolderError, written_to
 from thawline.exports import reopen
 from thawline.exports.escaping import one_line
 from thawline.exports.example import EXAMPLE_FILE, SETTINGS_FILE, example
 from thawline.exports.graph import FromPixels
 from thawline.exports.programs import MODEL_FILES, ONNX_FILE, OPSET, require_extra, write_program
 from thawline.exports.quantize import CALIBRATION_IMAGES, predicted, quantize
-from thawline.exports.writing import LABELS_FILE, plain_json, whole_folder
+from thawline.exports.writing import EXPORT_FILE, LABELS_FILE, plain_json, whole_folder
 from thawline.formatting import counted, figure
 from thawline.model.trust import Trust
+from thawline.reading import is_there
 from thawline.records import FORMAT_VERSION, json_bytes
 from thawline.results import ExportResult, FitResults, Int8
 from thawline.runs.classifier import Classifier
 from thawline.runs.files import RESULTS, SPLITS, read
 from thawline.runs.listed import Listed, listed
 from thawline.runs.sealed import is_expected
+from thawline.sums import SUMS_FILE
 
-EXPORT_FILE = "export.json"
 TOLERANCE = 1e-4
 """Largest difference of a probability between an fp32 export and `predict`."""
 BATCHES = (1, 3, 8)
@@ -51,8 +52,11 @@ def export(
 ) -> ExportResult:
     """Write `out` whole or not at all; see `api.export`."""
     require_extra(options.to)
+    _refuse_others(out)
     classifier = Classifier(folder, trust)
     own = _of_the_run(folder)
+    if options.int8:
+        _require_images(own)
     files, expected = _to_verify(classifier, images, own)
     settings = _settings(classifier)
     texts = {
@@ -61,7 +65,7 @@ def export(
         LABELS_FILE: "".join(f"{one_line(name)}\n" for name in classifier.classes),
     }
     models = MODEL_FILES[options.to]
-    with _no_new_parent(out), whole_folder(out, texts, (*models, EXPORT_FILE), mark=EXPORT_FILE) as partial:
+    with written_to(out), _no_new_parent(out), whole_folder(out, texts, (*models, EXPORT_FILE), mark=EXPORT_FILE) as partial:
         callback.note(f"Writing {out}: {classifier.folder} as {options.to}.")
         network = FromPixels(classifier.network, classifier.preprocessing, classifier.temperature)
         metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
@@ -95,6 +99,15 @@ def export(
         )
         (partial / EXPORT_FILE).write_bytes(json_bytes(result))
     return result
+
+
+def _refuse_others(out: Path) -> None:
+    """Raise `RunFolderError` if an earlier export, which would be replaced, holds files that no export writes."""
+    ours = {SETTINGS_FILE, EXAMPLE_FILE, LABELS_FILE, EXPORT_FILE, SUMS_FILE, "__pycache__"}
+    ours.update(*MODEL_FILES.values())
+    names = {path.name for path in out.iterdir()} if (out / EXPORT_FILE).is_file() else set()
+    if others := sorted(names - ours):
+        raise RunFolderError(f"{out / others[0]} was not written by an export; move it away, or choose another `out`.")
 
 
 @contextmanager
@@ -134,6 +147,16 @@ def _of_the_run(folder: Path) -> Sequence[Listed]:
     return sorted((row for row in rows if row.split in ("val", "train")), key=lambda row: row.split != "val")
 
 
+def _require_images(own: Sequence[Listed]) -> None:
+    """Raise an error unless the images that int8 is calibrated and scored with are there, before minutes are spent."""
+    if {row.split for row in own} != {"train", "val"}:
+        raise OptionError("`int8` needs training and validation images; name the run folder of a finished fit.")
+    if gone := [row.path for row in own if not is_there(row.path)]:
+        raise DataError(
+            f"`int8` needs the images of the run, and {len(gone)} of {len(own)} are gone ({str(gone[0])!r}); put them back."
+        )
+
+
 def _to_verify(classifier: Classifier, named: Sequence[Path], own: Sequence[Listed]) -> tuple[list[Path], np.ndarray]:
     """Files to verify with, spread evenly, and their probabilities [n, C] by the saved model in PyTorch."""
     val = [row.path for row in own if row.split == "val"]
@@ -167,7 +190,7 @@ def _reopened(folder: Path, files: Sequence[Path]) -> _Found:
     batches = list(_batches(files))
     with tempfile.TemporaryDirectory() as elsewhere:  # so that nothing is imported from the current folder
         done = subprocess.run(
-            [sys.executable, "-I", "-W", "ignore", str(Path(reopen.__file__).resolve()), str(folder.resolve())],
+            [sys.executable, "-P", "-W", "ignore", str(Path(reopen.__file__).resolve()), str(folder.resolve())],
             input=json.dumps([[str(path.resolve()) for path in batch] for batch in batches]),
             capture_output=True,
             text=True,
@@ -231,8 +254,6 @@ def _pixels(paths: Sequence[Path], classifier: Classifier, at_once: int = BATCH)
 def _quantized(partial: Path, classifier: Classifier, own: Sequence[Listed], fp32: _Found) -> Int8:
     """Put an int8 file in the place of the fp32 one; returns what it loses on validation."""
     train, val = ([row for row in own if row.split == split] for split in ("train", "val"))
-    if not train or not val:
-        raise OptionError("`int8` needs training and validation images; name the run folder of a finished fit.")
     path, full = partial / ONNX_FILE, partial / "fp32.onnx"
     path.rename(full)
     some = train[:: -(-len(train) // CALIBRATION_IMAGES)]

@@ -20,7 +20,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from thawline.data.decode import UnreadableError
 from thawline.errors import OptionError, ThawlineError
@@ -35,6 +34,8 @@ BODY_LIMIT = 32 * 2**20
 SECONDS_TO_ASK = 15.0
 """For a whole request, body included: what trickles in is cut off."""
 SECONDS_TO_SEND = 15.0
+SECONDS_FOR_REST = 1.0
+"""For what a client still sends of a request that has its answer."""
 CONNECTIONS = 16
 """At the same time."""
 BODY_TYPE = "application/octet-stream"
@@ -168,8 +169,10 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = answer  # noqa: N815
 
     def _routed(self) -> Reply:
+        if self.headers.get_payload():  # lines after one that is no header, which may hide an Origin
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "the headers cannot be read")
         self._require_this_machine()
-        token, slash, name = urlsplit(self.path).path.removeprefix("/").partition("/")
+        token, slash, name = self.path.partition("?")[0].removeprefix("/").partition("/")
         if not slash or not hmac.compare_digest(token.encode(), self.server.token.encode()):
             raise RefusedError(HTTPStatus.NOT_FOUND, "not found")
         gets: dict[str, Callable[[], Reply]] = {"": self._page, "report": self._report}
@@ -259,9 +262,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(0.2)
+            rest = _UntilDeadline(self.connection, SECONDS_FOR_REST)
             left = _LEFT_OVER
-            while left > 0 and (part := self.connection.recv(2**16)):
+            while left > 0 and (part := rest.read(2**16)):
                 left -= len(part)
         except OSError:
             pass
