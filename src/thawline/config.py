@@ -461,7 +461,8 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """Raise `ModelError` for settings that no network was trained with: they come from files of any origin."""
-        _require_setting(8 <= self.image_size <= 4096, "image_size", "between 8 and 4096 pixels", self.image_size)
+        is_size = isinstance(self.image_size, int) and 8 <= self.image_size <= 4096
+        _require_setting(is_size, "image_size", "a whole number between 8 and 4096 pixels", self.image_size)
         _require_setting(
             self.interpolation in _INTERPOLATIONS,
             "interpolation",
@@ -473,9 +474,8 @@ class Preprocessing:
         for name, values, low, high in (("mean", self.mean, 0, 1), ("std", self.std, 0.001, 10)):
             is_rgb = len(values) == 3 and all(low <= value <= high for value in values)
             _require_setting(is_rgb, name, f"3 values (RGB) between {low} and {high}", list(values))
-        _require_setting(
-            self.bit_depth in BIT_DEPTHS, "bit_depth", f"one of {', '.join(map(str, BIT_DEPTHS))}", self.bit_depth
-        )
+        is_depth = isinstance(self.bit_depth, int) and self.bit_depth in BIT_DEPTHS
+        _require_setting(is_depth, "bit_depth", f"one of {', '.join(map(str, BIT_DEPTHS))}", self.bit_depth)
 
 
 _INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")

@@ -237,6 +237,9 @@ def test_an_onnx_file_is_run_without_torch(onnx_file: Path, tmp_path: Path) -> N
         ({"mean": [0.5]}, "the preprocessing in its metadata cannot be used .mean and std must have 3 values"),
         ({"interpolation": "magic"}, "the preprocessing in its metadata cannot be used .*interpolation"),
         ({"image_size": "[]"}, "the preprocessing in its metadata cannot be used"),
+        ({"image_size": "24.5"}, r"cannot be used \(image_size must be a whole number .* got 24.5\)"),
+        ({"bit_depth": "8.0"}, "cannot be used .bit_depth must be one of"),
+        ({"labels": ["a", "b", "c", "a"]}, "has a class name more than once"),
         ({"labels": ["a", "b"]}, r"gives \(1, 4\) for 1 images"),
     ],
 )

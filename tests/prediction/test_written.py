@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ import thawline
 from tests.prediction.conftest import CLASSES, SIZE, photo
 from tests.small_runs import save_model
 from thawline.callback import Callback
-from thawline.errors import OptionError
+from thawline.errors import OptionError, RunError
 from thawline.model.load import load_model
 from thawline.prediction import written
 from thawline.results import Likelihood, Prediction, PredictionFile, SkippedFile
@@ -220,6 +221,23 @@ def test_a_file_that_is_being_written_or_is_a_folder_is_refused(folder: Path, ph
         write(folder, photos, photos.parent / "found.json")
     with pytest.raises(OptionError, match=r"gone is not a folder; make it first"):
         write(folder, photos, photos.parent / "gone" / "found.csv")
+
+
+def test_a_disk_that_fills_up_is_a_failed_run_and_a_file_that_cannot_be_opened_bad_input(
+    folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = photos.parent / "found.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(written, "append", full)
+        with pytest.raises(RunError, match=r"found\.csv cannot be written \(No space .*\); free some space"):
+            write(folder, photos, path)
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(OptionError, match=r"found\.csv cannot be written"):
+        write(folder, photos, path)
 
 
 def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:

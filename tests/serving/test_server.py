@@ -15,7 +15,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -277,11 +277,11 @@ def test_a_request_that_was_answered_cannot_trickle_on(server: PhotoServer, monk
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         start = time.monotonic()
-        with pytest.raises(OSError):  # noqa: PT011  # reset or broken pipe
+        with suppress(OSError):  # reset, or a broken pipe
             while time.monotonic() - start < 3:
                 connection.sendall(b"x")
                 time.sleep(0.02)
-        assert time.monotonic() - start < 2
+        assert 0.2 < time.monotonic() - start < 2
 
 
 def test_an_address_with_a_host_and_headers_behind_one_that_is_none_are_refused(server: PhotoServer) -> None:

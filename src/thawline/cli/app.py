@@ -561,7 +561,7 @@ def serve(
     """
     from thawline.serving.serve import open_server
 
-    number = int(read_option(ServeOptions, "port", port))
+    number = ServeOptions(port=int(read_option(ServeOptions, "port", port))).port
     server = open_server(run, port=number, trust_code=trust_code, code=code)
     sys.stdout.write(f"{server.url}\nOpen it in a browser on this machine. Ctrl-C ends it.\n")
     sys.stdout.flush()
@@ -702,7 +702,7 @@ def dashboard(
     """
     from thawline.runs.dashboard import serve
 
-    number = int(read_option(DashboardOptions, "port", port))
+    number = DashboardOptions(port=int(read_option(DashboardOptions, "port", port))).port
     INTERRUPTS.way_on = lambda: "the run is as it was"
     serve(run, number, lambda address: sys.stdout.write(f"{address} shows a copy of {run}; Ctrl-C ends it.\n"))
 

@@ -74,6 +74,8 @@ def _labels(about: Mapping[str, str], file: Path) -> tuple[str, ...]:
     names = _parsed(about, LABELS, file)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ModelError(f"{file}: {LABELS} in its metadata must be a list of class names; {_AGAIN}.")
+    if len(set(names)) < len(names):
+        raise ModelError(f"{file}: {LABELS} in its metadata has a class name more than once; {_AGAIN}.")
     return tuple(names)
 
 
@@ -86,7 +88,8 @@ def _preprocessing(about: Mapping[str, str], file: Path) -> Preprocessing:
     try:
         return Preprocessing(**{**values, "mean": _rgb(values["mean"]), "std": _rgb(values["std"])})
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{file}: the preprocessing in its metadata cannot be used ({error}); {_AGAIN}.") from error
+        why = str(error).removesuffix(".")
+        raise ModelError(f"{file}: the preprocessing in its metadata cannot be used ({why}); {_AGAIN}.") from error
 
 
 def _rgb(values: object) -> tuple[float, float, float]:

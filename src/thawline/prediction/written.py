@@ -17,7 +17,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Literal
 
-from thawline.errors import OptionError, remedy
+from thawline.errors import OptionError, RunError, ThawlineError, remedy
 from thawline.reading import parse_json
 from thawline.records import encoded
 from thawline.results import Likelihood, Prediction, SkippedFile, plain
@@ -71,19 +71,21 @@ def opened(path: Path) -> Iterator[BufferedRandom]:
         raise OptionError(f"{path} is not a file; {_WAY_OUT}.")
     if not path.parent.is_dir():
         raise OptionError(f"{path} cannot be written: {path.parent} is not a folder; make it first.")
-    with _said(path), path.open("a+b") as stream:
+    with _said(path, OptionError):
+        stream = path.open("a+b")
+    with _said(path, RunError), stream:
         _lock(stream, path)
         yield stream
 
 
 @contextmanager
-def _said(path: Path) -> Iterator[None]:
+def _said(path: Path, kind: type[ThawlineError]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.filename not in (None, str(path), path):
             raise
-        raise OptionError(f"{path} cannot be written ({error.strerror or error}); {remedy(error)}.") from error
+        raise kind(f"{path} cannot be written ({error.strerror or error}); {remedy(error)}.") from error
 
 
 def _lock(stream: BufferedRandom, path: Path) -> None:

@@ -65,7 +65,11 @@ def export(
         LABELS_FILE: "".join(f"{one_line(name)}\n" for name in classifier.classes),
     }
     models = MODEL_FILES[options.to]
-    with written_to(out), _no_new_parent(out), whole_folder(out, texts, (*models, EXPORT_FILE), mark=EXPORT_FILE) as partial:
+    with (
+        written_to(out),
+        _no_new_parent(out),
+        whole_folder(out, texts, (*models, EXPORT_FILE), mark=EXPORT_FILE) as partial,
+    ):
         callback.note(f"Writing {out}: {classifier.folder} as {options.to}.")
         network = FromPixels(classifier.network, classifier.preprocessing, classifier.temperature)
         metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
@@ -153,7 +157,8 @@ def _require_images(own: Sequence[Listed]) -> None:
         raise OptionError("`int8` needs training and validation images; name the run folder of a finished fit.")
     if gone := [row.path for row in own if not is_there(row.path)]:
         raise DataError(
-            f"`int8` needs the images of the run, and {len(gone)} of {len(own)} are gone ({str(gone[0])!r}); put them back."
+            f"`int8` needs the images of the run, but {len(gone)} of {len(own)} are gone ({str(gone[0])!r}); put them "
+            "back."
         )
 
 
