@@ -218,6 +218,8 @@ def test_an_onnx_file_is_run_without_torch(onnx_file: Path, tmp_path: Path) -> N
         "import thawline\n"
         f"done = thawline.predict_to({str(onnx_file)!r}, {str(tmp_path / 'colours')!r}, {str(tmp_path / 'a.csv')!r})\n"
         "assert done.predicted == 4\n"
+        "import os\n"
+        "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'\n"
         f"sys.argv = ['thawline', 'predict', {str(onnx_file)!r}, {str(tmp_path / 'colours')!r}, '--csv', '-']\n"
         "runpy.run_module('thawline', run_name='__main__')\n"
     )

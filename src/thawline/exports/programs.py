@@ -15,6 +15,7 @@ from torch import Tensor
 from thawline.config import ExportFormat
 from thawline.errors import MissingExtraError, RunError
 from thawline.exports.graph import INPUT, OUTPUT, FromPixels
+from thawline.telemetry import keep_onnx_runtime_quiet
 
 OPSET = 18
 """Operator set of ONNX files: the lowest that PyTorch's exporter writes, so the most runtimes read it."""
@@ -30,6 +31,7 @@ MODEL_FILES: Mapping[ExportFormat, tuple[str, ...]] = {
 
 def require_extra(to: ExportFormat) -> None:
     """Raise `MissingExtraError` unless what writes and reads the format is installed."""
+    keep_onnx_runtime_quiet()  # for the fresh process that verifies, too
     try:
         if to in ("onnx", "openvino"):
             import onnx  # noqa: F401

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from thawline.exports.graph import INPUT
+from thawline.telemetry import keep_onnx_runtime_quiet
 
 CALIBRATION_IMAGES = 256
 """Training images that ranges of activations are taken from, at most."""
@@ -21,6 +22,7 @@ def quantize(source: Path, target: Path, batches: Iterator[np.ndarray]) -> None:
 
     Convolutions and matrix products are in int8; normalisation and softmax stay in fp32.
     """
+    keep_onnx_runtime_quiet()
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -18,6 +18,7 @@ from thawline.config import Preprocessing
 from thawline.errors import MissingExtraError, ModelError
 from thawline.memory import raise_if_out_of_memory
 from thawline.reading import parse_json
+from thawline.telemetry import keep_onnx_runtime_quiet
 
 LABELS = "labels"
 _AGAIN = "write it again with `thawline export`"
@@ -31,6 +32,7 @@ class OnnxClassifier:
         self.folder = file
         if not file.is_file():
             raise ModelError(f"{file} does not exist; give a run folder, a timm folder or an .onnx file.")
+        keep_onnx_runtime_quiet()
         try:
             import onnxruntime
         except ModuleNotFoundError:
