@@ -70,3 +70,5 @@ def test_the_example_imports_neither_thawline_nor_timm(to: Any, preprocessing: P
     assert "thawline" not in text
     assert "timm" not in text
     assert ("import torch" in text) == (to == "torch")
+    # ONNX Runtime reads the variable as it is imported.
+    assert (to == "onnx") == ('setdefault("ORT_DISABLE_TELEMETRY", "1")' in text.partition("import onnxruntime")[0])

@@ -44,7 +44,7 @@ _PASTE = (
 _OPEN: dict[ExportFormat, tuple[str, str, str]] = {
     "onnx": (
         "ONNX Runtime",
-        "import onnxruntime",
+        'os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read by the import\nimport onnxruntime',
         '_SESSION = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])\n\n\n'
         "def probabilities(images):\n"
         '    """Class probabilities [n, classes] of images [n, size, size, 3] uint8."""\n'
@@ -86,10 +86,11 @@ def pixel_lines(preprocessing: Preprocessing) -> str:
 def example(to: ExportFormat, preprocessing: Preprocessing) -> str:
     """classify.py: it needs the format's runtime, NumPy and Pillow."""
     runtime, library, opening = _OPEN[to]
+    system = "import os\n" if "os.environ" in library else ""
     imports = "\n".join(sorted(("import numpy as np", library)))
     return (
         f'"""Classify image files with {runtime}, NumPy and Pillow: python {EXAMPLE_FILE} photo.jpg ..."""\n\n'
-        f"import json\nimport sys\nfrom pathlib import Path\n\n{imports}\nfrom PIL import Image, ImageOps\n\n"
+        f"import json\n{system}import sys\nfrom pathlib import Path\n\n{imports}\nfrom PIL import Image, ImageOps\n\n"
         f'HERE = Path(__file__).resolve().parent\nSETTINGS = json.loads((HERE / "{SETTINGS_FILE}").read_text())\n'
         f"{opening}\n\n{pixel_lines(preprocessing)}\n\n{_PRINT}"
     )
