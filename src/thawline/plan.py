@@ -349,7 +349,12 @@ class FineTunePlan:
     @property
     def members(self) -> tuple[Ingredient, ...]:
         """All trainings of its mixture, the plan's own first; without a mixture, its own alone."""
-        return Ingredient(replace(self, mixture=None)), *self.others
+        return Ingredient(self.single), *self.others
+
+    @property
+    def single(self) -> FineTunePlan:
+        """The plan without its mixture, which is one to edit: of `auto`'s averages of trainings, the first one's."""
+        return replace(self, mixture=None)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -425,7 +430,7 @@ class FineTunePlan:
         """The same plan with these blocks frozen from the first epoch to the last.
 
         Raises `PlanError` for a name that is not one of `blocks`, for a head that starts from random weights, and for a
-        plan that combines several trainings (edit one of its `members` instead).
+        plan that combines several trainings (edit `single`, or another of its `members`, instead).
         """
         if self.head_start == "random" and self.blocks[-1] in blocks:
             raise PlanError(f"plan: {self.blocks[-1]!r} is the head, which is new and must train.")
@@ -443,7 +448,7 @@ class FineTunePlan:
     def _with_rates(self, changed: Mapping[str, float | None]) -> FineTunePlan:
         if self.mixture:
             raise PlanError(
-                f"plan: it combines {counted(len(self.members), 'training')}; edit one of them: `plan.members[0].plan`."
+                f"plan: it combines {counted(len(self.members), 'training')}; edit the first, `plan.single`, or another of `plan.members`."
             )
         if unknown := [name for name in changed if name not in self.blocks]:
             known = nearest(unknown[0], self.blocks) or f"; the blocks are {', '.join(self.blocks)}."
