@@ -51,6 +51,15 @@ def test_a_result_is_text_a_plan_a_model_and_keeps_its_keys(fitted: FitRun) -> N
     assert read_results(fitted.path).to_dict() == fitted.to_dict()
 
 
+def test_in_a_kernel_a_result_is_drawn_once(fitted: FitRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich would otherwise find the kernel and display every line there, beside the text and the HTML."""
+    text = str(fitted)
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *_: pytest.fail("displayed"))
+    assert str(fitted) == text
+    assert "<table" in fitted._repr_html_()
+
+
 def test_a_result_predicts_files_and_objects_alike(fitted: FitRun, images: Path) -> None:  # noqa: F811
     path = next((images / "test" / "red").glob("*.png"))
     picture = Image.open(path).convert("RGB")

@@ -71,9 +71,12 @@ def __getattr__(name: str) -> Any:
     """Load public names on first use: importing thawline imports no torch."""
     if name not in _MODULES:
         raise AttributeError(f"module 'thawline' has no attribute {name!r}")
+    import warnings
     from importlib import import_module
 
-    return getattr(import_module(f"thawline.{_MODULES[name]}"), name)
+    with warnings.catch_warnings():  # tqdm asks for a widget that thawline's progress in notebooks does without
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        return getattr(import_module(f"thawline.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,9 @@ TABLE = (
 CELL = "white-space:nowrap;padding:2px 14px 2px 0;border:0;background:none;color:inherit;text-align:left"
 HEAD = f"{CELL};border-bottom:1px solid #8886;font-weight:600"
 LINE = "white-space:pre-wrap;overflow-wrap:anywhere;margin:0"
-CODE = "margin:.4em 0;overflow-x:auto;background:none;color:inherit;font-size:12px;line-height:1.45"
+CODE = (
+    "margin:.4em 0;overflow-x:auto;background:none;color:inherit;font:12px/1.45 ui-monospace,monospace;white-space:pre"
+)
 DIM = "opacity:.7"
 """Styles of HTML. Colors are those of the page, so that a light notebook and a dark one can both be read."""
 

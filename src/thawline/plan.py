@@ -448,7 +448,8 @@ class FineTunePlan:
     def _with_rates(self, changed: Mapping[str, float | None]) -> FineTunePlan:
         if self.mixture:
             raise PlanError(
-                f"plan: it combines {counted(len(self.members), 'training')}; edit the first, `plan.single`, or another of `plan.members`."
+                f"plan: it combines {counted(len(self.members), 'training')}; edit the first, `plan.single`, or "
+                "another of `plan.members`."
             )
         if unknown := [name for name in changed if name not in self.blocks]:
             known = nearest(unknown[0], self.blocks) or f"; the blocks are {', '.join(self.blocks)}."

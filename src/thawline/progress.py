@@ -59,7 +59,8 @@ class _Subject(NamedTuple):
 
 
 def _subject(record: TrainingRecord) -> _Subject:
-    return _Subject(record.strategy, record.purpose, repr(record.plan), record.fold)
+    strategy = _what(record) if is_mixture(record) else record.strategy
+    return _Subject(strategy, record.purpose, repr(record.plan), record.fold)
 
 
 def _trainings(count: int) -> str:
@@ -180,18 +181,18 @@ class ProgressCallback(Callback):
         return record.purpose == "search" and next(iter(seeds), record.seed) != record.seed
 
     def _status(self, current: TrainingRecord) -> str:
-        best = self._best(current.strategy)
+        best = self._best(_subject(current).strategy)
         left = self._expected_seconds - (time.monotonic() - self._started)
         return f"{best}, about {duration(left)} left" if left > 0 else best
 
-    def _best(self, running: str) -> str:
+    def _best(self, running: str, best: str = "best so far") -> str:
         """The highest validation score so far, the mean where one plan was trained with several seeds."""
         if not self._scores:
             return "no result yet"
         subject, seeds = max(self._scores.items(), key=lambda item: fmean(item[1].values()))
         whose = "" if subject.strategy == running else f"{subject.strategy} "
         trainings = "one training" if len(seeds) == 1 else f"mean over {len(seeds)} seeds"
-        return f"best so far {whose}{figure(fmean(seeds.values()))} ({trainings})"
+        return f"{best} {whose}{figure(fmean(seeds.values()))} ({trainings})"
 
 
 class ConsoleCallback(ProgressCallback):
@@ -273,7 +274,7 @@ class NotebookCallback(ProgressCallback):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         took = duration(time.monotonic() - self._began)
-        best = f"; {self._best('')}" if self._scores else ""
+        best = f"; {self._best('', 'best')}" if self._scores else ""
         trained = f": {counted(self._done, 'training')}{best}" if self._done else ""
         self._line = f"Done in {took}{trained}" if kind is None else f"Stopped after {took} at: {self._line}"
         self._draw()

@@ -36,6 +36,10 @@ class Code(str):
 class PlainConsole(Console):
     """Rich without markup: only it sends control characters, none of the text that it prints does."""
 
+    def __init__(self, **settings: Any) -> None:
+        """Take what Rich's console takes. In a notebook it prints to its stream, not into an output of its own."""
+        super().__init__(force_jupyter=False, **settings)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of a renderable."""
         for segment in super().render(renderable, options):
@@ -99,7 +103,7 @@ def _table(console: Console, table: Table) -> str:
         for number in range(table.row_count)
     )
     header = f"<thead><tr>{head}</tr></thead>" if table.show_header else ""
-    return f'<table style="{TABLE}">{header}<tbody>{rows}</tbody></table>'
+    return f'<div style="overflow-x:auto"><table style="{TABLE}">{header}<tbody>{rows}</tbody></table></div>'
 
 
 def _text(cell: RenderableType) -> Text:
