@@ -10,6 +10,7 @@ import asyncio
 import shutil
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import nbformat
 from nbclient import NotebookClient
@@ -42,7 +43,7 @@ def _anywhere(notebook: nbformat.NotebookNode, folder: str) -> nbformat.Notebook
         cell.metadata.pop("execution", None)
     text = nbformat.writes(notebook).replace(f"{folder}/", "")
     installed = str(Path(thawline.__file__).parent)
-    return nbformat.reads(text.replace(installed, "site-packages/thawline"), as_version=4)
+    return cast(nbformat.NotebookNode, nbformat.reads(text.replace(installed, "site-packages/thawline"), as_version=4))
 
 
 def as_page(notebook: nbformat.NotebookNode) -> str:
