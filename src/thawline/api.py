@@ -232,15 +232,17 @@ def resume(
     add: Sequence[str] = (),
     trust_code: bool = False,
     code: str | None = None,
+    track: str | Sequence[str] = (),
 ) -> FitRun | ComparisonRun:
     """Continue an interrupted run: finished trainings are not repeated, and the result is as without a break.
 
     `add` = strategies to add to a comparison, finished or not; only they are trained. If the run's model is Python code
-    (`file.py:factory`), it runs only with `trust_code=True`, or if `code` names the same file and function.
+    (`file.py:factory`), it runs only with `trust_code=True`, or if `code` names the same file and function. `track`: as
+    in `fit`.
     """
     trust = Trust(trust_code, code)
     with shown(callback) as told:
-        return run_outcome(_resumed(Path(run_folder), told, add, trust), Path(run_folder), trust)
+        return run_outcome(_resumed(Path(run_folder), tracked(track, told), add, trust), Path(run_folder), trust)
 
 
 def _resumed(run_folder: Path, callback: Callback, add: Sequence[str], trust: Trust) -> FitResults | Comparison:
@@ -266,7 +268,7 @@ def _resumed(run_folder: Path, callback: Callback, add: Sequence[str], trust: Tr
 
 
 @takes_listener
-def demo(out: str | Path, callback: Progress = AUTO) -> FitRun:
+def demo(out: str | Path = "thawline-demo", callback: Progress = AUTO) -> FitRun:
     """`fit` on scikit-learn's handwritten digits, from a small network pretrained on printed letters; all embedded."""
     folder = Path(out)
     if folder.exists():

@@ -65,6 +65,31 @@ def test_the_function_takes_the_options_of_the_command(verb: str) -> None:
     assert keywords - PARTS_WHOLE - {"callback"} == set(options_of(verb)) - ONLY_OF_THE_COMMAND
 
 
+FILES_OF_THE_COMMAND = {"check": {"out"}, "predict": {"csv", "jsonl"}}
+"""Where a command writes what the function returns; of `predict`, what `predict_to` writes."""
+EMPTY = ((), "", None)
+"""Ways to leave out an option that takes several values: Python's, and those of a command line."""
+
+
+@pytest.mark.parametrize("verb", ["resume", "demo", "check", "inspect", "evaluate", "predict", "export", "explain"])
+def test_the_other_functions_take_the_options_of_their_commands_with_the_same_defaults(verb: str) -> None:
+    keywords = dict(inspect.signature(getattr(thawline, verb)).parameters)
+    keywords.pop("callback", None)
+    keywords = {{"run_folder": "run"}.get(name, name): parameter for name, parameter in keywords.items()}
+    options = {each.name: each for each in COMMANDS[verb].params if each.name not in ONLY_OF_THE_COMMAND}
+    assert set(keywords) == set(options) - FILES_OF_THE_COMMAND.get(verb, set())
+    for name, parameter in keywords.items():
+        default, stated = parameter.default, options[name].default
+        required = default is inspect.Parameter.empty
+        assert required == options[name].required, name
+        assert required or str(default) == str(stated) or {default, stated} <= {*EMPTY}, name
+
+
+def test_predict_to_takes_the_options_of_predict() -> None:
+    keywords = {name: set(inspect.signature(getattr(thawline, name)).parameters) for name in ("predict", "predict_to")}
+    assert keywords["predict_to"] == keywords["predict"] | {"file", "form"}
+
+
 @pytest.mark.parametrize("part", [ModelOptions, DataConfig, TrainConfig, TuningConfig, CacheOptions, RunOptions])
 def test_every_field_is_an_option_and_a_keyword_with_its_docstring_as_help(part: type[RunOptions]) -> None:
     for field in fields(part):

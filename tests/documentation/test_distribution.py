@@ -65,9 +65,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_has_everything_that_is_no_code_and_nothing_else(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     ours = {
-        str(path.relative_to(ROOT / "src"))
-        for path in SOURCES.rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
+        str(path.relative_to(ROOT / "src")) for path in SOURCES.rglob("*") if path.is_file() and path.suffix != ".pyc"
     }
     assert {name for name in inside if ".dist-info/" not in name} == ours
     kinds = {Path(name).suffix for name in ours}

@@ -311,8 +311,8 @@ def resume(
 
     INTERRUPTS.way_on = lambda: f"{_resuming(run, trust_code=trust_code, code=code)} continues it"
     with _callback(as_json) as callback:
-        told = tracked(track or "", callback)
-        results = api.resume(run, told, add=split_specs(add or ""), trust_code=trust_code, code=code)
+        trusted: dict[str, Any] = {"trust_code": trust_code, "code": code}
+        results = api.resume(run, callback, add=split_specs(add or ""), track=track or "", **trusted)
     _show(results, run, as_json)
 
 
