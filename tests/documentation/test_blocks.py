@@ -5,6 +5,7 @@ HTML comments in the pages, which no reader sees, steer it (Sybil reads them):
 - `<!-- given: run new.jpg -->` puts what the blocks below take for granted into the folder (see `conftest.py`).
 - `<!-- skip: next "the reason" -->` is for a block that cannot run here.
 - `<!-- skip: next if(fast, "the reason") -->` is for one that takes long: it runs with `-m slow`.
+- `<!-- skip: next if(not walked, "the reason") -->` is for one that only scripts/walk_readme.py runs.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ SYBIL = Sybil([PythonCodeBlockParser(), CodeBlockParser("shell", run_shell), Ski
 def run_page(page: Path, prepared: Prepared, *, fast: bool) -> None:
     """Run the blocks of a page in the current folder."""
     document = SYBIL.parse(page)
-    document.namespace.update(prepared=prepared, fast=fast, __name__="page")
+    document.namespace.update(prepared=prepared, fast=fast, walked=False, __name__="page")
     for example in document.examples():
         try:
             example.evaluate()
