@@ -1,8 +1,8 @@
 """Follow README.md from the top to the bottom in a new clone, as a newcomer would, and compare what it promises.
 
 Every block of shell or Python runs in the folder of the clone. What a block of text shows must be in the output of the
-block above it: `...` stands for lines that are left out, and where only numbers differ, that is said. The files that the
-page promises must be there, and every command of its table must know itself.
+block above it: `...` stands for lines that are left out, and where only numbers differ, that is said. The files that
+the page promises must be there, and every command of its table must know itself.
 
 The photos are the digits of the demo. `--model MODEL` is for machines without the Hugging Face Hub: it is added to
 commands that name no network. `--here` uses the environment of this script and leaves out `pip install`.

@@ -32,6 +32,11 @@ def is_named(data: str) -> bool:
     return bool(separator) and kind in SOURCES
 
 
+def called(data: str) -> str:
+    """What a run's data are called on screen: the name, or the folder or table without the folders it lies in."""
+    return data if is_named(data) else Path(data).name
+
+
 def hub_dataset(data: str) -> str:
     """USER/NAME of a dataset of the Hugging Face Hub, without configuration and options; empty for any other data."""
     kind, _, name = data.partition(":")

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from thawline import verdicts
+from thawline.data.named import called
 from thawline.formatting import figure, percent, rate, signed
 from thawline.report import figures, search_figures
 from thawline.report.audit import NO_PROBLEMS, audit
@@ -89,7 +89,7 @@ def _context(run: Run) -> Context:
         "style": style,
         "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "title": Path(run.results.data.root).name,
+        "title": called(str(run.results.request["data"])),
         "answer": _unbroken(_answer(run.results)),
         "league": [
             (

@@ -9,7 +9,7 @@ from pathlib import Path
 from thawline import verdicts
 from thawline.config import Request
 from thawline.data.decode import DECODING_RULE
-from thawline.data.named import hub_dataset, is_named
+from thawline.data.named import called, hub_dataset
 from thawline.exports.ensemble_folder import (
     EnsembleFolder,
     is_ensemble,
@@ -165,7 +165,7 @@ def _card(model: LoadedModel, results: FitResults, member: tuple[int, int] | Non
         label_names=results.data.classes,
         blocks=blocks,
         trainable_percent=results.trainable_percent,
-        dataset=named if is_named(named) else Path(results.data.root).name,
+        dataset=called(named),
         hub_model=_hub_model(model, results),
         hub_dataset=hub_dataset(named),
         split_counts=results.data.images,

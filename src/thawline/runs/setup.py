@@ -13,7 +13,7 @@ from thawline.config import FULL_DEPTH, BitDepth, Preprocessing, Request
 from thawline.data.cache import user_cache
 from thawline.data.check import Check, check
 from thawline.data.groups import with_groups
-from thawline.data.named import is_named
+from thawline.data.named import called
 from thawline.data.pixels import PixelStore, build_pixels, found_bit_depth
 from thawline.data.read import read_named
 from thawline.data.sources import ImageSet
@@ -143,9 +143,8 @@ def _report(
     write(folder.file(CHECK), found.result())
     write_splits(folder.file(SPLITS), split_lines(images, splits))
     sizes = {name: len(splits.indices(name)) for name in ("train", "val", "test")}
-    name = request.data if is_named(request.data) else images.root.name
     callback.note(
-        f"{name}: {len(images.items):,} images in {len(images.classes)} classes; "
+        f"{called(request.data)}: {len(images.items):,} images in {len(images.classes)} classes; "
         f"{sizes['train']:,} train, {sizes['val']:,} val, {sizes['test']:,} test."
     )
     if not splits.has_test:
