@@ -21,7 +21,7 @@ COLORS = 32
 
 def excerpt() -> nbformat.NotebookNode:
     """The notebook with these cells alone, long outputs cut at their height."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook: nbformat.NotebookNode = nbformat.read(NOTEBOOK, as_version=4)
     for number, height in CELLS.items():
         for output in notebook.cells[number].outputs if height else ():
             shown = output.data["text/html"]
