@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from thawline.config import Request
 from thawline.errors import RunFolderError
+from thawline.plan import RATE
 from thawline.records import EpochRecord, TrainingRecord, digest
 from thawline.runs.ledger import STUDY_NAME, Ledger
 
@@ -36,6 +37,15 @@ def test_reopening_gives_equal_records(tmp_path: Path) -> None:
     ledger.add(failed("b"))
     assert Ledger(path).records == (record("a"), failed("b"))
     assert Ledger(path).find("c") is None
+
+
+@pytest.mark.parametrize("rate", [1e-300, RATE.highest])
+def test_every_rate_that_a_plan_may_have_is_kept(tmp_path: Path, rate: float) -> None:
+    path = tmp_path / "ledger.journal"
+    ledger = Ledger(path)
+    ledger.add(record("a"))
+    ledger.add(record("b", rate))
+    assert Ledger(path).records == (record("a"), record("b", rate))
 
 
 @pytest.mark.parametrize("rest", [b'{"op_code": 4, "half', b"\xff\x00 garbage\n", b'{"op_code"\n'])

@@ -241,7 +241,9 @@ def _trial(record: TrainingRecord) -> FrozenTrial:
     distributions: dict[str, BaseDistribution] = {"seed": IntDistribution(0, 2**62)}
     parameters: dict[str, float] = {"seed": record.seed}
     if record.learning_rate > 0:  # a solved probe has none
-        distributions["learning_rate"] = FloatDistribution(1e-12, 1e4, log=True)
+        # Tools draw axes from end to end, so these are wider only where a plan that was edited by hand needs it.
+        low, high = min(1e-12, record.learning_rate), max(1e4, record.learning_rate)
+        distributions["learning_rate"] = FloatDistribution(low, high, log=True)
         parameters["learning_rate"] = record.learning_rate
     return create_trial(
         state=_state(record),
