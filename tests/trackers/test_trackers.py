@@ -120,6 +120,8 @@ def test_no_tracker_unless_it_is_asked_for() -> None:
 def test_an_unknown_tracker_is_one_line() -> None:
     with pytest.raises(OptionError, match=r"^`track` 'tensorbord' is unknown; did you mean 'tensorboard'\?$"):
         tracked("tensorbord")
+    with pytest.raises(OptionError, match=r"^`track` must be one or more of tensorboard, mlflow, got None\.$"):
+        tracked(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", TRACKERS)

@@ -11,6 +11,7 @@ from importlib import import_module
 from thawline.callback import Callback, Callbacks
 from thawline.errors import OptionError
 from thawline.formatting import nearest
+from thawline.ranges import shown
 from thawline.trackers.base import Tracker
 
 TRACKERS: Mapping[str, str] = {
@@ -28,6 +29,8 @@ def tracked(names: str | Sequence[str], callback: Callback | None = None) -> Cal
     Raises `OptionError` for an unknown name and `MissingExtraError` if what a tracker needs is not installed.
     """
     callback = callback or Callback()
+    if not isinstance(names, str | Sequence):
+        raise OptionError(f"`track` must be one or more of {', '.join(TRACKERS)}, got {shown(names)}.")
     wanted = [name.strip() for name in names.split(",")] if isinstance(names, str) else names
     trackers = [_tracker(name) for name in dict.fromkeys(wanted) if name]
     for tracker in trackers:
