@@ -58,6 +58,8 @@ def test_every_line_of_the_template_can_be_set_alone(verb: Verb, tmp_path: Path)
     [
         ("epoch = 3", "unknown option 'epoch'; did you mean 'epochs'?"),
         ("[fit]\nbudgets = '5x'", "unknown option 'budgets' in [fit]; did you mean 'budget'?"),
+        ("lr = 1e-3", "unknown option 'lr'; did you mean 'learning_rate'?"),
+        ("[fit]\nval_split = 0.1", "unknown option 'val_split' in [fit]; did you mean 'test_share'?"),
         ("xyzzy = 3", "unknown option 'xyzzy'."),
         ("[model]\nname = 'resnet18'", "model must be a string, got {'name': 'resnet18'}."),
         ("epochs = '3'", "epochs must be a whole number from 1 to 1,000,000, got '3'."),

@@ -17,7 +17,7 @@ PACKAGE = Path(thawline.__file__).parent
 ROWS: tuple[set[str], ...] = (
     {"visible"},
     {"errors", "field_docs", "formatting", "version", "pytorch_lines", "ranges", "reading", "spreadsheet", "telemetry"},
-    {"plain_table"},
+    {"other_names", "plain_table"},
     {"plan"},
     {"results"},
     {"memory", "records", "signatures", "sums", "verdicts"},

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 from thawline.config import CompareOptions, FitOptions, Request, RunOptions
 from thawline.errors import OptionError
 from thawline.field_docs import field_docs
-from thawline.formatting import nearest
+from thawline.other_names import suggested
 from thawline.ranges import Fault, kinds, shown
 from thawline.reading import parse_json, read_regular
 
@@ -153,7 +153,7 @@ def _refuse_unknown(path: Path, table: Mapping[str, object], verb: Verb, place: 
             continue
         if other := [each for each, cls in VERBS.items() if name in {field.name for field in _own(cls)}]:
             raise OptionError(f"{path}: {name} is an option of {other[0]} alone; put it below [{other[0]}].")
-        raise OptionError(f"{path}: unknown option {name!r}{place}{nearest(name, known) or '.'}")
+        raise OptionError(f"{path}: unknown option {name!r}{place}{suggested(name, known) or '.'}")
 
 
 def _value(path: Path, cls: type[RunOptions], name: str, value: object) -> object:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from thawline.field_docs import field_docs
-from thawline.formatting import nearest
+from thawline.other_names import suggested
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +47,7 @@ def refuse_unknown(function: str, options: Mapping[str, object], parameters: typ
     """`TypeError` for an unknown keyword, as Python raises it, with the nearest known name."""
     known = [*inspect.signature(parameters).parameters]
     if unknown := [name for name in options if name not in known]:
-        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}{nearest(unknown[0], known)}")
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}{suggested(unknown[0], known)}")
 
 
 def takes_listener(function: Callable[P, R]) -> Callable[P, R]:

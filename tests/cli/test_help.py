@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from thawline.cli import app as cli
 from thawline.cli.examples import EXAMPLES
-from thawline.cli.options import ALIASES, MEANT
 from thawline.errors import OptionError
+from thawline.other_names import ALIASES, MEANT
 
 COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 ALL_FLAGS = {flag for command in COMMANDS.values() for each in command.params for flag in each.opts}

@@ -20,6 +20,7 @@ from thawline.cli.examples import EXAMPLES
 from thawline.config import CompareOptions, FitOptions, RunOptions, read_option
 from thawline.errors import OptionError
 from thawline.field_docs import field_docs
+from thawline.other_names import ALIASES, MEANT
 from thawline.strategies import STRATEGIES
 from thawline.trackers import TRACKERS
 
@@ -40,49 +41,6 @@ COMMA_SEPARATED = frozenset({"add", "strategies", "track"})
 
 SEVERAL = frozenset({"model", "image_size"})
 """Options that may be given several times."""
-ALIASES = {"learning_rate": "--lr", "image_size": "--imgsz"}
-"""Short forms of options, under which other tools have made them known."""
-MEANT = {
-    "--batch": "--batch-size",
-    "--bs": "--batch-size",
-    "--lr0": "--learning-rate",
-    "--img-size": "--image-size",
-    "--input-size": "--image-size",
-    "--size": "--image-size",
-    "--resolution": "--image-size",
-    "--wd": "--weight-decay",
-    "--opt": "--optimizer",
-    "--arch": "--model",
-    "--backbone": "--model",
-    "--network": "--model",
-    "--checkpoint": "--weights",
-    "--workers": "--threads",
-    "--augmentation": "--augment",
-    "--num-epochs": "--epochs",
-    "--early-stopping": "--patience",
-    "--smoothing": "--label-smoothing",
-    "--grad-clip": "--clip-norm",
-    "--amp": "--precision",
-    "--dtype": "--precision",
-    "--class-weights": "--balance",
-    "--method": "--strategy",
-    "--methods": "--strategies",
-    "--strategy": "--strategies",
-    "--strategies": "--strategy",
-    "--time": "--budget",
-    "--val-split": "--test-share",
-    "--test-size": "--test-share",
-    "--output": "--out",
-    "--output-dir": "--out",
-    "--save-dir": "--out",
-    "--project": "--out",
-    "-o": "--out",
-    "-m": "--model",
-    "-h": "--help",
-    "--tracker": "--track",
-    "--logger": "--track",
-}
-"""Names from other tools, and names that are easily mixed up -> the option that is probably meant."""
 
 _NAMED = re.compile(r"""`(\w+)(?:=(['"]?)([^`'"]*)\2)?`""")
 """How messages name an option (`epochs`), or an option and its value (`on_bad='skip'`)."""
