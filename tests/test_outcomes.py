@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.report import synthetic
 from tests.small_runs import _own_cache, images, small_request  # noqa: F401  # fixtures
 from thawline import api
 from thawline.errors import ModelError, OptionError, PlanError
-from thawline.outcomes import FitRun
+from thawline.outcomes import Checked, FitRun
 from thawline.plan import FineTunePlan, Phase
 from thawline.progress import ConsoleCallback, NotebookCallback, shown
 from thawline.report.consoles import as_html, as_text
@@ -108,6 +109,40 @@ def test_a_plan_is_a_table_that_can_be_edited() -> None:
         PLAN.freeze("<head>")
     with pytest.raises(PlanError, match="number above 0"):
         PLAN.train("body", -1.0)
+    with pytest.raises(PlanError, match=r"by their names, one by one, got \['stem', 'body'\]"):
+        PLAN.freeze(["stem", "body"])  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match="by their names, one by one, got 1"):
+        PLAN.train(1, 1e-3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"head_start": "kept"}, "head starts from the head of the model that is fitted again"),
+        ({"statistics": "recomputed"}, "statistics: recomputed"),
+    ],
+)
+def test_what_a_plan_starts_from_is_below_its_table(change: dict[str, Any], says: str) -> None:
+    assert says in str(dataclasses.replace(PLAN, **change)).splitlines()[-1]
+
+
+@pytest.mark.parametrize("plan", [3, {"phases": []}, Checked])
+def test_what_is_no_plan_is_refused_in_one_line(plan: Any, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"`plan` must be a FineTunePlan, a plan.json or the folder of a run, got"):
+        thawline.fit(tmp_path, tmp_path / "run", plan=plan, callback=None)
+
+
+def test_a_result_finds_its_model_from_another_folder(
+    fitted: FitRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fitted.path.parent)
+    relative = api.resume(fitted.path.name, None)
+    text = str(relative)
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(relative, FitRun)
+    assert relative.path == Path(fitted.path.name)
+    assert str(relative) == text
+    assert not relative.model.training
 
 
 def test_an_edited_plan_is_trained_as_it_is(fitted: FitRun, images: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -162,6 +197,20 @@ def test_callbacks_are_the_callers_or_silent_or_automatic() -> None:
         assert type(silent) is thawline.Callback
     with shown("auto") as automatic:
         assert isinstance(automatic, ConsoleCallback)
+
+
+@pytest.mark.parametrize("callback", [3, False, [], print, thawline.Callback, "silent"])
+def test_what_is_no_callback_is_refused_in_one_line(callback: Any, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"`callback` must be a thawline.Callback, 'auto' or None = silence, got"):
+        thawline.fit(tmp_path, tmp_path / "run", callback=callback)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("name", "meant"), [("lr", "learning_rate"), ("imgsz", "image_size"), ("epoch", "epochs")])
+def test_names_of_other_tools_are_known_in_python(name: str, meant: str, tmp_path: Path) -> None:
+    wrong: dict[str, Any] = {name: 1}
+    with pytest.raises(TypeError, match=f"{name!r}; did you mean {meant!r}"):
+        thawline.fit(tmp_path, tmp_path / "run", **wrong)
 
 
 def test_help_documents_every_option() -> None:

@@ -540,6 +540,11 @@ def with_plan(request: Request, plan: FineTunePlan | str | Path, options: Mappin
     """The request to train a given plan as it is; raises `OptionError` for options that would make another plan."""
     if clash := [name for name in ("strategy", "budget", "answer", "learning_rate", "norm") if name in options]:
         raise OptionError(f"`plan` and `{clash[0]}` cannot both be given; leave one of them out.")
+    if not isinstance(plan, FineTunePlan | str | Path):
+        raise OptionError(
+            f"`plan` must be a FineTunePlan, a plan.json or the folder of a run, got {type(plan).__name__}; "
+            "results have theirs in `.plan`, and `FineTunePlan.from_dict` reads a dict."
+        )
     found = plan if isinstance(plan, FineTunePlan) else find_plan(Path(plan))
     if options.get("granularity", found.granularity) != found.granularity:
         raise OptionError(f"`granularity` must be {found.granularity}, as in `plan`; leave it out.")

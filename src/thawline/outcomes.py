@@ -79,6 +79,8 @@ class FitRun(Shown, FitResults):
 
     path: Path = field(metadata=HIDDEN)
     """The run folder."""
+    home: Path = field(default_factory=Path.cwd, metadata=HIDDEN, compare=False)
+    """The working folder when it was made, which `path` is relative to."""
     trust: Trust = field(default=TRUSTED, metadata=HIDDEN, compare=False)
     """Whether the code of a network of one's own may run."""
 
@@ -98,11 +100,11 @@ class FitRun(Shown, FitResults):
 
     @cached_property
     def _classifier(self) -> Classifier:
-        return Classifier(self.path, self.trust)
+        return Classifier(self.home / self.path, self.trust)
 
     def draw(self, console: Console) -> None:
         """The sentence, the network, the table, where it all is, and the lines that open the model."""
-        tables.print_fit(console, self, self.path, opening_lines(self.path / MODEL_FOLDER))
+        tables.print_fit(console, self, self.path, opening_lines(self.home / self.path / MODEL_FOLDER))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -35,6 +35,11 @@ Value = TypeVar("Value")
 RATE = Range(0, 1e30, above=True)
 STRENGTH = Range(0, 1e6)
 SHARE = Range(0, 1)
+HEAD_STARTS: Mapping[HeadStart, str] = {
+    "random": "random weights",
+    "probe": "the solved probe",
+    "kept": "the head of the model that is fitted again",
+}
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
 
 
@@ -432,6 +437,7 @@ class FineTunePlan:
         Raises `PlanError` for a name that is not one of `blocks`, for a head that starts from random weights, and for a
         plan that combines several trainings (edit `single`, or another of its `members`, instead).
         """
+        self._require(blocks)
         if self.head_start == "random" and self.blocks[-1] in blocks:
             raise PlanError(f"plan: {self.blocks[-1]!r} is the head, which is new and must train.")
         return self._with_rates(dict.fromkeys(blocks))
@@ -441,19 +447,26 @@ class FineTunePlan:
 
         Raises `PlanError` as `freeze` does, and for a rate that is not a number above 0.
         """
+        self._require([block])
         if learning_rate is None:
             raise PlanError(f"plan: the learning rate of block {block!r} must be a number {RATE}, got None.")
         return self._with_rates({block: learning_rate})
 
-    def _with_rates(self, changed: Mapping[str, float | None]) -> FineTunePlan:
+    def _require(self, blocks: Iterable[object]) -> None:
+        """Raise `PlanError` for a plan that combines several trainings, and for what is no name of a block."""
         if self.mixture:
             raise PlanError(
                 f"plan: it combines {counted(len(self.members), 'training')}; edit the first, `plan.single`, or "
                 "another of `plan.members`."
             )
-        if unknown := [name for name in changed if name not in self.blocks]:
-            known = nearest(unknown[0], self.blocks) or f"; the blocks are {', '.join(self.blocks)}."
-            raise PlanError(f"plan: it has no block {unknown[0]!r}{known}")
+        for name in blocks:
+            if not isinstance(name, str):
+                raise PlanError(f"plan: blocks are given by their names, one by one, got {shown(name)}.")
+            if name not in self.blocks:
+                known = nearest(name, self.blocks) or f"; the blocks are {', '.join(self.blocks)}."
+                raise PlanError(f"plan: it has no block {name!r}{known}")
+
+    def _with_rates(self, changed: Mapping[str, float | None]) -> FineTunePlan:
         phases = (replace(phase, learning_rates={**phase.learning_rates, **changed}) for phase in self.phases)
         return replace(self, phases=tuple(phases))
 
@@ -493,12 +506,12 @@ class FineTunePlan:
     def _notes(self) -> list[str]:
         """Everything besides the rates that is not as in plain fine-tuning, and how norm layers and head begin."""
         facts = [f"blocks: {self.granularity}", f"norm layers of trained blocks: {self.norm}"]
-        facts.append(f"head starts from {'random weights' if self.head_start == 'random' else 'the solved probe'}")
+        facts.append(f"head starts from {HEAD_STARTS[self.head_start]}")
         facts += [f"{name.replace('_', ' ')}: {value}" for name, value in self._unusual().items()]
         return ["; ".join(facts)]
 
     def _unusual(self) -> dict[str, object]:
-        others = ("parts", "penalty", "adapter", "rate_rule", "interpolation", "kept_epoch")
+        others = ("parts", "penalty", "adapter", "rate_rule", "interpolation", "statistics", "kept_epoch")
         usual = {each.name: each.default for each in fields(self)}
         found = {name: getattr(self, name) for name in others if getattr(self, name) != usual[name]}
         return found | ({"combined": f"mean {self.mixture.of}"} if self.mixture else {})

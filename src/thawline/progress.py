@@ -18,9 +18,11 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from thawline.callback import Callback
+from thawline.errors import OptionError
 from thawline.formatting import counted, duration, figure, mebibytes, rate
 from thawline.plain_table import BOX, DIM, LINE
 from thawline.plan import FineTunePlan
+from thawline.ranges import shown as shown_value
 from thawline.records import EpochRecord, TrainingRecord
 from thawline.report.consoles import PLAIN_WIDTH, PlainConsole
 from thawline.report.plan_words import is_distilled, is_mixture, is_solved, is_untrained, mixture_in_words
@@ -297,12 +299,21 @@ class NotebookCallback(ProgressCallback):
 
 @contextmanager
 def shown(callback: Progress) -> Iterator[Callback]:
-    """The callback that the caller gave; for "auto" progress where the caller sees it, for None silence."""
-    if callback != AUTO:
-        yield callback or Callback()
-        return
-    with _automatic() as own:
-        yield own
+    """The callback that the caller gave; for "auto" progress where the caller sees it, for None silence.
+
+    Raises `OptionError` for anything else, a class or a function for example.
+    """
+    if isinstance(callback, Callback):
+        yield callback
+    elif callback is None:
+        yield Callback()
+    elif isinstance(callback, str) and callback == AUTO:
+        with _automatic() as own:
+            yield own
+    else:
+        raise OptionError(
+            f"`callback` must be a thawline.Callback, 'auto' or None = silence, got {shown_value(callback)}."
+        )
 
 
 def _automatic() -> ConsoleCallback | NotebookCallback:
