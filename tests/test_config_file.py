@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from thawline.config import CompareOptions, DataConfig, FitOptions, Request, TrainConfig, TuningConfig
+from thawline.cli.app import _with_config
+from thawline.config import MAKE_A_PLAN, CompareOptions, DataConfig, FitOptions, Request, TrainConfig, TuningConfig
 from thawline.config_file import VERBS, Verb, read_config, resolved, template
 from thawline.errors import OptionError
 from thawline.field_docs import field_docs
@@ -126,7 +127,7 @@ def asked_again(verb: Verb, options: dict[str, Any]) -> Request:
     ids=["fit", "compare"],
 )
 def test_the_resolved_copy_asks_for_the_same(request_: Request, tmp_path: Path) -> None:
-    text = resolved(request_)
+    text = resolved(request_, tmp_path)
     tomllib.loads(text)
     assert asked_again(request_.verb, read_config(written(tmp_path, text), request_.verb)) == request_
 
@@ -136,10 +137,10 @@ def test_no_option_is_missing_in_the_resolved_copy() -> None:
     spoken_for = {"preset", "budget", "answer", "track"}  # a preset's values, the strategy's arguments, not stored
     optional = {"weights", "image_size", "crop_pct", "test_share", "limit", "schedule_epochs"}
     optional |= {"plan", "latency", "parameters"}
-    stored = tomllib.loads(resolved(ASKED))
+    stored = tomllib.loads(resolved(ASKED, Path("run")))
     names = {*stored, *stored["fit"]}
     assert {field.name for field in fields(FitOptions)} - names <= spoken_for | optional
-    compared = tomllib.loads(resolved(replace(ASKED, verb="compare", explain=False, refit=False)))
+    compared = tomllib.loads(resolved(replace(ASKED, verb="compare", explain=False, refit=False), Path("run")))
     assert {field.name for field in fields(CompareOptions)} - {*compared, *compared["compare"]} <= spoken_for | optional
 
 
@@ -150,14 +151,23 @@ def test_networks_to_choose_among_and_their_limits_are_repeated(tmp_path: Path) 
         ("auto",),
         {"model": ["resnet18", "resnet50"], "image_size": [96, 160], "latency": "5ms", "parameters": "3M"},
     )
-    (tmp_path / "config.toml").write_text(resolved(asked))
+    (tmp_path / "config.toml").write_text(resolved(asked, tmp_path))
     again = read_config(tmp_path / "config.toml", "fit")
     assert Request.from_options("fit", "photos", ("auto",), {**again}).candidates == asked.candidates
 
 
 def test_a_run_that_was_given_its_plan_is_not_repeated_without_it(tmp_path: Path) -> None:
     given = replace(ASKED, strategies=("given",), plan={"phases": []})
-    assert "add --plan" in resolved(given)
+    found = read_config(written(tmp_path, resolved(given, tmp_path)), "fit")
+    assert found["plan"] == str(tmp_path / "plan.json")
+    assert not found.keys() & set(MAKE_A_PLAN)
     (tmp_path / "run.json").write_text(json.dumps({"request": given.to_dict()}))
     with pytest.raises(OptionError, match="was given its plan; repeat it with `plan`"):
         read_config(tmp_path / "run.json", "fit")
+
+
+def test_a_plan_and_a_strategy_of_the_command_line_replace_those_of_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "epochs = 3\n[fit]\nstrategy = 'full'\nlearning_rate = 0.01")
+    assert _with_config("fit", path, "photos", {"plan": "run"}) == ("photos", {"epochs": 3, "plan": "run"})
+    path = written(tmp_path, "epochs = 3\n[fit]\nplan = 'run'")
+    assert _with_config("fit", path, None, {"budget": "2x"}) == (None, {"epochs": 3, "budget": "2x"})

@@ -16,6 +16,7 @@ from thawline.config import (
     BASE_RATE,
     DEFAULT_MODEL,
     FULL_DEPTH,
+    MAKE_A_PLAN,
     CompareOptions,
     DataConfig,
     ExportFormat,
@@ -538,7 +539,7 @@ def explain(
 
 def with_plan(request: Request, plan: FineTunePlan | str | Path, options: Mapping[str, Any]) -> Request:
     """The request to train a given plan as it is; raises `OptionError` for options that would make another plan."""
-    if clash := [name for name in ("strategy", "budget", "answer", "learning_rate", "norm") if name in options]:
+    if clash := [name for name in MAKE_A_PLAN if name in options]:
         raise OptionError(f"`plan` and `{clash[0]}` cannot both be given; leave one of them out.")
     if not isinstance(plan, FineTunePlan | str | Path):
         raise OptionError(

@@ -35,6 +35,8 @@ DEFAULT_MODEL = "mobilenetv3_large_100"
 DEFAULT_ROWS = ("linear_probe", "last_blocks", "full", "full_10x_head")
 """What `compare` compares."""
 
+MAKE_A_PLAN = ("strategy", "budget", "answer", "learning_rate", "norm")
+"""Options of `fit` that a given plan leaves nothing to decide."""
 BASE_RATE = 1e-3
 """Learning rate where nothing is tuned, and the first that tuning tries."""
 

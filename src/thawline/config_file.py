@@ -15,7 +15,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from thawline.config import CompareOptions, FitOptions, Request, RunOptions
+from thawline.config import MAKE_A_PLAN, CompareOptions, FitOptions, Request, RunOptions
 from thawline.errors import OptionError
 from thawline.field_docs import field_docs
 from thawline.other_names import suggested
@@ -28,6 +28,7 @@ SHARED = frozenset(field.name for field in fields(RunOptions)) | {"data"}
 WIDTH = 100
 """Columns of the template at most."""
 DATA_HELP = "Folder of images, .csv table or named dataset; DATA on the command line."
+PLAN_FILE = "plan.json"
 UNSET = "  # an example: not set by default"
 SEVERAL = frozenset({"model", "image_size"})
 """Options of which there may be a list."""
@@ -178,14 +179,16 @@ def _text(value: object) -> str:
     raise ValueError
 
 
-def resolved(request: Request) -> str:
-    """A request as a file for --config that repeats it."""
+def resolved(request: Request, folder: Path) -> str:
+    """A request as a file for --config that repeats it; a given plan is the plan.json of the run's `folder`."""
     where = f"thawline {request.verb} --config THIS_FILE --out NEW_FOLDER"
     lines = [f"# What this run was asked to do, defaults and presets included; `{where}` repeats it.\n"]
+    shared, own = _shared(request), _of_verb(request)
     if request.plan is not None:
-        lines.append("# Its plan was given and is in plan.json: add --plan.\n")
-    lines += _lines(_shared(request))
-    return "".join([*lines, f"\n[{request.verb}]\n", *_lines(_of_verb(request))])
+        shared = {name: value for name, value in shared.items() if name not in MAKE_A_PLAN}
+        own["plan"] = str(folder.absolute() / PLAN_FILE)
+    lines += _lines(shared)
+    return "".join([*lines, f"\n[{request.verb}]\n", *_lines(own)])
 
 
 def _lines(options: Mapping[str, object]) -> Iterator[str]:
@@ -210,7 +213,7 @@ def _of_verb(request: Request) -> dict[str, Any]:
         own |= {"parameters": candidates.parameters and str(candidates.parameters)}
         own |= {"latency": candidates.latency and f"{candidates.latency!r}ms"}
     if request.plan is not None:
-        own["plan"] = None  # plan.json of the run has it
+        own["plan"] = None  # too long for a line
     elif request.verb == "fit":
         own["strategy"] = request.strategies[0]
     else:

@@ -20,6 +20,7 @@ from thawline.cli import progress as live
 from thawline.cli.interrupts import INTERRUPTS, Interrupted, WayOn, begun_or_not
 from thawline.cli.options import Given, GroupedCommand, StrictCommand, as_flags, help_of, number_option, takes_options
 from thawline.config import (
+    MAKE_A_PLAN,
     PRESETS,
     CompareOptions,
     DashboardOptions,
@@ -257,8 +258,10 @@ def _list_cells(recipe: str, overrides: Mapping[str, Any], as_json: bool) -> Non
 
 
 def _with_config(verb: Verb, config: Path | None, data: str | None, given: Given) -> tuple[str | None, dict[str, Any]]:
-    """What the file says, and before it what the user gave."""
+    """What the file says, and before it what the user gave: a plan in place of a strategy, and the other way round."""
     stored = {} if config is None else read_config(config, verb)
+    beaten = MAKE_A_PLAN if "plan" in given else ("plan",) if given.keys() & set(MAKE_A_PLAN) else ()
+    stored = {name: value for name, value in stored.items() if name not in beaten}
     named = stored.pop("data", None)
     return data or named, {**stored, **given}
 

@@ -200,4 +200,4 @@ def _write(folder: Path, request: Request, environment: Environment) -> None:
     """run.json, and the same request as a file for --config."""
     record = RunRecord(format_version=FORMAT_VERSION, request=request.to_dict(), environment=environment)
     write(folder / REQUEST, record)
-    publish(folder / CONFIG, resolved(request).encode("utf-8", "surrogateescape"))
+    publish(folder / CONFIG, resolved(request, folder).encode("utf-8", "surrogateescape"))
