@@ -96,7 +96,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """As cells and tables call it, and as `fit` does."""
+        """Its name in cells and tables, the same as in `fit`."""
         return f"{self.backbone} at {self.pixels} px"
 
 
@@ -156,7 +156,7 @@ class FirstLook(Result):
     unit_share: float
     """A full fine-tuning of it, in units."""
     epochs: int
-    """Of its longest training in the comparison; 0 = it was not trained."""
+    """Epochs of its longest training in the comparison; 0 = never trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ class NetworkCell(CellResult):
     units: float | None
     """All that was trained and probed, the final training included."""
     first_look: Mapping[str, FirstLook] | None = None
-    """By pair, of the choice alone."""
+    """Stage 1 by pair; only cells of the choice have it."""
     work_of_probes: float | None = None
     """Stage 1 in units, of the choice alone."""
 

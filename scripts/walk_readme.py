@@ -40,11 +40,11 @@ class Walk:
 
     clone: Path
     environment: Path
-    """Of Python; thawline is installed there by the page itself, unless it is there already."""
+    """Virtual environment of the commands; the page itself installs thawline there, unless it is there already."""
     installs: bool
     model: str | None
     output: str = ""
-    """Of the last block that ran."""
+    """Output of the last block that ran."""
     faults: int = 0
 
     def page(self) -> None:

@@ -127,7 +127,7 @@ def asked_again(verb: Verb, options: dict[str, Any]) -> Request:
     ids=["fit", "compare"],
 )
 def test_the_resolved_copy_asks_for_the_same(request_: Request, tmp_path: Path) -> None:
-    text = resolved(request_, tmp_path)
+    text = resolved(request_, tmp_path / "plan.json")
     tomllib.loads(text)
     assert asked_again(request_.verb, read_config(written(tmp_path, text), request_.verb)) == request_
 
@@ -137,10 +137,12 @@ def test_no_option_is_missing_in_the_resolved_copy() -> None:
     spoken_for = {"preset", "budget", "answer", "track"}  # a preset's values, the strategy's arguments, not stored
     optional = {"weights", "image_size", "crop_pct", "test_share", "limit", "schedule_epochs"}
     optional |= {"plan", "latency", "parameters"}
-    stored = tomllib.loads(resolved(ASKED, Path("run")))
+    stored = tomllib.loads(resolved(ASKED, Path("run/plan.json")))
     names = {*stored, *stored["fit"]}
     assert {field.name for field in fields(FitOptions)} - names <= spoken_for | optional
-    compared = tomllib.loads(resolved(replace(ASKED, verb="compare", explain=False, refit=False), Path("run")))
+    compared = tomllib.loads(
+        resolved(replace(ASKED, verb="compare", explain=False, refit=False), Path("run/plan.json"))
+    )
     assert {field.name for field in fields(CompareOptions)} - {*compared, *compared["compare"]} <= spoken_for | optional
 
 
@@ -151,14 +153,14 @@ def test_networks_to_choose_among_and_their_limits_are_repeated(tmp_path: Path) 
         ("auto",),
         {"model": ["resnet18", "resnet50"], "image_size": [96, 160], "latency": "5ms", "parameters": "3M"},
     )
-    (tmp_path / "config.toml").write_text(resolved(asked, tmp_path))
+    (tmp_path / "config.toml").write_text(resolved(asked, tmp_path / "plan.json"))
     again = read_config(tmp_path / "config.toml", "fit")
     assert Request.from_options("fit", "photos", ("auto",), {**again}).candidates == asked.candidates
 
 
 def test_a_run_that_was_given_its_plan_is_not_repeated_without_it(tmp_path: Path) -> None:
     given = replace(ASKED, strategies=("given",), plan={"phases": []})
-    found = read_config(written(tmp_path, resolved(given, tmp_path)), "fit")
+    found = read_config(written(tmp_path, resolved(given, tmp_path / "plan.json")), "fit")
     assert found["plan"] == str(tmp_path / "plan.json")
     assert not found.keys() & set(MAKE_A_PLAN)
     (tmp_path / "run.json").write_text(json.dumps({"request": given.to_dict()}))

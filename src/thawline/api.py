@@ -450,7 +450,7 @@ def predict(
     """The likeliest classes of images by a run's saved model, any timm folder, or an ONNX file that `export` wrote.
 
     `images`: files, folders of them, .csv or .tsv tables with a column `path`, .txt lists of paths, PIL images, uint8
-    arrays, a list of any of these, or a dataset with or without labels. Those that are no files are called `image 0`,
+    arrays, a list of any of these, or a dataset with or without labels. Images that are not files are called `image 0`,
     `image 1`, ... Files are in the order of their paths, each once. `batch_size`: images that the network gets at once;
     None = 64, fewer where they are large. For more images than fit into memory, `predict_to`.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from thawline.formatting import row_label
 from thawline.records import EpochRecord, TrainingRecord
 from thawline.results import Comparison, FitResults
 
@@ -100,7 +101,7 @@ class OfNetwork(Callbacks):
         super().training_done(self._named(record), stored=stored)
 
     def _named(self, record: TrainingRecord) -> TrainingRecord:
-        return replace(record, strategy=f"{self._network}: {record.strategy}")
+        return replace(record, strategy=row_label(record.strategy, self._network))
 
 
 Listener = Callback

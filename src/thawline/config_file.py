@@ -28,7 +28,6 @@ SHARED = frozenset(field.name for field in fields(RunOptions)) | {"data"}
 WIDTH = 100
 """Columns of the template at most."""
 DATA_HELP = "Folder of images, .csv table or named dataset; DATA on the command line."
-PLAN_FILE = "plan.json"
 UNSET = "  # an example: not set by default"
 SEVERAL = frozenset({"model", "image_size"})
 """Options of which there may be a list."""
@@ -179,14 +178,14 @@ def _text(value: object) -> str:
     raise ValueError
 
 
-def resolved(request: Request, folder: Path) -> str:
-    """A request as a file for --config that repeats it; a given plan is the plan.json of the run's `folder`."""
+def resolved(request: Request, plan: Path) -> str:
+    """A request as a file for --config that repeats it; `plan`: where the run keeps a plan that was given."""
     where = f"thawline {request.verb} --config THIS_FILE --out NEW_FOLDER"
     lines = [f"# What this run was asked to do, defaults and presets included; `{where}` repeats it.\n"]
     shared, own = _shared(request), _of_verb(request)
     if request.plan is not None:
         shared = {name: value for name, value in shared.items() if name not in MAKE_A_PLAN}
-        own["plan"] = str(folder.absolute() / PLAN_FILE)
+        own["plan"] = str(plan.absolute())
     lines += _lines(shared)
     return "".join([*lines, f"\n[{request.verb}]\n", *_lines(own)])
 

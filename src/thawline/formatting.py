@@ -87,3 +87,8 @@ def spread(mean: float, standard_error: float | None, digits: int = 3) -> str:
 def percent(share: float, digits: int = 1) -> str:
     """A share of 0 to 1 as `12.5 %`."""
     return f"{100 * share:.{digits}f} %"
+
+
+def row_label(strategy: str, network: str | None) -> str:
+    """What tables call a row: the strategy, after the network that it trains where there are several."""
+    return f"{network}: {strategy}" if network else strategy

@@ -453,7 +453,7 @@ class FineTunePlan:
         return self._with_rates({block: learning_rate})
 
     def _require(self, blocks: Iterable[object]) -> None:
-        """Raise `PlanError` for a plan that combines several trainings, and for what is no name of a block."""
+        """Raise `PlanError` if the plan combines several trainings, or if one of `blocks` is not a block of it."""
         if self.mixture:
             raise PlanError(
                 f"plan: it combines {counted(len(self.members), 'training')}; edit the first, `plan.single`, or "

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
+from thawline.formatting import row_label
 from thawline.plan import FineTunePlan
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -317,8 +318,7 @@ class Row(Result):
     @property
     def label(self) -> str:
         """What tables call it: the strategy; of a comparison of several networks its network before that."""
-        network = self.get("network")
-        return f"{network}: {self.strategy}" if network else self.strategy
+        return row_label(self.strategy, self.get("network"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thawline.formatting import counted
+from thawline.formatting import counted, row_label
 from thawline.recipes.reading import by, on_test, scored
 from thawline.recipes.recipe import Table
 from thawline.records import unpack_bits
@@ -23,7 +23,7 @@ class Across:
     best: str
     """The network with the row that is best on validation."""
     versus: Mapping[str, Mapping[str, Versus]]
-    """By network and strategy: accuracy minus that of `best`, p-values adjusted over all of the dataset."""
+    """By network and strategy: its accuracy minus that of `best`, p-values adjusted over all rows of the dataset."""
 
 
 def across(cells: Sequence[RecipeCell]) -> Across | None:
@@ -36,14 +36,16 @@ def across(cells: Sequence[RecipeCell]) -> Across | None:
     same = {model: cell for model, cell in found.items() if images is not None and cell.data.test_images == images}
     if len(same) < 2:
         return None
-    names = {f"{model}: {row.strategy}": (model, row.strategy) for model, cell in same.items() for row in scored(cell)}
+    names = {
+        row_label(row.strategy, model): (model, row.strategy) for model, cell in same.items() for row in scored(cell)
+    }
     rows = {
         name: OnTest(_right(row.test_right, cell.data.images["test"]), name)
         for model, cell in same.items()
         for row in scored(cell)
-        if (name := f"{model}: {row.strategy}")
+        if (name := row_label(row.strategy, model))
     }
-    references = {name: f"{best}: {strategy}" for name, (model, strategy) in names.items() if model != best}
+    references = {name: row_label(strategy, best) for name, (model, strategy) in names.items() if model != best}
     pairs = paired(rows, {name: other for name, other in references.items() if other in rows})
     versus: dict[str, dict[str, Versus]] = {}
     for name, pair in pairs.items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from thawline import verdicts
 from thawline.config import DataConfig, Request, TrainConfig
-from thawline.formatting import duration, figure, interval, mebibytes, rate, sentence, signed, spread
+from thawline.formatting import duration, figure, interval, mebibytes, rate, row_label, sentence, signed, spread
 from thawline.report import plan_words
 from thawline.report.networks import speed_in_words
 from thawline.report.plan_words import (
@@ -67,7 +67,7 @@ class TableRow:
     @property
     def label(self) -> str:
         """Strategy and network."""
-        return f"{self.network}: {self.strategy}" if self.network else self.strategy
+        return row_label(self.strategy, self.network)
 
 
 def headline(results: FitResults) -> str:

@@ -26,6 +26,7 @@ from thawline.runs.files import (
     EXPLANATION_FOLDER,
     LEDGER,
     MODELS_FOLDER,
+    PLAN,
     REQUEST,
     RESULTS,
     SPLITS,
@@ -200,4 +201,4 @@ def _write(folder: Path, request: Request, environment: Environment) -> None:
     """run.json, and the same request as a file for --config."""
     record = RunRecord(format_version=FORMAT_VERSION, request=request.to_dict(), environment=environment)
     write(folder / REQUEST, record)
-    publish(folder / CONFIG, resolved(request, folder).encode("utf-8", "surrogateescape"))
+    publish(folder / CONFIG, resolved(request, folder / PLAN).encode("utf-8", "surrogateescape"))

@@ -17,7 +17,7 @@ from thawline import verdicts
 from thawline.callback import Callback, OfNetwork
 from thawline.config import Request
 from thawline.errors import ModelError, PlanError, RunError, RunFolderError, TooLittleMemoryError
-from thawline.formatting import counted
+from thawline.formatting import counted, row_label
 from thawline.records import TrainingRecord, environment, fingerprint
 from thawline.report.networks import name_of, network_facts_in_words
 from thawline.report.summary import best_row, comparison_headline
@@ -235,7 +235,7 @@ class NetworkComparison:
         scored = {row.label: row for row in rows if isinstance(row, ScoredRow)}
         for entrant, _ in able:
             for strategy, seeds in read_test_right(entrant.folder / PREDICTIONS).items():
-                label = f"{entrant.name}: {strategy}"
+                label = row_label(strategy, entrant.name)
                 right = np.asarray(seeds, np.float64).mean(axis=0)
                 found[label] = OnTest(right, f"{entrant.name}: {scored[label].plan.to_json()}")
         return found
@@ -315,10 +315,10 @@ def _versus(row: ScoredRow, found: Mapping[str, Paired | None], reference: str) 
 
 def _records(entrant: _Entrant) -> Iterator[TrainingRecord]:
     for record in entrant.pair.ledger.records:
-        yield replace(record, strategy=f"{entrant.name}: {record.strategy}")
+        yield replace(record, strategy=row_label(record.strategy, entrant.name))
 
 
 def _predictions(entrants: Sequence[_Entrant]) -> Iterator[PredictionLine]:
     for entrant in entrants:
         for line in read_predictions(entrant.folder / PREDICTIONS):
-            yield replace(line, row=f"{entrant.name}: {line.row}")
+            yield replace(line, row=row_label(line.row, entrant.name))
