@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from hashlib import sha256
-from operator import mul
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +14,24 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from thawline.callback import Callback
-from thawline.config import Request
-from thawline.errors import NonFiniteLossError, RunFolderError, TooLittleMemoryError
+from thawline.errors import RunFolderError
 from thawline.formatting import percent, shortened
 from thawline.memory import raise_if_out_of_memory
 from thawline.model.adapters import left_out
-from thawline.model.apply import has_statistics, trainable_size, trains_statistics
-from thawline.model.blocks import partition
 from thawline.model.load import LoadedModel
-from thawline.model.work import WorkTable
-from thawline.plan import Block, FineTunePlan, Granularity, Ingredient
+from thawline.plan import FineTunePlan, Ingredient
 from thawline.reading import damage
-from thawline.records import ProbeRecord, Purpose, TrainingRecord, fingerprint, pack_bits, write_bytes
+from thawline.records import Purpose, TrainingRecord, fingerprint, write_bytes
 from thawline.runs.files import CHECKPOINTS, EVALUATIONS, PLAN, write_plan
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
+from thawline.runs.problem import Problem
+from thawline.runs.worker import Job, Worker
 from thawline.training import evaluation
-from thawline.training.images import LabelledRows, TrainingData
+from thawline.training.images import LabelledRows
 from thawline.training.mixing import to_logits, weighted_mean
 from thawline.training.pause import Paused
-from thawline.training.probe import Probe
-from thawline.training.refit import Refitted, RefitTrainer
-from thawline.training.trainer import TrainedModel, Trainer
+from thawline.training.trainer import Trainer
 
 TUNING_SEED_OFFSET = 1_000_000
 _NEIGHBORS = "neighbors_"
@@ -71,14 +65,10 @@ class Part:
 
 
 @dataclass
-class Experiment:
+class Experiment(Problem):
     """Trains plans on one dataset with one model, each training at most once."""
 
-    request: Request
-    """The request, with device, precision and threads resolved."""
     folder: RunFolder
-    model: LoadedModel
-    data: TrainingData
     test: LabelledRows | None
     """Used by `evaluate` only, never for selection."""
     classes: tuple[str, ...]
@@ -86,116 +76,25 @@ class Experiment:
     """Depends on every pixel, label and split."""
     ledger: Ledger
     callback: Callback
-    _blocks: dict[Granularity, tuple[Block, ...]] = field(default_factory=dict)
-    _work: dict[Granularity, WorkTable] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Blocks and FLOPs are determined before the trainer moves the network to its device.
-        self.work(self.request.granularity)
-        self.trainer = Trainer(
-            self.model,
-            self.data,
-            self.request.train,
-            self.request.cache,
-            self.callback.note,
+        self.worker = Worker(
+            self,
             micro_batch=self.ledger.micro_batch,
+            note=self.callback.note,
+            on_smaller_batch=self._smaller_batch,
         )
-        self.trainer.on_smaller_batch = self._smaller_batch
-        self._in_network: str | None = None
         self._adapters_explained = False
 
-    def blocks(self, granularity: Granularity) -> tuple[Block, ...]:
-        """The model's blocks at a granularity."""
-        if granularity not in self._blocks:
-            self._blocks[granularity] = partition(self.model.module, granularity, self.model.preprocessing.image_size)
-        return self._blocks[granularity]
-
-    def work(self, granularity: Granularity) -> WorkTable:
-        """The work table: costs of trainings from the FLOPs of every block."""
-        if granularity not in self._work:
-            blocks = self.blocks(granularity)
-            self._work[granularity] = WorkTable.measure(self.model.module, blocks, self.model.preprocessing.image_size)
-        return self._work[granularity]
-
-    def boundary(self, plan: FineTunePlan) -> tuple[Granularity, str]:
-        """End of the plan's frozen prefix: the granularity and the first trained block."""
-        return plan.granularity, self.work(plan.granularity).first_trained(plan)
-
-    def prefix_work(self, plan: FineTunePlan, share: float = 1.0) -> float:
-        """Units of work to run the plan's frozen prefix once over every view of a `share` of the training split."""
-        images, epochs = self.request.images, self.request.train.epochs
-        views = 1 if images.augment == "none" else images.views or epochs
-        return self.work(plan.granularity).prefix(
-            plan,
-            views=min(views, epochs),
-            train_images=len(self.data.train),
-            validation_images=len(self.data.val),
-            nominal_epochs=epochs,
-            share=share,
-        )
-
-    def training_work(
-        self,
-        plan: FineTunePlan,
-        epochs: int,
-        share: float = 1.0,
-        further_passes: int = 0,
-        solver_iterations: int = 0,
-        validated_images: int | None = None,
-    ) -> float:
-        """Units of work of `epochs` epochs on a `share` of the training split, without the plan's frozen prefix.
-
-        The rest as in `WorkTable.training`.
-        """
-        return self.work(plan.granularity).training(
-            plan,
-            epochs_run=epochs,
-            nominal_epochs=self.request.train.epochs,
-            train_images=len(self.data.train),
-            validation_images=len(self.data.val),
-            share=share,
-            further_passes=further_passes,
-            solver_iterations=solver_iterations,
-            validated_images=validated_images,
-        )
-
-    def teaching_work(self, plan: FineTunePlan, passes: int) -> float:
-        """Units of work to forward `passes` images through the networks that a distilled one learns from, at most."""
-        return self.training_work(plan.as_ensemble, 0, further_passes=passes) if passes else 0.0
-
     @property
-    def unit_flops(self) -> float:
-        """FLOPs of a unit of work, with which those of several networks compare."""
-        train, val = len(self.data.train), len(self.data.val)
-        return self.work("stage").unit(self.request.train.epochs, train, val)
-
-    def trainable_size(self, plan: FineTunePlan) -> int:
-        """Number of scalars that a plan trains."""
-        return trainable_size(self.model.module, self.blocks(plan.granularity), plan)
+    def trainer(self) -> Trainer:
+        """The trainer of this process."""
+        return self.worker.trainer
 
     @property
     def head_is_linear(self) -> bool:
         """Whether the head is a single linear layer, so that a linear probe can be solved."""
         return self.trainer.linear_head is not None
-
-    @property
-    def keeps_head(self) -> bool:
-        """Whether plans can start from the head of the model that is fitted again."""
-        return self.model.kept_head is not None
-
-    @property
-    def head_is_known(self) -> bool:
-        """Whether that head has a row for every class, so that it need not train."""
-        return self.model.kept_head is not None and self.model.kept_head.is_complete
-
-    @property
-    def has_statistics(self) -> bool:
-        """Whether the network has batch norm (or another norm with running statistics)."""
-        return has_statistics(self.model.module)
-
-    def trains_statistics(self, plan: FineTunePlan) -> bool:
-        """Whether a block that the plan trains has running statistics, so that the norm mode matters."""
-        return trains_statistics(self.model.module, self.blocks(plan.granularity), plan)
 
     def train(
         self, plan: FineTunePlan, *, strategy: str, learning_rate: float, seed: int, purpose: Purpose
@@ -233,33 +132,24 @@ class Experiment:
         training starts over, with the same result at a higher cost. The weights of a final training are kept, those of
         others if `keep_weights`.
         """
-        plan = FineTunePlan.from_dict(record.plan)
-        if record.purpose == "refit":
-            return self._refit(record, plan), None
-        if plan.mixture:
-            return self._mix(record, plan), None
+        parts = self.ingredients(record)
+        if error := next((part.error for part in parts if part.error), None):
+            return replace(record, error=error), None
         self.callback.training_started(record)
-        self._in_network = None
-        self._say_left_out(plan)
-        try:
-            trained = self.trainer.train(
-                plan,
-                self.blocks(plan.granularity),
-                seed=record.seed,
-                images=part.images if part else None,
-                until=record.until,
-                start=start,
-                on_epoch=lambda epoch: self.callback.epoch_done(record, epoch),
-            )
-        except (NonFiniteLossError, TooLittleMemoryError) as error:
-            return replace(record, error=str(error)), None
-        if record.purpose == "final" or keep_weights:
-            record = self._keep_weights(record, trained.state)
-        share = len(part.images) / len(self.data.train) if part else 1.0
-        if start is not None:
-            trained = replace(trained, epochs_run=start.epoch + trained.epochs_run)
-        completed = self._completed(record, plan, trained, share)
-        return _plus(completed, before, anew=start is None), trained.paused
+        self._say_left_out(FineTunePlan.from_dict(record.plan))
+        job = Job(
+            record,
+            before,
+            start,
+            part.images if part else None,
+            keep_weights or record.purpose == "final",
+            parts,
+            tuple(map(self._weights, parts)),
+        )
+        outcome = self.worker.perform(job, lambda epoch: self.callback.epoch_done(record, epoch))
+        if outcome.weights is not None:  # before the ledger entry, so that all that it has can be scored after a crash
+            write_bytes(self._checkpoint(outcome.record), outcome.weights)
+        return outcome.record, outcome.paused
 
     def ingredients(self, record: TrainingRecord) -> tuple[TrainingRecord, ...]:
         """The trainings that a mixture is made of, with their weights kept; none of a training without one.
@@ -279,45 +169,6 @@ class Experiment:
         record = replace(mixture, key=key, plan=plan.to_dict(), seed=seed)
         return self.keep(self.go_on(record, keep_weights=True)[0])
 
-    def _mix(self, record: TrainingRecord, plan: FineTunePlan) -> TrainingRecord:
-        """Put together what a mixture describes, from its ingredients; its costs are without theirs."""
-        parts = self.ingredients(record)
-        if error := next((part.error for part in parts if part.error), None):
-            return replace(record, error=error)
-        self.callback.training_started(record)
-        states = [self._weights(part) for part in parts]
-        self._in_network = None
-        train_loss = _mean_of([part.best.train_loss for part in parts if part.best], plan)
-        try:
-            blocks = self.blocks(plan.granularity)
-            if plan.is_ensemble:
-                mixed = self.trainer.mean_output(plan, states, seed=record.seed, train_loss=train_loss)
-                record = replace(record, checkpoint=fingerprint([part.checkpoint for part in parts]))
-            elif plan.is_distilled:
-                mixed = self.trainer.distil(
-                    *(plan, blocks, states),
-                    seed=record.seed,
-                    on_epoch=lambda epoch: self.callback.epoch_done(record, epoch),
-                )
-                record = self._keep_weights(record, mixed.state)
-            else:
-                mixed = self.trainer.average(plan, blocks, states, seed=record.seed, train_loss=train_loss)
-                record = self._keep_weights(record, mixed.state)
-        except (NonFiniteLossError, TooLittleMemoryError) as error:
-            return replace(record, error=str(error))
-        return replace(self._completed(record, plan, mixed, 1.0), probe=parts[0].probe)
-
-    @property
-    def refit_images(self) -> LabelledRows:
-        """Train and val together."""
-        train, val = self.data.train, self.data.val
-        return LabelledRows(np.concatenate([train.rows, val.rows]), torch.cat([train.labels, val.labels]))
-
-    @property
-    def refit_share(self) -> float:
-        """Images of a refit per training image."""
-        return 1 + len(self.data.val) / len(self.data.train)
-
     def refit(self, scored: TrainingRecord) -> TrainingRecord:
         """Train anew on train and val together what a training with kept weights trained, or find it in the ledger.
 
@@ -334,68 +185,6 @@ class Experiment:
             probe=scored.probe,
         )
         return self.find(record) or self.keep(self.go_on(record)[0])
-
-    @cached_property
-    def _refit_trainer(self) -> RefitTrainer:
-        """Made for the first refit; the caches of both trainers together would be larger than was asked for."""
-        self.trainer.empty_cache()
-        data = replace(self.data, train=self.refit_images)
-        size = self.trainer.micro_batch
-        trainer = RefitTrainer(
-            self.model, data, self.request.train, self.request.cache, self.callback.note, micro_batch=size
-        )
-        trainer.on_smaller_batch = self._smaller_batch
-        return trainer
-
-    def _refit(self, record: TrainingRecord, plan: FineTunePlan) -> TrainingRecord:
-        """Refit as `record` specifies: `until` epochs, and `probe` as it was found."""
-        parts = self.ingredients(record)
-        if error := next((part.error for part in parts if part.error), None):
-            return replace(record, error=error)
-        self.callback.training_started(record)
-        self._in_network = None
-        try:
-            refitted = self._refitted(record, plan, parts)
-        except (NonFiniteLossError, TooLittleMemoryError) as error:
-            return replace(record, error=str(error))
-        record = self._keep_weights(record, refitted.state)
-        solved = refitted.probe
-        losses = refitted.losses or (_mean_of([part.losses[-1] for part in parts], plan),)
-        return replace(
-            record,
-            losses=losses,
-            work=self.training_work(
-                plan,
-                record.until or 0,
-                self.refit_share,
-                refitted.image_passes if parts and not plan.is_distilled else 0,
-                0 if solved is None else solved.iterations,
-                validated_images=0,
-            )
-            + self.teaching_work(plan, refitted.teaching_passes),
-            image_passes=refitted.image_passes,
-            cache_hits=refitted.cache_hits,
-            seconds=refitted.seconds,
-            peak_memory_bytes=refitted.peak_memory_bytes,
-            probe=None if solved is None else _probe_record(solved),
-        )
-
-    def _refitted(self, record: TrainingRecord, plan: FineTunePlan, parts: Sequence[TrainingRecord]) -> Refitted:
-        trainer, blocks, seed, probe = self._refit_trainer, self.blocks(plan.granularity), record.seed, record.probe
-        if not parts:
-            return trainer.refit(plan, blocks, seed=seed, epochs=record.until or 0, probe=probe)
-        if plan.is_distilled:
-            return trainer.refit_distilled(
-                *(plan, blocks, [*map(self._weights, parts)]), seed=seed, epochs=record.until or 0
-            )
-        return trainer.refit_average(plan, blocks, [*map(self._weights, parts)], seed=seed, probe=probe)
-
-    def _keep_weights(self, record: TrainingRecord, state: dict[str, Tensor]) -> TrainingRecord:
-        """Before the ledger entry, so that every training in the ledger can be scored after a crash."""
-        content = save(_contiguous(state))
-        write_bytes(self._checkpoint(record), content)
-        self._in_network = record.key
-        return replace(record, checkpoint=sha256(content).hexdigest())
 
     def keep(self, record: TrainingRecord) -> TrainingRecord:
         """Add a finished training to the ledger."""
@@ -515,38 +304,18 @@ class Experiment:
             f"{min(self.request.train.batch_size, len(self.data.train))}."
         )
 
-    def _completed(
-        self, record: TrainingRecord, plan: FineTunePlan, trained: TrainedModel, share: float
-    ) -> TrainingRecord:
-        solved = trained.probe
-        iterations = 0 if solved is None else solved.iterations
-        work = self.training_work(plan, trained.epochs_run, share, trained.mixing_passes, iterations)
-        work += self.teaching_work(plan, trained.teaching_passes)
-        return replace(
-            record,
-            epochs=trained.epochs,
-            best_epoch=trained.best_epoch,
-            right="" if trained.right is None else pack_bits(trained.right.tolist()),
-            work=work,
-            image_passes=trained.image_passes,
-            cache_hits=trained.cache_hits,
-            seconds=trained.seconds,
-            peak_memory_bytes=trained.peak_memory_bytes,
-            probe=None if solved is None else _probe_record(solved),
-        )
-
     def _load(self, record: TrainingRecord) -> None:
-        if self._in_network == record.key:
+        if self.worker.in_network == record.key:
             return
         weights, path = self._weights(record), self._checkpoint(record)
-        if self._in_network == record.key:  # trained again
+        if self.worker.in_network == record.key:  # trained again
             return
         try:
             self.trainer.load(weights, seed=record.seed)
         except (AttributeError, KeyError, RuntimeError) as error:  # only of a file without a digest
             raise_if_out_of_memory(error)
             raise RunFolderError(f"{path} does not fit the model ({_first_line(error)}); {_NEW_RUN}.") from error
-        self._in_network = record.key
+        self.worker.in_network = record.key
 
     def _weights(self, record: TrainingRecord) -> dict[str, Tensor]:
         """The kept weights of a training; if they are lost or damaged, they are trained again."""
@@ -586,24 +355,6 @@ class Experiment:
         )
 
 
-def _mean_of(losses: Sequence[float], plan: FineTunePlan) -> float:
-    """The mean of the members of a mixture in their shares."""
-    total: float = sum(map(mul, plan.shares, losses))
-    return total / sum(plan.shares)
-
-
-def _probe_record(probe: Probe) -> ProbeRecord:
-    return ProbeRecord(probe.strength, probe.temperature, probe.iterations, probe.train_loss)
-
-
-def _plus(record: TrainingRecord, before: TrainingRecord | None, *, anew: bool) -> TrainingRecord:
-    """Add the costs of the earlier part, except its work, and its images if the training started over."""
-    if before is None:
-        return record
-    names = ("seconds", "cache_hits") if anew else ("seconds", "cache_hits", "image_passes")
-    return replace(record, **{name: getattr(record, name) + getattr(before, name) for name in names})
-
-
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
@@ -613,8 +364,3 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
-
-
-def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors, because safetensors rejects channels_last."""
-    return {name: tensor.contiguous() for name, tensor in state.items()}

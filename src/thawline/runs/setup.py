@@ -77,9 +77,9 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
         callback.note(note)
     experiment = Experiment(
         request,
-        folder,
         model,
         _training_data(request, images, splits, pixels, model.preprocessing),
+        folder,
         _labelled(images, splits, "test") if splits.has_test else None,
         images.classes,
         data_fingerprint,
