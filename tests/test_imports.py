@@ -23,7 +23,7 @@ ROWS: tuple[set[str], ...] = (
     {"memory", "records", "signatures", "sums", "verdicts"},
     {"config", "callback"},
     {"strategies", "config_file", "trackers"},
-    {"model", "data", "exports", "search"},
+    {"model", "data", "exports", "search", "workers"},
     {"training", "report"},
     {"runs"},
     {"explanation", "prediction"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -79,7 +80,7 @@ from thawline.runs.again import model_source
 from thawline.runs.files import CHECK, REQUEST, find_plan, read
 from thawline.runs.folder import RunFolder, free_folder
 from thawline.runs.reporting import write_report
-from thawline.runs.setup import Opened, open_experiment
+from thawline.runs.setup import Opened, Workers, open_experiment
 from thawline.signatures import refuse_unknown, rename_listener, takes, takes_listener
 from thawline.strategies.auto import with_answer, with_budget
 from thawline.strategies.base import split_specs, variants
@@ -115,6 +116,9 @@ class _Call:
     callback: Progress = AUTO
     """Is told of the progress. "auto" = a line that changes on a terminal (standard error) or in a notebook, and a few
     lines elsewhere; None = silence."""
+    executor: Executor | None = None
+    """Any executor of `concurrent.futures` whose workers train side by side, in place of `workers` and `ray`; it is not
+    shut down. The answer is that of this process alone. Threads of one process take turns: use processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +180,9 @@ def _run(
     if plan is not None:
         request = with_plan(request, plan, given)
     callback = tracked(options.get("track", ()), callback)
-    return run(request, free_folder() if out is None else out, callback)
+    executor = options.get("executor")
+    workers = None if executor is None else Workers(executor)
+    return run(request, free_folder() if out is None else out, callback, workers)
 
 
 def _sources(models: object) -> object:
@@ -187,8 +193,12 @@ def _sources(models: object) -> object:
     return source_of(models, folder)
 
 
-def run(request: Request, out: str | Path, callback: Callback | None = None) -> FitRun | ComparisonRun:
+def run(
+    request: Request, out: str | Path, callback: Callback | None = None, workers: Workers | None = None
+) -> FitRun | ComparisonRun:
     """Do what `request` asks in the new folder `out`; returns what results.json or comparison.json holds.
+
+    `workers` train what can be trained side by side.
 
     Raises `InputError` before anything is trained if an option, the data, the model or the folder cannot be used.
     Interrupted at any moment, it leaves a folder that `resume` continues.
@@ -198,7 +208,7 @@ def run(request: Request, out: str | Path, callback: Callback | None = None) -> 
     settings = environment(device=request.train.device, threads=request.train.threads)
     with RunFolder.create(Path(out), request, settings) as folder:
         try:
-            return run_outcome(_work(folder, callback or Callback()), Path(out))
+            return run_outcome(_work(folder, callback or Callback(), workers), Path(out))
         except InputError:
             folder.discard()
             raise
@@ -234,19 +244,23 @@ def resume(
     trust_code: bool = False,
     code: str | None = None,
     track: str | Sequence[str] = (),
+    executor: Executor | None = None,
 ) -> FitRun | ComparisonRun:
     """Continue an interrupted run: finished trainings are not repeated, and the result is as without a break.
 
     `add` = strategies to add to a comparison, finished or not; only they are trained. If the run's model is Python code
-    (`file.py:factory`), it runs only with `trust_code=True`, or if `code` names the same file and function. `track`: as
-    in `fit`.
+    (`file.py:factory`), it runs only with `trust_code=True`, or if `code` names the same file and function. `track`
+    and `executor`: as in `fit`; the answer does not depend on who trains.
     """
-    trust = Trust(trust_code, code)
+    trust, workers = Trust(trust_code, code), None if executor is None else Workers(executor)
     with shown(callback) as told:
-        return run_outcome(_resumed(Path(run_folder), tracked(track, told), add, trust), Path(run_folder), trust)
+        found = _resumed(Path(run_folder), tracked(track, told), add, trust, workers)
+        return run_outcome(found, Path(run_folder), trust)
 
 
-def _resumed(run_folder: Path, callback: Callback, add: Sequence[str], trust: Trust) -> FitResults | Comparison:
+def _resumed(
+    run_folder: Path, callback: Callback, add: Sequence[str], trust: Trust, workers: Workers | None
+) -> FitResults | Comparison:
     with RunFolder.open(run_folder) as folder:
         before = folder.request()
         if add:
@@ -262,7 +276,7 @@ def _resumed(run_folder: Path, callback: Callback, add: Sequence[str], trust: Tr
             callback.note(f"Not what the run began with: {changed}; what is trained now may differ for that.")
         try:
             _require_trust(folder, trust)
-            return _work(folder, callback)
+            return _work(folder, callback, workers)
         except InputError:
             folder.store(before)  # else a strategy that cannot be used would stand in the way of every resume
             raise
@@ -615,7 +629,7 @@ def _absolute_model(name: str) -> str:
     return model
 
 
-def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
+def _work(folder: RunFolder, callback: Callback, workers: Workers | None) -> FitResults | Comparison:
     """Do what a run folder asks for; an error of the disk ends it with one line and leaves the rest for `resume`."""
     try:
         with within_memory(f"{SMALLER}, or free some memory and `thawline resume {folder.path}`"):
@@ -624,7 +638,7 @@ def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
                 if folder.request().verb == "compare":
                     return _compare_networks(folder, callback)
                 settle_network(folder, callback)
-            opened = open_experiment(folder, callback)
+            opened = open_experiment(folder, callback, workers)
             expected = forecast(opened.experiment, opened.experiment.request.strategies)
             callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
             if opened.experiment.request.refit:
@@ -639,7 +653,10 @@ def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
 def _train(opened: Opened, callback: Callback) -> FitResults | Comparison:
     """The work itself, whose beginning and end callbacks are told of."""
     study = fit_study.fit if opened.experiment.request.verb == "fit" else compare_study.compare
-    return _told(opened.experiment.folder, callback, partial(study, opened.experiment, opened.facts, opened.paths))
+    try:
+        return _told(opened.experiment.folder, callback, partial(study, opened.experiment, opened.facts, opened.paths))
+    finally:
+        opened.experiment.close()
 
 
 def _compare_networks(folder: RunFolder, callback: Callback) -> FitResults | Comparison:

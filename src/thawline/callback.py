@@ -41,6 +41,9 @@ class Callback:
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
         """A training is over, or failed (`record.error`); `stored` = it was found in the ledger and not repeated."""
 
+    def trained_ahead(self, record: TrainingRecord, running: int) -> None:
+        """A worker has trained what the run is going to ask for; `running` others are on their way."""
+
 
 class Callbacks(Callback):
     """Several callbacks as one: each is told of everything, in their order."""
@@ -99,6 +102,10 @@ class OfNetwork(Callbacks):
     def training_done(self, record: TrainingRecord, *, stored: bool) -> None:
         """It is over."""
         super().training_done(self._named(record), stored=stored)
+
+    def trained_ahead(self, record: TrainingRecord, running: int) -> None:
+        """A worker is done with it."""
+        super().trained_ahead(self._named(record), running)
 
     def _named(self, record: TrainingRecord) -> TrainingRecord:
         return replace(record, strategy=row_label(record.strategy, self._network))

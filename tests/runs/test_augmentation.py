@@ -14,13 +14,13 @@ from tests.arrows import SIDE, SIDEWAYS, UPRIGHT, write_arrows
 from tests.small_runs import Stop, small_request
 from thawline import api
 from thawline.config import DataConfig, Request
+from thawline.data.augment import augmenter
 from thawline.data.demo import demo_network
 from thawline.errors import NonFiniteLossError
 from thawline.model.load import build_on_meta
 from thawline.records import digest
 from thawline.results import AugmentationChoice
 from thawline.runs import augmentation
-from thawline.runs.augmentation import augmenter
 from thawline.runs.files import LEDGER
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger

@@ -62,3 +62,7 @@ class PriceList:
     def train_all(self, tasks: Iterable[Task]) -> dict[str, TrainingRecord]:
         """Never asked."""
         raise NotImplementedError
+
+    def ahead(self, tasks: Iterable[Task]) -> None:
+        """Never asked."""
+        raise NotImplementedError

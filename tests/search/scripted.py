@@ -45,6 +45,8 @@ class Scripted(PriceList):
     batches: list[int] = field(default_factory=list)
     """Number of tasks in every call."""
     passing: Mapping[str, float] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
+    """Keys of the tasks that were begun ahead."""
 
     def key(self, task: Task) -> str:
         return f"{self.phenotype(task)}/{task.fold}/{task.seed}/{task.rung}"
@@ -53,6 +55,9 @@ class Scripted(PriceList):
         batch = list(tasks)
         self.batches.append(len(batch))
         return {self.key(task): self._train(task) for task in batch}
+
+    def ahead(self, tasks: Iterable[Task]) -> None:
+        self.begun.update(map(self.key, tasks))
 
     def phenotype(self, task: Task) -> Phenotype:
         return next(phenotype for phenotype in self.curves if plan(phenotype) == task.plan)

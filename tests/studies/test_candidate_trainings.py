@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -37,14 +37,17 @@ class Fake:
     kept: list[str] = field(default_factory=list)
     weights_kept: list[str] = field(default_factory=list)
     stored: dict[str, TrainingRecord] = field(default_factory=dict)
+    paused: dict[str, Paused] = field(default_factory=dict)
 
     @property
     def request(self) -> object:
         return SimpleNamespace(train=SimpleNamespace(patience=self.patience))
 
-    @property
-    def ledger(self) -> object:
-        return SimpleNamespace(find=self.stored.get)
+    def known(self, key: str) -> TrainingRecord | None:
+        return self.stored.get(key)
+
+    def ahead(self, calls: Iterable[Callable[[Experiment], object]]) -> None:
+        """As without workers."""
 
     def key(self, plan: FineTunePlan, seed: int, part: Part | None, until: int | None) -> str:
         return f"{'+'.join(sorted(plan.trained))} {seed} {part.fingerprint if part else 'all'} {until}"
@@ -158,12 +161,13 @@ def test_a_promoted_candidate_goes_on_from_where_it_paused() -> None:
         ("head 7 all 2", "head 7 all 1", "pause of head 7 all 1", None),
         ("head 7 all None", "head 7 all 2", "pause of head 7 all 2", None),
     ]
-    assert own.paused == {}, "a pause is used once"
+    assert fake.paused == {}, "a pause is used once"
 
 
 def test_a_resumed_search_has_no_pauses_and_trains_anew() -> None:
     fake = Fake()
     trainings(fake).train_all([task(HEAD)])
+    fake.paused.clear()
     trainings(fake).train_all([task(HEAD, 1)])
     assert fake.went_on[1] == ("head 7 all 2", "head 7 all 1", None, None)
 
@@ -230,9 +234,10 @@ def test_records_say_whose_training_it_was(rate: float | None, expected: float) 
 
 def test_the_oldest_pauses_make_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "PAUSED_BYTES", 20)
-    own = trainings(Fake(paused_bytes=10))
+    fake = Fake(paused_bytes=10)
+    own = trainings(fake)
     own.train_all([task(HEAD, seed=seed) for seed in (1, 2, 3)])
-    assert list(own.paused) == ["head 2 all 1", "head 3 all 1"]
-    too_large = trainings(Fake(paused_bytes=21))
-    too_large.train_all([task(HEAD)])
-    assert too_large.paused == {}
+    assert list(fake.paused) == ["head 2 all 1", "head 3 all 1"]
+    fake = Fake(paused_bytes=21)
+    trainings(fake).train_all([task(HEAD)])
+    assert fake.paused == {}

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thawline.config import Preprocessing
+from thawline.config import DataConfig, Preprocessing
 
 Kind = Literal["mild", "mild_no_flip", "strong", "strong_no_flip"]
 
@@ -92,6 +92,13 @@ class Augmenter:
         if self.ranges.colour == 0:
             return moved
         return recolour(moved, draws[:, -3:], self.mean, self.std)
+
+
+def augmenter(options: DataConfig, count: int, preprocessing: Preprocessing) -> Augmenter | None:
+    """Augmented views of `count` images; None if there are none, or `auto` is not settled yet."""
+    if options.augment == "none" or options.augment == "auto":
+        return None
+    return Augmenter(count, views=options.views, seed=options.seed, kind=options.augment, preprocessing=preprocessing)
 
 
 def _scaled(uniform: np.ndarray, ranges: Ranges) -> np.ndarray:

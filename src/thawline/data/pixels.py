@@ -48,6 +48,11 @@ class PixelStore:
     sha256: str
     """SHA-256 of the array's file, taken when the images were decoded."""
 
+    @property
+    def file(self) -> Path:
+        """The file of `array`."""
+        return self.path / _PIXELS
+
     @classmethod
     def open(cls, path: Path, shape: tuple[int, ...]) -> PixelStore:
         """Map a finished store into memory; raises `ValueError` if it holds anything but such an array and its facts.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from thawline.model.generator import generator_restored
 from thawline.model.trace import Autocast, Call
 
 
@@ -58,7 +59,7 @@ class Boundary:
 
                 hooks.callback(self.network.get_submodule(name).register_forward_hook(keep).remove)
             # Functional code may draw random numbers that belong to the suffix, where they will be drawn again.
-            hooks.enter_context(torch.random.fork_rng([images.device] if images.is_cuda else []))
+            hooks.enter_context(generator_restored(images.device))
             hooks.enter_context(self.autocast())
             try:
                 self.network(images)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from thawline.errors import ModelError
 from thawline.memory import raise_if_out_of_memory
 from thawline.model.execution import forward_blank_image, is_layer
+from thawline.model.generator import generator_restored
 
 
 class _TimmNetwork(Protocol):
@@ -174,7 +175,7 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Within the context, random numbers come from `seed`; the global CPU generator is restored afterwards."""
-    with torch.random.fork_rng(devices=[]):
+    with generator_restored():
         torch.default_generator.manual_seed(seed)
         yield
 

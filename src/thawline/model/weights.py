@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from thawline.model.head import head_modules
 
 State = dict[str, Tensor]
 _COUNTER = "num_batches_tracked"
+_REPLACING = threading.RLock()
+"""Held while a function of timm is replaced, since other threads may load networks, too."""
 
 
 def read_weights(path: Path) -> State:
@@ -72,12 +75,13 @@ def loading(path: Path, *, allow_extra: bool, classifier: bool = False) -> Itera
             fitting = _without_background(fitting, model)
         fill(model, fitting, path, allow_extra=allow_extra, classifier=classifier)
 
-    original = _builder.load_pretrained
-    _builder.load_pretrained = cast("Callable[..., None]", fill_instead)
-    try:
-        yield
-    finally:
-        _builder.load_pretrained = original
+    with _REPLACING:
+        original = _builder.load_pretrained
+        _builder.load_pretrained = cast("Callable[..., None]", fill_instead)
+        try:
+            yield
+        finally:
+            _builder.load_pretrained = original
 
 
 def _filtered(state: State, model: nn.Module, filter_fn: Callable[..., State] | None, path: Path) -> State:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from thawline import verdicts
-from thawline.config import BASE_RATE, DataConfig, Preprocessing
-from thawline.data.augment import Augmenter, Kind
+from thawline.config import BASE_RATE
+from thawline.data.augment import Kind, augmenter
 from thawline.errors import ModelError, NonFiniteLossError, TooLittleMemoryError
 from thawline.plan import FineTunePlan
 from thawline.results import AugmentationChoice, MirrorTest
@@ -15,13 +15,6 @@ from thawline.training.mirror import mirror_test
 
 FLIPS: Kind = "mild"
 NO_FLIPS: Kind = "mild_no_flip"
-
-
-def augmenter(options: DataConfig, count: int, preprocessing: Preprocessing) -> Augmenter | None:
-    """Augmented views of `count` images; None if there are none, or `auto` is not settled yet."""
-    if options.augment == "none" or options.augment == "auto":
-        return None
-    return Augmenter(count, views=options.views, seed=options.seed, kind=options.augment, preprocessing=preprocessing)
 
 
 def settled(experiment: Experiment) -> Experiment:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from thawline.callback import Callback
-from thawline.errors import RunFolderError
+from thawline.errors import RunFolderError, ThawlineError
 from thawline.formatting import percent, shortened
 from thawline.memory import raise_if_out_of_memory
 from thawline.model.adapters import left_out
@@ -24,13 +26,15 @@ from thawline.reading import damage
 from thawline.records import Purpose, TrainingRecord, fingerprint, write_bytes
 from thawline.runs.files import CHECKPOINTS, EVALUATIONS, PLAN, write_plan
 from thawline.runs.folder import RunFolder
+from thawline.runs.jobs import Jobs
 from thawline.runs.ledger import Ledger
 from thawline.runs.problem import Problem
-from thawline.runs.worker import Job, Worker
+from thawline.runs.remote import Returned, Setting
+from thawline.runs.worker import Job, Outcome, Worker
 from thawline.training import evaluation
 from thawline.training.images import LabelledRows
 from thawline.training.mixing import to_logits, weighted_mean
-from thawline.training.pause import Paused
+from thawline.training.pause import Paused, keep_latest
 from thawline.training.trainer import Trainer
 
 TUNING_SEED_OFFSET = 1_000_000
@@ -84,7 +88,19 @@ class Experiment(Problem):
             note=self.callback.note,
             on_smaller_batch=self._smaller_batch,
         )
+        self.jobs: Jobs | None = None
+        """Trainings that others do; None = this process does all of them."""
+        self.paused: dict[str, Paused] = {}
+        """Paused trainings by key; one that is missing is trained anew, with the same result."""
         self._adapters_explained = False
+
+    def hand_out(self, executor: Executor, setting: Setting) -> None:
+        """Have the workers of an executor train, who read what the setting says.
+
+        Raises `InputError` if they cannot read it, or would not compute the same as this process.
+        """
+        self.jobs = Jobs(executor, setting, self._arrived, self._lost, lambda: self.ledger.micro_batch)
+        self.jobs.check()
 
     @property
     def trainer(self) -> Trainer:
@@ -104,14 +120,17 @@ class Experiment(Problem):
         return self.find(record) or self.keep(self.run(record))
 
     def find(self, record: TrainingRecord) -> TrainingRecord | None:
-        """The ledger's training of the same key, attributed to `record`'s strategy: strategies may share a plan."""
-        stored = self.ledger.find(record.key)
+        """The `known` training of the same key, attributed to `record`'s strategy: strategies may share a plan."""
+        stored = self.known(record.key)
         if stored is None:
             return None
-        own = ("purpose", "strategy", "learning_rate", "generation", "slot")
-        found = replace(stored, **{name: getattr(record, name) for name in own})
+        found = _attributed(stored, record)
         self.callback.training_done(found, stored=True)
         return found
+
+    def known(self, key: str) -> TrainingRecord | None:
+        """The training of this key, if this run has asked for it before."""
+        return self.ledger.find(key)
 
     def run(self, record: TrainingRecord, part: Part | None = None) -> TrainingRecord:
         """Train as `record` specifies, on a part of the training split or all of it, without changing the ledger."""
@@ -137,19 +156,103 @@ class Experiment(Problem):
             return replace(record, error=error), None
         self.callback.training_started(record)
         self._say_left_out(FineTunePlan.from_dict(record.plan))
-        job = Job(
-            record,
-            before,
-            start,
-            part.images if part else None,
-            keep_weights or record.purpose == "final",
-            parts,
-            tuple(map(self._weights, parts)),
-        )
-        outcome = self.worker.perform(job, lambda epoch: self.callback.epoch_done(record, epoch))
-        if outcome.weights is not None:  # before the ledger entry, so that all that it has can be scored after a crash
-            write_bytes(self._checkpoint(outcome.record), outcome.weights)
+        job = self._job(record, before, start, part, keep_weights=keep_weights)
+        job = replace(job, parts=parts, states=tuple(map(self._weights, parts)))
+        outcome = self._done_before(job) or self._awaited(job)
+        if outcome is None:
+            outcome = self.worker.perform(job, lambda epoch: self.callback.epoch_done(record, epoch))
+            self._keep_weights(outcome)
+        else:
+            for epoch in outcome.record.epochs:
+                self.callback.epoch_done(record, epoch)
         return outcome.record, outcome.paused
+
+    def ahead(self, calls: Iterable[Callable[[Experiment], object]]) -> None:
+        """Hand out the next trainings that these calls are going to ask for; nothing without workers.
+
+        They are made on a `Rehearsal`, so that nothing else comes of them yet.
+        """
+        if self.jobs is not None:
+            for call in calls:
+                _rehearsed(self, call)
+
+    def side_by_side(self, procedures: Iterable[Callable[[Experiment], object]]) -> None:
+        """Train ahead what procedures that do not depend on each other will ask for; nothing without workers.
+
+        Each is rehearsed until it asks for a training that is not there, and again when that is. Afterwards they can
+        be run one after the other, as without workers, and find everything that was trained.
+        """
+        if self.jobs is None:
+            return
+        waiting = [(each, keys) for each in procedures if (keys := _rehearsed(self, each))]
+        while waiting:
+            self.jobs.wait_for({key for _, keys in waiting for key in keys})
+            now = [(each, keys) for each, keys in waiting if not all(map(self.jobs.is_waiting, keys))]
+            later = [each for each in waiting if each not in now]
+            waiting = later + [(each, keys) for each, _ in now if (keys := _rehearsed(self, each))]
+
+    def close(self) -> None:
+        """Keep what workers have finished; what they have not is trained when the run is resumed."""
+        if self.jobs is not None:
+            self.jobs.close()
+
+    def by_the_clock(self) -> None:
+        """Called where what follows depends on the time, so that it cannot be rehearsed."""
+
+    def _job(
+        self,
+        record: TrainingRecord,
+        before: TrainingRecord | None,
+        start: Paused | None,
+        part: Part | None,
+        *,
+        keep_weights: bool,
+    ) -> Job:
+        images = part.images if part else None
+        return Job(record, before, start, images, keep_weights or record.purpose == "final")
+
+    def _done_before(self, job: Job) -> Outcome | None:
+        """What was trained ahead, in the name of who asks now."""
+        record = self.ledger.trained_ahead(job.record.key)
+        if record is None or (job.keep_weights and not (record.checkpoint or record.error)):
+            return None
+        return Outcome(_attributed(record, job.record))
+
+    def _awaited(self, job: Job) -> Outcome | None:
+        """The outcome of a job that others do; None if it is done here.
+
+        Whatever needs the weights of other trainings is: they are in the folder of the run.
+        """
+        if self.jobs is None or job.parts or job.record.purpose == "refit":
+            return None
+        self.jobs.finish(job)
+        return self._done_before(job)
+
+    def _arrived(self, returned: Returned) -> None:
+        """Keep at once what a worker did: a killed run loses only what was running."""
+        outcome, size = returned.outcome, returned.micro_batch
+        for note in returned.notes:
+            self.callback.note(note)
+        if size is not None and size < (self.ledger.micro_batch or size + 1):
+            self._smaller_batch(size)
+        self._keep_weights(outcome)
+        if outcome.paused is not None:
+            keep_latest(self.paused, outcome.record.key, outcome.paused)
+        self.ledger.keep_ahead(outcome.record)
+        self.callback.trained_ahead(outcome.record, self.jobs.count if self.jobs else 0)
+
+    def _lost(self, job: Job, attempt: int, place: str, reason: str) -> None:
+        record = job.record
+        self.ledger.keep_loss(record, attempt, place, reason)
+        self.callback.note(
+            f"The worker {place} is gone ({reason}), and {record.strategy} (seed {record.seed}) with it, attempt "
+            f"{attempt}."
+        )
+
+    def _keep_weights(self, outcome: Outcome) -> None:
+        """Before the ledger entry, so that every training in the ledger can be scored after a crash."""
+        if outcome.weights is not None:
+            write_bytes(self._checkpoint(outcome.record), outcome.weights)
 
     def ingredients(self, record: TrainingRecord) -> tuple[TrainingRecord, ...]:
         """The trainings that a mixture is made of, with their weights kept; none of a training without one.
@@ -157,13 +260,15 @@ class Experiment(Problem):
         What the ledger does not have is trained. Of a refit, they are refits.
         """
         plan = FineTunePlan.from_dict(record.plan)
-        parts = tuple(self._ingredient(record, each) for each in plan.members) if plan.mixture else ()
+        members = plan.members if plan.mixture else ()
+        self.ahead(partial(Experiment._ingredient, mixture=record, ingredient=each) for each in members)
+        parts = tuple(self._ingredient(record, each) for each in members)
         return tuple(map(self.refit, parts)) if record.purpose == "refit" else parts
 
     def _ingredient(self, mixture: TrainingRecord, ingredient: Ingredient) -> TrainingRecord:
         plan, seed = ingredient.plan, mixture.seed + ingredient.seed_offset
         key = self.key(plan, seed)
-        stored = self.ledger.find(key)
+        stored = self.known(key)
         if stored is not None and (stored.checkpoint or stored.error):
             return stored
         record = replace(mixture, key=key, plan=plan.to_dict(), seed=seed)
@@ -353,6 +458,100 @@ class Experiment(Problem):
             *([f"until {until}"] if until else []),
             *([kept.fingerprint] if (kept := self.model.kept_head) and plan.head_start == "kept" else []),
         )
+
+
+class NotYet(BaseException):
+    """Ends a rehearsal where it asks for what is not there; no `except Exception` must stop it."""
+
+    def __init__(self, *keys: str) -> None:
+        super().__init__(*keys)
+        self.keys = keys
+        """Of the trainings that it waits for; empty if it cannot go on before the performance."""
+
+
+class Rehearsal(Experiment):
+    """Goes through a procedure as far as its trainings are there, and hands out those that come next.
+
+    Nothing else comes of it: what it finds is kept for itself, and nobody is told. What needs this process's network,
+    the test split, or the time, ends it.
+    """
+
+    kept: dict[str, TrainingRecord]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Rehearsal:
+        """A rehearsal of what is going to be asked of `experiment`."""
+        found = object.__new__(cls)
+        found.__dict__.update(experiment.__dict__)  # the same ledger, the same jobs
+        found.callback, found.kept = Callback(), dict(getattr(experiment, "kept", {}))
+        return found
+
+    def known(self, key: str) -> TrainingRecord | None:
+        """What the performance will know by then."""
+        return self.kept.get(key) or super().known(key)
+
+    def keep(self, record: TrainingRecord) -> TrainingRecord:
+        """Keep it for this rehearsal."""
+        self.kept[record.key] = record
+        return record
+
+    def keep_plan(self, plan: FineTunePlan) -> None:
+        """Nothing."""
+
+    def evaluate(self, record: TrainingRecord) -> Evaluation:
+        """Not before the performance."""
+        raise NotYet
+
+    def by_the_clock(self) -> None:
+        """Not before the performance."""
+        raise NotYet
+
+    def side_by_side(self, procedures: Iterable[Callable[[Experiment], object]]) -> None:
+        """Only hand out what comes first."""
+        self.ahead(procedures)
+
+    def go_on(
+        self,
+        record: TrainingRecord,
+        before: TrainingRecord | None = None,
+        start: Paused | None = None,
+        part: Part | None = None,
+        *,
+        keep_weights: bool = False,
+    ) -> tuple[TrainingRecord, Paused | None]:
+        """What is there; else it is handed out, and the rehearsal ends."""
+        if self.ingredients(record) or record.purpose == "refit":
+            raise NotYet
+        job = self._job(record, before, start, part, keep_weights=keep_weights)
+        outcome = self._done_before(job)
+        if outcome is None:
+            assert self.jobs is not None, "there are no rehearsals without workers"
+            self.jobs.submit(job)
+            raise NotYet(record.key)
+        return outcome.record, outcome.paused
+
+    def _load(self, record: TrainingRecord) -> None:
+        raise NotYet
+
+
+def _rehearsed(experiment: Experiment, call: Callable[[Experiment], object]) -> tuple[str, ...]:
+    """Rehearse a call; returns the keys of the trainings that it waits for, empty if it goes no further.
+
+    What is wrong with it, the performance will say.
+    """
+    try:
+        call(Rehearsal.of(experiment))
+    except NotYet as end:
+        return end.keys
+    except ThawlineError:
+        pass
+    return ()
+
+
+def _attributed(stored: TrainingRecord, asked: TrainingRecord) -> TrainingRecord:
+    """A training in the name of who asks for it."""
+    own = ("purpose", "strategy", "learning_rate", "generation", "slot")
+    return replace(stored, **{name: getattr(asked, name) for name in own})
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

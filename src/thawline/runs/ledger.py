@@ -29,6 +29,8 @@ R = TypeVar("R", bound=Result)
 STUDY_NAME = "thawline"
 RECORD = "record"
 REQUESTED = "request"
+AHEAD, LOST = "ahead:", "lost:"
+"""How the names of entries begin: a training that nobody has asked for yet, and one that was lost with its worker."""
 _BOUND_BY_CONTENT = ("data", "model", "weights")
 """Options that name files, which may move: `bind` compares what is in them."""
 _ONCE_WITHOUT_CHOICE = {"refit": False, "head": "new", "keep_old": False, "candidates": None, "calibrate": "off"}
@@ -48,6 +50,10 @@ class Ledger:
             self._study = _study(self.storage)
             trials = self._study.get_trials(deepcopy=False)
             self._records = {record.key: record for record in map(_record, trials)}
+            entries = self._study.user_attrs
+            self._micro_batch: int | None = entries.get("micro_batch")
+            found = ((name, value) for name, value in entries.items() if name.startswith(AHEAD))
+            self._ahead = {name.removeprefix(AHEAD): msgspec.convert(value, TrainingRecord) for name, value in found}
         except Exception as error:  # whatever Optuna's code runs into, AssertionError too
             what = " ".join(f"{type(error).__name__}: {error}".split())
             raise RunFolderError(f"{path} is damaged ({what:.200}); start a new run with another `out`.") from error
@@ -69,6 +75,25 @@ class Ledger:
         """Append a finished training; it is on disk when this returns."""
         self._study.add_trial(_trial(record))
         self._records[record.key] = record
+
+    def keep_ahead(self, record: TrainingRecord) -> None:
+        """Keep a training that nobody has asked for yet; it is on disk when this returns."""
+        self._study.set_user_attr(f"{AHEAD}{record.key}", record.to_dict())
+        self._ahead[record.key] = record
+
+    def trained_ahead(self, key: str) -> TrainingRecord | None:
+        """The training of this key that was kept before somebody asked for it."""
+        return self._ahead.get(key)
+
+    def keep_loss(self, record: TrainingRecord, attempt: int, place: str, reason: str) -> None:
+        """Keep that a training was lost with the worker that had it."""
+        loss = {"training": record.key, "strategy": record.strategy, "seed": record.seed, "attempt": attempt}
+        self._study.set_user_attr(f"{LOST}{len(self.losses)}", {**loss, "place": place, "reason": reason})
+
+    @property
+    def losses(self) -> tuple[Mapping[str, Any], ...]:
+        """Trainings that were lost with their workers: which one, which attempt, where and why."""
+        return tuple(value for name, value in self._study.user_attrs.items() if name.startswith(LOST))
 
     @property
     def own_files(self) -> Mapping[str, str]:
@@ -154,6 +179,7 @@ class Ledger:
         for name in ("origin", "pixels", "own_files", "micro_batch"):
             if name in other._study.user_attrs and name not in self._study.user_attrs:
                 self._study.set_user_attr(name, other._study.user_attrs[name])
+        self._micro_batch = self._study.user_attrs.get("micro_batch")
         for record in other.records:
             if record.key not in self._records:
                 self.add(replace(record, strategy=strategy))
@@ -161,12 +187,12 @@ class Ledger:
     @property
     def micro_batch(self) -> int | None:
         """Images processed at a time, if the batch did not fit into memory during the run."""
-        found: int | None = self._study.user_attrs.get("micro_batch")
-        return found
+        return self._micro_batch
 
     def keep_micro_batch(self, size: int) -> None:
         """Record that only `size` images fit, so that a resumed run computes the same."""
         self._study.set_user_attr("micro_batch", size)
+        self._micro_batch = size
 
     @property
     def augmentation(self) -> AugmentationChoice | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
@@ -10,6 +11,7 @@ import torch
 from thawline import verdicts
 from thawline.callback import Callback
 from thawline.config import FULL_DEPTH, BitDepth, Preprocessing, Request
+from thawline.data.augment import augmenter
 from thawline.data.cache import user_cache
 from thawline.data.check import Check, check
 from thawline.data.groups import with_groups
@@ -23,14 +25,25 @@ from thawline.model.load import LoadedModel, load_model
 from thawline.records import FORMAT_VERSION, environment, fingerprint
 from thawline.results import DataFacts, ModelFacts, RunFacts
 from thawline.runs.again import fit_again, old_model, seen_before, with_seen
-from thawline.runs.augmentation import augmenter, settled
+from thawline.runs.augmentation import settled
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import CHECK, LEDGER, SPLITS, SplitLine, write, write_splits
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
+from thawline.runs.remote import PixelFile, Setting
 from thawline.training.device import resolve
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.verdicts import start_warning
+from thawline.workers.machine import Machine
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who trains, besides this process."""
+
+    executor: Executor
+    mixed_machines: bool = False
+    """Whether they may be unlike this machine."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,11 @@ class Opened:
     """Paths of all images, relative to the data folder, in the order of the pixel rows."""
 
 
-def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
-    """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used."""
+def open_experiment(folder: RunFolder, callback: Callback, workers: Workers | None = None) -> Opened:
+    """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used.
+
+    `workers` train what they can; None = this process alone does.
+    """
     request = folder.request()
     images = _read(request)
     model = load_model(
@@ -88,7 +104,26 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
     )
     if request.images.augment == "auto":
         experiment = settled(experiment)
+    if workers is not None:
+        experiment.hand_out(workers.executor, _setting(experiment, pixels, workers))
     return Opened(experiment, replace(_facts(experiment, images, splits), again=again), paths)
+
+
+def _setting(experiment: Experiment, pixels: PixelStore, workers: Workers) -> Setting:
+    """What workers need to know."""
+    model, data = experiment.model, experiment.data
+    return Setting(
+        experiment.request,
+        len(experiment.classes),
+        model.preprocessing,
+        model.weights_fingerprint,
+        model.kept_head,
+        PixelFile(pixels.file, pixels.array.shape, pixels.sha256),
+        data.train,
+        data.val,
+        Machine.here(experiment.request.train.device),
+        workers.mixed_machines,
+    )
 
 
 def _bound_ledger(

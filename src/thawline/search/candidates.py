@@ -114,6 +114,10 @@ class Trainings(Protocol):
         """
         ...
 
+    def ahead(self, tasks: Iterable[Task]) -> None:
+        """Begin what `train_all` is going to be asked for, where that is possible; changes nothing else."""
+        ...
+
 
 def distinct_trainings(candidates: Iterable[Scored]) -> tuple[TrainingRecord, ...]:
     """The trainings of some candidates, each once."""

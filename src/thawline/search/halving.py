@@ -9,10 +9,10 @@ training is handed over. Every decision follows from the seed, the scores and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 
 from thawline.records import TrainingRecord
 from thawline.search.baselines import InitialCandidate
@@ -64,8 +64,10 @@ class Halving:
     def run(self) -> Scored:
         """Train the portfolio, then generations while the budget lasts, then extra seeds; returns the winner."""
         first = self.first()
-        # One by one, so that the best plan so far is known after each.
-        trained = [self._train([candidate]) for candidate in first]
+        trained = []
+        for position, candidate in enumerate(first):  # one by one, so that the best plan so far is known after each
+            self.trainings.ahead(self._certain(first[position:]))
+            trained.append(self._train([candidate]))
         stale, generation = 0, 1 if first else 0
         while all(trained) and stale < PATIENCE and (batch := self._proposals(generation)):
             before = self._best()
@@ -154,6 +156,13 @@ class Halving:
             trained += affordable
         return trained
 
+    def _certain(self, batch: Sequence[Candidate]) -> Iterator[Task]:
+        """Those of a batch that the budget will allow whatever comes of the ones before: prices are the most."""
+        if len(batch) <= self.budget.limit.at_once:
+            pairs = zip(batch, self._affordable(batch), strict=False)
+            certain = takewhile(lambda pair: pair[0] == pair[1], pairs)
+            yield from (self._task(candidate, self.seeds[0]) for candidate, _ in certain)
+
     def _score(self, tasks: dict[Candidate, Task], done: dict[str, TrainingRecord]) -> None:
         """Enter what was trained; a new best candidate is reported."""
         before = self._best()
@@ -179,10 +188,14 @@ class Halving:
             ]
             if len(tied) < 2 or not waiting:
                 return
+            self.trainings.ahead(self._next_seed(scored) for scored in waiting)
             following = min(waiting, key=lambda scored: len(scored.trainings))
-            task = self._task(following.candidate, self.seeds[len(following.trainings)])
+            task = self._next_seed(following)
             record = self.trainings.train_all([task])[self.trainings.key(task)]
             self.scored[following.candidate.address] = replace(following, trainings=(*following.trainings, record))
+
+    def _next_seed(self, scored: Scored) -> Task:
+        return self._task(scored.candidate, self.seeds[len(scored.trainings)])
 
     def _selectable(self) -> Sequence[Scored]:
         """Candidates trained to the end, else the best so far; never empty."""

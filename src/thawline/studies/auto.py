@@ -171,6 +171,7 @@ def _limit(experiment: Experiment, settings: AutoConfig, ledger: CandidateLedger
     if budget.unit == "work":
         _require_room(settings, budget.amount - kept, kept)
         return WorkLimit(budget.amount - kept)
+    experiment.by_the_clock()
     pace = ledger.settled("seconds_per_unit", lambda: seconds_per_unit(experiment))
     _require_room(settings, budget.amount / pace - kept, kept)
     spent = sum(record.seconds for record in furthest(experiment.ledger.of(name)))

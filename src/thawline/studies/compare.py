@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 
@@ -29,7 +30,9 @@ def compare(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> Co
 
 def compared(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> Comparison:
     """The same without a report."""
-    rows = [make_row(experiment, spec) for spec in experiment.request.strategies]
+    strategies = experiment.request.strategies
+    experiment.side_by_side(partial(make_row, spec=spec) for spec in strategies)
+    rows = [make_row(experiment, spec) for spec in strategies]
     comparison = Comparison(
         **{field.name: getattr(facts, field.name) for field in fields(facts)},
         rows=summaries(experiment, rows),

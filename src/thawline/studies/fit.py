@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 
 from thawline.errors import NonFiniteLossError, RunError
 from thawline.report.summary import headline
@@ -16,7 +17,7 @@ from thawline.studies.calibration import calibration
 from thawline.studies.finish import close, write_tables
 from thawline.studies.latency import latencies
 from thawline.studies.results import block_table, member_results, refit_facts, run_digest, summaries
-from thawline.studies.rows import TrainedRow, pick_row, refitted, row_of
+from thawline.studies.rows import TrainedRow, pick_row, refitted, row_of, train_finals
 from thawline.studies.tuning import require_refittable, tune
 
 
@@ -36,6 +37,8 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     except NonFiniteLossError as error:
         raise RunError(f"{spec} could not be trained: {error}") from error
     tuned, keep_old = kept_old(experiment, tuned) if experiment.request.keep_old else (tuned, None)
+    settled = [tuned, *tuned.baselines.values()]
+    experiment.ahead(partial(train_finals, tuned=each) for each in settled)
     row = row_of(experiment, spec, tuned)
     if row.error is not None:
         raise RunError(f"{spec} could not be trained: {row.error}")

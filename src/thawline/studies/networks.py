@@ -193,7 +193,7 @@ class _Contest:
                 if reason := broken_limit(self.limits, entrant.facts):
                     entrant.refusal = ("excluded", reason)
                 else:
-                    comparable = Comparable.of(experiment, self.settings, entrant.pair.paused)
+                    comparable = Comparable.of(experiment, self.settings)
                     self.epochs = comparable.trainings.rungs
                     entrant.probe, entrant.screening = screened(experiment, comparable)
         except (ModelError, PlanError) as error:
@@ -257,7 +257,7 @@ class _Contest:
     def _train(self, entrant: _Entrant, rung: int) -> None:
         """Train a pair up to a rung, as far as the budget allows: its first candidates, later the best of them."""
         with entrant.pair.opened(self.environment, self.callback, self.augmentation) as opened:
-            comparable = Comparable.of(opened.experiment, self.settings, entrant.pair.paused)
+            comparable = Comparable.of(opened.experiment, self.settings)
             best = entrant.at(rung - 1) if rung else None
             going = comparable.trained(FIRST) if best is None else [entrant.candidates[best.key]]
             for candidate in going:

@@ -62,7 +62,9 @@ class Pair:
             ledger = Ledger(folder.file(LEDGER))
             if augmentation is not None and ledger.augmentation is None:
                 ledger.keep_augmentation(augmentation)
-            yield open_experiment(folder, callback)
+            opened = open_experiment(folder, callback)
+            opened.experiment.paused = self.paused
+            yield opened
         gc.collect()  # networks and their caches are in circles
 
     @property
@@ -190,12 +192,12 @@ class Comparable:
     trainings: CandidateTrainings
 
     @classmethod
-    def of(cls, experiment: Experiment, settings: AutoConfig, paused: dict[str, Paused]) -> Comparable:
+    def of(cls, experiment: Experiment, settings: AutoConfig) -> Comparable:
         """The search that would follow if the pair were chosen."""
         spec = experiment.request.strategies[0]
         strategy = asked_for(experiment, spec)[0]
         rungs = rung_epochs(experiment.request.train.epochs, settings)
-        trainings = CandidateTrainings(experiment, strategy.spec, rungs, keeps_weights=True, paused=paused)
+        trainings = CandidateTrainings(experiment, strategy.spec, rungs, keeps_weights=True)
         context = Context(experiment, strategy, experiment.request.search.learning_rate or BASE_RATE)
         return cls(make_halving(experiment, settings, context, trainings, strategy.spec), trainings)
 

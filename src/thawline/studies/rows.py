@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -62,7 +63,7 @@ def make_row(experiment: Experiment, spec: str) -> TrainedRow:
 
 def row_of(experiment: Experiment, spec: str, tuned: Tuned) -> TrainedRow:
     """Train what is settled with every seed, then score."""
-    finals = _train_finals(experiment, tuned)
+    finals = train_finals(experiment, tuned)
     if failed := [record for record in finals if record.error]:
         return TrainedRow(spec, tuned, error=f"seed {failed[0].seed}: {failed[0].error}")
     return TrainedRow(spec, tuned, finals, tuple(experiment.evaluate(record) for record in finals))
@@ -92,14 +93,13 @@ def final_seeds(experiment: Experiment) -> Sequence[int]:
     return range(first, first + experiment.request.search.seeds)
 
 
-def _train_finals(experiment: Experiment, tuned: Tuned) -> tuple[TrainingRecord, ...]:
-    return tuple(
-        experiment.train(
-            tuned.plan,
-            strategy=tuned.strategy,
-            learning_rate=tuned.learning_rate,
-            seed=seed,
-            purpose="final",
-        )
-        for seed in final_seeds(experiment)
-    )
+def train_finals(experiment: Experiment, tuned: Tuned) -> tuple[TrainingRecord, ...]:
+    """Train what is settled with every seed."""
+    seeds = final_seeds(experiment)
+    experiment.ahead(partial(_train_final, tuned=tuned, seed=seed) for seed in seeds)
+    return tuple(_train_final(experiment, tuned, seed) for seed in seeds)
+
+
+def _train_final(experiment: Experiment, tuned: Tuned, seed: int) -> TrainingRecord:
+    rate = tuned.learning_rate
+    return experiment.train(tuned.plan, strategy=tuned.strategy, learning_rate=rate, seed=seed, purpose="final")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from thawline.config import BASE_RATE, TRAININGS_PER_ROW, Norm
 from thawline.errors import NonFiniteLossError, OptionError, PlanError
@@ -19,14 +20,11 @@ from thawline.strategies.full import Full
 from thawline.studies.answers import handed_over
 from thawline.studies.auto import leading_rate, make_halving, rung_epochs, tuned_by_halving
 from thawline.studies.biotune import fresh_seeds, make_driver, search_seeds, training_parts, tuned_by_evolution
-from thawline.training.pause import Paused
+from thawline.training.pause import PAUSED_BYTES, keep_latest
 from thawline.training.trainer import NO_KEPT_HEAD
 
 RATE_LADDER = tuple(round(step * 10.0**power, 12) for power in range(-7, 1) for step in (1, 3))
 """Half decades, 1e-7 to 3: more on both sides of `BASE_RATE` than the trainings of a row can walk to."""
-
-PAUSED_BYTES = 1 << 30
-"""Memory that paused trainings may take, besides the caches; those beyond it begin anew when they are continued."""
 
 
 @dataclass
@@ -46,8 +44,6 @@ class CandidateTrainings:
     """Whether the weights of trainings that ran to the end are kept, so that any of them can be handed over."""
     charge_failures: bool = True
     """Whether a failed training counts as the work that it was allowed to take."""
-    paused: dict[str, Paused] = field(default_factory=dict)
-    """Paused trainings by key; one that is missing is trained anew, with the same result."""
 
     @property
     def validation_images(self) -> int:
@@ -60,12 +56,16 @@ class CandidateTrainings:
 
     def train_all(self, tasks: Iterable[Task]) -> dict[str, TrainingRecord]:
         """Records by key, each stored as soon as its training ends: a killed run loses only what was running."""
-        done: dict[str, TrainingRecord] = {}
+        tasks, done = list(tasks), dict[str, TrainingRecord]()
+        self.ahead(tasks)
         for task in tasks:
-            record = self._record(task)
-            if record.key not in done:
-                done[record.key] = self.experiment.find(record) or self.experiment.keep(self._train(task, record))
+            if (key := self.key(task)) not in done:
+                done[key] = self._done(task)
         return done
+
+    def ahead(self, tasks: Iterable[Task]) -> None:
+        """Have workers begin what `train_all` is going to be asked for, if there are any."""
+        self.experiment.ahead(partial(self._done_by, task=task) for task in tasks)
 
     def price(self, plan: FineTunePlan, rung: int) -> float:
         """Units of work from the table of FLOPs."""
@@ -75,16 +75,23 @@ class CandidateTrainings:
         """The first trained block, and the work of one pass through everything before it."""
         return self.experiment.boundary(plan)[1], self.experiment.prefix_work(plan)
 
+    def _done(self, task: Task) -> TrainingRecord:
+        record = self._record(task)
+        return self.experiment.find(record) or self.experiment.keep(self._train(task, record))
+
+    def _done_by(self, experiment: Experiment, task: Task) -> TrainingRecord:
+        return replace(self, experiment=experiment)._done(task)
+
     def _train(self, task: Task, record: TrainingRecord) -> TrainingRecord:
         """Continue from the rung below; a training that ended there stays as it is."""
         before = self._before(task)
         if before is not None and self._is_over(before, task):
             return replace(before, key=record.key, until=record.until)
-        start = None if before is None else self.paused.pop(before.key, None)
+        start = None if before is None else self.experiment.paused.pop(before.key, None)
         kept = self.keeps_weights and record.until is None
         trained, paused = self.experiment.go_on(record, before, start, self._part(task), keep_weights=kept)
         if paused is not None:
-            self._keep_paused(record.key, paused)
+            keep_latest(self.experiment.paused, record.key, paused, PAUSED_BYTES)
         if trained.error and self.charge_failures:
             # The epoch in which it failed is not known, and a failure must not count as free.
             epochs = () if before is None else before.epochs
@@ -101,7 +108,7 @@ class CandidateTrainings:
         """The same training up to the rung below; None for extra seeds, which train in one go."""
         if task.rung == 0:
             return None
-        return self.experiment.ledger.find(self.key(replace(task, rung=task.rung - 1)))
+        return self.experiment.known(self.key(replace(task, rung=task.rung - 1)))
 
     def _record(self, task: Task) -> TrainingRecord:
         rate = leading_rate(task.plan)
@@ -124,12 +131,6 @@ class CandidateTrainings:
     def _until(self, task: Task) -> int | None:
         """The epoch at which it pauses; None = it runs to its end, which a solved probe reaches at once."""
         return None if task.rung == len(self.rungs) - 1 or task.plan.is_untrained else self.rungs[task.rung]
-
-    def _keep_paused(self, key: str, paused: Paused) -> None:
-        """Keep the latest paused trainings, as many as fit."""
-        self.paused[key] = paused
-        while self.paused and sum(kept.bytes for kept in self.paused.values()) > PAUSED_BYTES:
-            self.paused.pop(next(iter(self.paused)))
 
 
 @dataclass(frozen=True)
@@ -272,9 +273,9 @@ def tune(experiment: Experiment, spec: str, *, score: bool = False) -> Tuned:
     if len(modes) == len(modes[0]) == 1 and not score and not (given is None and has_rate(experiment, modes[0][0])):
         return _untrained(experiment, modes[0][0], rate)
     asked: list[TrainingRecord] = []
-    tried = {first: _try(experiment, first, rate, asked) for first, *_ in modes}
+    tried = _try_all(experiment, [first for first, *_ in modes], rate, asked)
     _, *others = max(modes, key=lambda choice: tried[choice[0]].score)
-    tried |= {other: _try(experiment, other, rate, asked) for other in others}
+    tried |= _try_all(experiment, others, rate, asked)
     walked: list[TrainingRecord] = []
     best = max(tried, key=lambda strategy: tried[strategy].score)
     if given is None and has_rate(experiment, best):
@@ -379,6 +380,14 @@ def _walk(
         rate = next_rate({record.learning_rate: record.score for record in walked})
         walked.append(_try(experiment, strategy, rate, asked))
     return walked[1:]
+
+
+def _try_all(
+    experiment: Experiment, strategies: Sequence[Strategy], rate: float, asked: list[TrainingRecord]
+) -> dict[Strategy, TrainingRecord]:
+    """Train the plans of several strategies at `rate`, as `_try`."""
+    experiment.ahead(partial(_try, strategy=strategy, rate=rate, asked=[]) for strategy in strategies)
+    return {strategy: _try(experiment, strategy, rate, asked) for strategy in strategies}
 
 
 def _try(experiment: Experiment, strategy: Strategy, rate: float, asked: list[TrainingRecord]) -> TrainingRecord:

@@ -21,15 +21,20 @@ MOST_THREADS = 8
 
 
 def resolve(config: TrainConfig, network: nn.Module) -> TrainConfig:
-    """Resolve device, precision and threads, and apply the threads and deterministic kernels to torch."""
+    """Resolve device, precision and threads, and `apply` them."""
     device = _device(config.device)
     precision = config.precision if config.precision != "auto" else _precision(device, network)
     resolved = replace(config, device=device, precision=precision, threads=config.threads or _PHYSICAL_CORES)
+    apply(resolved)
+    return resolved
+
+
+def apply(resolved: TrainConfig) -> None:
+    """Have this process compute with the resolved threads, and with deterministic kernels."""
     torch.set_num_threads(resolved.threads)
     # The same seed must give the same result; benchmarking kernels may choose another one each time.
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    return resolved
 
 
 def require_threads(threads: int) -> None:

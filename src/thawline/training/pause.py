@@ -12,6 +12,9 @@ from torch import Tensor
 from thawline.model.apply import AppliedPlan, load_trained_state
 from thawline.training.best import Best
 
+PAUSED_BYTES = 1 << 30
+"""Memory that paused trainings may take, besides the caches; those beyond it begin anew when they are continued."""
+
 
 class OptimizerState(TypedDict):
     """An optimiser's `state_dict()`."""
@@ -53,6 +56,13 @@ class Paused:
         load_trained_state(applied.model, self.network)
         applied.optimizer.load_state_dict(copy.deepcopy(dict(self.optimizer)))
         return replace(self.best, epochs=list(self.best.epochs)), self.epoch
+
+
+def keep_latest(kept: dict[str, Paused], key: str, paused: Paused, limit_bytes: int = PAUSED_BYTES) -> None:
+    """Keep the latest paused trainings, by key, as many as fit."""
+    kept[key] = paused
+    while kept and sum(each.bytes for each in kept.values()) > limit_bytes:
+        kept.pop(next(iter(kept)))
 
 
 def _owner(tensor: str) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from thawline.config import TrainConfig
 from thawline.errors import NonFiniteLossError
 from thawline.model.apply import AppliedPlan
+from thawline.model.generator import generator_restored
 from thawline.training.balance import draw_order
 from thawline.training.distillation import Lesson
 from thawline.training.forward import Forward
@@ -137,6 +138,6 @@ class Steps:
 def _seeded(device: torch.device, seed: int, epoch: int) -> Iterator[None]:
     """Within the context, dropout is drawn from (seed, epoch); the global generators are restored afterwards."""
     state = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with generator_restored(device):
         torch.manual_seed(state)
         yield

@@ -1,0 +1,170 @@
+"""An executor whose workers are handed one task at a time, and only once they are there.
+
+Where a worker is lost, only the task that it had is: its future gets a `LostWorkerError`, and another worker takes the
+place. Whoever submitted the task decides whether to try again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class LostWorkerError(BrokenExecutor):
+    """The worker that had the task is gone: killed, out of memory, or its machine is."""
+
+    def __init__(self, place: str, error: BaseException | None) -> None:
+        self.place = place
+        """Where the worker was."""
+        self.reason = " ".join(str(error).split())[:200] or type(error).__name__
+        """What its executor said."""
+        super().__init__(f"the worker {place} is gone ({self.reason})")
+
+
+class Seat(Protocol):
+    """A place for one worker."""
+
+    @property
+    def place(self) -> str:
+        """Where the worker is, in words: the machine and the process."""
+        ...
+
+    def submit(self, function: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        """Begin the worker's next task; its future fails with an error of `losses` where the worker is gone."""
+        ...
+
+    def close(self) -> None:
+        """End the worker, whatever it does."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stint:
+    """One task on one worker, by the clock of the process that asks."""
+
+    place: str
+    submitted: float
+    """Seconds since the epoch."""
+    began: float
+    ended: float
+    lost: bool
+
+
+@dataclass
+class _Task:
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    future: Future[Any] = field(default_factory=Future)
+    submitted: float = field(default_factory=time.time)
+
+
+class Pool(Executor):
+    """Hands tasks in their order to workers that are there and have nothing to do.
+
+    Subclasses open seats, and replace those that are lost.
+    """
+
+    losses: tuple[type[BaseException], ...] = (BrokenExecutor,)
+    """Errors of a seat's future that mean that its worker is gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._queue: deque[_Task] = deque()
+        self._idle: list[Seat] = []
+        self._busy: dict[int, tuple[Seat, _Task]] = {}
+        self._closed = False
+        self.stints: list[Stint] = []
+        """Every task that ended, in the order of their ends."""
+
+    @property
+    def size(self) -> int:
+        """Workers that are there."""
+        with self._lock:
+            return len(self._idle) + len(self._busy)
+
+    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """As every executor; keyword arguments are not needed here, and not taken."""
+        assert not kwargs, "tasks are a function and its arguments"
+        task = _Task(function, args)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the pool of workers is closed")
+            self._queue.append(task)
+            self._hand_out()
+        return task.future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End all workers at once: whoever waits for a result has it, or does not want it any more."""
+        with self._lock:
+            self._closed = True
+            waiting, self._queue = [*self._queue], deque()
+            seats = [*self._idle, *(seat for seat, _ in self._busy.values())]
+            self._idle = []
+        for task in waiting:
+            task.future.cancel()
+        for seat in seats:
+            seat.close()
+
+    def add(self, seat: Seat) -> None:
+        """A worker is there; it may take tasks."""
+        with self._lock:
+            if self._closed:
+                seat.close()
+                return
+            self._idle.append(seat)
+            self._hand_out()
+
+    def remove(self, gone: Callable[[Seat], bool]) -> list[Seat]:
+        """Forget idle workers that are gone, before they are handed a task."""
+        with self._lock:
+            lost = [seat for seat in self._idle if gone(seat)]
+            self._idle = [seat for seat in self._idle if seat not in lost]
+            return lost
+
+    def _hand_out(self) -> None:
+        while self._queue and self._idle:
+            task, seat = self._queue.popleft(), self._idle.pop(0)
+            if task.future.set_running_or_notify_cancel():
+                self._start(seat, task)
+            else:
+                self._idle.insert(0, seat)
+
+    def _start(self, seat: Seat, task: _Task) -> None:
+        self._busy[id(task)] = (seat, task)
+        began = time.time()
+        try:
+            running = seat.submit(task.function, *task.args)
+        except self.losses as error:
+            running = Future()
+            running.set_exception(error)
+        running.add_done_callback(lambda done: self._ended(seat, task, began, done))
+
+    def _ended(self, seat: Seat, task: _Task, began: float, done: Future[Any]) -> None:
+        error = done.exception() if not done.cancelled() else BrokenExecutor("the worker was ended")
+        lost = isinstance(error, self.losses)
+        with self._lock:
+            self._busy.pop(id(task), None)
+            self.stints.append(Stint(seat.place, task.submitted, began, time.time(), lost))
+            if not lost:
+                self._idle.append(seat)
+                self._hand_out()
+        if lost and not self._closed:
+            self._replace(seat)
+        if lost:
+            task.future.set_exception(LostWorkerError(seat.place, error))
+        elif error is not None:
+            task.future.set_exception(error)
+        else:
+            task.future.set_result(done.result())
+
+    def _replace(self, seat: Seat) -> None:
+        """Close what is left of a lost worker, and open another if there is room."""
+        raise NotImplementedError

@@ -1,0 +1,3 @@
+from tests.small_runs import _own_cache, images
+
+__all__ = ["_own_cache", "images"]
