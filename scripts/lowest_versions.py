@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
-USED_BY_THE_PACKAGE = ("hf", "cma", "onnx", "openvino", "tensorboard", "mlflow", "dashboard")
+USED_BY_THE_PACKAGE = ("hf", "cma", "onnx", "openvino", "tensorboard", "mlflow", "dashboard", "ray")
 """Extras that `src` imports from; the tools for tests and benchmarks are left as new as they come."""
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?>=([\w.]+)")
 

@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from thawline.cli.app import _with_config
-from thawline.config import MAKE_A_PLAN, CompareOptions, DataConfig, FitOptions, Request, TrainConfig, TuningConfig
+from thawline.config import (
+    MAKE_A_PLAN,
+    CompareOptions,
+    DataConfig,
+    FitOptions,
+    Request,
+    TrainConfig,
+    TuningConfig,
+    WorkerOptions,
+)
 from thawline.config_file import VERBS, Verb, read_config, resolved, template
 from thawline.errors import OptionError
 from thawline.field_docs import field_docs
@@ -137,6 +146,7 @@ def test_no_option_is_missing_in_the_resolved_copy() -> None:
     spoken_for = {"preset", "budget", "answer", "track"}  # a preset's values, the strategy's arguments, not stored
     optional = {"weights", "image_size", "crop_pct", "test_share", "limit", "schedule_epochs"}
     optional |= {"plan", "latency", "parameters"}
+    spoken_for |= {field.name for field in fields(WorkerOptions)}  # who trains is no part of a run
     stored = tomllib.loads(resolved(ASKED, Path("run/plan.json")))
     names = {*stored, *stored["fit"]}
     assert {field.name for field in fields(FitOptions)} - names <= spoken_for | optional

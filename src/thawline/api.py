@@ -29,6 +29,7 @@ from thawline.config import (
     Request,
     TrainConfig,
     TuningConfig,
+    WorkerOptions,
 )
 from thawline.data.cache import user_cache
 from thawline.data.check import USUAL_CROP, USUAL_SIZE
@@ -80,7 +81,8 @@ from thawline.runs.again import model_source
 from thawline.runs.files import CHECK, REQUEST, find_plan, read
 from thawline.runs.folder import RunFolder, free_folder
 from thawline.runs.reporting import write_report
-from thawline.runs.setup import Opened, Workers, open_experiment
+from thawline.runs.setup import Opened, open_experiment
+from thawline.runs.workforce import Workers, opened_workers
 from thawline.signatures import refuse_unknown, rename_listener, takes, takes_listener
 from thawline.strategies.auto import with_answer, with_budget
 from thawline.strategies.base import split_specs, variants
@@ -180,9 +182,8 @@ def _run(
     if plan is not None:
         request = with_plan(request, plan, given)
     callback = tracked(options.get("track", ()), callback)
-    executor = options.get("executor")
-    workers = None if executor is None else Workers(executor)
-    return run(request, free_folder() if out is None else out, callback, workers)
+    with opened_workers(WorkerOptions.among(options), options.get("executor")) as workers:
+        return run(request, free_folder() if out is None else out, callback, workers)
 
 
 def _sources(models: object) -> object:
@@ -204,6 +205,8 @@ def run(
     Interrupted at any moment, it leaves a folder that `resume` continues.
     """
     request = _absolute(_with_rate(request))
+    if workers is not None and request.train.threads == 0:  # not those of a process that has the machine to itself
+        request = replace(request, train=replace(request.train, threads=workers.threads))
     require_threads(request.train.threads)
     settings = environment(device=request.train.device, threads=request.train.threads)
     with RunFolder.create(Path(out), request, settings) as folder:
@@ -244,17 +247,30 @@ def resume(
     trust_code: bool = False,
     code: str | None = None,
     track: str | Sequence[str] = (),
+    workers: str | int | None = None,
+    ray: str | None = None,
+    cpus_per_worker: int | None = None,
+    gpus_per_worker: float = WorkerOptions.gpus_per_worker,
+    mixed_machines: bool = False,
     executor: Executor | None = None,
 ) -> FitRun | ComparisonRun:
     """Continue an interrupted run: finished trainings are not repeated, and the result is as without a break.
 
     `add` = strategies to add to a comparison, finished or not; only they are trained. If the run's model is Python code
-    (`file.py:factory`), it runs only with `trust_code=True`, or if `code` names the same file and function. `track`
-    and `executor`: as in `fit`; the answer does not depend on who trains.
+    (`file.py:factory`), it runs only with `trust_code=True`, or if `code` names the same file and function. `track`,
+    `executor` and the options of workers, from `workers` to `mixed_machines`: as in `fit`; the answer does not depend
+    on who trains.
     """
-    trust, workers = Trust(trust_code, code), None if executor is None else Workers(executor)
-    with shown(callback) as told:
-        found = _resumed(Path(run_folder), tracked(track, told), add, trust, workers)
+    trust = Trust(trust_code, code)
+    asked = WorkerOptions(
+        workers=workers,
+        ray=ray,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        mixed_machines=mixed_machines,
+    )
+    with shown(callback) as told, opened_workers(asked, executor) as opened:
+        found = _resumed(Path(run_folder), tracked(track, told), add, trust, opened)
         return run_outcome(found, Path(run_folder), trust)
 
 

@@ -49,6 +49,7 @@ PORT = Range(0, 65_535)
 IMAGE_SIZE = Range(8, 4096, "pixels")
 ANY_COUNT = 1_000_000_000_000
 """More images than anyone has: a larger batch or limit is all of them."""
+WORKERS = Range(1, 10_000)
 BYTES = Range(0, 1 << 50, "1024T, 0 = none")
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?)(?:i?B)?", re.IGNORECASE)
@@ -89,6 +90,15 @@ def parse_latency(text: str) -> float:
     milliseconds = float(found[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[found[2]] if found else 0.0
     _require(milliseconds > 0, "latency", "a time for one image such as 5ms or 0.2s", text)
     return milliseconds
+
+
+def parse_workers(number: str | int | None) -> int | None:
+    """`4` or 4 -> 4, `auto` or None -> None; `OptionError` if it is neither."""
+    if number is None or number == "auto":
+        return None
+    found = read_number(as_text(number).strip(), int)
+    _require(found in WORKERS, "workers", f"a whole number {WORKERS}, or auto", number)
+    return int(found or 0)
 
 
 def parse_parameters(text: str | int) -> int:
@@ -271,7 +281,57 @@ class CacheConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(CacheOptions, TuningConfig, TrainConfig, DataConfig, AgainOptions, ModelOptions):
+class WorkerOptions:
+    """Who trains. The answer does not depend on it, so that a run can be resumed with other workers, or without."""
+
+    group: ClassVar[str] = "Workers"
+
+    workers: str | int | None = None
+    """Processes that train side by side: a number, or auto = as many as this machine, or the cluster of `ray`, has
+    processors for; default: this process trains alone, or auto with `ray`. Where `threads` is left out, a training has
+    as many as `cpus_per_worker`, however many workers there are."""
+    ray: str | None = None
+    """Cluster of Ray that has the workers: local = one on this machine, made for this run; auto = the one that this
+    machine belongs to; or its address, such as 10.0.0.1:6379. Default: processes of this machine, without Ray."""
+    cpus_per_worker: Annotated[int | None, Range(1, 1024)] = None
+    """Processors that each worker has to itself; default: 1."""
+    gpus_per_worker: Annotated[float, Range(0, 64)] = 0.0
+    """GPUs that each worker of `ray` has to itself, or a fraction of one."""
+    mixed_machines: bool = False
+    """Allow workers with other versions of PyTorch, timm or numpy, or other instructions of their processors, than the
+    machine that asks them. Two runs may then end differently; the ledger says who trained what."""
+
+    def __post_init__(self) -> None:
+        _refuse(first_fault(self))
+        parse_workers(self.workers)
+        given = self.workers is not None or self.ray is not None
+        _require(self.ray != "", "ray", "local, auto or an address", self.ray)
+        _require(given or self.cpus_per_worker is None, "cpus_per_worker", "left out without `workers`", "a value")
+        _require(self.ray is not None or not self.gpus_per_worker, "gpus_per_worker", "left out without `ray`", "one")
+
+    @classmethod
+    def among(cls, options: Mapping[str, Any]) -> WorkerOptions:
+        """Those of all options that are about workers."""
+        return cls(**{field.name: options[field.name] for field in fields(cls) if field.name in options})
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether others train than this process."""
+        return self.workers is not None or self.ray is not None
+
+    @property
+    def count(self) -> int | None:
+        """How many of them; None = as many as there is room for."""
+        return parse_workers(self.workers)
+
+    @property
+    def cpus(self) -> int:
+        """Processors of each."""
+        return self.cpus_per_worker or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(WorkerOptions, CacheOptions, TuningConfig, TrainConfig, DataConfig, AgainOptions, ModelOptions):
     """Every option that `fit` and `compare` share, flat.
 
     It is never instantiated: the command line and the functions take names, types, defaults and, from the docstrings

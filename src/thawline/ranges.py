@@ -38,7 +38,9 @@ class Range:
     below: bool = False
     """Whether `highest` itself is left out."""
 
-    def __contains__(self, number: float) -> bool:
+    def __contains__(self, number: float | None) -> bool:
+        if number is None:
+            return False
         low = self.lowest < number if self.above else self.lowest <= number
         return low and (number < self.highest if self.below else number <= self.highest)
 

@@ -62,9 +62,11 @@ def options_of(command: str) -> dict[str, str]:
 @pytest.mark.parametrize("verb", ["fit", "compare"])
 def test_the_function_takes_the_options_of_the_command(verb: str) -> None:
     keywords = set(inspect.signature(getattr(api, verb)).parameters)
-    assert keywords - PARTS_WHOLE - {"callback"} == set(options_of(verb)) - ONLY_OF_THE_COMMAND
+    assert keywords - PARTS_WHOLE - OF_PYTHON == set(options_of(verb)) - ONLY_OF_THE_COMMAND
 
 
+OF_PYTHON = {"callback", "executor"}
+"""Objects, which a command line cannot give."""
 FILES_OF_THE_COMMAND = {"check": {"out"}, "predict": {"csv", "jsonl"}}
 """Where a command writes what the function returns; of `predict`, what `predict_to` writes."""
 EMPTY = ((), "", None)
@@ -74,7 +76,7 @@ EMPTY = ((), "", None)
 @pytest.mark.parametrize("verb", ["resume", "demo", "check", "inspect", "evaluate", "predict", "export", "explain"])
 def test_the_other_functions_take_the_options_of_their_commands_with_the_same_defaults(verb: str) -> None:
     keywords = dict(inspect.signature(getattr(thawline, verb)).parameters)
-    keywords.pop("callback", None)
+    keywords = {name: parameter for name, parameter in keywords.items() if name not in OF_PYTHON}
     keywords = {{"run_folder": "run"}.get(name, name): parameter for name, parameter in keywords.items()}
     options = {each.name: each for each in COMMANDS[verb].params if each.name not in ONLY_OF_THE_COMMAND}
     assert set(keywords) == set(options) - FILES_OF_THE_COMMAND.get(verb, set())
@@ -128,7 +130,8 @@ def test_a_new_field_needs_no_other_change() -> None:
 def test_options_stand_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = CliRunner().invoke(cli.app, ["fit", "--help"]).stdout
     headings = [line for line in shown.splitlines() if line and not line.startswith(" ") and line.endswith(":")]
-    assert headings == ["Arguments:", "Options:", "Model:", "Data:", "Training:", "Tuning:", "Cache:", "Examples:"]
+    assert headings[:-2] == ["Arguments:", "Options:", "Model:", "Data:", "Training:", "Tuning:", "Cache:"]
+    assert headings[-2:] == ["Workers:", "Examples:"]
     section = shown[shown.index("Training:") : shown.index("Tuning:")]
     assert "--epochs" in section
     assert "--optimizer [adamw|adam|sgd|rmsprop]" in section

@@ -18,7 +18,7 @@ from thawline.records import TrainingRecord, read_json
 from thawline.results import ScoredRow
 from thawline.runs.files import LEDGER
 from thawline.runs.ledger import Ledger
-from thawline.runs.setup import Workers
+from thawline.runs.workforce import Workers
 
 ROWS = ("last_blocks:k=1", "full")
 

@@ -32,6 +32,7 @@ from thawline.config import (
     PredictOptions,
     Request,
     ServeOptions,
+    WorkerOptions,
     read_option,
 )
 from thawline.config_file import Verb, read_config, template
@@ -306,16 +307,27 @@ def resume(
     trust_code: TrustCode = False,
     code: Code = None,
     track: Annotated[str | None, Option(help=help_of("track"))] = None,
+    workers: Annotated[str | None, Option(help=help_of("workers"))] = None,
+    ray: Annotated[str | None, Option(help=help_of("ray"))] = None,
+    cpus_per_worker: Annotated[str | None, number_option(WorkerOptions, "cpus_per_worker")] = None,
+    gpus_per_worker: Annotated[str, number_option(WorkerOptions, "gpus_per_worker")] = str(
+        WorkerOptions.gpus_per_worker
+    ),
+    mixed_machines: Annotated[bool, Option("--mixed-machines", help=help_of("mixed_machines"))] = False,
     as_json: Json = False,
 ) -> None:
     """Continue an interrupted run, or add to a comparison."""
+    asked: dict[str, Any] = {"workers": workers, "ray": ray, "mixed_machines": mixed_machines}
+    numbers = {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
+    asked |= {name: read_option(WorkerOptions, name, text) for name, text in numbers.items() if text is not None}
+    WorkerOptions(**asked)  # before anything heavy is imported
     from thawline import api
     from thawline.strategies.base import split_specs
 
     INTERRUPTS.way_on = lambda: f"{_resuming(run, trust_code=trust_code, code=code)} continues it"
     with _callback(as_json) as callback:
         trusted: dict[str, Any] = {"trust_code": trust_code, "code": code}
-        results = api.resume(run, callback, add=split_specs(add or ""), track=track or "", **trusted)
+        results = api.resume(run, callback, add=split_specs(add or ""), track=track or "", **trusted, **asked)
     _show(results, run, as_json)
 
 
@@ -762,8 +774,10 @@ def _run(
     dry_run: bool,
 ) -> None:
     request = Request.from_options(verb, data, strategies, given)  # before anything heavy is imported
+    workers = WorkerOptions.among(given)
     from thawline import api
     from thawline.model.own import is_own
+    from thawline.runs.workforce import opened_workers
 
     if "plan" in given:
         request = api.with_plan(request, given["plan"], given)
@@ -778,8 +792,8 @@ def _run(
             listings.print_dry_run(_console(), planned)
         return
     INTERRUPTS.way_on = _begun_or_not(out, own_code=any(map(is_own, request.models)))
-    with _callback(as_json) as callback:
-        results = api.run(request, out, tracked(given.get("track", ()), callback))
+    with _callback(as_json) as callback, opened_workers(workers) as opened:
+        results = api.run(request, out, tracked(given.get("track", ()), callback), opened)
     _show(results, out, as_json)
 
 

@@ -63,7 +63,7 @@ def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
             f"`weights` {weights} cannot be used with {source}, whose code loads its weights; omit it or pass a file."
         )
     if weights == RANDOM:
-        return _with_weights(origin, lambda: None)
+        return _with_weights(origin, _no_weights)
     path = Path(weights).expanduser()
     if path.is_dir():
         return _resolve_weights_folder(origin, path, image_size)
@@ -71,7 +71,11 @@ def resolve(source: str, weights: str | None, image_size: int | None) -> Origin:
         raise ModelError(f"`weights` {weights} is neither a file, nor a folder, nor {RANDOM}.")
     if not path.name.endswith(_EXTENSIONS):
         raise ModelError(f"`weights` {weights}: the file must end in one of {', '.join(_EXTENSIONS)}.")
-    return _with_weights(origin, lambda: path)
+    return _with_weights(origin, partial(Path, path))
+
+
+def _no_weights() -> None:
+    """Where random weights are. A named function, so that a network can be pickled and sent to another machine."""
 
 
 def _with_weights(origin: Origin, locate: Callable[[], Path | None]) -> Origin:
@@ -96,7 +100,7 @@ def _resolve_source(source: str, image_size: int | None) -> Origin:
         folder = hub_folder(identifier)
         return _resolve(source, f"local-dir:{folder}", image_size, partial(repository_weights, identifier))
     if is_own(source):
-        return Origin(source, source, {}, {}, lambda: None, from_user=True, is_timm=False)
+        return Origin(source, source, {}, {}, _no_weights, from_user=True, is_timm=False)
     _require_registered(source)
     return _resolve(source, source, image_size, None)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -29,8 +28,9 @@ from thawline.runs.folder import RunFolder
 from thawline.runs.jobs import Jobs
 from thawline.runs.ledger import Ledger
 from thawline.runs.problem import Problem
-from thawline.runs.remote import Returned, Setting
+from thawline.runs.remote import NotThereError, Returned, Setting, with_everything
 from thawline.runs.worker import Job, Outcome, Worker
+from thawline.runs.workforce import Workers
 from thawline.training import evaluation
 from thawline.training.images import LabelledRows
 from thawline.training.mixing import to_logits, weighted_mean
@@ -94,13 +94,19 @@ class Experiment(Problem):
         """Paused trainings by key; one that is missing is trained anew, with the same result."""
         self._adapters_explained = False
 
-    def hand_out(self, executor: Executor, setting: Setting) -> None:
-        """Have the workers of an executor train, who read what the setting says.
+    def hand_out(self, workers: Workers, setting: Setting) -> None:
+        """Have workers train, who read what the setting says, or are sent it where that is possible.
 
         Raises `InputError` if they cannot read it, or would not compute the same as this process.
         """
-        self.jobs = Jobs(executor, setting, self._arrived, self._lost, lambda: self.ledger.micro_batch)
-        self.jobs.check()
+        self.jobs = Jobs(workers.executor, setting, self._arrived, self._lost, lambda: self.ledger.micro_batch)
+        try:
+            self.jobs.check()
+        except NotThereError as error:
+            if workers.share is None:
+                raise
+            self.jobs.setting = with_everything(setting, self.model, self.data.pixels, workers.share, error)
+            self.jobs.check()
 
     @property
     def trainer(self) -> Trainer:

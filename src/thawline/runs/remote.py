@@ -9,16 +9,17 @@ from __future__ import annotations
 import pickle
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from thawline.config import Preprocessing, Request
 from thawline.data.augment import augmenter
-from thawline.errors import InputError
+from thawline.errors import InputError, ModelError
 from thawline.model.kept_head import KeptHead
 from thawline.model.load import LoadedModel, load_model
 from thawline.reading import digest_of
@@ -28,6 +29,17 @@ from thawline.runs.worker import Job, Outcome, Worker
 from thawline.training.device import apply
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.workers.machine import Machine, place
+
+MOST_BYTES = 4 << 30
+"""Images and weights that are sent to workers that cannot read them, at most."""
+
+
+class Shared(Protocol):
+    """Something that any worker can get, wherever it is."""
+
+    def get(self) -> Any:
+        """The thing itself."""
+        ...
 
 
 class NotThereError(InputError):
@@ -42,13 +54,14 @@ class PixelFile:
     shape: tuple[int, ...]
     """[N, S, S, 3]."""
     sha256: str
-    array: np.ndarray | None = field(default=None, repr=False)
-    """The images themselves, where the file cannot be read at its path; uint8."""
+    shared: Shared | None = None
+    """The array itself, where the file cannot be read at its path."""
 
     def opened(self) -> np.ndarray:
         """Read-only images [N, S, S, 3] uint8. Raises `NotThereError` unless the file there is that of the run."""
-        if self.array is not None:
-            return self.array
+        if self.shared is not None:
+            array: np.ndarray = self.shared.get()
+            return array
         try:
             if digest_of(self.path) == self.sha256:
                 found: np.ndarray = np.load(self.path, mmap_mode="r", allow_pickle=False)
@@ -79,7 +92,7 @@ class Setting:
     """The process that asks; others must be like it."""
     mixed_machines: bool = False
     """Whether they need not be."""
-    model: bytes | None = field(default=None, repr=False)
+    model: Shared | None = None
     """The pickled network, where its weights cannot be read at their place."""
 
     @cached_property
@@ -102,10 +115,13 @@ class Setting:
     def _loaded(self) -> LoadedModel:
         request = self.request
         if self.model is not None:
-            model: LoadedModel = pickle.loads(self.model)
+            model: LoadedModel = pickle.loads(self.model.get())
         else:
             size = request.images.image_size
-            model = load_model(request.model, self.classes, weights=request.weights, image_size=size)
+            try:
+                model = load_model(request.model, self.classes, weights=request.weights, image_size=size)
+            except ModelError as error:
+                raise NotThereError(f"the worker {place()} cannot read the model: {error}") from error
         if model.weights_fingerprint != self.weights_fingerprint:
             raise NotThereError(
                 f"the worker {place()} finds other weights of {request.model} than this run began with; make the same "
@@ -192,6 +208,15 @@ def unpack(returned: bytes) -> Returned:
     return found
 
 
-def with_images(setting: Setting, images: np.ndarray) -> Setting:
-    """A setting that carries its images."""
-    return replace(setting, pixels=replace(setting.pixels, array=images))
+def with_everything(
+    setting: Setting, model: LoadedModel, pixels: np.ndarray, share: Callable[[Any], Any], refusal: NotThereError
+) -> Setting:
+    """A setting that brings the network and the images with it; raises the `refusal` if they are too large for that.
+
+    So it does for a network of the user's own code, which is sent nowhere.
+    """
+    weights = 2 * sum(tensor.nbytes for tensor in model.pristine().values())
+    if pixels.nbytes + weights > MOST_BYTES or not model.is_timm:
+        raise refusal
+    sent = share(pickle.dumps(model))
+    return replace(setting, pixels=replace(setting.pixels, shared=share(np.asarray(pixels))), model=sent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
@@ -31,19 +30,11 @@ from thawline.runs.files import CHECK, LEDGER, SPLITS, SplitLine, write, write_s
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.runs.remote import PixelFile, Setting
+from thawline.runs.workforce import Workers
 from thawline.training.device import resolve
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.verdicts import start_warning
 from thawline.workers.machine import Machine
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Who trains, besides this process."""
-
-    executor: Executor
-    mixed_machines: bool = False
-    """Whether they may be unlike this machine."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +96,7 @@ def open_experiment(folder: RunFolder, callback: Callback, workers: Workers | No
     if request.images.augment == "auto":
         experiment = settled(experiment)
     if workers is not None:
-        experiment.hand_out(workers.executor, _setting(experiment, pixels, workers))
+        experiment.hand_out(workers, _setting(experiment, pixels, workers))
     return Opened(experiment, replace(_facts(experiment, images, splits), again=again), paths)
 
 

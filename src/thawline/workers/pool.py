@@ -10,7 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -81,6 +82,8 @@ class Pool(Executor):
         self._idle: list[Seat] = []
         self._busy: dict[int, tuple[Seat, _Task]] = {}
         self._closed = False
+        self._clerk = ThreadPoolExecutor(1, "thawline-workers")
+        """Does what follows when a task ends; not the threads of the libraries that say so, which must not wait."""
         self.stints: list[Stint] = []
         """Every task that ended, in the order of their ends."""
 
@@ -112,6 +115,7 @@ class Pool(Executor):
             task.future.cancel()
         for seat in seats:
             seat.close()
+        self._clerk.shutdown(wait, cancel_futures=False)
 
     def add(self, seat: Seat) -> None:
         """A worker is there; it may take tasks."""
@@ -145,7 +149,12 @@ class Pool(Executor):
         except self.losses as error:
             running = Future()
             running.set_exception(error)
-        running.add_done_callback(lambda done: self._ended(seat, task, began, done))
+        running.add_done_callback(lambda done: self.later(self._ended, seat, task, began, done))
+
+    def later(self, function: Callable[..., object], /, *args: object) -> None:
+        """Have something done by the pool's own thread, one after the other, unless the pool was closed."""
+        with suppress(RuntimeError):
+            self._clerk.submit(function, *args)
 
     def _ended(self, seat: Seat, task: _Task, began: float, done: Future[Any]) -> None:
         error = done.exception() if not done.cancelled() else BrokenExecutor("the worker was ended")
@@ -156,14 +165,14 @@ class Pool(Executor):
             if not lost:
                 self._idle.append(seat)
                 self._hand_out()
-        if lost and not self._closed:
-            self._replace(seat)
         if lost:
             task.future.set_exception(LostWorkerError(seat.place, error))
         elif error is not None:
             task.future.set_exception(error)
         else:
             task.future.set_result(done.result())
+        if lost and not self._closed:
+            self._replace(seat)
 
     def _replace(self, seat: Seat) -> None:
         """Close what is left of a lost worker, and open another if there is room."""
