@@ -1,0 +1,280 @@
+"""Runs on a cluster of Ray whose nodes go and come: the answer must be that of one process, every time.
+
+    python -m benchmarks.cluster --times 20
+    python -m benchmarks.cluster --times 0 --price
+
+One comparison is run by one process. Then, as often as asked, the same comparison on a cluster of three nodes of one
+processor each, all on this machine: in the middle of a training one node that trains is removed without a word, later
+another one is added. The digest, what was lost, and when every worker was idle while trainings waited are compared and
+kept. Every trial is a process of its own with a time limit, so that one that hangs is one that fails. `--price` also
+measures 12 tasks of one second on 1, 2 and 4 workers, what a cluster costs while nothing is trained, and which
+addresses its processes are connected to.
+
+Figures go to results/cluster.json after every trial; the same command goes on where it was. Exit code 1 if anything
+differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from thawline import api
+from thawline.callback import Callback
+from thawline.config import CacheConfig, DataConfig, Request, TrainConfig, TuningConfig
+from thawline.records import FORMAT_VERSION, TrainingRecord, environment, read_json, write_json
+from thawline.runs.files import LEDGER
+from thawline.runs.ledger import Ledger
+from thawline.runs.workforce import Workers
+from thawline.workers.cluster import Cluster
+from thawline.workers.pool import Stint
+
+RESULTS = Path(__file__).parent / "results" / "cluster.json"
+ROWS = ("biotune:population=6,elites=1,generations=2,seeds=1,folds=2,top=2", "full")
+LIMIT = 300.0
+"""Seconds of one trial at most."""
+IDLE = 1.5
+"""Seconds that a worker may need to be handed the next task, on a busy machine."""
+
+
+def main() -> int:
+    """Run the trials that are missing, write the JSON."""
+    options = _options()
+    if options.trial:
+        print(json.dumps(trial(Path(options.trial))))
+        return 0
+    kept: dict[str, Any] = read_json(options.out) if options.out.exists() else {}
+    trials: list[dict[str, Any]] = kept.get("trials", [])
+    price = kept.get("price")
+    while len(trials) < options.times:
+        trials.append(_apart())
+        print(f"{len(trials)}: {json.dumps(trials[-1])}", flush=True)
+        _write(options.out, trials, price)
+    if options.price and price is None:
+        price = measured()
+        print(json.dumps(price, indent=2), flush=True)
+        _write(options.out, trials, price)
+    return int(not all(each.get("same_digest") for each in trials))
+
+
+def trial(folder: Path) -> dict[str, Any]:
+    """One comparison alone, and the same on a cluster that loses a node and gets another."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    request = small_comparison(folder / "images")
+    alone = api.run(request, folder / "alone")
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    others = [nodes.add_node(num_cpus=1) for _ in range(2)]
+    began = time.monotonic()
+    try:
+        with Cluster(nodes.address, None, 1) as cluster:
+            while cluster.size < 3:
+                time.sleep(0.1)
+            ready = time.monotonic() - began
+            events = Events(cluster, nodes, others)
+            found = api.run(request, folder / "run", events, Workers(cluster, share=cluster.share))
+            stints = [*cluster.stints]
+    finally:
+        nodes.shutdown()
+    losses = Ledger(folder / "run" / LEDGER).losses
+    return {
+        "same_digest": found.digest == alone.digest,
+        "digest": found.digest,
+        "seconds_to_three_workers": round(ready, 1),
+        "removed": events.removed,
+        "workers_lost_while_training": events.training_there,
+        "lost": [{name: loss[name] for name in ("strategy", "seed", "attempt", "place")} for loss in losses],
+        "tasks": len(stints),
+        "workers": len({stint.place for stint in stints}),
+        "worked_on_the_new_node": any(events.added and events.added[:8] in stint.place for stint in stints),
+        "longest_idle_while_tasks_waited": round(longest_idle(stints), 2),
+    }
+
+
+@dataclass
+class Events(Callback):
+    """Removes a node that trains when the third training is over, and adds one after eight more."""
+
+    cluster: Cluster
+    nodes: Any
+    others: list[Any]
+    done: int = 0
+    removed: str = ""
+    added: str = ""
+    training_there: list[str] = field(default_factory=list)
+
+    def trained_ahead(self, record: TrainingRecord, running: int) -> None:
+        """Something is over."""
+        self.done += 1
+        if self.done == 3:
+            node = self.others[0]
+            self.removed = node.node_id
+            self.training_there = [seat.place for seat, _ in self.cluster._busy.values() if _on(seat.place, node)]
+            self.nodes.remove_node(node, allow_graceful=False)
+        if self.done == 11:
+            self.added = self.nodes.add_node(num_cpus=1, wait=False).node_id
+
+
+def _on(place: str, node: Any) -> bool:
+    return place.endswith(node.node_id[:8])
+
+
+def longest_idle(stints: Sequence[Stint]) -> float:
+    """Seconds for which any worker had nothing to do although a task waited, at most.
+
+    Between two tasks of one worker, only the time counts in which a task was waiting that another one began later.
+    """
+    longest = 0.0
+    for place in {stint.place for stint in stints}:
+        own = sorted((stint.began, stint.ended) for stint in stints if stint.place == place)
+        for (_, ended), (began, _) in pairwise(own):
+            waited = [
+                min(began, stint.began) - max(ended, stint.submitted)
+                for stint in stints
+                if stint.submitted < began and stint.began > ended
+            ]
+            longest = max(longest, *waited, 0.0)
+    return longest
+
+
+def measured() -> dict[str, Any]:
+    """Seconds of 12 tasks, seconds to start, memory and connections of a cluster in which nothing is trained."""
+    found: dict[str, Any] = {"load": os.getloadavg()}
+    for count in (1, 2, 4):
+        began = time.monotonic()
+        with Cluster("local", count, 1) as cluster:
+            while cluster.size < count:
+                time.sleep(0.05)
+            ready = time.monotonic() - began
+            memory, connected = _memory(), _connections()
+            started = time.monotonic()
+            for future in [cluster.submit(time.sleep, 1.0) for _ in range(12)]:
+                future.result()
+            seconds = time.monotonic() - started
+            began = time.monotonic()
+        found[f"{count} workers"] = {
+            "seconds_to_start": round(ready, 1),
+            "seconds_of_12_tasks": round(seconds, 2),
+            "mib_of_all_processes": memory,
+            "addresses_connected": connected,
+            "seconds_to_end": round(time.monotonic() - began, 1),
+        }
+    return found
+
+
+def _memory() -> int:
+    """MiB of the processes below this one, shared pages counted in their shares."""
+    total = 0
+    for process in _below(os.getpid()):
+        try:
+            lines = (Path("/proc") / str(process) / "smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total >> 10
+
+
+def _connections() -> list[str]:
+    """Remote addresses of TCP connections of these processes."""
+    remote: set[str] = set()
+    for process in (os.getpid(), *_below(os.getpid())):
+        try:
+            lines = (Path("/proc") / str(process) / "net" / "tcp").read_text().splitlines()[1:]
+            files = (Path("/proc") / str(process) / "fd").iterdir()
+            sockets = {str(each.readlink()) for each in files if each.is_symlink()}
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if f"socket:[{fields[9]}]" in sockets and fields[3] == "01":
+                octets = bytes.fromhex(fields[2].split(":")[0])[::-1]
+                remote.add(".".join(map(str, octets)))
+    return sorted(remote)
+
+
+def _below(process: int) -> list[int]:
+    """All processes that a process has begun, and those that they have."""
+    try:
+        tasks = [each / "children" for each in (Path("/proc") / str(process) / "task").iterdir()]
+        own = [int(child) for each in tasks for child in each.read_text().split()]
+    except OSError:
+        return []
+    return [*own, *(below for child in own for below in _below(child))]
+
+
+def small_comparison(images: Path) -> Request:
+    """About twenty trainings of a second each, of a tiny network with random weights, on coloured noise."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 60), ("val", 20), ("test", 20)):
+        for position, name in enumerate(("blue", "red")):
+            folder = images / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 200, (72, 72, 3), dtype=np.uint8)
+                pixels[..., 2 - 2 * position] += 25
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return Request(
+        verb="compare",
+        data=str(images),
+        model="test_efficientnet",
+        weights="random",
+        strategies=ROWS,
+        train=TrainConfig(epochs=3, batch_size=16, threads=1, device="cpu"),
+        images=DataConfig(image_size=64, augment="mild"),
+        search=TuningConfig(),
+        cache=CacheConfig(),
+        explain=False,
+    )
+
+
+def _apart() -> dict[str, Any]:
+    """A trial in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="thawline-cluster-") as folder:
+        command = [sys.executable, "-m", "benchmarks.cluster", "--trial", folder]
+        own = {**os.environ, "THAWLINE_CACHE": f"{folder}/cache"}
+        began = time.monotonic()
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=own, check=False)
+        except subprocess.TimeoutExpired:
+            return {"same_digest": False, "failed": f"not over after {LIMIT:.0f} s"}
+        seconds = round(time.monotonic() - began, 1)
+        if done.returncode:
+            return {"same_digest": False, "failed": done.stderr[-2000:], "seconds": seconds}
+        return {**json.loads(done.stdout.splitlines()[-1]), "seconds": seconds, "load": os.getloadavg()}
+
+
+def _write(out: Path, trials: Sequence[dict[str, Any]], price: dict[str, Any] | None) -> None:
+    record = {
+        "format_version": FORMAT_VERSION,
+        "command": "python -m benchmarks.cluster",
+        "environment": environment(device="cpu", threads=1, command="python -m benchmarks.cluster"),
+        "trials": trials,
+        "price": price,
+    }
+    write_json(out, record)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=20, help="trials in all, those of earlier calls included")
+    parser.add_argument("--price", action="store_true", help="also measure a cluster in which nothing is trained")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file to write, or to go on with")
+    parser.add_argument("--trial", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
