@@ -170,6 +170,13 @@ class ProgressCallback(Callback):
         # No total: how many trainings there will be is not known before a search, or tuning, has ended.
         self.note(f"[{self._done}] {self._title(record)}: {outcome}; {self._status(record)}")
 
+    def trained_ahead(self, record: TrainingRecord, running: int) -> None:
+        """Show what workers do, which is reported in its own time; elsewhere a line a minute."""
+        status = f"done by a worker, {running} more on their way; {self._status(record)}"
+        self._show(self._title(record), status)
+        if not self.changes and time.monotonic() - self._last_line > SILENCE:
+            self.note(f"{self._title(record)}: {status}")
+
     def _title(self, record: TrainingRecord) -> str:
         if record.purpose != "search":
             return f"{_what(record)} ({_PURPOSES.get(record.purpose, f'seed {record.seed}')})"

@@ -26,6 +26,7 @@ def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPat
         pass
 
 
+@pytest.mark.slow
 def test_ray_is_not_imported_without_being_asked_for() -> None:
     script = "import sys, thawline.api; assert not {'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -54,7 +55,7 @@ def test_a_node_that_is_removed_in_mid_task_changes_nothing(tmp_path: Path, monk
 @pytest.mark.slow
 def test_an_address_without_a_cluster_is_refused() -> None:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    refused = pytest.raises(OptionError, match="`ray` 127.0.0.1:1: no cluster can be reached")
+    refused = pytest.raises(OptionError, match=r"`ray` 127\.0\.0\.1:1: no cluster can be reached")
     with refused, opened_workers(WorkerOptions(ray="127.0.0.1:1")):
         pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -226,13 +227,17 @@ def test_a_worker_that_is_unlike_this_machine_is_refused_unless_it_is_allowed(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: Executor
 ) -> None:
     here = Machine.here("cpu")
-    others = iter([here, replace(here, instructions=("riscv64",)), here, replace(here, instructions=("riscv64",))])
+    others: Iterator[Machine] = iter([here, replace(here, instructions=("riscv64",))])
     monkeypatch.setattr(Machine, "here", lambda device: next(others))
     with pytest.raises(UnlikeMachineError, match="processor with riscv64"):
         api.run(one_epoch(images), tmp_path / "run", None, Workers(threads))
     assert not (tmp_path / "run").exists(), "nothing was trained"
+    others = itertools.chain([here], itertools.repeat(replace(here, instructions=("riscv64",))))
     found = api.run(one_epoch(images), tmp_path / "run", None, Workers(threads, mixed_machines=True))
     assert isinstance(found.rows[0], ScoredRow)
+    ledger = Ledger(tmp_path / "run" / LEDGER)
+    assert all("processor with riscv64" in where for where in ledger.places.values())
+    assert ledger.places.keys() == {record.key for record in ledger.records}
 
 
 def test_threads_that_are_left_open_do_not_depend_on_the_number_of_workers(

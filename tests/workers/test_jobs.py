@@ -38,7 +38,7 @@ class Scripted(Executor):
         if waiting := self.errors.get(key):
             future.set_exception(waiting.pop(0))
         else:
-            future.set_result(pickle.dumps(Returned(Outcome(asked.record), (), None, "there", 0.0, 1.0)))
+            future.set_result(pickle.dumps(Returned(Outcome(asked.record), (), None, "there", 0.0, 1.0, "")))
         return future
 
 

@@ -244,7 +244,7 @@ class Experiment(Problem):
         self._keep_weights(outcome)
         if outcome.paused is not None:
             keep_latest(self.paused, outcome.record.key, outcome.paused)
-        self.ledger.keep_ahead(outcome.record)
+        self.ledger.keep_ahead(outcome.record, returned.place, returned.unlike)
         self.callback.trained_ahead(outcome.record, self.jobs.count if self.jobs else 0)
 
     def _lost(self, job: Job, attempt: int, place: str, reason: str) -> None:

@@ -41,8 +41,11 @@ class Jobs:
     """What jobs raised, other than trainings that failed."""
 
     def check(self) -> None:
-        """Have workers read what they need, as many as there are; raises `InputError` if one cannot."""
-        count = getattr(self.executor, "size", 1)
+        """Have workers read what they need, as many as there are; raises `InputError` if one cannot.
+
+        Those that come later do so before their first job.
+        """
+        count = max(1, getattr(self.executor, "size", 1))
         for future in [self.executor.submit(prepare, self.setting, self.micro_batch()) for _ in range(count)]:
             future.result()
 

@@ -53,7 +53,9 @@ class Ledger:
             entries = self._study.user_attrs
             self._micro_batch: int | None = entries.get("micro_batch")
             found = ((name, value) for name, value in entries.items() if name.startswith(AHEAD))
-            self._ahead = {name.removeprefix(AHEAD): msgspec.convert(value, TrainingRecord) for name, value in found}
+            self._ahead = {
+                name.removeprefix(AHEAD): msgspec.convert(value[RECORD], TrainingRecord) for name, value in found
+            }
         except Exception as error:  # whatever Optuna's code runs into, AssertionError too
             what = " ".join(f"{type(error).__name__}: {error}".split())
             raise RunFolderError(f"{path} is damaged ({what:.200}); start a new run with another `out`.") from error
@@ -76,14 +78,27 @@ class Ledger:
         self._study.add_trial(_trial(record))
         self._records[record.key] = record
 
-    def keep_ahead(self, record: TrainingRecord) -> None:
-        """Keep a training that nobody has asked for yet; it is on disk when this returns."""
-        self._study.set_user_attr(f"{AHEAD}{record.key}", record.to_dict())
+    def keep_ahead(self, record: TrainingRecord, place: str, unlike: str = "") -> None:
+        """Keep a training that nobody has asked for yet; it is on disk when this returns.
+
+        `place`: the machine and process that did it, `unlike`: in what that differs from the one that asked for it.
+        """
+        entry = {"place": place, RECORD: record.to_dict(), **({"unlike": unlike} if unlike else {})}
+        self._study.set_user_attr(f"{AHEAD}{record.key}", entry)
         self._ahead[record.key] = record
 
     def trained_ahead(self, key: str) -> TrainingRecord | None:
         """The training of this key that was kept before somebody asked for it."""
         return self._ahead.get(key)
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Where trainings were done by workers, and in what that differs from here, by key."""
+        found = ((name, value) for name, value in self._study.user_attrs.items() if name.startswith(AHEAD))
+        return {
+            name.removeprefix(AHEAD): "; ".join(filter(None, (value["place"], value.get("unlike"))))
+            for name, value in found
+        }
 
     def keep_loss(self, record: TrainingRecord, attempt: int, place: str, reason: str) -> None:
         """Keep that a training was lost with the worker that had it."""

@@ -145,6 +145,8 @@ class Returned:
     began: float
     """Seconds since the epoch, by that machine's clock."""
     ended: float
+    unlike: str
+    """In what it is unlike the machine that asked; empty = in nothing."""
 
 
 class _Resident(threading.local):
@@ -193,7 +195,8 @@ def perform(setting: Setting, packed: bytes) -> bytes:
     if found is not None:
         assert _RESIDENT.key is not None, "it was just prepared"
         _RESIDENT.key = (_RESIDENT.key[0], found)
-    return pickle.dumps(Returned(outcome, notes, found, place(), began, time.time()))
+    unlike = "; ".join(Machine.here(setting.request.train.device).differences(setting.machine))
+    return pickle.dumps(Returned(outcome, notes, found, place(), began, time.time(), unlike))
 
 
 def pack(job: Job, micro_batch: int | None) -> bytes:

@@ -47,13 +47,14 @@ class Machine:
 
     def require_like(self, other: Machine) -> None:
         """Raise `UnlikeMachineError` if a training may end differently here than on `other`."""
-        if found := "; ".join(self._differences(other)):
+        if found := "; ".join(self.differences(other)):
             raise UnlikeMachineError(
                 f"the worker {place()} is unlike the machine that asks ({found}), so that trainings there may end "
                 "differently; make them alike, or allow it with `mixed_machines=True`."
             )
 
-    def _differences(self, other: Machine) -> Iterator[str]:
+    def differences(self, other: Machine) -> Iterator[str]:
+        """What is here otherwise than on `other`, in words."""
         for name, version in self.packages.items():
             if version != (asked := other.packages.get(name)):
                 yield f"{name} {version} instead of {asked}"
