@@ -652,8 +652,8 @@ def _work(folder: RunFolder, callback: Callback, workers: Workers | None) -> Fit
             if folder.request().candidates is not None:
                 callback = SaidOnce(callback)
                 if folder.request().verb == "compare":
-                    return _compare_networks(folder, callback)
-                settle_network(folder, callback)
+                    return _compare_networks(folder, callback, workers)
+                settle_network(folder, callback, workers)
             opened = open_experiment(folder, callback, workers)
             expected = forecast(opened.experiment, opened.experiment.request.strategies)
             callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
@@ -675,8 +675,8 @@ def _train(opened: Opened, callback: Callback) -> FitResults | Comparison:
         opened.experiment.close()
 
 
-def _compare_networks(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
-    comparison = NetworkComparison(folder, callback)
+def _compare_networks(folder: RunFolder, callback: Callback, workers: Workers | None) -> FitResults | Comparison:
+    comparison = NetworkComparison(folder, callback, workers)
     comparison.look()
     return _told(folder, callback, comparison.run)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from thawline.runs.experiment import Experiment
 from thawline.runs.files import read_test_right
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
+from thawline.runs.workforce import Workers
 from thawline.studies.forecast import forecast
 from thawline.training.evaluation import bootstrap_interval
 
@@ -248,3 +250,10 @@ def test_no_network_that_can_be_had_is_an_input_error_and_leaves_nothing(images:
 def test_weights_are_of_one_model() -> None:
     with pytest.raises(OptionError, match="weights"):
         Request.from_options("compare", "photos", ROWS, {"model": ["resnet18", "resnet34"], "weights": "w.safetensors"})
+
+
+@pytest.mark.slow
+def test_workers_compare_alike(images: Path, tmp_path: Path, finished: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        api.run(request_for(images), tmp_path / "run", None, Workers(pool))
+    assert found_in(tmp_path / "run") == found_in(finished)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from thawline.records import read_json
 from thawline.results import FitResults
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
+from thawline.runs.workforce import Workers
 
 NETWORKS = Candidates(("test_efficientnet", "no_such_network", "test_resnet"), (32,))
 EPOCHS = 4
@@ -234,3 +236,10 @@ def test_check_and_inspect_take_the_folder_of_a_run(images: Path, finished: Path
     assert blocks.model == str(finished)
     assert blocks.architecture == read_json(finished / "results.json")["model"]["architecture"]
     assert api.check(images, model=str(finished)).images == api.check(images).images
+
+
+@SLOW
+def test_workers_choose_the_same_network(images: Path, tmp_path: Path, finished: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        api.run(request_for(images), tmp_path / "run", None, Workers(pool))
+    assert found_in(tmp_path / "run") == found_in(finished)

@@ -94,19 +94,32 @@ class Experiment(Problem):
         """Paused trainings by key; one that is missing is trained anew, with the same result."""
         self._adapters_explained = False
 
-    def hand_out(self, workers: Workers, setting: Setting) -> None:
+    def hand_out(self, workers: Workers, setting: Setting, begun: Jobs | None = None) -> None:
         """Have workers train, who read what the setting says, or are sent it where that is possible.
 
-        Raises `InputError` if they cannot read it, or would not compute the same as this process.
+        `begun`: what they were asked before by an experiment that was closed since. Raises `InputError` if they cannot
+        read it, or would not compute the same as this process.
         """
-        self.jobs = Jobs(workers.executor, setting, self._arrived, self._lost, lambda: self.ledger.micro_batch)
+        if begun is not None:
+            self.jobs = replace(begun, arrived=self._arrived, lost=self._lost, micro_batch=self._micro_batch)
+            return
+        self.jobs = Jobs(workers.executor, setting, self._arrived, self._lost, self._micro_batch)
         try:
-            self.jobs.check()
+            if workers.need_all:
+                raise NotThereError("these images or weights were never sent")
+            if not workers.checked:
+                self.jobs.check()
         except NotThereError as error:
             if workers.share is None:
                 raise
             self.jobs.setting = with_everything(setting, self.model, self.data.pixels, workers.share, error)
-            self.jobs.check()
+            if not workers.checked:
+                self.jobs.check()
+            workers.need_all = True
+        workers.checked = True
+
+    def _micro_batch(self) -> int | None:
+        return self.ledger.micro_batch
 
     @property
     def trainer(self) -> Trainer:

@@ -98,12 +98,16 @@ class Jobs:
 
     def close(self) -> None:
         """Keep what is finished; the rest is not wanted any more."""
+        running = [*self._running]
+        self.drop()
+        for future in running:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self.arrived(unpack(future.result()))
+
+    def drop(self) -> None:
+        """Ask for nothing more, and forget what is on its way."""
         for future in self._running:
             future.cancel()
-        finished = [future for future in self._running if future.done() and not future.cancelled()]
-        for future in finished:
-            if future.exception() is None:
-                self.arrived(unpack(future.result()))
         self._running.clear()
         self._jobs.clear()
 

@@ -28,6 +28,7 @@ from thawline.runs.augmentation import settled
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import CHECK, LEDGER, SPLITS, SplitLine, write, write_splits
 from thawline.runs.folder import RunFolder
+from thawline.runs.jobs import Jobs
 from thawline.runs.ledger import Ledger
 from thawline.runs.remote import PixelFile, Setting
 from thawline.runs.workforce import Workers
@@ -47,10 +48,12 @@ class Opened:
     """Paths of all images, relative to the data folder, in the order of the pixel rows."""
 
 
-def open_experiment(folder: RunFolder, callback: Callback, workers: Workers | None = None) -> Opened:
+def open_experiment(
+    folder: RunFolder, callback: Callback, workers: Workers | None = None, begun: Jobs | None = None
+) -> Opened:
     """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used.
 
-    `workers` train what they can; None = this process alone does.
+    `workers` train what they can; None = this process alone does. `begun`: as in `Experiment.hand_out`.
     """
     request = folder.request()
     images = _read(request)
@@ -96,7 +99,7 @@ def open_experiment(folder: RunFolder, callback: Callback, workers: Workers | No
     if request.images.augment == "auto":
         experiment = settled(experiment)
     if workers is not None:
-        experiment.hand_out(workers, _setting(experiment, pixels, workers))
+        experiment.hand_out(workers, _setting(experiment, pixels, workers), begun)
     return Opened(experiment, replace(_facts(experiment, images, splits), again=again), paths)
 
 

@@ -17,7 +17,7 @@ MODULE = "thawline.runs.remote"
 """What workers import before they are asked anything."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Workers:
     """An executor, and what else is to be known of its workers."""
 
@@ -28,6 +28,10 @@ class Workers:
     """Of a training, where the run leaves them open."""
     share: Callable[[Any], Any] | None = None
     """Puts something where all workers can read it; returns what has `get`. None = they have only what is on disk."""
+    checked: bool = False
+    """Whether they could read what a first experiment needs; further ones of the run do not wait for that."""
+    need_all: bool = False
+    """Whether they have to be sent images and weights."""
 
 
 @contextmanager

@@ -58,6 +58,7 @@ from thawline.runs.files import (
 )
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
+from thawline.runs.workforce import Workers
 from thawline.studies.compare import compared
 from thawline.studies.finish import close
 from thawline.studies.forecast import Forecast, forecast
@@ -89,8 +90,9 @@ class _Entrant:
 class NetworkComparison:
     """Looks at all pairs first, then compares strategies on one after the other."""
 
-    def __init__(self, folder: RunFolder, callback: Callback) -> None:
-        """Raises `RunFolderError` if the options were changed since the run began."""
+    def __init__(self, folder: RunFolder, callback: Callback, workers: Workers | None = None) -> None:
+        """`workers` train; raises `RunFolderError` if the options were changed since the run began."""
+        self.workers = workers
         self.folder, self.callback, self.request = folder, callback, folder.request()
         self.ledger = Ledger(folder.file(LEDGER))
         self.ledger.bind_request(self.request.to_dict())
@@ -184,7 +186,7 @@ class NetworkComparison:
         """The comparison of one pair; what is wrong with it alone is said, and the others go on."""
         told = OfNetwork(self.callback, entrant.name)
         try:
-            with entrant.pair.opened(self.environment, told, self.augmentation) as opened:
+            with entrant.pair.opened(self.environment, told, self.augmentation, self.workers) as opened:
                 entrant.comparison = compared(opened.experiment, opened.facts, opened.paths)
         except (ModelError, PlanError, TooLittleMemoryError) as error:
             entrant.error = str(error)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -28,9 +29,12 @@ from thawline.results import (
     NetworkFacts,
     NetworkTrial,
 )
+from thawline.runs.experiment import Experiment
 from thawline.runs.files import CHECKPOINTS, LEDGER, MODELS, MODELS_FOLDER, read_if_there, write
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
+from thawline.runs.setup import Opened
+from thawline.runs.workforce import Workers
 from thawline.search.candidates import Candidate
 from thawline.search.networks import Standing, chosen, promoted, ranked, within_reach
 from thawline.strategies.auto import AutoConfig, Budget, with_other_budget
@@ -44,11 +48,11 @@ FIRST = 2
 """Candidates of each pair that train up to the first rung; the better of them goes on."""
 
 
-def settle_network(folder: RunFolder, callback: Callback) -> None:
+def settle_network(folder: RunFolder, callback: Callback, workers: Workers | None = None) -> None:
     """Narrow the request of a run to one of its candidates, whose trainings become those of the run.
 
-    Interrupted at any moment, it goes on from there. Raises `InputError` if no candidate can be had, or if all of them
-    break a limit.
+    `workers` train for several of them side by side; in this process one network is in memory at a time. Interrupted at
+    any moment, it goes on from there. Raises `InputError` if no candidate can be had, or if all of them break a limit.
     """
     request = folder.request()
     if request.candidates is None:
@@ -56,7 +60,11 @@ def settle_network(folder: RunFolder, callback: Callback) -> None:
     pairs = pairs_of(request, folder.path / MODELS_FOLDER)
     choice = read_if_there(folder.path / MODELS, NetworkChoice)
     if choice is None:
-        choice = _Contest(folder, request, request.candidates, pairs, callback).run()
+        try:
+            choice = _Contest(folder, request, request.candidates, pairs, callback, workers).run()
+        finally:
+            for pair in pairs:
+                pair.drop()
         write(folder.file(MODELS), choice)
         callback.note(choice.words)
     _narrow(folder, request, next(pair for pair in pairs if _is_of(choice.best, pair)), choice)
@@ -130,6 +138,7 @@ class _Contest:
     limits: Candidates
     pairs: Sequence[Pair]
     callback: Callback
+    workers: Workers | None = None
     augmentation: AugmentationChoice | None = None
     """What the first pair settled on, for all of them."""
     mirror_flops: float = 0.0
@@ -155,6 +164,9 @@ class _Contest:
             f"Choosing among {counted(len(self.pairs), 'network')}: all are measured and probed without training; "
             "those that may be the best are trained for a few epochs, and the better ones further."
         )
+        if self.workers is not None:
+            for entrant in self.entrants:
+                self._begin_look(entrant)
         for entrant in self.entrants:
             self._look_at(entrant)
         able = self._able()
@@ -182,15 +194,11 @@ class _Contest:
         try:
             if self.ledger.is_settled(kept):
                 raise ModelError(self.ledger.settled(kept, NetworkTrial, lambda: _left_out(entrant)).words)
-            with entrant.pair.opened(self.environment, self.callback, self.augmentation) as opened:
+            with self._opened(entrant) as opened:
                 experiment = opened.experiment
-                timed = self.budget.unit == "seconds"
-                entrant.facts = experiment.ledger.settled(
-                    "network", NetworkFacts, lambda: measure(experiment, timed=timed)
-                )
-                self._share_augmentation(experiment.ledger.augmentation, entrant.facts)
+                facts = self._measured(entrant, experiment)
                 self.validation_images = len(experiment.data.val)
-                if reason := broken_limit(self.limits, entrant.facts):
+                if reason := broken_limit(self.limits, facts):
                     entrant.refusal = ("excluded", reason)
                 else:
                     comparable = Comparable.of(experiment, self.settings)
@@ -205,6 +213,26 @@ class _Contest:
         if entrant.probe is not None and entrant.probe.error:
             entrant.refusal = ("failed", entrant.probe.error)
         self.callback.note(f"{entrant.name}: {self._first_look(entrant)}")
+
+    def _begin_look(self, entrant: _Entrant) -> None:
+        """Have workers solve the probe of a pair; what is wrong with it, `_look_at` will say."""
+        if self.ledger.is_settled(f"missing:{entrant.pair.path.name}"):
+            return
+        with suppress(ModelError, PlanError, TooLittleMemoryError), self._opened(entrant) as opened:
+            if not broken_limit(self.limits, self._measured(entrant, opened.experiment)):
+                comparable = Comparable.of(opened.experiment, self.settings)
+                comparable.begin([comparable.solved] if comparable.solved else [], comparable.last_rung)
+
+    def _opened(self, entrant: _Entrant) -> AbstractContextManager[Opened]:
+        return entrant.pair.opened(self.environment, self.callback, self.augmentation, self.workers)
+
+    def _measured(self, entrant: _Entrant, experiment: Experiment) -> NetworkFacts:
+        """What the network costs, measured once; the augmentation that it settled on is that of all."""
+        timed = self.budget.unit == "seconds"
+        facts = experiment.ledger.settled("network", NetworkFacts, lambda: measure(experiment, timed=timed))
+        self._share_augmentation(experiment.ledger.augmentation, facts)
+        entrant.facts = facts
+        return facts
 
     def _first_look(self, entrant: _Entrant) -> str:
         """What was found without training, in one line."""
@@ -231,6 +259,9 @@ class _Contest:
         for rung in range(len(self.epochs)):
             if len(alive) < 2:
                 break
+            if self.workers is not None:
+                for standing in alive:
+                    self._begin(by_name[standing.name], rung)
             for standing in alive:
                 self._train(by_name[standing.name], rung)
             level = self._standings([by_name[each.name] for each in alive], rung, scored=True)
@@ -256,16 +287,28 @@ class _Contest:
 
     def _train(self, entrant: _Entrant, rung: int) -> None:
         """Train a pair up to a rung, as far as the budget allows: its first candidates, later the best of them."""
-        with entrant.pair.opened(self.environment, self.callback, self.augmentation) as opened:
+        with self._opened(entrant) as opened:
             comparable = Comparable.of(opened.experiment, self.settings)
-            best = entrant.at(rung - 1) if rung else None
-            going = comparable.trained(FIRST) if best is None else [entrant.candidates[best.key]]
+            best, going = self._going(entrant, comparable, rung)
             for candidate in going:
                 below = rung - 1 if best is not None else None
                 if self.spent + self._price(entrant, comparable.price(candidate, rung, below), rung) > self._most:
                     break
                 record = comparable.train(candidate, rung)
                 self._book(entrant, candidate, record, rung, best)
+
+    def _begin(self, entrant: _Entrant, rung: int) -> None:
+        """Have workers begin what `_train` asks for, as long as the budget lasts."""
+        with self._opened(entrant) as opened:
+            comparable = Comparable.of(opened.experiment, self.settings)
+            comparable.begin(self._going(entrant, comparable, rung)[1], rung)
+
+    def _going(
+        self, entrant: _Entrant, comparable: Comparable, rung: int
+    ) -> tuple[TrainingRecord | None, list[Candidate]]:
+        """The best so far, if any, and what trains up to a rung: it, else the first candidates."""
+        best = entrant.at(rung - 1) if rung else None
+        return best, comparable.trained(FIRST) if best is None else [entrant.candidates[best.key]]
 
     def _book(
         self, entrant: _Entrant, candidate: Candidate, record: TrainingRecord, rung: int, before: TrainingRecord | None

@@ -21,8 +21,10 @@ from thawline.results import AugmentationChoice, Environment, ImageAccuracy, Net
 from thawline.runs.experiment import Experiment
 from thawline.runs.files import LEDGER, REQUEST
 from thawline.runs.folder import RunFolder
+from thawline.runs.jobs import Jobs
 from thawline.runs.ledger import Ledger
 from thawline.runs.setup import Opened, open_experiment
+from thawline.runs.workforce import Workers
 from thawline.search.candidates import Candidate, Task
 from thawline.search.halving import Halving
 from thawline.strategies.auto import AutoConfig
@@ -48,12 +50,21 @@ class Pair:
     """The request of the run, with this pair in place of the candidates."""
     paused: dict[str, Paused] = field(default_factory=dict)
     """Trainings that paused at a rung, by key, while other networks are looked at."""
+    begun: Jobs | None = None
+    """What workers were asked for it, if there are any."""
 
     @contextmanager
     def opened(
-        self, environment: Environment, callback: Callback, augmentation: AugmentationChoice | None
+        self,
+        environment: Environment,
+        callback: Callback,
+        augmentation: AugmentationChoice | None,
+        workers: Workers | None = None,
     ) -> Iterator[Opened]:
-        """The experiment, alone in memory; an `augmentation` that another pair settled on is not measured again."""
+        """The experiment, alone in memory; an `augmentation` that another pair settled on is not measured again.
+
+        `workers` go on with what they were asked when it is closed.
+        """
         begun = (self.path / REQUEST).is_file()
         with RunFolder.open(self.path) if begun else RunFolder.create(self.path, self.request, environment) as folder:
             before = folder.request()
@@ -62,10 +73,17 @@ class Pair:
             ledger = Ledger(folder.file(LEDGER))
             if augmentation is not None and ledger.augmentation is None:
                 ledger.keep_augmentation(augmentation)
-            opened = open_experiment(folder, callback)
-            opened.experiment.paused = self.paused
+            opened = open_experiment(folder, callback, workers, self.begun)
+            opened.experiment.paused, self.begun = self.paused, opened.experiment.jobs
             yield opened
+            if self.begun is not None:
+                self.begun.collect()
         gc.collect()  # networks and their caches are in circles
+
+    def drop(self) -> None:
+        """Ask workers for nothing more."""
+        if self.begun is not None:
+            self.begun.drop()
 
     @property
     def ledger(self) -> Ledger:
@@ -150,7 +168,7 @@ def screened(experiment: Experiment, comparable: Comparable) -> tuple[TrainingRe
     """Solve the linear probe, None if the head is not a single linear layer; everything is done once."""
     began = time.perf_counter()
     solved = comparable.solved
-    probe = None if solved is None else comparable.train(solved, len(comparable.trainings.rungs) - 1)
+    probe = None if solved is None else comparable.train(solved, comparable.last_rung)
 
     def look() -> Screening:
         if probe is None or probe.error:
@@ -217,8 +235,20 @@ class Comparable:
 
     def train(self, candidate: Candidate, rung: int) -> TrainingRecord:
         """Train up to the end of a rung, or find that in the ledger."""
-        task = Task.of(replace(candidate, rung=rung), self._plan(candidate), self.halving.seeds[0])
+        task = self._task(candidate, rung)
         return self.trainings.train_all([task])[self.trainings.key(task)]
+
+    def begin(self, candidates: Sequence[Candidate], rung: int) -> None:
+        """Have workers begin what `train` is going to be asked for, if there are any."""
+        self.trainings.ahead(self._task(candidate, rung) for candidate in candidates)
+
+    @property
+    def last_rung(self) -> int:
+        """The rung at which a training is at its end."""
+        return len(self.trainings.rungs) - 1
+
+    def _task(self, candidate: Candidate, rung: int) -> Task:
+        return Task.of(replace(candidate, rung=rung), self._plan(candidate), self.halving.seeds[0])
 
     def _plan(self, candidate: Candidate) -> FineTunePlan:
         return self.halving.space.plan(candidate.genes)
