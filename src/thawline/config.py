@@ -54,6 +54,7 @@ BYTES = Range(0, 1 << 50, "1024T, 0 = none")
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _LATENCY = re.compile(r"([0-9]+(?:\.[0-9]+)?) *(us|ms|s)")
+_ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[^:/\s\[\]]+):[0-9]{1,5}")
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMG]?)", re.IGNORECASE)
 
 
@@ -305,7 +306,8 @@ class WorkerOptions:
         _refuse(first_fault(self))
         parse_workers(self.workers)
         given = self.workers is not None or self.ray is not None
-        _require(self.ray != "", "ray", "local, auto or an address", self.ray)
+        place = self.ray in (None, "local", "auto") or _ADDRESS.fullmatch(str(self.ray)) is not None
+        _require(place, "ray", "local, auto or the address of a cluster such as 10.0.0.1:6379", self.ray)
         _require(given or self.cpus_per_worker is None, "cpus_per_worker", "left out without `workers`", "a value")
         _require(self.ray is not None or not self.gpus_per_worker, "gpus_per_worker", "left out without `ray`", "one")
 

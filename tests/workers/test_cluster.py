@@ -53,7 +53,7 @@ def test_a_node_that_is_removed_in_mid_task_changes_nothing(tmp_path: Path, monk
 
 
 @pytest.mark.slow
-def test_an_address_without_a_cluster_is_refused() -> None:
+def test_an_address_without_a_cluster_is_refused(socket_enabled: None) -> None:
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     refused = pytest.raises(OptionError, match=r"`ray` 127\.0\.0\.1:1: no cluster can be reached")
     with refused, opened_workers(WorkerOptions(ray="127.0.0.1:1")):

@@ -257,7 +257,8 @@ def test_threads_that_are_left_open_do_not_depend_on_the_number_of_workers(
         ({"workers": "many"}, "`workers` must be .* or auto, got 'many'"),
         ({"cpus_per_worker": 2}, "`cpus_per_worker` must be left out without `workers`"),
         ({"workers": 2, "gpus_per_worker": 1}, "`gpus_per_worker` must be left out without `ray`"),
-        ({"ray": ""}, "`ray` must be local, auto or an address"),
+        ({"ray": ""}, "`ray` must be local, auto or the address of a cluster"),
+        ({"ray": "ray://10.0.0.1:10001"}, "`ray` must be .*, got 'ray://10.0.0.1:10001'"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], message: str) -> None:

@@ -19,6 +19,8 @@ from thawline.telemetry import keep_ray_quiet
 from thawline.workers.pool import Pool, Seat
 
 LOCAL = "local"
+_PATIENCE = 10.0
+"""Seconds in which a cluster must answer."""
 _POLL = 2.0
 """Seconds between two looks at the nodes of the cluster."""
 
@@ -81,9 +83,11 @@ class Cluster(Pool):
             self._ray.init(address=LOCAL, include_dashboard=False, **room, **quiet)
             return
         try:
+            if address != "auto":
+                _knock(address)
             self._ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            said = " ".join(str(error).split())[:200].rstrip(".")
+        except (OSError, ValueError, RuntimeError) as error:
+            said = " ".join((getattr(error, "strerror", None) or str(error)).split())[:200].rstrip(".")
             raise OptionError(
                 f"`ray` {address}: no cluster can be reached ({said}); start one on the machine that it names, or take "
                 "`ray='local'`."
@@ -191,6 +195,13 @@ class _Actor:
     def close(self) -> None:
         """End its process."""
         self._kill(self._actor)
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` if nothing listens there: Ray itself waits for minutes, and then ends the process."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE):
+        pass
 
 
 def _ray() -> Any:
