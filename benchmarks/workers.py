@@ -6,7 +6,7 @@ Times are those of the ledgers: of a search by `auto`, of a comparison with BioT
 chose among several networks. What waits for what is what the driver waits for: the first candidates of `auto` do not
 wait, the rungs of a generation wait for each other, and so do generations; extra seeds and the seeds of final trainings
 do not; the rows of a comparison do not wait for each other, but a walk over learning rates for its last step; networks
-are looked at one after the other. Every worker takes the oldest training that waits for nothing.
+are compared rung by rung. A worker takes the oldest training that waits for nothing, of the row with the fewest workers.
 
 `stragglers`: one training in twenty takes three times as long. `failures`: one in fifty is lost half-way and begun
 anew. Between a training and the next on a worker `BETWEEN` seconds pass. The table goes to results/workers.md.
@@ -18,13 +18,14 @@ import argparse
 import heapq
 import random
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
+from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord, write_text
 from thawline.runs.files import LEDGER, MODELS_FOLDER
 from thawline.runs.ledger import Ledger
@@ -47,6 +48,8 @@ class Training:
 
     seconds: float
     after: list[Training] = field(default_factory=list)
+    row: str = ""
+    """Rows share the workers fairly."""
 
 
 Stage = list[Training]
@@ -101,7 +104,11 @@ def rows_of(run: Path, name: str) -> list[list[Training]]:
     rows: dict[str, list[TrainingRecord]] = defaultdict(list)
     for record in Ledger(run / LEDGER).records:
         rows[record.strategy.partition(":")[0]].append(record)
-    return [chained(_stages_of_row(records)) for row, records in rows.items() if row.startswith(name)]
+    found = {row: chained(_stages_of_row(records)) for row, records in rows.items() if row.startswith(name)}
+    for row, trainings in found.items():
+        for training in trainings:
+            training.row = row
+    return [*found.values()]
 
 
 def _stages_of_row(records: Sequence[TrainingRecord]) -> list[Stage]:
@@ -120,16 +127,17 @@ def _stages_of_row(records: Sequence[TrainingRecord]) -> list[Stage]:
 
 
 def choice(run: Path) -> list[Training]:
-    """Networks one after the other, each with its first trainings together; then the search of the one chosen."""
-    stages: list[Stage] = []
+    """The probes of all networks together, then their trainings rung by rung; then the search of the one chosen."""
+    by_rung: dict[int, Stage] = defaultdict(list)
     adopted: set[str] = set()
     for folder in sorted((run / MODELS_FOLDER).iterdir()):
         records = Ledger(folder / LEDGER).records
-        seconds, by_rung = own_seconds(records), defaultdict[int, Stage](list)
+        seconds = own_seconds(records)
         for record in records:
-            by_rung[record.until or sys.maxsize].append(Training(seconds[record.key]))
+            rung = 0 if FineTunePlan.from_dict(record.plan).is_solved else record.until or sys.maxsize
+            by_rung[rung].append(Training(seconds[record.key], row=folder.name))
         adopted |= {record.key for record in records}
-        stages += [by_rung[rung] for rung in sorted(by_rung)]
+    stages = [by_rung[rung] for rung in sorted(by_rung)]
     before = chained(stages)
     own = [record for record in Ledger(run / LEDGER).records if record.key not in adopted and record.purpose != "refit"]
     return [*before, *chained(stages_of_auto(own), stages[-1] if stages else ())]
@@ -167,18 +175,21 @@ def makespan(trainings: Sequence[Training], workers: int, rng: random.Random | N
         for earlier in training.after:
             followers[number[id(earlier)]].append(position)
     ready = [position for position, count in enumerate(waits) if count == 0]
-    heapq.heapify(ready)
     running: list[tuple[float, int]] = []
+    busy: Counter[str] = Counter()
     now = 0.0
     while ready or running:
         while ready and len(running) < workers:
-            position = heapq.heappop(ready)
+            position = min(ready, key=lambda each: busy[trainings[each].row])  # of equals the first, the oldest
+            ready.remove(position)
+            busy[trainings[position].row] += 1
             heapq.heappush(running, (now + seconds[position], position))
         now, position = heapq.heappop(running)
+        busy[trainings[position].row] -= 1
         for follower in followers[position]:
             waits[follower] -= 1
             if waits[follower] == 0:
-                heapq.heappush(ready, follower)
+                ready.append(follower)
     return now
 
 

@@ -84,6 +84,20 @@ def test_an_idle_worker_gets_the_oldest_task_and_no_worker_two() -> None:
     assert [stint.place for stint in pool.stints] == ["second"]
 
 
+def test_a_group_does_not_wait_behind_a_large_one() -> None:
+    first, second = Chair("first"), Chair("second")
+    pool = Chairs(first, second)
+    for number in range(4):
+        pool.submit_for("large", double, number)
+    pool.submit_for("small", double, 10)
+    pool.submit_for("small", double, 11)
+    assert [args for chair in (first, second) for _, args, _ in chair.given] == [(0,), (1,)]
+    for expected in (10, 11, 2):  # a worker for each group, and both for the large one when it is alone
+        first.do()
+        settle(pool)
+        assert first.given[-1][1] == (expected,)
+
+
 def test_a_tasks_own_error_is_raised_as_itself_and_the_worker_stays() -> None:
     chair = Chair("only")
     pool = Chairs(chair)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from thawline.errors import InputError, RunError
 from thawline.runs.remote import Returned, Setting, pack, perform, prepare, unpack
 from thawline.runs.worker import Job
+from thawline.workers.pool import Pool
 
 ATTEMPTS = 3
 """Workers that may be lost with one job before the run ends."""
@@ -45,7 +46,7 @@ class Jobs:
 
         Those that come later do so before their first job.
         """
-        count = max(1, getattr(self.executor, "size", 1))
+        count = max(1, self.executor.size) if isinstance(self.executor, Pool) else 1
         for future in [self.executor.submit(prepare, self.setting, self.micro_batch()) for _ in range(count)]:
             future.result()
 
@@ -112,9 +113,14 @@ class Jobs:
         self._jobs.clear()
 
     def _start(self, key: Key) -> None:
-        packed = pack(self._jobs[key], self.micro_batch())
+        job = self._jobs[key]
+        packed = pack(job, self.micro_batch())
         try:
-            future = self.executor.submit(perform, self.setting, packed)
+            if isinstance(self.executor, Pool):
+                group = job.record.strategy.partition(":")[0]  # a row of a comparison
+                future = self.executor.submit_for(group, perform, self.setting, packed)
+            else:
+                future = self.executor.submit(perform, self.setting, packed)
         except BrokenExecutor as error:
             raise RunError(
                 f"the executor is broken ({_words(error)}); `thawline resume` goes on with another one."

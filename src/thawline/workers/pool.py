@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -59,16 +59,17 @@ class Stint:
     lost: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class _Task:
     function: Callable[..., Any]
     args: tuple[Any, ...]
+    group: str = ""
     future: Future[Any] = field(default_factory=Future)
     submitted: float = field(default_factory=time.time)
 
 
 class Pool(Executor):
-    """Hands tasks in their order to workers that are there and have nothing to do.
+    """Hands tasks, group by group in their order, to workers that are there and have nothing to do.
 
     Subclasses open seats, and replace those that are lost.
     """
@@ -96,7 +97,11 @@ class Pool(Executor):
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """As every executor; keyword arguments are not needed here, and not taken."""
         assert not kwargs, "tasks are a function and its arguments"
-        task = _Task(function, args)
+        return self.submit_for("", function, *args)
+
+    def submit_for(self, group: str, function: Callable[..., R], /, *args: Any) -> Future[R]:
+        """Submit a task of a group: workers are shared fairly among groups, so that none waits behind a large one."""
+        task = _Task(function, args, group)
         with self._lock:
             if self._closed:
                 raise RuntimeError("the pool of workers is closed")
@@ -135,11 +140,18 @@ class Pool(Executor):
 
     def _hand_out(self) -> None:
         while self._queue and self._idle:
-            task, seat = self._queue.popleft(), self._idle.pop(0)
+            task, seat = self._next(), self._idle.pop(0)
             if task.future.set_running_or_notify_cancel():
                 self._start(seat, task)
             else:
                 self._idle.insert(0, seat)
+
+    def _next(self) -> _Task:
+        """The oldest task of the group with the fewest workers."""
+        busy = Counter(task.group for _, task in self._busy.values())
+        task = min(self._queue, key=lambda task: busy[task.group])  # of equals the first, which is the oldest
+        self._queue.remove(task)
+        return task
 
     def _start(self, seat: Seat, task: _Task) -> None:
         self._busy[id(task)] = (seat, task)
