@@ -2,13 +2,15 @@
 
     python -m benchmarks.cluster --times 20
     python -m benchmarks.cluster --times 0 --price
+    python -m benchmarks.cluster --times 0 --training
 
 One comparison is run by one process. Then, as often as asked, the same comparison on a cluster of three nodes of one
 processor each, all on this machine: in the middle of a training one node that trains is removed without a word, later
 another one is added. The digest, what was lost, and when every worker was idle while trainings waited are compared and
 kept. Every trial is a process of its own with a time limit, so that one that hangs is one that fails. `--price` also
 measures 12 tasks of one second on 1, 2 and 4 workers, what a cluster costs while nothing is trained, and which
-addresses its processes are connected to.
+addresses its processes are connected to. `--training` times whole searches by one and two processes of this machine,
+without Ray, of one thread each, once they have begun; it needs an idle machine with two cores.
 
 Figures go to results/cluster.json after every trial; the same command goes on where it was. Exit code 1 if anything
 differs.
@@ -24,9 +26,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -38,13 +41,16 @@ from thawline.config import CacheConfig, DataConfig, Request, TrainConfig, Tunin
 from thawline.records import FORMAT_VERSION, TrainingRecord, environment, read_json, write_json
 from thawline.runs.files import LEDGER
 from thawline.runs.ledger import Ledger
-from thawline.runs.workforce import Workers
+from thawline.runs.workforce import MODULE, Workers
 from thawline.workers.cluster import Cluster
 from thawline.workers.pool import Stint
+from thawline.workers.processes import Processes
 
 RESULTS = Path(__file__).parent / "results" / "cluster.json"
 ROWS = ("biotune:population=6,elites=1,generations=2,seeds=1,folds=2,top=2", "full")
-LIMIT = 300.0
+TURNS, EPOCHS = 5, 12
+"""Of the searches that are timed."""
+LIMIT = 600.0
 """Seconds of one trial at most."""
 IDLE = 1.5
 """Seconds that a worker may need to be handed the next task, on a busy machine."""
@@ -58,15 +64,19 @@ def main() -> int:
         return 0
     kept: dict[str, Any] = read_json(options.out) if options.out.exists() else {}
     trials: list[dict[str, Any]] = kept.get("trials", [])
-    price = kept.get("price")
+    price, training = kept.get("price"), kept.get("training")
     while len(trials) < options.times:
         trials.append(_apart())
         print(f"{len(trials)}: {json.dumps(trials[-1])}", flush=True)
-        _write(options.out, trials, price)
+        _write(options.out, trials, price, training)
     if options.price and price is None:
         price = measured()
         print(json.dumps(price, indent=2), flush=True)
-        _write(options.out, trials, price)
+        _write(options.out, trials, price, training)
+    if options.training and training is None:
+        training = timed()
+        print(json.dumps(training, indent=2), flush=True)
+        _write(options.out, trials, price, training)
     return int(not all(each.get("same_digest") for each in trials))
 
 
@@ -175,6 +185,30 @@ def measured() -> dict[str, Any]:
     return found
 
 
+def timed() -> dict[str, Any]:
+    """Seconds of a search by one and by two processes, in turns, and how much faster two are."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory(prefix="thawline-training-") as place:
+        os.environ["THAWLINE_CACHE"] = f"{place}/cache"
+        request = small_comparison(Path(place) / "images")
+        request = replace(request, strategies=ROWS[:1], train=replace(request.train, epochs=EPOCHS))
+        pools = {count: Processes(count, MODULE) for count in seconds}
+        loads = [os.getloadavg()]
+        try:
+            for turn in range(TURNS + 1):
+                for count, pool in pools.items():
+                    began = time.monotonic()
+                    api.run(request, Path(place) / f"{turn}-{count}", None, Workers(pool))
+                    if turn:  # the first time they read the images and the network
+                        seconds[count].append(round(time.monotonic() - began, 2))
+                loads.append(os.getloadavg())
+        finally:
+            for pool in pools.values():
+                pool.shutdown()
+    faster = median(seconds[1]) / median(seconds[2])
+    return {"seconds": seconds, "two_against_one": round(faster, 2), "loads": loads}
+
+
 def _memory() -> int:
     """MiB of the processes below this one, shared pages counted in their shares."""
     total = 0
@@ -256,13 +290,16 @@ def _apart() -> dict[str, Any]:
         return {**json.loads(done.stdout.splitlines()[-1]), "seconds": seconds, "load": os.getloadavg()}
 
 
-def _write(out: Path, trials: Sequence[dict[str, Any]], price: dict[str, Any] | None) -> None:
+def _write(
+    out: Path, trials: Sequence[dict[str, Any]], price: dict[str, Any] | None, training: dict[str, Any] | None
+) -> None:
     record = {
         "format_version": FORMAT_VERSION,
         "command": "python -m benchmarks.cluster",
         "environment": environment(device="cpu", threads=1, command="python -m benchmarks.cluster"),
         "trials": trials,
         "price": price,
+        "training": training,
     }
     write_json(out, record)
 
@@ -271,6 +308,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=20, help="trials in all, those of earlier calls included")
     parser.add_argument("--price", action="store_true", help="also measure a cluster in which nothing is trained")
+    parser.add_argument("--training", action="store_true", help="also time searches by one and two processes")
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file to write, or to go on with")
     parser.add_argument("--trial", help=argparse.SUPPRESS)
     return parser.parse_args()

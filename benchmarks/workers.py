@@ -6,7 +6,7 @@ Times are those of the ledgers: of a search by `auto`, of a comparison with BioT
 chose among several networks. What waits for what is what the driver waits for: the first candidates of `auto` do not
 wait, the rungs of a generation wait for each other, and so do generations; extra seeds and the seeds of final trainings
 do not; the rows of a comparison do not wait for each other, but a walk over learning rates for its last step; networks
-are compared rung by rung. A worker takes the oldest training that waits for nothing, of the row with the fewest workers.
+are compared rung by rung. A worker takes the oldest training that waits for nothing, of the row with fewest of them.
 
 `stragglers`: one training in twenty takes three times as long. `failures`: one in fifty is lost half-way and begun
 anew. Between a training and the next on a worker `BETWEEN` seconds pass. The table goes to results/workers.md.

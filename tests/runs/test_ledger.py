@@ -216,3 +216,40 @@ def test_a_run_from_before_an_option_existed_goes_on(tmp_path: Path) -> None:
     old = {name: value for name, value in now.items() if name not in later}
     Ledger(tmp_path / "ledger.journal").bind_request(old)
     Ledger(tmp_path / "ledger.journal").bind_request(Request.from_dict(old).to_dict())
+
+
+def test_what_was_trained_ahead_is_no_record_until_somebody_asks(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.journal"
+    ledger = Ledger(path)
+    assert ledger.is_empty
+    ledger.keep_ahead(record("a"), "node 1:17")
+    ledger.keep_ahead(failed("b"), "node 2:18", "torch 2.15.0 instead of 2.14.1")
+    for found in (ledger, Ledger(path)):
+        assert found.records == ()
+        assert found.find("a") is None
+        assert found.trained_ahead("a") == record("a")
+        assert found.trained_ahead("b") == failed("b")
+        assert found.trained_ahead("c") is None
+        assert found.places == {"a": "node 1:17", "b": "node 2:18; torch 2.15.0 instead of 2.14.1"}
+        assert not found.is_empty, "so that a folder with it is not taken back"
+
+
+def test_every_loss_is_kept_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.journal"
+    ledger = Ledger(path)
+    for attempt, place in enumerate(("node 1:17", "node 2:18"), 1):
+        ledger.keep_loss(record("a"), attempt, place, "killed")
+    losses = Ledger(path).losses
+    assert [(loss["training"], loss["attempt"], loss["place"], loss["reason"]) for loss in losses] == [
+        ("a", 1, "node 1:17", "killed"),
+        ("a", 2, "node 2:18", "killed"),
+    ]
+    assert {(loss["strategy"], loss["seed"]) for loss in losses} == {("full", 0)}
+
+
+def test_a_smaller_batch_is_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.journal"
+    ledger = Ledger(path)
+    assert ledger.micro_batch is None
+    ledger.keep_micro_batch(8)
+    assert ledger.micro_batch == Ledger(path).micro_batch == 8

@@ -473,3 +473,23 @@ def test_the_best_variant_of_a_baseline_is_the_one_that_went_furthest_then_the_b
     search = trained_to(halving(Scripted(curves), initial), 0, 2, 2, 2, 1)
     assert [initial.strategy for initial, _ in search.baselines()] == ["last_blocks:k=3", "linear_probe"]
     assert [scored.score[0] for _, scored in search.baselines()] == [0.7, 0.5]
+
+
+# what is begun ahead
+
+
+@pytest.mark.parametrize("amount", [1.0, 2.0, 3.5, 100.0])
+def test_what_is_begun_ahead_of_a_budget_of_work_is_asked_for(amount: float) -> None:
+    trainings = Scripted(dict.fromkeys((FULL, LAST, HEAD, *HEADS[:2]), 0.5))
+    search = halving(trainings, unnamed(FULL, LAST, HEAD, *HEADS[:2]), limit=WorkLimit(amount))
+    search.run()
+    first = {trainings.key(task) for task in trainings.tasks if task.generation == 0}
+    assert trainings.begun <= {trainings.key(task) for task in trainings.tasks}
+    assert amount < 100 or trainings.begun == first, "all of them, where there is enough"
+
+
+def test_nothing_is_begun_ahead_of_the_clock() -> None:
+    trainings = Scripted(dict.fromkeys((FULL, HEAD), 0.5))
+    limit = replace(WorkLimit(100.0), at_once=1)  # as `TimeLimit`, whose answers must not be asked for twice
+    halving(trainings, unnamed(FULL, HEAD), limit=limit).run()
+    assert len(trainings.begun) <= 1

@@ -106,7 +106,7 @@ class RunFolder:
         if not self.path.is_dir():
             return
         ledgers = (self.path / LEDGER, *(self.path / MODELS_FOLDER).glob(f"*/{LEDGER}"))
-        if not any(ledger.exists() and Ledger(ledger).records for ledger in ledgers):
+        if all(not ledger.exists() or Ledger(ledger).is_empty for ledger in ledgers):
             shutil.rmtree(self.path / MODELS_FOLDER, ignore_errors=True)
             for name in (REQUEST, CONFIG, LEDGER, CHECK, SPLITS, SUMS_FILE, LOCK, ".lock"):
                 (self.path / name).unlink(missing_ok=True)

@@ -65,6 +65,11 @@ class Ledger:
         """All trainings, in the order in which they finished."""
         return tuple(self._records.values())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was trained, for whoever may ask for it."""
+        return not (self._records or self._ahead)
+
     def find(self, key: str) -> TrainingRecord | None:
         """The training with this key, if it has finished or failed (it would fail again)."""
         return self._records.get(key)
