@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cluster import longest_idle, trial
+from thawline import telemetry
 from thawline.config import WorkerOptions
 from thawline.errors import MissingExtraError, OptionError
 from thawline.runs.files import LEDGER
 from thawline.runs.workforce import opened_workers
+from thawline.workers import cluster
 from thawline.workers.pool import Stint
 
 
@@ -24,6 +26,14 @@ def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPat
     refused = pytest.raises(MissingExtraError, match=r"pip install 'thawline\[ray\]'")
     with refused, opened_workers(WorkerOptions(ray="local")):
         pass
+
+
+def test_rays_telemetry_is_off_before_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(telemetry.RAY, raising=False)
+    monkeypatch.setattr(cluster, "import_module", lambda name: os.environ[telemetry.RAY])
+    assert cluster._ray() == "0"
+    monkeypatch.setenv(telemetry.RAY, "1")
+    assert cluster._ray() == "1", "what the user has set stands"
 
 
 @pytest.mark.slow

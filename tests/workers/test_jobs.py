@@ -117,6 +117,17 @@ def test_an_executor_that_is_broken_is_said_in_one_line() -> None:
         Kept().jobs(Broken()).finish(job("a"))
 
 
+def test_workers_that_end_as_they_begin_are_said_in_one_line() -> None:
+    class Dead(Executor):
+        def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_exception(gone("node 1"))
+            return future
+
+    with pytest.raises(RunError, match="workers end as they begin .*__main__"):
+        Kept().jobs(Dead()).check()
+
+
 def test_closing_keeps_what_is_finished() -> None:
     kept, executor = Kept(), Scripted()
     jobs = kept.jobs(executor)

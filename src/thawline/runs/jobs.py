@@ -47,8 +47,14 @@ class Jobs:
         Those that come later do so before their first job.
         """
         count = max(1, self.executor.size) if isinstance(self.executor, Pool) else 1
-        for future in [self.executor.submit(prepare, self.setting, self.micro_batch()) for _ in range(count)]:
-            future.result()
+        try:
+            for future in [self.executor.submit(prepare, self.setting, self.micro_batch()) for _ in range(count)]:
+                future.result()
+        except BrokenExecutor as error:
+            raise RunError(
+                f"workers end as they begin ({_words(error)}); a Python script that starts some must do so below "
+                "`if __name__ == '__main__':`, and there must be memory for all of them."
+            ) from error
 
     @property
     def count(self) -> int:

@@ -191,6 +191,8 @@ class NetworkComparison:
         except (ModelError, PlanError, TooLittleMemoryError) as error:
             entrant.error = str(error)
             self.callback.note(f"{entrant.name}: left out, {error}")
+        finally:
+            entrant.pair.drop()
 
     def _network(self, entrant: _Entrant) -> ComparedNetwork:
         found = entrant.comparison
