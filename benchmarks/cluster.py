@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv6Address, ip_address
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -223,20 +224,25 @@ def _memory() -> int:
 
 def _connections() -> list[str]:
     """Remote addresses of TCP connections of these processes."""
+    lines = [line for name in ("tcp", "tcp6") for line in (Path("/proc/net") / name).read_text().splitlines()[1:]]
     remote: set[str] = set()
     for process in (os.getpid(), *_below(os.getpid())):
         try:
-            lines = (Path("/proc") / str(process) / "net" / "tcp").read_text().splitlines()[1:]
             files = (Path("/proc") / str(process) / "fd").iterdir()
             sockets = {str(each.readlink()) for each in files if each.is_symlink()}
         except OSError:
             continue
-        for line in lines:
-            fields = line.split()
-            if f"socket:[{fields[9]}]" in sockets and fields[3] == "01":
-                octets = bytes.fromhex(fields[2].split(":")[0])[::-1]
-                remote.add(".".join(map(str, octets)))
+        connected = (fields for fields in map(str.split, lines) if fields[3] == "01")
+        remote |= {_address(fields[2]) for fields in connected if f"socket:[{fields[9]}]" in sockets}
     return sorted(remote)
+
+
+def _address(written: str) -> str:
+    """The address that /proc writes in words of four bytes, each the wrong way round."""
+    words = bytes.fromhex(written.partition(":")[0])
+    found = ip_address(b"".join(words[start : start + 4][::-1] for start in range(0, len(words), 4)))
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return str(mapped or found)
 
 
 def _below(process: int) -> list[int]:
