@@ -38,6 +38,12 @@ SLOW, TIMES_AS_LONG = 1 / 20, 3.0
 LOST = 1 / 50
 DRAWS = 20
 """Seeds of stragglers and failures, of which the mean is shown."""
+_HEADING = """\
+# How many workers help
+
+How many times as fast a run is on so many workers as on one, from the times of finished runs; enough = twice as many
+make it less than 1.1 times as fast. Written by `python -m benchmarks.workers`, which says what waits for what.
+"""
 HELPS = 1.1
 """Twice the workers help if the run is this much faster."""
 
@@ -67,7 +73,7 @@ def main() -> int:
     }
     text = "\n".join(_table(runs))
     print(text)
-    write_text(options.out, text + "\n")
+    write_text(options.out, f"{_HEADING}\n{text}\n")
     return 0
 
 
