@@ -62,6 +62,9 @@ class Scripted:
     def trains_statistics(self, plan: FineTunePlan) -> bool:
         return self.has_statistics and len(plan.trained) > 1
 
+    def ahead(self, calls: object) -> None:
+        """As without workers."""
+
     def train(self, plan: FineTunePlan, *, strategy: str, learning_rate: float, **others: Any) -> TrainingRecord:
         self.trained.append((strategy, learning_rate))
         score = self.script(strategy, learning_rate)
