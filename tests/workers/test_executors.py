@@ -24,7 +24,7 @@ from thawline.config import Request, WorkerOptions
 from thawline.errors import OptionError
 from thawline.records import TrainingRecord, read_json
 from thawline.results import ScoredRow
-from thawline.runs.files import LEDGER
+from thawline.runs.files import CHECKPOINTS, LEDGER
 from thawline.runs.ledger import Ledger
 from thawline.runs.remote import NotThereError
 from thawline.runs.workforce import MODULE, Workers, opened_workers
@@ -146,6 +146,20 @@ def test_a_run_that_others_began_is_resumed_alone(images: Path, tmp_path: Path, 
     found = {record.key: record.seconds for record in Ledger(tmp_path / "run" / LEDGER).records}
     assert found == stopped, "nothing was trained again"
     assert isinstance(resumed.rows[0], ScoredRow)
+
+
+def test_weights_that_were_trained_ahead_and_lost_are_trained_again(
+    images: Path, tmp_path: Path, threads: Executor
+) -> None:
+    request = request_for(images)
+    with pytest.raises(KeyboardInterrupt):
+        api.run(request, tmp_path / "run", Stop(1), Workers(threads))
+    lost = [*(tmp_path / "run" / CHECKPOINTS).glob("*.safetensors")]
+    assert lost
+    for path in lost:
+        path.unlink()
+    resumed = api.resume(tmp_path / "run", None)
+    assert resumed.digest == api.run(request, tmp_path / "alone").digest
 
 
 class Told(Callback):

@@ -453,6 +453,7 @@ class Experiment(Problem):
         if not record.checkpoint:
             raise RunFolderError(f"{wrong}, so that training cannot be scored; {_NEW_RUN}.")
         self.callback.note(f"{wrong}; training it again.")
+        self.ledger.forget_ahead(record.key)
         if self.go_on(record, keep_weights=True)[0].checkpoint != record.checkpoint:
             raise RunFolderError(f"{wrong}, and training it again did not give the same weights; {_NEW_RUN}.")
 

@@ -96,6 +96,10 @@ class Ledger:
         """The training of this key that was kept before somebody asked for it."""
         return self._ahead.get(key)
 
+    def forget_ahead(self, key: str) -> None:
+        """Do not find this one again until the ledger is opened again: its weights are lost, and it is trained anew."""
+        self._ahead.pop(key, None)
+
     @property
     def places(self) -> Mapping[str, str]:
         """Where trainings were done by workers, and in what that differs from here, by key."""
