@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tests.training.tiny_chain import BLOCKS, EVERYTHING, chain
 from thawline.config import TrainConfig
 from thawline.errors import NonFiniteLossError
+from thawline.model.fusion import Fusion
 from thawline.model.apply import AppliedPlan
 from thawline.plan import FineTunePlan, Penalty
 from thawline.training.balance import draw_order
@@ -63,7 +64,7 @@ class Setup:
             self.network, BLOCKS, plan, optimizer=config.optimizer, weight_decay=config.weight_decay
         )
         self.rows = LabelledRows(np.arange(FROM_ROW, FROM_ROW + images), (torch.arange(images) % 3 == 0).long())
-        forward = Forward(self.network, self.vectors, CPU, "fp32", None)
+        forward = Forward(self.network, self.vectors, CPU, "fp32", None, Fusion(self.network, 8))
         self.steps = Steps(
             forward, self.applied, self.rows, config, class_weights=class_weights, micro_batch=micro_batch
         )

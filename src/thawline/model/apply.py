@@ -10,6 +10,7 @@ from typing import TypedDict
 import torch
 from timm.layers.norm import RmsNorm
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from thawline.config import Optimizer
@@ -230,7 +231,14 @@ def _build_optimizer(groups: list[_Group], name: Optimizer) -> torch.optim.Optim
     device = groups[0]["params"][0].device.type
     # Fused: one kernel per group instead of several per tensor; RMSprop has no fused implementation.
     fast = {"fused": True} if name != "rmsprop" and device in _FUSED_DEVICES else {}
-    return _OPTIMIZERS[name](groups, **fast)
+    optimizer = _OPTIMIZERS[name](groups, **fast)
+    optimizer.register_step_post_hook(_mark_changed)
+    return optimizer
+
+
+def _mark_changed(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Fused optimisers leave the version of a tensor as it is, by which is known what was derived from it."""
+    increment_version(parameter for group in optimizer.param_groups for parameter in group["params"])
 
 
 def set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: NormMode) -> None:

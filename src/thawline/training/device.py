@@ -12,6 +12,7 @@ from torch import nn
 
 from thawline.config import Device, Precision, TrainConfig
 from thawline.errors import OptionError
+from thawline.memory import keep_freed_memory
 
 _PHYSICAL_CORES = torch.get_num_threads()
 """torch's default number of threads: physical cores, or OMP_NUM_THREADS."""
@@ -26,6 +27,8 @@ def resolve(config: TrainConfig, network: nn.Module) -> TrainConfig:
     precision = config.precision if config.precision != "auto" else _precision(device, network)
     resolved = replace(config, device=device, precision=precision, threads=config.threads or _PHYSICAL_CORES)
     torch.set_num_threads(resolved.threads)
+    if device == "cpu":
+        keep_freed_memory()
     # The same seed must give the same result; benchmarking kernels may choose another one each time.
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False

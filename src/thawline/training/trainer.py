@@ -27,6 +27,7 @@ from thawline.model.apply import (
     trains_statistics,
 )
 from thawline.model.boundary import Boundary, remove_stubs
+from thawline.model.fusion import Fusion
 from thawline.model.head import head_modules, linear_head
 from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
@@ -121,6 +122,7 @@ class Trainer:
             parameter.ndim <= 4 for parameter in self.network.parameters()
         ):  # channels_last supports 4 dimensions only
             self.network = self.network.to(memory_format=torch.channels_last)
+        self._fusion = Fusion(self.network, model.preprocessing.image_size)
         self._start_afresh()
 
     def train(
@@ -627,7 +629,7 @@ class Trainer:
         self._known_features = None
         if not self._cache.off:
             kept = Activations(self.images, self.device, self._cache, self.micro_batch, self._note)
-        self.forward = Forward(self.network, self.images, self.device, self.config.precision, kept)
+        self.forward = Forward(self.network, self.images, self.device, self.config.precision, kept, self._fusion)
         self.forward.keep_group(self.data.train.rows)
         self.forward.keep_group(self.data.val.rows)
 
