@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from tests.training.tiny_chain import BLOCKS, EVERYTHING, chain
 from thawline.config import TrainConfig
 from thawline.errors import NonFiniteLossError
-from thawline.model.fusion import Fusion
 from thawline.model.apply import AppliedPlan
+from thawline.model.fusion import Fusion
 from thawline.plan import FineTunePlan, Penalty
 from thawline.training.balance import draw_order
 from thawline.training.forward import Forward

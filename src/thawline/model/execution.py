@@ -100,6 +100,7 @@ def forward_blank_image(model: nn.Module, image_size: int) -> object:
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Within the context, the whole network is in eval mode; the modes of its modules are restored afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -14,9 +14,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from types import NoneType
 
 import torch
-from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -110,7 +112,7 @@ class Chain:
         before, self._reached = dict(own), WITH_NORM
         weight, bias = self._folded()
         try:
-            own.update(weight=weight, bias=bias)  # type: ignore[dict-item]
+            own.update(weight=weight, bias=bias)  # type: ignore[call-overload]
             output: Tensor = type(self.convolution).forward(self.convolution, images)
         finally:
             own.update(before)
@@ -135,7 +137,7 @@ class Chain:
         known = _in_onednn(self.activation or activation)
         self._reached = WITH_NORM if known is None else WITH_ACTIVATION
         if isinstance(convolution, Conv2dSame):
-            images = pad_same(images, convolution.kernel_size, convolution.stride, convolution.dilation)
+            images = pad_same(images, [*convolution.kernel_size], [*convolution.stride], [*convolution.dilation])
             padding = (0, 0)
         if torch.is_autocast_enabled("cpu"):
             images = images.to(torch.get_autocast_dtype("cpu"))
@@ -228,7 +230,7 @@ def _chains(network: nn.Module, image_size: int) -> list[Chain]:
         before, source, output, version = last
         if output is None or len(inputs) != 1 or inputs[0] is not output or output._version != version:
             return
-        if type(module) in _NORMS and type_before_parametrizations(source) in _CONVOLUTIONS and _foldable(source, module):
+        if isinstance(source, nn.Conv2d) and isinstance(module, nn.BatchNorm2d) and _foldable(source, module):
             found.append(Chain((before, name), source, module))
         elif found and found[-1].norm is source and type(source) is nn.BatchNorm2d and _in_onednn(module):
             found[-1] = replace(found[-1], names=(*found[-1].names, name), activation=module)
@@ -248,17 +250,17 @@ def _chains(network: nn.Module, image_size: int) -> list[Chain]:
     return [chain for chain in whole if all(calls[m] == 1 and "forward" not in vars(m) for m, _ in chain.modules)]
 
 
-def _foldable(convolution: nn.Module, norm: nn.Module) -> bool:
+def _foldable(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     """Whether a pair is an ordinary one: padded with zeros, with statistics, nothing between norm and activation."""
-    assert isinstance(convolution, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
     return (
-        convolution.padding_mode == "zeros"
+        type_before_parametrizations(convolution) in _CONVOLUTIONS
+        and type(norm) in _NORMS
+        and convolution.padding_mode == "zeros"
         and not isinstance(convolution.padding, str)
         and norm.running_mean is not None
         and norm.running_var is not None
         and norm.num_batches_tracked is not None
-        and (type(norm) is nn.BatchNorm2d or isinstance(norm.drop, nn.Identity))
+        and isinstance(getattr(norm, "drop", None), nn.Identity | NoneType)
     )
 
 
@@ -278,7 +280,7 @@ def _in_onednn(activation: nn.Module | None) -> tuple[str, list[float], str] | N
 def _onednn_takes(images: Tensor) -> bool:
     return (
         images.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and images.dtype in (torch.float32, torch.bfloat16)
         and images.is_contiguous(memory_format=torch.channels_last)
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
