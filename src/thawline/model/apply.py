@@ -276,11 +276,17 @@ def has_statistics(model: nn.Module) -> bool:
     return any(isinstance(module, _NormBase) and module.track_running_stats for module in model.modules())
 
 
+def trained_norms(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) -> list[_NormBase]:
+    """The layers with running statistics in the blocks that the plan trains; their mode makes a difference."""
+    modules = dict(model.named_modules())
+    trained = (modules[name] for block in blocks if block.name in plan.trained for name in block.modules)
+    found = {id(module): module for part in trained for module in part.modules() if isinstance(module, _NormBase)}
+    return [norm for norm in found.values() if norm.track_running_stats]
+
+
 def trains_statistics(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) -> bool:
     """Whether a block that the plan trains has running statistics, so that the mode of norm layers matters."""
-    modules = dict(model.named_modules())
-    trained = (name for block in blocks if block.name in plan.trained for name in block.modules)
-    return any(has_statistics(modules[name]) for name in trained)
+    return bool(trained_norms(model, blocks, plan))
 
 
 def _path_to(name: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -44,6 +44,7 @@ from thawline.training.images import Images, LabelledRows, TrainingData
 from thawline.training.mixing import fresh_statistics, mean_state, mixed, to_logits, weighted_mean
 from thawline.training.pause import Paused
 from thawline.training.probe import Probe
+from thawline.training.processes import Group
 from thawline.training.schedule import batches
 from thawline.training.steps import Steps
 from thawline.training.temperature import scaled_log_loss
@@ -111,6 +112,7 @@ class Trainer:
         self.on_smaller_batch: Callable[[int], None] = _ignore
         """Called with the new `micro_batch` after it was reduced."""
         self.images = Images(data, model.preprocessing, self.device)
+        self._group: Group | None = None
         self._note = note or _ignore
         self._cache = cache or CacheConfig()
         weights = class_weights(data.train.labels, model.num_classes, config.balance)
@@ -135,6 +137,7 @@ class Trainer:
         until: int | None = None,
         start: Paused | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
+        group: Group | None = None,
     ) -> TrainedModel:
         """Train from the pretrained weights and the head's start in the plan; loads the best epoch's weights.
 
@@ -145,10 +148,17 @@ class Trainer:
         and resumes from `start`, with bit-identical results; costs are those of this part only. The best epoch has the
         highest validation score, then the lowest validation loss. Raises `NonFiniteLossError` if the loss diverges and
         `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
+
+        In a `group` of processes all call this with the same arguments, at the same `micro_batch`, and get the same. One
+        that runs out of memory then raises PyTorch's error: a smaller batch would have to be a smaller one everywhere.
         """
-        while True:
-            with self._fitting_memory():
-                return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
+        self._group = group
+        try:
+            while True:
+                with self._fitting_memory() if group is None else nullcontext():
+                    return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
+        finally:
+            self._group = None
 
     def average(
         self,
@@ -448,6 +458,7 @@ class Trainer:
             class_weights=self._class_weights,
             micro_batch=self.micro_batch,
             lesson=lesson,
+            group=self._group,
         )
 
     def _start_head(self, plan: FineTunePlan, images: LabelledRows) -> Probe | None:
@@ -635,7 +646,8 @@ class Trainer:
 
     def _validate(self, epoch: int, train_loss: float) -> tuple[EpochRecord, Tensor]:
         """Validate: the record of an epoch, and which validation images are correct, [n] bool on the CPU."""
-        return self._judged(epoch, train_loss, self._logits(self.data.val.rows))
+        rows = self.data.val.rows
+        return self._judged(epoch, train_loss, self._logits_of_group(rows) if self._group else self._logits(rows))
 
     def _judged(self, epoch: int, train_loss: float, logits: Tensor) -> tuple[EpochRecord, Tensor]:
         """The record of an epoch from the logits [n, classes] of the validation images, and which are correct."""
@@ -662,6 +674,14 @@ class Trainer:
         _, temperature = scaled_log_loss(logits, labels, weights)
         losses = F.cross_entropy(logits.double() / temperature, labels, reduction="none")
         return losses if weights is None else losses * weights / weights.mean()
+
+    def _logits_of_group(self, rows: np.ndarray) -> Tensor:
+        """`_logits`, of which each process of the group computes a part."""
+        assert self._group is not None, "it divides the rows"
+        starts = range(0, len(rows), self.micro_batch)
+        mine = self._group.part(np.asarray(starts))
+        own = self._logits(rows[mine[0] : mine[-1] + self.micro_batch] if len(mine) else rows[:1])
+        return self._group.gathered(own[: len(rows) if len(mine) else 0], starts, len(rows))
 
     @torch.no_grad()
     def _logits(self, rows: np.ndarray, view: int | None = None) -> Tensor:
