@@ -76,8 +76,9 @@ from thawline.results import CheckResult, Comparison, DryRun, FitResults, Inspec
 from thawline.runs import classifier as serving
 from thawline.runs import exported as exporting
 from thawline.runs.again import model_source
-from thawline.runs.files import CHECK, REQUEST, find_plan, read
+from thawline.runs.files import CHECK, REQUEST, find_plan, read, read_results
 from thawline.runs.folder import RunFolder, free_folder
+from thawline.runs.processes import joined
 from thawline.runs.reporting import write_report
 from thawline.runs.setup import Opened, open_experiment
 from thawline.signatures import refuse_unknown, rename_listener, takes, takes_listener
@@ -195,13 +196,17 @@ def run(request: Request, out: str | Path, callback: Callback | None = None) -> 
     """
     request = _absolute(_with_rate(request))
     require_threads(request.train.threads)
-    settings = environment(device=request.train.device, threads=request.train.threads)
-    with RunFolder.create(Path(out), request, settings) as folder:
-        try:
-            return run_outcome(_work(folder, callback or Callback()), Path(out))
-        except InputError:
-            folder.discard()
-            raise
+
+    def work() -> FitResults | Comparison:
+        settings = environment(device=request.train.device, threads=request.train.threads)
+        with RunFolder.create(Path(out), request, settings) as folder:
+            try:
+                return _work(folder, callback or Callback())
+            except InputError:
+                folder.discard()
+                raise
+
+    return run_outcome(_together(work, Path(out)), Path(out))
 
 
 def dry_run(request: Request, out: str | Path, callback: Callback | None = None) -> DryRun:
@@ -243,7 +248,8 @@ def resume(
     """
     trust = Trust(trust_code, code)
     with shown(callback) as told:
-        return run_outcome(_resumed(Path(run_folder), tracked(track, told), add, trust), Path(run_folder), trust)
+        results = _together(lambda: _resumed(Path(run_folder), tracked(track, told), add, trust), Path(run_folder))
+        return run_outcome(results, Path(run_folder), trust)
 
 
 def _resumed(run_folder: Path, callback: Callback, add: Sequence[str], trust: Trust) -> FitResults | Comparison:
@@ -615,6 +621,17 @@ def _absolute_model(name: str) -> str:
     return model
 
 
+def _together(work: Callable[[], FitResults | Comparison], out: Path) -> FitResults | Comparison:
+    """Do the work, or help the process that does it if torchrun started several; returns what the run found."""
+    processes = joined()
+    if processes is None:
+        return work()
+    if processes.rank == 0:
+        with processes.leading(out.absolute()):
+            return work()
+    return read_results(processes.follow(open_experiment))
+
+
 def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
     """Do what a run folder asks for; an error of the disk ends it with one line and leaves the rest for `resume`."""
     try:
@@ -624,7 +641,7 @@ def _work(folder: RunFolder, callback: Callback) -> FitResults | Comparison:
                 if folder.request().verb == "compare":
                     return _compare_networks(folder, callback)
                 settle_network(folder, callback)
-            opened = open_experiment(folder, callback)
+            opened = open_experiment(folder, callback, joined())
             expected = forecast(opened.experiment, opened.experiment.request.strategies)
             callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
             if opened.experiment.request.refit:

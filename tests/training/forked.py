@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 import torch
-import torch.distributed as dist
+from torch.distributed import FileStore  # type: ignore[attr-defined]  # it is public all the same
 
 from thawline.training.processes import Group, together
 
@@ -33,6 +33,6 @@ def in_group(folder: Path, count: int, work: Callable[[Group], Result]) -> list[
 
 
 def _work(folder: Path, rank: int, count: int, work: Callable[[Group], Result]) -> None:
-    store = dist.FileStore(str(folder / "store"), count)
+    store = FileStore(str(folder / "store"), count)
     with together(store, rank, count, torch.device("cpu"), LIMIT) as group:
         torch.save(work(group), folder / f"{rank}.pt")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from operator import mul
 from pathlib import Path
@@ -86,6 +86,8 @@ class Experiment:
     """Depends on every pixel, label and split."""
     ledger: Ledger
     callback: Callback
+    shared: Callable[[Experiment, TrainingRecord, Callable[..., TrainedModel]], TrainedModel] | None = None
+    """Has other processes take part in a final training; None = this one trains alone."""
     _blocks: dict[Granularity, tuple[Block, ...]] = field(default_factory=dict)
     _work: dict[Granularity, WorkTable] = field(default_factory=dict)
 
@@ -242,7 +244,8 @@ class Experiment:
         self._in_network = None
         self._say_left_out(plan)
         try:
-            trained = self.trainer.train(
+            train = partial(
+                self.trainer.train,
                 plan,
                 self.blocks(plan.granularity),
                 seed=record.seed,
@@ -251,6 +254,7 @@ class Experiment:
                 start=start,
                 on_epoch=lambda epoch: self.callback.epoch_done(record, epoch),
             )
+            trained = self.shared(self, record, train) if self.shared and record.purpose == "final" else train()
         except (NonFiniteLossError, TooLittleMemoryError) as error:
             return replace(record, error=str(error)), None
         if record.purpose == "final" or keep_weights:
@@ -533,6 +537,7 @@ class Experiment:
             seconds=trained.seconds,
             peak_memory_bytes=trained.peak_memory_bytes,
             probe=None if solved is None else _probe_record(solved),
+            processes=trained.processes,
         )
 
     def _load(self, record: TrainingRecord) -> None:

@@ -28,6 +28,7 @@ from thawline.runs.experiment import Experiment
 from thawline.runs.files import CHECK, LEDGER, SPLITS, SplitLine, write, write_splits
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
+from thawline.runs.processes import Processes
 from thawline.training.device import resolve
 from thawline.training.images import LabelledRows, TrainingData
 from thawline.verdicts import start_warning
@@ -43,8 +44,11 @@ class Opened:
     """Paths of all images, relative to the data folder, in the order of the pixel rows."""
 
 
-def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
-    """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used."""
+def open_experiment(folder: RunFolder, callback: Callback, processes: Processes | None = None) -> Opened:
+    """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used.
+
+    `processes` take part in final trainings.
+    """
     request = folder.request()
     images = _read(request)
     model = load_model(
@@ -85,6 +89,7 @@ def open_experiment(folder: RunFolder, callback: Callback) -> Opened:
         data_fingerprint,
         ledger,
         callback,
+        processes.shared if processes else None,
     )
     if request.images.augment == "auto":
         experiment = settled(experiment)

@@ -22,6 +22,7 @@ from thawline.runs.experiment import Experiment
 from thawline.runs.files import LEDGER, REQUEST
 from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
+from thawline.runs.processes import joined
 from thawline.runs.setup import Opened, open_experiment
 from thawline.search.candidates import Candidate, Task
 from thawline.search.halving import Halving
@@ -62,7 +63,7 @@ class Pair:
             ledger = Ledger(folder.file(LEDGER))
             if augmentation is not None and ledger.augmentation is None:
                 ledger.keep_augmentation(augmentation)
-            yield open_experiment(folder, callback)
+            yield open_experiment(folder, callback, joined())
         gc.collect()  # networks and their caches are in circles
 
     @property

@@ -65,7 +65,15 @@ def row_summary(experiment: Experiment, row: TrainedRow, versus: Versus | None) 
         search=row.tuned.search,
         versus_full=versus,
         nearest_neighbors=_nearest_neighbors(experiment, row),
+        processes=_processes(experiment, row),
     )
+
+
+def _processes(experiment: Experiment, row: TrainedRow) -> int | None:
+    """The most processes that a final training, or an ingredient of it, was spread over; None = a single one."""
+    finals = chain.from_iterable((*experiment.ingredients(record), record) for record in row.finals)
+    most = max(record.processes for record in finals)
+    return most if most > 1 else None
 
 
 def _batch_norm(experiment: Experiment, plan: FineTunePlan) -> str | None:

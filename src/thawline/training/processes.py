@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor, nn
+from torch.distributed import Store  # type: ignore[attr-defined]  # torch's own documentation names it so
 from torch.nn.parallel import DistributedDataParallel
 
 from thawline.formatting import counted
@@ -87,7 +88,7 @@ class _Pass(nn.Module):
 
 
 @contextmanager
-def together(store: dist.Store, rank: int, count: int, device: torch.device, limit: timedelta) -> Iterator[Group]:
+def together(store: Store, rank: int, count: int, device: torch.device, limit: timedelta) -> Iterator[Group]:
     """Within the context, the processes compute together; one that waits for the others longer than `limit` fails.
 
     `store` is new to them. Raises PyTorch's errors of the connection.

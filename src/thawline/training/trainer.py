@@ -83,6 +83,8 @@ class TrainedModel:
     """Set if the training was paused before its end."""
     teaching_passes: int = 0
     """Images forwarded through the networks that it learnt from."""
+    processes: int = 1
+    """Number of processes that trained it together."""
 
 
 class Trainer:
@@ -149,8 +151,8 @@ class Trainer:
         highest validation score, then the lowest validation loss. Raises `NonFiniteLossError` if the loss diverges and
         `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
 
-        In a `group` of processes all call this with the same arguments, at the same `micro_batch`, and get the same. One
-        that runs out of memory then raises PyTorch's error: a smaller batch would have to be a smaller one everywhere.
+        In a `group` of processes all call this with the same arguments and `micro_batch`, and get the same. One that
+        runs out of memory then raises PyTorch's error, because all would have to take smaller batches.
         """
         self._group = group
         try:
@@ -220,6 +222,12 @@ class Trainer:
         self.model.restore(seed)
         self.forward.boundary = self._boundary_before({name.rpartition(".")[0] for name in state})
         load_trained_state(self.network, state)
+
+    def use_micro_batch(self, size: int) -> None:
+        """Process `size` images at a time from now on."""
+        if size != self.micro_batch:
+            self.micro_batch = size
+            self._start_afresh()
 
     def empty_cache(self) -> None:
         """Free what the outputs of frozen blocks take; they are computed again when they are needed."""
@@ -334,6 +342,7 @@ class Trainer:
             peak_memory_bytes=peak_memory(self.device),
             probe=probe,
             paused=paused,
+            processes=self._group.count if self._group else 1,
         )
 
     def _distil(
