@@ -35,6 +35,7 @@ class Vectors(Images):
         self.vectors = torch.randn(40, 2, generator=torch.Generator().manual_seed(1)).double()
         self.read: list[tuple[list[int], int | None]] = []
         self.norm_trains: list[bool] = []
+        self._pixels = np.empty((0, 1, 1, 3), np.uint8)
         self._norm = network[1]
 
     def view(self, epoch: int) -> int | None:

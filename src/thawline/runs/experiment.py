@@ -88,6 +88,8 @@ class Experiment:
     callback: Callback
     shared: Callable[[Experiment, TrainingRecord, Callable[..., TrainedModel]], TrainedModel] | None = None
     """Has other processes take part in a final training; None = this one trains alone."""
+    sample: Experiment | None = None
+    """The same on a subset of the images in a pixel cache, for search and tuning; None = these images are in one."""
     _blocks: dict[Granularity, tuple[Block, ...]] = field(default_factory=dict)
     _work: dict[Granularity, WorkTable] = field(default_factory=dict)
 
@@ -103,8 +105,26 @@ class Experiment:
             micro_batch=self.ledger.micro_batch,
         )
         self.trainer.on_smaller_batch = self._smaller_batch
-        self._in_network: str | None = None
         self._adapters_explained = False
+
+    @property
+    def searching(self) -> Experiment:
+        """The experiment in which strategies are tuned and plans are searched."""
+        return self.sample or self
+
+    @property
+    def scored_train(self) -> LabelledRows:
+        """Training images whose scores stand beside those of val and test; all of them if there is no sample."""
+        return self.data.probed or self.data.train
+
+    @property
+    def _in_network(self) -> str | None:
+        """Key of the training whose weights the network has; a sample has the same network."""
+        return self.model.trained
+
+    @_in_network.setter
+    def _in_network(self, key: str | None) -> None:
+        self.model.trained = key
 
     def blocks(self, granularity: Granularity) -> tuple[Block, ...]:
         """The model's blocks at a granularity."""
@@ -431,7 +451,7 @@ class Experiment:
 
     def _score(self, record: TrainingRecord, path: Path, known: str | None) -> None:
         """Write the probabilities and record them; what was recorded before must come out the same, bit for bit."""
-        splits = {"train": self.data.train, "val": self.data.val}
+        splits = {"train": self.scored_train, "val": self.data.val}
         if self.test is not None:
             splits["test"] = self.test
             if not known:
@@ -476,7 +496,7 @@ class Experiment:
 
     def _read_evaluation(self, path: Path) -> Evaluation:
         """Raises `RunFolderError` for another shape or type, which only files without a digest can have."""
-        sizes = {"train": len(self.data.train), "val": len(self.data.val)}
+        sizes = {"train": len(self.scored_train), "val": len(self.data.val)}
         if self.test is not None:
             sizes["test"] = len(self.test)
         stored = _tensors(path)
@@ -585,6 +605,7 @@ class Experiment:
             # Likewise: a random head and the best epoch were all there was.
             {name: value for name, value in plan.to_dict().items() if (name, value) not in _ONCE_WITHOUT_CHOICE},
             seed,
+            *(["streamed"] if self.trainer.images.streamed else []),
             *([part.fingerprint] if part else []),
             *([f"until {until}"] if until else []),
             *([kept.fingerprint] if (kept := self.model.kept_head) and plan.head_start == "kept" else []),

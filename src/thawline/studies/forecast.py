@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 
 from thawline.config import BASE_RATE, TRAININGS_PER_ROW, Request
@@ -63,6 +63,8 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
 
 def forecasts(experiment: Experiment, specs: Sequence[str]) -> dict[str, Forecast]:
     """The same for each strategy."""
+    if experiment.sample is not None:
+        return {spec: _streamed(experiment, found) for spec, found in forecasts(experiment.sample, specs).items()}
     forward = VALIDATION_SHARE * _seconds_per_image(experiment, _plan(experiment, Full()))
     seeds = experiment.request.search.seeds
     found: dict[str, Forecast] = {}
@@ -89,6 +91,14 @@ def forecasts(experiment: Experiment, specs: Sequence[str]) -> dict[str, Forecas
         most = (_single_training(experiment, each, forward, share=experiment.refit_share) for each in strategies)
         found[spec] = total.plus(max(most, key=lambda cost: cost.seconds), times=refits)
     return found
+
+
+def _streamed(experiment: Experiment, searched: Forecast) -> Forecast:
+    """The search on the sample, and the final trainings on all images."""
+    forward = VALIDATION_SHARE * _seconds_per_image(experiment, _plan(experiment, Full()))
+    units = searched.units * experiment.searching.unit_flops / experiment.unit_flops
+    final = _single_training(experiment, Full(), forward)
+    return replace(searched, units=units).plus(final, times=experiment.request.search.seeds)
 
 
 def _members(strategy: Strategy | AutoConfig) -> int:

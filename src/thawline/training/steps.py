@@ -14,7 +14,7 @@ from torch import Tensor
 from thawline.config import TrainConfig
 from thawline.errors import NonFiniteLossError
 from thawline.model.apply import AppliedPlan
-from thawline.training.balance import draw_order
+from thawline.training.balance import draw_order, draw_order_in_shards
 from thawline.training.distillation import Lesson
 from thawline.training.forward import Forward
 from thawline.training.gradients import relative_gradient_norms
@@ -69,6 +69,8 @@ class Steps:
         if self.applied.plan.rate_rule == "relative_gradient" and self.applied.plan.in_last_phase(epoch):
             self.applied.scale_tensors(self._relative_rates(seed, epoch))
         parts = batches(self._order(seed, epoch), self._config.batch_size)
+        mine = [self._group.part(rows) for rows in parts] if self._group else parts
+        self._forward.images.expect(self._images.rows[np.concatenate(mine)])
         total = torch.zeros((), device=self._device)
         rank = self._group.rank if self._group else 0
         with self._spread(), _seeded(self._device, seed, epoch, rank):
@@ -171,7 +173,8 @@ class Steps:
         return self._config.schedule_epochs or self._config.epochs
 
     def _order(self, seed: int, epoch: int) -> np.ndarray:
-        return draw_order(self._images.labels, self._config.balance, seed, epoch)
+        draw = draw_order_in_shards if self._forward.images.streamed else draw_order
+        return draw(self._images.labels, self._config.balance, seed, epoch)
 
 
 @contextmanager

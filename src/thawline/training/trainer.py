@@ -494,7 +494,7 @@ class Trainer:
     def _start_from_probe(self, images: LabelledRows) -> Probe:
         """Solve the linear probe of `images` and load it into the head; `PlanError` if the head is not linear."""
         features = self.features()
-        probe = features.probe(images)
+        probe = features.probe(self.data.probed or images)
         start_from(features.head, probe)
         return probe
 
@@ -508,7 +508,13 @@ class Trainer:
                 )
             weights = solver_weights(self.data.train.labels, self.model.num_classes, self.config.balance)
             self._known_features = Features(
-                self.linear_head, self._logits, self.data, weights, self.config.metric, self.micro_batch
+                self.linear_head,
+                self._logits,
+                self.data,
+                weights,
+                self.config.metric,
+                self.micro_batch,
+                self.images.expect,
             )
         self.forward.boundary = self._boundary_before(set(head_modules(self.network)))
         return self._known_features
@@ -603,6 +609,7 @@ class Trainer:
         """Recompute the statistics of some batch norms from images, without their labels."""
         # Shuffled, because rows are usually sorted by class, and a batch would have the variance of a single class.
         order = draw_order(images.labels, "none", seed, 0)
+        self.images.expect(images.rows[order])
         with torch.no_grad(), fresh_statistics(self.network, norms):
             for rows in batches(order, self.micro_batch):
                 self.forward.logits(images.rows[rows], None)
@@ -697,6 +704,7 @@ class Trainer:
         self.network.eval()
         # Every batch is padded: rounding may depend on the batch size, and activations are cached for this one.
         size = self.micro_batch
+        self.images.expect(rows)
         starts = range(0, len(rows), size)
         parts = [self.forward.logits(np.resize(rows[start : start + size], size), view).float() for start in starts]
         return torch.cat(parts)[: len(rows)]
