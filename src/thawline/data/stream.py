@@ -19,7 +19,7 @@ import numpy as np
 from thawline.config import Preprocessing
 from thawline.data import cache as cache_folder
 from thawline.data.decode import load, quiet, to_rgb
-from thawline.data.pixels import hash_files, require_readable, store_key
+from thawline.data.pixels import hash_files, require_readable, settings_key, store_key
 from thawline.data.survey import Facts, Progress, survey
 from thawline.data.transform import Transform, eval_transform
 from thawline.errors import RunError
@@ -176,8 +176,11 @@ def open_stream(
 
     Errors as of `pixels.build_pixels`: files that cannot be decoded, or resized, are found here, before any training.
     """
-    key = store_key(hash_files(paths, threads=threads), preprocessing)
-    facts = cache_folder.read(cache, key, lambda entry: _parse(entry, len(paths)), note)
+    facts = None
+    # Files are hashed only if there may be facts about them.
+    if any(cache.glob(f"{settings_key(preprocessing, len(paths))}-*")):
+        key = store_key(hash_files(paths, threads=threads), preprocessing)
+        facts = cache_folder.read(cache, key, lambda entry: _parse(entry, len(paths)), note)
     if facts is None:
         transform, depth = eval_transform(preprocessing), preprocessing.bit_depth
         looked = survey(paths, threads=threads, progress=progress, transform=transform, bit_depth=depth)

@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from thawline.config import DataConfig
 from thawline.errors import RunFolderError
 from thawline.reading import read_regular
 from thawline.records import TrainingRecord, fingerprint
@@ -31,7 +32,15 @@ RECORD = "record"
 REQUESTED = "request"
 _BOUND_BY_CONTENT = ("data", "model", "weights")
 """Options that name files, which may move: `bind` compares what is in them."""
-_ONCE_WITHOUT_CHOICE = {"refit": False, "head": "new", "keep_old": False, "candidates": None, "calibrate": "off"}
+_ONCE_WITHOUT_CHOICE = {
+    "refit": False,
+    "head": "new",
+    "keep_old": False,
+    "candidates": None,
+    "calibrate": "off",
+    "stream": DataConfig.stream,
+    "search_images": DataConfig.search_images,
+}
 """Options that older ledgers do not have, with the value that stands for that."""
 
 
