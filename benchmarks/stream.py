@@ -5,8 +5,8 @@
 
 Makes that many images of 32 x 32 pixels in ten classes in a temporary folder, fits a tiny network to them with
 `--stream` in a process of its own (one epoch, a sample of 1,000 images, caches of a tenth of the pixels of 100,000
-images), and takes the peak of its memory from the operating system. Stops before a size whose run, in proportion to the
-last, would pass the limit of time. Figures go to results/stream.json.
+images), and takes the peak of its memory from Linux. Stops before a size whose run, in proportion to the last, would
+pass the limit of time. Figures go to results/stream.json.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,17 +88,23 @@ def measured(folder: Path, count: int, threads: int, limit: float) -> dict[str, 
     with (folder / "output.txt").open("wb") as output:
         environment = {**os.environ, "THAWLINE_CACHE": str(folder / "cache")}
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-        while True:
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if ended:
-                break
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, peak_kib(process.pid))
             if time.monotonic() - began > limit:
                 process.kill()
-            time.sleep(0.2)
-    process.returncode = os.waitstatus_to_exitcode(status)
+            time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"the run on {count:,} images failed:\n{(folder / 'output.txt').read_text()[-2000:]}")
-    return {"images": count, "peak_mib": usage.ru_maxrss / 1024, "seconds": time.monotonic() - began}
+    return {"images": count, "peak_mib": peak / 1024, "seconds": time.monotonic() - began}
+
+
+def peak_kib(pid: int) -> int:
+    """Peak memory of a process without its children, in KiB; 0 once it has ended."""
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return 0
 
 
 def make_images(root: Path, count: int) -> None:

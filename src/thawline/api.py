@@ -351,6 +351,8 @@ def repeat_study(
     `out`/report.html. A cell whose data, model or trainings fail is left out and listed in `failed`; the error is
     raised only if no cell of this call could be run.
     """
+    if joined() is not None:
+        raise OptionError("a `recipe` cannot be repeated by several processes; start it without torchrun.")
     callback, folder = callback or Callback(), Path(out)
     study = load_recipe(recipe)
     expansion = expand(study, Overrides(**(overrides or {})))

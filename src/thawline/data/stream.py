@@ -65,7 +65,7 @@ class PixelStream:
     threads: int = 0
     """Threads that decode; 0 = one per core. What is returned does not depend on it."""
     decoded: int = 0
-    """Images decoded so far."""
+    """Images that were decoded so far, or are being decoded."""
     _expected: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     _next: int = 0
     """Position in `_expected` of the first row that is not being decoded."""
@@ -105,7 +105,7 @@ class PixelStream:
             if (expected := self._announced(row)) is not None:
                 found.setdefault(row, expected)
             elif row not in found:
-                found[row] = self._pool.submit(self._decode, row)
+                found[row] = self._begin(row)
         while len(self._ahead) < self._most and self._look_ahead():
             pass
         return np.stack([found[row].result() for row in asked])
@@ -121,9 +121,13 @@ class PixelStream:
         if self._next == len(self._expected):
             return False
         row = int(self._expected[self._next])
-        self._ahead.append((row, self._pool.submit(self._decode, row)))
+        self._ahead.append((row, self._begin(row)))
         self._next += 1
         return True
+
+    def _begin(self, row: int) -> Future[np.ndarray]:
+        self.decoded += 1
+        return self._pool.submit(self._decode, row)
 
     def _decode(self, row: int) -> np.ndarray:
         size = self.preprocessing.image_size
@@ -138,7 +142,6 @@ class PixelStream:
             raise RunError(f"{str(path)!r} has changed since the run began; {_PUT_BACK}.")
         with quiet():
             image = self._transform(to_rgb(load(content), self.preprocessing.bit_depth))
-        self.decoded += 1
         return np.frombuffer(image.tobytes(), np.uint8).reshape(size, size, 3)
 
     @cached_property

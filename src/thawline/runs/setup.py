@@ -86,6 +86,8 @@ def open_experiment(folder: RunFolder, callback: Callback, processes: Processes 
     sample = _sample(request, images, data, pixels, callback) if isinstance(pixels, PixelStream) else None
     if sample is not None:
         ledger.bind_pixels(sample.store.sha256)
+        splits = replace(splits, notes=(*splits.notes, sample.words))
+        callback.note(sample.words)
         data = replace(data, probed=sample.train)
     experiment = Experiment(
         request,
@@ -202,6 +204,7 @@ class _Sample:
     train: LabelledRows
     """Its training images among all."""
     fingerprint: str
+    words: str
 
 
 def _sample(request: Request, images: ImageSet, data: TrainingData, stream: PixelStream, callback: Callback) -> _Sample:
@@ -222,9 +225,9 @@ def _sample(request: Request, images: ImageSet, data: TrainingData, stream: Pixe
         note=callback.note,
     )
     train, val = (LabelledRows(np.flatnonzero(part), labels[part]) for part in (~of_val, of_val))
-    callback.note(
-        f"Images are streamed: search and tuning have {len(train):,} training and {len(val):,} validation images "
-        f"(`search_images`), final trainings all of them, decoded in every epoch anew."
+    words = (
+        f"Images are streamed: search and tuning had {len(train):,} training and {len(val):,} validation images "
+        "(`search_images`), and training scores are those of the former."
     )
     views = augmenter(request.images, len(chosen), stream.preprocessing)
     names = [images.name(images.items[row]) for row in rows[chosen]]
@@ -233,6 +236,7 @@ def _sample(request: Request, images: ImageSet, data: TrainingData, stream: Pixe
         store,
         LabelledRows(rows[chosen][~of_val], labels[~of_val]),
         fingerprint(store.key, names, labels.tolist(), of_val.tolist(), images.classes),
+        words,
     )
 
 
