@@ -1,4 +1,4 @@
-"""Peak memory of a streamed run against the number of images, projected to a million.
+"""Peak memory of a streamed run against the number of images.
 
     OMP_NUM_THREADS=1 python benchmarks/stream.py
     OMP_NUM_THREADS=1 python benchmarks/stream.py --images 1000 3000 --out /tmp/stream.json
@@ -6,26 +6,39 @@
 Makes that many images of 32 x 32 pixels in ten classes in a temporary folder, fits a tiny network to them with
 `--stream` in a process of its own (one epoch, a sample of 1,000 images, caches of a tenth of the pixels of 100,000
 images), and takes the peak of its memory from Linux. Stops before a size whose run, in proportion to the last, would
-pass the limit of time. Figures go to results/stream.json.
+pass the limit of time. Then, without any file, everything that a run keeps of each image is made for 100,000 and for a
+million: paths, facts, checks, splits, orders, augmentation. Figures go to results/stream.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import md5, sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from thawline.records import FORMAT_VERSION, environment, write_json
+from thawline.config import DataConfig
+from thawline.data.augment import Augmenter
+from thawline.data.check import check
+from thawline.data.sources import Item, image_set
+from thawline.data.splits import draw_splits, nested_subset
+from thawline.data.survey import Facts
+from thawline.records import FORMAT_VERSION, environment, fingerprint, write_json
+from thawline.runs.files import write, write_splits
+from thawline.runs.setup import split_lines
+from thawline.training.balance import draw_order_in_shards
 
 RESULTS = Path(__file__).parent / "results" / "stream.json"
 SIDE, CLASSES, MILLION = 32, 10, 1_000_000
@@ -51,6 +64,9 @@ OPTIONS = (
 def main() -> int:
     """Measure, project, write the JSON."""
     options = _options()
+    if options.keep is not None:
+        print(json.dumps(keep(options.keep)))
+        return 0
     found: list[dict[str, Any]] = []
     for count in options.images:
         if found and found[-1]["seconds"] * count / found[-1]["images"] > options.limit:
@@ -59,7 +75,11 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="thawline-stream-") as folder:
             found.append(measured(Path(folder), count, options.threads, options.limit))
         print(f"{count:,} images: {found[-1]['peak_mib']:,.0f} MiB at most, {found[-1]['seconds']:.0f} s", flush=True)
-    slope, rest = projected([row["images"] for row in found], [row["peak_mib"] for row in found])
+    kept = [_kept_of(count, options.limit) for count in options.kept]
+    for row in kept:
+        print(
+            f"kept of {row['images']:,} images: {row['kept_mib']:,.0f} MiB, {row['peak_mib']:,.0f} at most", flush=True
+        )
     record = {
         "format_version": FORMAT_VERSION,
         "command": "python benchmarks/stream.py",
@@ -67,13 +87,10 @@ def main() -> int:
         "side": SIDE,
         "cache_bytes": 2 * CACHE,
         "runs": found,
-        "kib_per_image": slope * 1024,
-        "mib_without_images": rest,
-        "mib_at_a_million": rest + slope * MILLION,
+        "kept": kept,
         "pixels_mib_at_a_million": MILLION * SIDE * SIDE * 3 / 2**20,
     }
     write_json(options.out, record)
-    print(f"{slope * 1024:.2f} KiB an image; at a million images {record['mib_at_a_million']:,.0f} MiB (projected)")
     return 0
 
 
@@ -117,15 +134,56 @@ def make_images(root: Path, count: int) -> None:
         Image.fromarray(pixels).save(root / f"{number % CLASSES}" / f"{number:07}.jpg")
 
 
-def projected(images: Sequence[int], peaks: Sequence[float]) -> tuple[float, float]:
-    """Least squares: MiB per image, and MiB without images."""
-    slope, rest = np.polyfit(images, peaks, 1) if len(images) > 1 else (0.0, peaks[0])
-    return float(slope), float(rest)
+def _kept_of(count: int, limit: float) -> dict[str, Any]:
+    """`keep` in a process of its own; nothing but the number of images if that takes too long."""
+    command = [sys.executable, __file__, "--keep", str(count)]
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=limit).stdout
+    except subprocess.TimeoutExpired:
+        return {"images": count, "kept_mib": math.nan, "peak_mib": math.nan}
+    return dict(json.loads(output))
+
+
+def keep(count: int) -> dict[str, Any]:
+    """MiB that a run keeps of so many images besides their pixels, and that making it takes at most, both added."""
+    before, _ = memory()
+    root = Path("/photos")
+    images = image_set(root, [Item(root / f"{n % CLASSES}" / f"{n:07}.jpg", f"{n % CLASSES}") for n in range(count)])
+    facts = [_fact(number) for number in range(count)]
+    found = check(images, facts=facts)
+    splits = draw_splits(images, found.hashes, DataConfig(), skip=found.unreadable)
+    paths = tuple(images.name(item) for item in images.items)
+    key = fingerprint(paths, images.targets, images.classes, splits.assignment)
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder, "check.json"), found.result())
+        write_splits(Path(folder, "splits.csv"), split_lines(images, splits))
+    labels = torch.tensor(images.targets)[splits.indices("train")]
+    orders = nested_subset(labels.numpy(), 10_000, 0), draw_order_in_shards(labels, "none", 0, 0)
+    augmenter = Augmenter(count, views=4, seed=0)
+    augmenter.draws(0)
+    after, peak = memory()
+    del images, facts, found, splits, paths, key, labels, orders, augmenter  # all of it was needed until here
+    return {"images": count, "kept_mib": after - before, "peak_mib": peak - before}
+
+
+def _fact(number: int) -> Facts:
+    name = str(number).encode()
+    look = md5(name, usedforsecurity=False).hexdigest()
+    return Facts(sha256(name).hexdigest(), None, "JPEG", "RGB", 320 + number % 100, 400, difference_hash=look)
+
+
+def memory() -> tuple[float, float]:
+    """Memory of this process, now and at most, in MiB."""
+    lines = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
+    found = {words[0]: int(words[1]) / 1024 for words in lines if words[0] in ("VmRSS:", "VmHWM:")}
+    return found["VmRSS:"], found["VmHWM:"]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 30_000, 100_000])
+    parser.add_argument("--kept", type=int, nargs="*", default=[100_000, MILLION])
+    parser.add_argument("--keep", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit", type=float, default=1200.0, help="Seconds that a run may take.")
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -7,15 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import HashStore  # type: ignore[attr-defined]  # torch's documentation names it so
 
+from thawline.errors import RunError
 from thawline.records import read_json
 from thawline.results import FitResults
 from thawline.runs.files import RESULTS, read
+from thawline.runs.processes import Processes, joined
 
 OPTIONS = (
     *("--model", "test_efficientnet", "--weights", "random", "--image-size", "32", "--device", "cpu", "--threads", "1"),
@@ -23,10 +28,49 @@ OPTIONS = (
 )
 LIMIT = 120
 """Seconds that a command may take."""
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not Path("/proc").is_dir(), reason="the rank of a process is read from /proc"),
-]
+IMAGES = "it has no images"
+
+
+@pytest.fixture
+def both() -> tuple[Processes, Processes]:
+    """Two processes that share a store, in one."""
+    store = HashStore()
+    first, second = (Processes(rank, 2, store, preparing=timedelta(seconds=0.2)) for rank in range(2))
+    return first, second
+
+
+def _never(*_: object) -> NoReturn:
+    raise AssertionError("nothing is trained")
+
+
+def test_the_others_learn_how_a_run_ended(both: tuple[Processes, Processes], tmp_path: Path) -> None:
+    first, second = both
+    with first.leading(tmp_path / "one"):
+        pass
+    assert second.follow(_never) == tmp_path / "one"
+    with pytest.raises(KeyboardInterrupt), first.leading(tmp_path / "two"):
+        raise KeyboardInterrupt
+    with pytest.raises(RunError, match="process 0 could not finish the run"):
+        second.follow(_never)
+
+
+def test_who_cannot_take_part_or_does_not_answer_is_named(both: tuple[Processes, Processes]) -> None:
+    first, second = both
+    with pytest.raises(RunError, match="process 1 of 2 did not answer for"):
+        first._hear("ready", first.preparing)
+    second._say("ready", f"{IMAGES}.")
+    with pytest.raises(RunError, match=f"process 1 of 2 cannot take part: {IMAGES}.$"):
+        first._hear("ready", first.preparing)
+    second._say("stopped", "process 1 of 2 ran out of memory")
+    with pytest.raises(RunError, match="process 1 of 2 ran out of memory"):
+        first._hear("weights", first.preparing)
+    assert first._why_stopped() == "process 1 of 2 ran out of memory"
+
+
+def test_a_process_that_is_alone_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert joined.__wrapped__() is None
 
 
 def _command(images: Path, out: Path, epochs: int) -> list[str]:
@@ -48,6 +92,7 @@ def _done(command: list[str], output: Path, processes: int = 1) -> str:
     return output.read_text()
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(images: Path, tmp_path: Path) -> None:
     alone, both = tmp_path / "alone", tmp_path / "both"
     _done(_command(images, alone, epochs=17), tmp_path / "alone.txt")  # 51 steps
@@ -69,6 +114,8 @@ def test_two_processes_end_with_the_weights_of_one(images: Path, tmp_path: Path)
     assert all(torch.equal(weights[name], others[name]) for name in weights if name.startswith(frozen))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the rank of a process is read from /proc")
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_process_ends_the_run_and_resume_continues_it(images: Path, tmp_path: Path, lost: int) -> None:
     out, output = tmp_path / "run", tmp_path / "output.txt"
@@ -88,6 +135,7 @@ def test_a_lost_process_ends_the_run_and_resume_continues_it(images: Path, tmp_p
     assert read_json(out / RESULTS["fit"])["digest"] == read_json(whole / RESULTS["fit"])["digest"]
 
 
+@pytest.mark.slow
 def test_a_process_with_other_images_cannot_take_part(images: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
