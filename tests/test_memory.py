@@ -13,7 +13,7 @@ import torch
 import thawline
 from thawline.cli import app as cli
 from thawline.errors import RunError, TooLittleMemoryError
-from thawline.memory import is_out_of_memory, within_memory
+from thawline.memory import is_out_of_memory, keep_freed_memory, within_memory
 from thawline.model.execution import forward_blank_image
 
 MUCH = 1 << 55
@@ -91,3 +91,42 @@ def test_a_network_that_needs_too_much_is_not_called_one_that_cannot_run(monkeyp
     monkeypatch.setattr("timm.create_model", lambda *_, **__: bytearray(MUCH))
     with pytest.raises(TooLittleMemoryError, match=r"^out of memory"):
         thawline.inspect("test_vit")
+
+
+class FakeC:
+    """A C library that notes its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []
+
+    def mallopt(self, option: int, value: int) -> int:
+        self.calls.append((option, value))
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "options"),
+    [
+        ({}, [-1, -3]),
+        ({"MALLOC_TRIM_THRESHOLD_": "1000"}, [-3]),
+        ({"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=1000"}, []),
+    ],
+)
+def test_freed_memory_is_kept_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], options: list[int]
+) -> None:
+    library = FakeC()
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("ctypes.CDLL", lambda _: library)
+    keep_freed_memory()
+    assert [option for option, _ in library.calls] == options
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    keep_freed_memory()

@@ -78,8 +78,9 @@ from thawline.results import CheckResult, Comparison, DryRun, FitResults, Inspec
 from thawline.runs import classifier as serving
 from thawline.runs import exported as exporting
 from thawline.runs.again import model_source
-from thawline.runs.files import CHECK, REQUEST, find_plan, read
+from thawline.runs.files import CHECK, REQUEST, find_plan, read, read_results
 from thawline.runs.folder import RunFolder, free_folder
+from thawline.runs.processes import joined
 from thawline.runs.reporting import write_report
 from thawline.runs.setup import Opened, open_experiment
 from thawline.runs.workforce import Workers, opened_workers
@@ -208,13 +209,17 @@ def run(
     if workers is not None and request.train.threads == 0:  # not those of a process that has the machine to itself
         request = replace(request, train=replace(request.train, threads=workers.threads))
     require_threads(request.train.threads)
-    settings = environment(device=request.train.device, threads=request.train.threads)
-    with RunFolder.create(Path(out), request, settings) as folder:
-        try:
-            return run_outcome(_work(folder, callback or Callback(), workers), Path(out))
-        except InputError:
-            folder.discard()
-            raise
+
+    def work() -> FitResults | Comparison:
+        settings = environment(device=request.train.device, threads=request.train.threads)
+        with RunFolder.create(Path(out), request, settings) as folder:
+            try:
+                return _work(folder, callback or Callback(), workers)
+            except InputError:
+                folder.discard()
+                raise
+
+    return run_outcome(_together(work, Path(out)), Path(out))
 
 
 def dry_run(request: Request, out: str | Path, callback: Callback | None = None) -> DryRun:
@@ -270,8 +275,9 @@ def resume(
         mixed_machines=mixed_machines,
     )
     with shown(callback) as told, opened_workers(asked, executor) as opened:
-        found = _resumed(Path(run_folder), tracked(track, told), add, trust, opened)
-        return run_outcome(found, Path(run_folder), trust)
+        run = Path(run_folder)
+        found = _together(lambda: _resumed(run, tracked(track, told), add, trust, opened), run)
+        return run_outcome(found, run, trust)
 
 
 def _resumed(
@@ -375,6 +381,8 @@ def repeat_study(
     `out`/report.html. A cell whose data, model or trainings fail is left out and listed in `failed`; the error is
     raised only if no cell of this call could be run.
     """
+    if joined() is not None:
+        raise OptionError("a `recipe` cannot be repeated by several processes; start it without torchrun.")
     callback, folder = callback or Callback(), Path(out)
     study = load_recipe(recipe)
     expansion = expand(study, Overrides(**(overrides or {})))
@@ -645,6 +653,17 @@ def _absolute_model(name: str) -> str:
     return model
 
 
+def _together(work: Callable[[], FitResults | Comparison], out: Path) -> FitResults | Comparison:
+    """Do the work, or help the process that does it if torchrun started several; returns what the run found."""
+    processes = joined()
+    if processes is None:
+        return work()
+    if processes.rank == 0:
+        with processes.leading(out.absolute()):
+            return work()
+    return read_results(processes.follow(open_experiment))
+
+
 def _work(folder: RunFolder, callback: Callback, workers: Workers | None) -> FitResults | Comparison:
     """Do what a run folder asks for; an error of the disk ends it with one line and leaves the rest for `resume`."""
     try:
@@ -654,7 +673,7 @@ def _work(folder: RunFolder, callback: Callback, workers: Workers | None) -> Fit
                 if folder.request().verb == "compare":
                     return _compare_networks(folder, callback, workers)
                 settle_network(folder, callback, workers)
-            opened = open_experiment(folder, callback, workers)
+            opened = open_experiment(folder, callback, workers, processes=joined())
             expected = forecast(opened.experiment, opened.experiment.request.strategies)
             callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
             if opened.experiment.request.refit:

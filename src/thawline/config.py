@@ -171,6 +171,12 @@ class DataConfig:
     bit_depth: BitDepth = "auto"
     """Bits that the values of 16-bit files really have, as those of X-ray, thermal and microscope cameras: auto =
     from the largest value in the dataset."""
+    stream: bool = False
+    """For more images than the disk has room for: final trainings decode every image when they need it, search and
+    tuning have a stratified subset (`search_images`), and nothing is kept of the rest."""
+    search_images: Annotated[int, Range(10, ANY_COUNT)] = 10_000
+    """With `stream`, training and validation images that search and tuning have; a smaller subset is part of every
+    larger one. Linear probes are solved on them, and training scores are theirs."""
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     """Random seed of splits, subset, augmentation, head initialization, batch order and dropout."""
 
@@ -608,6 +614,7 @@ class Request:
         _require(not self.keep_old or self.verb == "fit", "keep_old", "left out of a comparison", True)
         _require(not (self.keep_old and self.head == "new"), "head", "auto or keep with `keep_old`", self.head)
         _require(not (self.keep_old and self.refit), "refit", "left out with `keep_old`, which needs validation", True)
+        _require(not (self.keep_old and self.images.stream), "keep_old", "left out with `stream`", True)
         if self.candidates is not None:
             self._require_choice(self.candidates)
         _require(not self.refit or self.verb == "fit", "refit", "left out of a comparison, which saves no model", True)
@@ -616,6 +623,7 @@ class Request:
 
     def _require_choice(self, candidates: Candidates) -> None:
         """Refuse several networks where the rest of the request does not allow them."""
+        _require(not self.images.stream, "stream", "left out where there are several networks or limits of them", True)
         if self.verb == "fit":
             name, _, arguments = self.strategies[0].partition(":")
             _require(name == "auto", "strategy", "auto where the run chooses the network", self.strategies[0])

@@ -119,6 +119,8 @@ class TrainingRecord:
     """What the head started from; None = random weights."""
     losses: tuple[float, ...] = ()
     """Training loss of every epoch of a refit, which is not validated; else empty."""
+    processes: int = 1
+    """Number of processes that took every step together; rounding differs between numbers of processes."""
 
     @property
     def best(self) -> EpochRecord | None:
@@ -187,6 +189,7 @@ def digest(records: Iterable[TrainingRecord]) -> str:
                 [[epoch.train_loss, epoch.val_loss, epoch.val_accuracy, epoch.val_score] for epoch in record.epochs],
                 record.work,
                 *([record.losses] if record.losses else []),
+                *([f"{record.processes} processes"] if record.processes > 1 else []),
             ],
             sort_keys=True,
         )

@@ -381,6 +381,9 @@ class ScoredRow(Row):
     there is a single network, or no test split."""
     nearest_neighbors: NearestNeighbors | None = field(default=None, metadata=_OPTIONAL)
     """Beside a solved linear probe: what the same features give without any head."""
+    processes: int | None = field(default=None, metadata=_OPTIONAL)
+    """Number of processes that took every step of a final training together; None = one. Figures of several numbers of
+    processes differ by rounding, and so do digests."""
 
     @property
     def train_test_gap(self) -> float | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from thawline.data.check import check
 from thawline.data.groups import copies_of_one_image
 from thawline.data.layout import Split
 from thawline.data.sources import ImageSet, Item, image_set, read_images
-from thawline.data.splits import Splits, draw_splits
+from thawline.data.splits import Splits, draw_splits, nested_subset, spread_evenly
 from thawline.errors import DataError, RunFolderError
 from thawline.runs.files import read_splits, write_splits
 from thawline.runs.setup import split_lines
@@ -188,3 +189,27 @@ def test_too_few_images_of_a_class(limit: int | None, advice: str) -> None:
         DataError, match=f"class 'b' has only 2 distinct readable images, but needs at least 3, .*{advice}"
     ):
         draw_splits(images, different(images), DataConfig(limit=limit))
+
+
+def test_a_smaller_subset_is_part_of_every_larger_one_and_all_are_stratified() -> None:
+    strata = np.repeat([0, 1, 2, 3], [500, 300, 199, 1])
+    subsets = [set(nested_subset(strata, size, seed=3).tolist()) for size in range(4, 1000)]
+    for size, (smaller, larger) in enumerate(pairwise(subsets), start=4):
+        assert len(smaller) == size
+        assert smaller < larger
+    for size in (20, 100, 777):
+        counts = np.bincount(strata[nested_subset(strata, size, seed=3)])
+        assert counts == pytest.approx([size * 0.5, size * 0.3, size * 0.199, 1], abs=2)
+    assert nested_subset(strata, 2000, seed=3).tolist() == list(range(1000))
+    assert len(nested_subset(strata, 1, seed=3)) == 4, "every stratum has one"
+    assert nested_subset(strata, 100, seed=3).tolist() == nested_subset(strata, 100, seed=3).tolist()
+    assert nested_subset(strata, 100, seed=3).tolist() != nested_subset(strata, 100, seed=4).tolist()
+
+
+def test_every_stretch_of_an_even_order_has_each_stratum_in_its_share() -> None:
+    strata = np.repeat([0, 1, 2], [600, 300, 100])
+    order = spread_evenly(strata, np.random.default_rng(0))
+    assert sorted(order) == list(range(1000))
+    for start in range(0, 1000, 50):
+        assert np.bincount(strata[order[start : start + 50]], minlength=3) == pytest.approx([30, 15, 5], abs=2)
+    assert order.tolist() != spread_evenly(strata, np.random.default_rng(1)).tolist()

@@ -214,6 +214,8 @@ def test_a_run_from_before_an_option_existed_goes_on(tmp_path: Path) -> None:
     later = {"refit", "plan", "head", "keep_old", "candidates", "calibrate"}
     now = Request(verb="fit", data="photos", model="test_resnet", strategies=("full",)).to_dict()
     old = {name: value for name, value in now.items() if name not in later}
+    for name in ("stream", "search_images"):
+        del old["images"][name]
     Ledger(tmp_path / "ledger.journal").bind_request(old)
     Ledger(tmp_path / "ledger.journal").bind_request(Request.from_dict(old).to_dict())
 

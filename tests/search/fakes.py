@@ -59,6 +59,10 @@ class PriceList:
         """Never asked."""
         raise NotImplementedError
 
+    def known(self, task: Task) -> TrainingRecord | None:
+        """Nothing was trained before."""
+        return None
+
     def train_all(self, tasks: Iterable[Task]) -> dict[str, TrainingRecord]:
         """Never asked."""
         raise NotImplementedError

@@ -47,6 +47,12 @@ class Scripted(PriceList):
     passing: Mapping[str, float] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
     """Keys of the tasks that were begun ahead."""
+    before: Mapping[Phenotype, int] = field(default_factory=dict)
+    """Rungs up to which plans had been trained before the search."""
+
+    def known(self, task: Task) -> TrainingRecord | None:
+        phenotype = self.phenotype(task)
+        return self._record(task) if self.before.get(phenotype) == task.rung else None
 
     def key(self, task: Task) -> str:
         return f"{self.phenotype(task)}/{task.fold}/{task.seed}/{task.rung}"
@@ -66,6 +72,10 @@ class Scripted(PriceList):
         phenotype = self.phenotype(task)
         self.trained.append((phenotype, task.rung, task.seed))
         self.tasks.append(task)
+        return self._record(task)
+
+    def _record(self, task: Task) -> TrainingRecord:
+        phenotype = self.phenotype(task)
         work = self.price(task.plan, task.rung)
         if phenotype in self.failing:
             return replace(training([0.0], work=work, key=self.key(task)), epochs=(), best_epoch=None, error="nan")

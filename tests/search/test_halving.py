@@ -9,7 +9,7 @@ from itertools import repeat
 import pytest
 from optuna.storages import InMemoryStorage
 
-from tests.search.scripted import ENCODING, SPACE, Listed, Scripted, genes, ledger
+from tests.search.scripted import ENCODING, SPACE, Listed, Scripted, genes, ledger, plan
 from thawline.errors import RunFolderError
 from thawline.search.baselines import InitialCandidate
 from thawline.search.budget import CandidateLimit, Limit, SearchBudget, WorkLimit
@@ -80,6 +80,25 @@ def test_initial_candidates_are_trained_in_their_order_and_each_plan_once() -> N
     ]
     assert [initial.strategy for initial in search.initial_at.values()] == ["full", "linear_probe", "last_blocks:k=1"]
     assert {scored.candidate.operator for scored in search.scored.values()} == {"start"}
+
+
+@pytest.mark.parametrize(("before", "trained"), [({}, [HEAD]), ({FULL: 1}, [HEAD, FULL])])
+def test_what_was_begun_when_networks_were_compared_costs_only_the_rest(
+    before: dict[Phenotype, int], trained: list[Phenotype]
+) -> None:
+    trainings = Scripted({HEAD: 0.5, FULL: 0.6}, before=before)
+    paid = sum(trainings.price(trainings_plan, rung) for trainings_plan, rung in ((plan(FULL), 1),) if before)
+    search = halving(trainings, unnamed(HEAD, FULL), limit=WorkLimit(0.25 + paid + 0.9))
+    search.run()
+    assert [phenotype for phenotype, _, _ in trainings.trained] == trained
+    assert search.work == pytest.approx(0.25 * sum(len([b for b in each if b is not None]) for each in trained))
+
+
+def test_what_was_begun_and_cannot_be_afforded_is_not_selected() -> None:
+    trainings = Scripted({HEAD: 0.5, FULL: 0.6}, before={FULL: 0})
+    search = halving(trainings, unnamed(HEAD, FULL), limit=WorkLimit(0.5))
+    assert search.run().candidate.genes == genes(HEAD)
+    assert search.work == pytest.approx(0.25 + trainings.price(plan(FULL), 0))
 
 
 def test_what_norm_layers_do_makes_another_plan() -> None:

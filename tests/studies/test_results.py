@@ -50,6 +50,12 @@ class Fake:
     test: LabelledRows | None
     records: tuple[TrainingRecord, ...] = ()
     classes: tuple[str, ...] = ("cat", "dog")
+    sample: Fake | None = None
+    unit_flops: float = 1000.0
+
+    @property
+    def scored_train(self) -> LabelledRows:
+        return rows_of(0, TRAIN)
 
     @property
     def data(self) -> object:
@@ -120,6 +126,24 @@ def row(
 
 
 # scores
+
+
+def test_what_was_searched_on_a_sample_counts_in_units_of_all_images() -> None:
+    whole = replace(Fake(None), sample=Fake(None, unit_flops=100.0))
+    tuning = (record("a", FULL, work=3.0), record("b", FULL, work=2.0))
+    made = row("full", FULL, evaluation(None), tuning=tuning, finals=(record("f", FULL, work=1.0),))
+    found = results.cost(cast("Experiment", whole), made)
+    assert found.work == pytest.approx(1.0 + 5.0 / 10)
+    assert found.trainings == 3
+    assert results.cost(cast("Experiment", Fake(None)), made).work == pytest.approx(6.0)
+
+
+def test_the_number_of_processes_is_that_of_the_final_trainings() -> None:
+    spread = replace(record("f", FULL), processes=2)
+    for finals, processes in (((spread,), 2), ((record("g", FULL),), None)):
+        summary = results.row_summary(experiment(), row("full", FULL, finals=finals), None)
+        assert isinstance(summary, ScoredRow)
+        assert summary.processes == processes
 
 
 def test_every_split_is_scored_against_its_own_labels() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from thawline.training import balance
 from thawline.training.balance import BETA, class_weights, draw_order
 
 LABELS = torch.tensor([0] * 30 + [1] * 10)
@@ -32,3 +33,29 @@ def test_without_it_every_image_comes_once_and_epochs_differ() -> None:
     assert all(sorted(order) == list(range(40)) for order in orders)
     assert np.array_equal(orders[0], orders[2])
     assert not np.array_equal(orders[0], orders[1])
+
+
+def test_up_to_one_window_shards_limit_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.arange(200) % 3
+    assert balance.draw_order_in_shards(labels, "none", 1, 2).tolist() == draw_order(labels, "none", 1, 2).tolist()
+    monkeypatch.setattr(balance, "WINDOW", 64)
+    assert balance.draw_order_in_shards(labels, "none", 1, 2).tolist() != draw_order(labels, "none", 1, 2).tolist()
+    sampled = balance.draw_order_in_shards(labels, "sampler", 1, 2)
+    assert sampled.tolist() == draw_order(labels, "sampler", 1, 2).tolist()
+
+
+def test_images_are_shuffled_within_windows_of_whole_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balance, "WINDOW", 10 * balance.SHARD)
+    labels = torch.arange(4).repeat_interleave(400)  # sorted by class, as folders are
+    order = balance.draw_order_in_shards(labels, "none", 5, 0)
+    assert sorted(order) == list(range(1600))
+    for start in range(0, 1600, 160):
+        window = order[start : start + 160]
+        shards = np.bincount(window // balance.SHARD, minlength=100)
+        assert set(shards) == {0, balance.SHARD}
+        assert (np.diff(window) != 1).mean() > 0.9, "shuffled"
+        assert np.bincount(labels.numpy()[window], minlength=4) == pytest.approx([40] * 4, abs=16), "every class"
+    assert order.tolist() == balance.draw_order_in_shards(labels, "none", 5, 0).tolist()
+    assert order.tolist() != balance.draw_order_in_shards(labels, "none", 5, 1).tolist()
+    odd = balance.draw_order_in_shards(labels[:1509], "none", 5, 0)
+    assert sorted(odd) == list(range(1509))

@@ -14,6 +14,7 @@ from tests.training.tiny_chain import BLOCKS, EVERYTHING, chain
 from thawline.config import TrainConfig
 from thawline.errors import NonFiniteLossError
 from thawline.model.apply import AppliedPlan
+from thawline.model.fusion import Fusion
 from thawline.plan import FineTunePlan, Penalty
 from thawline.training.balance import draw_order
 from thawline.training.forward import Forward
@@ -34,6 +35,7 @@ class Vectors(Images):
         self.vectors = torch.randn(40, 2, generator=torch.Generator().manual_seed(1)).double()
         self.read: list[tuple[list[int], int | None]] = []
         self.norm_trains: list[bool] = []
+        self._pixels = np.empty((0, 1, 1, 3), np.uint8)
         self._norm = network[1]
 
     def view(self, epoch: int) -> int | None:
@@ -63,7 +65,7 @@ class Setup:
             self.network, BLOCKS, plan, optimizer=config.optimizer, weight_decay=config.weight_decay
         )
         self.rows = LabelledRows(np.arange(FROM_ROW, FROM_ROW + images), (torch.arange(images) % 3 == 0).long())
-        forward = Forward(self.network, self.vectors, CPU, "fp32", None)
+        forward = Forward(self.network, self.vectors, CPU, "fp32", None, Fusion(self.network, 8))
         self.steps = Steps(
             forward, self.applied, self.rows, config, class_weights=class_weights, micro_batch=micro_batch
         )

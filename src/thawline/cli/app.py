@@ -6,7 +6,8 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -726,11 +727,21 @@ def main() -> None:
     """Entry point: whatever ends a command is one line and its exit code, with a traceback only under --debug."""
     if "--debug" in sys.argv[1:]:
         os.environ["THAWLINE_DEBUG"] = "1"
-    with terminal.standard_streams() as output:
+    with terminal.standard_streams() as output, _told_once():
         code = _exit_code()
         if code == 0 and (lost := output.tell_loss()):
             code = _say(lost, 1)
     sys.exit(code)
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Of the processes that torchrun started, only the first writes results to standard output."""
+    if os.environ.get("RANK", "0") == "0":
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _exit_code() -> int:

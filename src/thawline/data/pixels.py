@@ -88,7 +88,7 @@ def build_pixels(
     shape = (len(paths), preprocessing.image_size, preprocessing.image_size, 3)
     store = None
     # Files are hashed only if a store with these settings exists.
-    if any(cache.glob(f"{_settings_key(preprocessing, len(paths))}-*")):
+    if any(cache.glob(f"{settings_key(preprocessing, len(paths))}-*")):
         key = store_key(hashes if hashes is not None else hash_files(paths, threads=threads), preprocessing)
         store = cache_folder.read(cache, key, lambda entry: PixelStore.open(entry, shape), note)
     if store is None:
@@ -122,10 +122,11 @@ def hash_files(paths: Sequence[Path], *, threads: int = 0) -> list[str]:
 
 def store_key(hashes: Sequence[str], preprocessing: Preprocessing) -> str:
     """Key of a store: the settings that determine its content, then the files."""
-    return f"{_settings_key(preprocessing, len(hashes))}-{fingerprint(list(hashes))}"
+    return f"{settings_key(preprocessing, len(hashes))}-{fingerprint(list(hashes))}"
 
 
-def _settings_key(preprocessing: Preprocessing, images: int) -> str:
+def settings_key(preprocessing: Preprocessing, images: int) -> str:
+    """The first part of the keys of all stores with these settings and so many images."""
     # Mean and standard deviation are applied later, but the border is filled with the mean.
     border = preprocessing.mean if preprocessing.crop_mode == "border" else None
     geometry = (

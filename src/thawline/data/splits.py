@@ -233,3 +233,34 @@ def limit_images(images: ImageSet, limit: int | None, seed: int) -> ImageSet:
         )
     kept, _ = train_test_split(np.arange(len(strata)), train_size=limit, stratify=strata, random_state=seed)
     return replace(images, items=tuple(images.items[index] for index in sorted(kept)))
+
+
+def nested_subset(strata: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Sorted positions of `size` of the items, stratified and seeded; a smaller subset is part of every larger one.
+
+    `strata` [n] are whole numbers. Every stratum has at least one item, so there may be more than `size`.
+    """
+    order, first = _evenly(strata, np.random.default_rng(seed), start=0.5)
+    ahead = np.concatenate([order[first], order[~first]])
+    return np.sort(ahead[: max(size, int(first.sum()))])
+
+
+def spread_evenly(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random order of items [n] in which every stretch has each stratum in about its share."""
+    return _evenly(strata, rng, start=None)[0]
+
+
+def _evenly(strata: np.ndarray, rng: np.random.Generator, start: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Items in an order that spreads each stratum evenly, and which of them are the first of their stratum.
+
+    Item k of the m of a stratum, in random order, comes at (k + start) / m, as in the method of Sainte-Lague, whose
+    seats never shrink when there are more of them; `start` None = a random one in [0, 1) for each stratum.
+    """
+    places = np.empty(len(strata))
+    rank = np.empty(len(strata), np.int64)
+    for stratum in np.unique(strata):
+        own = rng.permutation(np.flatnonzero(strata == stratum))
+        rank[own] = np.arange(len(own))
+        places[own] = (rank[own] + (rng.random() if start is None else start)) / len(own)
+    order = np.argsort(places, kind="stable")
+    return order, rank[order] == 0

@@ -10,6 +10,7 @@ from typing import TypedDict
 import torch
 from timm.layers.norm import RmsNorm
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from thawline.config import Optimizer
@@ -230,7 +231,14 @@ def _build_optimizer(groups: list[_Group], name: Optimizer) -> torch.optim.Optim
     device = groups[0]["params"][0].device.type
     # Fused: one kernel per group instead of several per tensor; RMSprop has no fused implementation.
     fast = {"fused": True} if name != "rmsprop" and device in _FUSED_DEVICES else {}
-    return _OPTIMIZERS[name](groups, **fast)
+    optimizer = _OPTIMIZERS[name](groups, **fast)
+    optimizer.register_step_post_hook(_mark_changed)
+    return optimizer
+
+
+def _mark_changed(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Fused optimisers leave the version of a tensor as it is, by which is known what was derived from it."""
+    increment_version(parameter for group in optimizer.param_groups for parameter in group["params"])
 
 
 def set_modes(model: nn.Module, blocks: Sequence[Block], phase: Phase, norm: NormMode) -> None:
@@ -268,11 +276,17 @@ def has_statistics(model: nn.Module) -> bool:
     return any(isinstance(module, _NormBase) and module.track_running_stats for module in model.modules())
 
 
+def trained_norms(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) -> list[_NormBase]:
+    """The layers with running statistics in the blocks that the plan trains; their mode makes a difference."""
+    modules = dict(model.named_modules())
+    trained = (modules[name] for block in blocks if block.name in plan.trained for name in block.modules)
+    found = {id(module): module for part in trained for module in part.modules() if isinstance(module, _NormBase)}
+    return [norm for norm in found.values() if norm.track_running_stats]
+
+
 def trains_statistics(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan) -> bool:
     """Whether a block that the plan trains has running statistics, so that the mode of norm layers matters."""
-    modules = dict(model.named_modules())
-    trained = (name for block in blocks if block.name in plan.trained for name in block.modules)
-    return any(has_statistics(modules[name]) for name in trained)
+    return bool(trained_norms(model, blocks, plan))
 
 
 def _path_to(name: str) -> Iterator[str]:

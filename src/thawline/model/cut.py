@@ -12,16 +12,13 @@ from torch.utils import _pytree as pytree
 
 from thawline.model.apply import requiring_gradients
 from thawline.model.boundary import Boundary, bits_of
-from thawline.model.trace import Autocast, Trace
+from thawline.model.trace import FAULTS, Autocast, Trace
 
 TOLERANCE = 1e-5
 """Largest difference, absolute and relative, if rounding depends on the position in the batch."""
 
 _ROUGHLY = 1e-2
 """The same for a check of the structure only: few images, any precision."""
-
-FAULTS = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, AssertionError)
-"""What a network may raise when its functional code gets a placeholder; the boundary is then not used."""
 
 
 def cut(trace: Trace, name: str, images: Tensor, autocast: Autocast, *, gradients: bool) -> Boundary | None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from thawline.model.boundary import Boundary
-from thawline.model.cut import FAULTS, TOLERANCE, cut
-from thawline.model.trace import Call, Trace
+from thawline.model.cut import TOLERANCE, cut
+from thawline.model.trace import FAULTS, Call, Trace
 
 _TRIAL_IMAGES = 4
 """Images with which it is proved that members which share their first blocks give what they give by themselves."""

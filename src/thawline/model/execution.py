@@ -87,7 +87,7 @@ def forward_blank_image(model: nn.Module, image_size: int) -> object:
     parameter = next(model.parameters())
     image = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
     try:
-        with _eval_mode(model):
+        with eval_mode(model):
             return model(image)
     except (RuntimeError, AssertionError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         raise_if_out_of_memory(error)
@@ -99,7 +99,8 @@ def forward_blank_image(model: nn.Module, image_size: int) -> object:
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Within the context, the whole network is in eval mode; the modes of its modules are restored afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -75,6 +75,8 @@ class LoadedModel:
         self._package = own_network.package if own_network else None
         self.kept_head: KeptHead | None = None
         """Rows of the classifier that belonged to these weights, for plans that start from them."""
+        self.trained: str | None = None
+        """Key of the training whose weights the network has, if that is known."""
         self.notes: tuple[str, ...] = ()
         """What the user should know about its layers, in one line each."""
         self.weights_fingerprint = _fingerprint(self._pristine, own_network.code if own_network else "")

@@ -16,6 +16,9 @@ from thawline.model.execution import owns_tensors
 Autocast = Callable[[], AbstractContextManager[object]]
 """Returns the autocast context in which the network runs."""
 
+FAULTS = (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, AssertionError)
+"""What a network may raise when its modules are not what its functional code expects; it then runs as it is."""
+
 _ALIKE = (
     "torch.nn.modules.activation",
     "torch.nn.modules.flatten",

@@ -201,6 +201,7 @@ def _facts(run: Run, row: ScoredRow) -> list[tuple[str, str, str]]:
     accuracy = figures.scores_of(row).accuracy
     error = accuracy.standard_error
     seeds = f"± {figure(error)} standard error, {accuracy.n} trainings" if error is not None else "one training"
+    seeds += f" by {row.processes} processes" if row.processes else ""
     facts = [(f"accuracy on {run.split}", figure(accuracy.mean), seeds)]
     if row.test:
         images = run.results.data.images["test"]

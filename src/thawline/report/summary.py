@@ -104,7 +104,8 @@ def row_verdict(row: ScoredRow, data: DataFacts) -> str:
 
 
 def _measured(row: ScoredRow, data: DataFacts) -> str:
-    return verdicts.measured(row.test or shown_val(row), data.images.get("test", 0))
+    trained = f", trained by {row.processes} processes" if row.processes else ""
+    return verdicts.measured(row.test or shown_val(row), data.images.get("test", 0)) + trained
 
 
 def shown_val(row: ScoredRow) -> SplitScores:
@@ -385,7 +386,7 @@ def table_row(row: Row, data: DataFacts) -> TableRow:
         gap=signed(row.train_test_gap),
         trained=f"{row.trainable_percent:.3g} %",
         work=figure(row.cost.work, 2),
-        trainings=str(row.cost.trainings),
+        trainings=f"{row.cost.trainings}{f' ({row.processes} processes)' if row.processes else ''}",
         time=duration(row.cost.seconds),
         memory=mebibytes(row.cost.peak_memory_bytes),
         verdict=row_verdict(row, data),

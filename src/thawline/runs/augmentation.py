@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from thawline import verdicts
-from thawline.config import BASE_RATE
+from thawline.config import BASE_RATE, Request
 from thawline.data.augment import Kind, augmenter
 from thawline.errors import ModelError, NonFiniteLossError, TooLittleMemoryError
 from thawline.plan import FineTunePlan
@@ -24,13 +24,18 @@ def settled(experiment: Experiment) -> Experiment:
     """
     ledger, folder = experiment.ledger, experiment.folder
     if (choice := ledger.augmentation) is None:
-        choice = _choose(experiment)
+        choice = _choose(experiment.searching)
         ledger.keep_augmentation(choice)
         experiment.callback.note(choice.words)
     kind = NO_FLIPS if choice.augment == NO_FLIPS else FLIPS
     request = replace(experiment.request, images=replace(experiment.request.images, augment=kind))
     folder.store(request)
     ledger.bind_request(request.to_dict())
+    sample = experiment.sample and _augmented(experiment.sample, request)
+    return replace(_augmented(experiment, request), sample=sample)
+
+
+def _augmented(experiment: Experiment, request: Request) -> Experiment:
     views = augmenter(request.images, len(experiment.data.pixels), experiment.model.preprocessing)
     return replace(experiment, request=request, data=replace(experiment.data, augmenter=views))
 

@@ -27,8 +27,9 @@ from thawline.exports.ensemble_folder import ENSEMBLE_FILE, is_ensemble, read_en
 from thawline.exports.own_folder import OWN_FILE, read_own_folder
 from thawline.exports.timm_folder import CONFIG_FILE, read_timm_folder
 from thawline.exports.writing import EXPORT_FILE, WEIGHTS_FILE
-from thawline.memory import is_out_of_memory
+from thawline.memory import is_out_of_memory, keep_freed_memory
 from thawline.model.ensemble import Ensemble
+from thawline.model.fusion import Fusion
 from thawline.model.load import load_model, load_saved
 from thawline.model.own import is_own
 from thawline.model.trust import ASK, Trust, code_to_run
@@ -62,6 +63,8 @@ class Classifier:
         if opened is None:
             raise RunFolderError(f"{folder} does not contain a model: {_how_to_get_one(folder)}.")
         self.network = opened.network
+        keep_freed_memory()
+        self._fusion = Fusion(self.network, opened.preprocessing.image_size)
         self.preprocessing = opened.preprocessing
         self.temperature = opened.temperature
         """What logits are divided by before the softmax."""
@@ -93,7 +96,7 @@ class Classifier:
     def _logits(self, pixels: np.ndarray) -> torch.Tensor:
         """Logits [B, C] of pixels [B, S, S, 3]; in halves, if memory is too small for all of them at once."""
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._fusion.on():
                 logits: torch.Tensor = self.network(normalise(torch.from_numpy(pixels), self.preprocessing))
                 return logits.float()
         except (MemoryError, RuntimeError) as error:

@@ -35,7 +35,7 @@ from thawline.training import evaluation
 from thawline.training.images import LabelledRows
 from thawline.training.mixing import to_logits, weighted_mean
 from thawline.training.pause import Paused, keep_latest
-from thawline.training.trainer import Trainer
+from thawline.training.trainer import TrainedModel, Trainer
 
 TUNING_SEED_OFFSET = 1_000_000
 _NEIGHBORS = "neighbors_"
@@ -80,6 +80,10 @@ class Experiment(Problem):
     """Depends on every pixel, label and split."""
     ledger: Ledger
     callback: Callback
+    shared: Callable[[Experiment, TrainingRecord, Callable[..., TrainedModel]], TrainedModel] | None = None
+    """Has other processes take part in a final training; None = this one trains alone."""
+    sample: Experiment | None = None
+    """The same on a subset of the images in a pixel cache, for search and tuning; None = these images are in one."""
 
     def __post_init__(self) -> None:
         self.worker = Worker(
@@ -93,6 +97,16 @@ class Experiment(Problem):
         self.paused: dict[str, Paused] = {}
         """Paused trainings by key; one that is missing is trained anew, with the same result."""
         self._adapters_explained = False
+
+    @property
+    def searching(self) -> Experiment:
+        """The experiment in which strategies are tuned and plans are searched."""
+        return self.sample or self
+
+    @property
+    def scored_train(self) -> LabelledRows:
+        """Training images whose scores stand beside those of val and test; all of them if there is no sample."""
+        return self.data.probed or self.data.train
 
     def hand_out(self, workers: Workers, setting: Setting, begun: Jobs | None = None) -> None:
         """Have workers train, who read what the setting says, or are sent it where that is possible.
@@ -112,7 +126,9 @@ class Experiment(Problem):
         except NotThereError as error:
             if workers.share is None:
                 raise
-            self.jobs.setting = with_everything(setting, self.model, self.data.pixels, workers.share, error)
+            pixels = self.data.pixels
+            assert isinstance(pixels, np.ndarray), "workers have images in a cache"
+            self.jobs.setting = with_everything(setting, self.model, pixels, workers.share, error)
             if not workers.checked:
                 self.jobs.check()
             workers.need_all = True
@@ -179,7 +195,8 @@ class Experiment(Problem):
         job = replace(job, parts=parts, states=tuple(map(self._weights, parts)))
         outcome = self._done_before(job) or self._awaited(job)
         if outcome is None:
-            outcome = self.worker.perform(job, lambda epoch: self.callback.epoch_done(record, epoch))
+            shared = partial(self.shared, self, record) if self.shared and record.purpose == "final" else None
+            outcome = self.worker.perform(job, lambda epoch: self.callback.epoch_done(record, epoch), shared)
             self._keep_weights(outcome)
         else:
             for epoch in outcome.record.epochs:
@@ -212,6 +229,8 @@ class Experiment(Problem):
 
     def close(self) -> None:
         """Keep what workers have finished; what they have not is trained when the run is resumed."""
+        if self.sample is not None:
+            self.sample.close()
         if self.jobs is not None:
             self.jobs.close()
 
@@ -340,7 +359,7 @@ class Experiment(Problem):
 
     def _score(self, record: TrainingRecord, path: Path, known: str | None) -> None:
         """Write the probabilities and record them; what was recorded before must come out the same, bit for bit."""
-        splits = {"train": self.data.train, "val": self.data.val}
+        splits = {"train": self.scored_train, "val": self.data.val}
         if self.test is not None:
             splits["test"] = self.test
             if not known:
@@ -385,7 +404,7 @@ class Experiment(Problem):
 
     def _read_evaluation(self, path: Path) -> Evaluation:
         """Raises `RunFolderError` for another shape or type, which only files without a digest can have."""
-        sizes = {"train": len(self.data.train), "val": len(self.data.val)}
+        sizes = {"train": len(self.scored_train), "val": len(self.data.val)}
         if self.test is not None:
             sizes["test"] = len(self.test)
         stored = _tensors(path)
@@ -474,6 +493,7 @@ class Experiment(Problem):
             # Likewise: a random head and the best epoch were all there was.
             {name: value for name, value in plan.to_dict().items() if (name, value) not in _ONCE_WITHOUT_CHOICE},
             seed,
+            *(["streamed"] if self.trainer.images.streamed else []),
             *([part.fingerprint] if part else []),
             *([f"until {until}"] if until else []),
             *([kept.fingerprint] if (kept := self.model.kept_head) and plan.head_start == "kept" else []),

@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from thawline.config import DataConfig
 from thawline.errors import RunFolderError
 from thawline.reading import read_regular
 from thawline.records import TrainingRecord, fingerprint
@@ -33,7 +34,15 @@ AHEAD, LOST = "ahead:", "lost:"
 """How the names of entries begin: a training that nobody has asked for yet, and one that was lost with its worker."""
 _BOUND_BY_CONTENT = ("data", "model", "weights")
 """Options that name files, which may move: `bind` compares what is in them."""
-_ONCE_WITHOUT_CHOICE = {"refit": False, "head": "new", "keep_old": False, "candidates": None, "calibrate": "off"}
+_ONCE_WITHOUT_CHOICE = {
+    "refit": False,
+    "head": "new",
+    "keep_old": False,
+    "candidates": None,
+    "calibrate": "off",
+    "stream": DataConfig.stream,
+    "search_images": DataConfig.search_images,
+}
 """Options that older ledgers do not have, with the value that stands for that."""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
+import numpy as np
 import torch
 
 from thawline import verdicts
@@ -18,7 +20,8 @@ from thawline.data.named import called
 from thawline.data.pixels import PixelStore, build_pixels, found_bit_depth
 from thawline.data.read import read_named
 from thawline.data.sources import ImageSet
-from thawline.data.splits import Splits, draw_splits, limit_images
+from thawline.data.splits import Splits, draw_splits, limit_images, nested_subset
+from thawline.data.stream import PixelStream, open_stream
 from thawline.formatting import counted
 from thawline.model.load import LoadedModel, load_model
 from thawline.records import FORMAT_VERSION, environment, fingerprint
@@ -30,6 +33,7 @@ from thawline.runs.files import CHECK, LEDGER, SPLITS, SplitLine, write, write_s
 from thawline.runs.folder import RunFolder
 from thawline.runs.jobs import Jobs
 from thawline.runs.ledger import Ledger
+from thawline.runs.processes import Processes
 from thawline.runs.remote import PixelFile, Setting
 from thawline.runs.workforce import Workers
 from thawline.training.device import resolve
@@ -49,11 +53,16 @@ class Opened:
 
 
 def open_experiment(
-    folder: RunFolder, callback: Callback, workers: Workers | None = None, begun: Jobs | None = None
+    folder: RunFolder,
+    callback: Callback,
+    workers: Workers | None = None,
+    begun: Jobs | None = None,
+    processes: Processes | None = None,
 ) -> Opened:
     """Everything up to the first training. Raises `InputError`s for data, model or options that cannot be used.
 
-    `workers` train what they can; None = this process alone does. `begun`: as in `Experiment.hand_out`.
+    `workers` train what they can; None = this process alone does. `begun`: as in `Experiment.hand_out`. `processes`
+    take part in final trainings.
     """
     request = folder.request()
     images = _read(request)
@@ -85,21 +94,34 @@ def open_experiment(
         callback.note(note)
     for note in filter(None, (start_warning(request.to_dict()) if model.is_timm else None, *model.notes)):
         callback.note(note)
+    data = _training_data(request, images, splits, pixels, model.preprocessing)
+    sample = _sample(request, images, data, pixels, callback) if isinstance(pixels, PixelStream) else None
+    if sample is not None:
+        ledger.bind_pixels(sample.store.sha256)
+        splits = replace(splits, notes=(*splits.notes, sample.words))
+        callback.note(sample.words)
+        data = replace(data, probed=sample.train)
     experiment = Experiment(
         request,
         model,
-        _training_data(request, images, splits, pixels, model.preprocessing),
+        data,
         folder,
         _labelled(images, splits, "test") if splits.has_test else None,
         images.classes,
         data_fingerprint,
         ledger,
         callback,
+        processes.shared if processes else None,
     )
+    if sample is not None:
+        own = replace(experiment, data=sample.data, test=None, data_fingerprint=sample.fingerprint, shared=None)
+        experiment = replace(experiment, sample=own)
     if request.images.augment == "auto":
         experiment = settled(experiment)
-    if workers is not None:
-        experiment.hand_out(workers, _setting(experiment, pixels, workers), begun)
+    if workers is not None:  # of a streamed run they have the sample alone
+        store = pixels if sample is None else sample.store
+        assert isinstance(store, PixelStore)
+        experiment.searching.hand_out(workers, _setting(experiment.searching, store, workers), begun)
     return Opened(experiment, replace(_facts(experiment, images, splits), again=again), paths)
 
 
@@ -121,7 +143,7 @@ def _setting(experiment: Experiment, pixels: PixelStore, workers: Workers) -> Se
 
 
 def _bound_ledger(
-    folder: RunFolder, request: Request, model: LoadedModel, data_fingerprint: str, pixels: PixelStore
+    folder: RunFolder, request: Request, model: LoadedModel, data_fingerprint: str, pixels: PixelStore | PixelStream
 ) -> Ledger:
     """The ledger, if all that decides about its trainings is what it was when the run began; else `RunFolderError`."""
     ledger = Ledger(folder.file(LEDGER))
@@ -130,20 +152,22 @@ def _bound_ledger(
     ledger.bind_code(model.changed_files(ledger.own_files), model.own_files)
     kept = [model.kept_head.fingerprint] if model.kept_head else []
     ledger.bind(fingerprint(data_fingerprint, model.weights_fingerprint, asdict(request.train), *kept))
-    ledger.bind_pixels(pixels.sha256)
+    if isinstance(pixels, PixelStore):
+        ledger.bind_pixels(pixels.sha256)
     return ledger
 
 
 def _decode(
     request: Request, images: ImageSet, preprocessing: Preprocessing, callback: Callback
-) -> tuple[PixelStore, int]:
+) -> tuple[PixelStore | PixelStream, int]:
     """The pixels, and the bit depth that they were decoded at; `auto` looks at all images once before."""
+    make: Callable[..., PixelStore | PixelStream] = open_stream if request.images.stream else build_pixels
 
-    def build(depth: int) -> PixelStore:
-        return build_pixels(
+    def build(depth: int) -> PixelStore | PixelStream:
+        return make(
             images.paths,
             replace(preprocessing, bit_depth=depth),
-            cache=user_cache() / "pixels",
+            cache=user_cache() / ("streams" if request.images.stream else "pixels"),
             threads=request.train.threads,
             progress=callback.decoding,
             on_bad=request.images.on_bad,
@@ -194,13 +218,58 @@ def split_lines(images: ImageSet, splits: Splits) -> list[SplitLine]:
 
 
 def _training_data(
-    request: Request, images: ImageSet, splits: Splits, pixels: PixelStore, preprocessing: Preprocessing
+    request: Request, images: ImageSet, splits: Splits, pixels: PixelStore | PixelStream, preprocessing: Preprocessing
 ) -> TrainingData:
     return TrainingData(
-        pixels.array,
+        pixels if isinstance(pixels, PixelStream) else pixels.array,
         _labelled(images, splits, "train"),
         _labelled(images, splits, "val"),
         augmenter(request.images, len(images.items), preprocessing),
+    )
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The images that the search of a streamed run has."""
+
+    data: TrainingData
+    store: PixelStore
+    train: LabelledRows
+    """Its training images among all."""
+    fingerprint: str
+    words: str
+
+
+def _sample(request: Request, images: ImageSet, data: TrainingData, stream: PixelStream, callback: Callback) -> _Sample:
+    """A stratified subset of train and val with their pixels in the cache."""
+    rows = np.concatenate([data.train.rows, data.val.rows])
+    labels = torch.cat([data.train.labels, data.val.labels])
+    of_val = np.arange(len(rows)) >= len(data.train)
+    strata = 2 * labels.numpy() + of_val
+    chosen = nested_subset(strata, request.images.search_images, request.images.seed)
+    of_val, labels = of_val[chosen], labels[chosen]
+    store = build_pixels(
+        [stream.paths[row] for row in rows[chosen]],
+        stream.preprocessing,
+        cache=user_cache() / "pixels",
+        threads=request.train.threads,
+        progress=callback.decoding,
+        hashes=[stream.facts[row].sha256 for row in rows[chosen]],
+        note=callback.note,
+    )
+    train, val = (LabelledRows(np.flatnonzero(part), labels[part]) for part in (~of_val, of_val))
+    words = (
+        f"Images are streamed: search and tuning had {len(train):,} training and {len(val):,} validation images "
+        "(`search_images`), and training scores are those of the former."
+    )
+    views = augmenter(request.images, len(chosen), stream.preprocessing)
+    names = [images.name(images.items[row]) for row in rows[chosen]]
+    return _Sample(
+        TrainingData(store.array, train, val, views),
+        store,
+        LabelledRows(rows[chosen][~of_val], labels[~of_val]),
+        fingerprint(store.key, names, labels.tolist(), of_val.tolist(), images.classes),
+        words,
     )
 
 

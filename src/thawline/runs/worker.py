@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from operator import mul
 
@@ -24,6 +24,9 @@ from thawline.training.pause import Paused
 from thawline.training.probe import Probe
 from thawline.training.refit import Refitted, RefitTrainer
 from thawline.training.trainer import TrainedModel, Trainer
+
+Together = Callable[[Callable[..., TrainedModel]], TrainedModel]
+"""Has other processes take part in a training, which it is given as a function."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,23 @@ class Worker:
         request = problem.request
         self.trainer = Trainer(problem.model, problem.data, request.train, request.cache, note, micro_batch=micro_batch)
         self.trainer.on_smaller_batch = on_smaller_batch
-        self.in_network: str | None = None
-        """Key of the training whose weights the network has; None = unknown."""
 
-    def perform(self, job: Job, on_epoch: Callable[[EpochRecord], None] | None = None) -> Outcome:
-        """Do a job. A training that diverges, or does not fit into memory, is a record with an error."""
+    @property
+    def in_network(self) -> str | None:
+        """Key of the training whose weights the network has, which another worker may share; None = unknown."""
+        return self.problem.model.trained
+
+    @in_network.setter
+    def in_network(self, key: str | None) -> None:
+        self.problem.model.trained = key
+
+    def perform(
+        self, job: Job, on_epoch: Callable[[EpochRecord], None] | None = None, shared: Together | None = None
+    ) -> Outcome:
+        """Do a job. A training that diverges, or does not fit into memory, is a record with an error.
+
+        `shared` has other processes take part in it.
+        """
         plan, self.in_network = FineTunePlan.from_dict(job.record.plan), None
         try:
             if job.record.purpose == "refit":
@@ -89,14 +104,21 @@ class Worker:
             elif plan.mixture:
                 outcome = self._mix(job, plan, on_epoch)
             else:
-                outcome = self._train(job, plan, on_epoch)
+                outcome = self._train(job, plan, on_epoch, shared)
         except (NonFiniteLossError, TooLittleMemoryError) as error:
             return Outcome(replace(job.record, error=str(error)))
         self.in_network = job.record.key if outcome.weights is not None else None
         return outcome
 
-    def _train(self, job: Job, plan: FineTunePlan, on_epoch: Callable[[EpochRecord], None] | None) -> Outcome:
-        trained = self.trainer.train(
+    def _train(
+        self,
+        job: Job,
+        plan: FineTunePlan,
+        on_epoch: Callable[[EpochRecord], None] | None,
+        shared: Together | None,
+    ) -> Outcome:
+        train = partial(
+            self.trainer.train,
             plan,
             self.problem.blocks(plan.granularity),
             seed=job.record.seed,
@@ -105,6 +127,7 @@ class Worker:
             start=job.start,
             on_epoch=on_epoch,
         )
+        trained = train() if shared is None else shared(train)
         record, weights = job.record, None
         if job.keep_weights:
             record, weights = _with_weights(record, trained.state)
@@ -196,6 +219,7 @@ class Worker:
             seconds=trained.seconds,
             peak_memory_bytes=trained.peak_memory_bytes,
             probe=None if solved is None else _probe_record(solved),
+            processes=trained.processes,
         )
 
 

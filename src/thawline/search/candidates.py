@@ -107,6 +107,10 @@ class Trainings(Protocol):
         """Fingerprint of everything that the outcome depends on."""
         ...
 
+    def known(self, task: Task) -> TrainingRecord | None:
+        """The stored training of a task; None if it was not trained yet."""
+        ...
+
     def train_all(self, tasks: Iterable[Task]) -> dict[str, TrainingRecord]:
         """Records by key. Tasks with the same key are trained once; a stored training is not repeated.
 

@@ -64,10 +64,13 @@ class Halving:
     def run(self) -> Scored:
         """Train the portfolio, then generations while the budget lasts, then extra seeds; returns the winner."""
         first = self.first()
+        self._enter_begun(first)
         trained = []
         for position, candidate in enumerate(first):  # one by one, so that the best plan so far is known after each
             self.trainings.ahead(self._certain(first[position:]))
             trained.append(self._train([candidate]))
+        if first and not any(trained):  # what was begun leaves too little to finish anything, and a plan is needed
+            self._train_all([min(first, key=lambda candidate: self.budget.price(candidate))])
         stale, generation = 0, 1 if first else 0
         while all(trained) and stale < PATIENCE and (batch := self._proposals(generation)):
             before = self._best()
@@ -120,6 +123,16 @@ class Halving:
                 self.initial_at[candidate.address] = initial
         return list(batch.values())
 
+    def _enter_begun(self, first: Sequence[Candidate]) -> None:
+        """Enter those that were trained up to a lower rung when networks were compared: they cost only the rest."""
+        for candidate in first:
+            lower = [replace(candidate, rung=rung) for rung in range(candidate.rung)]
+            tried = [(each, self.trainings.known(self._task(each, self.seeds[0]))) for each in lower]
+            known = [Scored(each, (record,)) for each, record in tried if record is not None]
+            if known:
+                self.ledger.ask([candidate])
+                self.scored[candidate.address] = known[-1]
+
     def _proposals(self, generation: int) -> list[Candidate]:
         """New candidates of the sampler, without plans that were tried before."""
         seen = {self._key(scored.candidate) for scored in self.scored.values()}
@@ -150,11 +163,14 @@ class Halving:
         while batch:
             some, batch = batch[: self.budget.limit.at_once], batch[self.budget.limit.at_once :]
             affordable = self._affordable(some)
-            self.ledger.ask(affordable)
-            tasks = {candidate: self._task(candidate, self.seeds[0]) for candidate in affordable}
-            self._score(tasks, self.trainings.train_all(tasks.values()))
+            self._train_all(affordable)
             trained += affordable
         return trained
+
+    def _train_all(self, batch: Sequence[Candidate]) -> None:
+        self.ledger.ask(batch)
+        tasks = {candidate: self._task(candidate, self.seeds[0]) for candidate in batch}
+        self._score(tasks, self.trainings.train_all(tasks.values()))
 
     def _certain(self, batch: Sequence[Candidate]) -> Iterator[Task]:
         """Those of a batch that the budget will allow whatever comes of the ones before: prices are the most."""

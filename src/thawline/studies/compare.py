@@ -52,7 +52,7 @@ def _depth(experiment: Experiment, rows: Sequence[TrainedRow]) -> DepthCurve | N
     scored = {float(row.strategy.partition("=")[2]): row for row in rows if _is_depth(row)}
     if experiment.test is None or len(scored) < FEWEST_SHARES:
         return None
-    train, test = experiment.data.train.labels.numpy(), experiment.test.labels.numpy()
+    train, test = experiment.scored_train.labels.numpy(), experiment.test.labels.numpy()
     seen = [[(seed.argmax(1) == train).mean() for seed in row.probabilities("train")] for row in scored.values()]
     right = [[seed.argmax(1) == test for seed in row.probabilities("test")] for row in scored.values()]
     return depth_curve(np.array(list(scored)), np.array(seen), np.array(right), len(train))

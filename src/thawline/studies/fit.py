@@ -24,8 +24,9 @@ from thawline.studies.tuning import require_refittable, tune
 def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitResults:
     """Train the strategy's plan and write the whole run folder; returns what results.json holds.
 
-    The fixed strategies that a search tuned on its way are its baselines, scored the same way. Raises `RunError` if
-    the strategy itself could not be trained.
+    The fixed strategies that a search tuned on its way are its baselines, scored the same way, unless it had only a
+    sample of the images: then each would have to be trained on all of them. Raises `RunError` if the strategy itself
+    could not be trained.
     """
     spec = experiment.request.strategies[0]
     if experiment.request.refit:
@@ -33,7 +34,7 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     if experiment.request.keep_old:
         require_old_images(experiment, spec)
     try:
-        tuned = tune(experiment, spec)
+        tuned = tune(experiment.searching, spec)
     except NonFiniteLossError as error:
         raise RunError(f"{spec} could not be trained: {error}") from error
     tuned, keep_old = kept_old(experiment, tuned) if experiment.request.keep_old else (tuned, None)
@@ -42,7 +43,8 @@ def fit(experiment: Experiment, facts: RunFacts, paths: Sequence[str]) -> FitRes
     row = row_of(experiment, spec, tuned)
     if row.error is not None:
         raise RunError(f"{spec} could not be trained: {row.error}")
-    baselines = [row_of(experiment, name, baseline) for name, baseline in tuned.baselines.items()]
+    known = {} if experiment.sample else tuned.baselines
+    baselines = [row_of(experiment, name, baseline) for name, baseline in known.items()]
     if experiment.request.refit:
         row = refitted(experiment, row)
     results = _results(experiment, facts, row, baselines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 
 from thawline.config import BASE_RATE, TRAININGS_PER_ROW, Request
@@ -63,6 +63,7 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
 
 def forecasts(experiment: Experiment, specs: Sequence[str]) -> dict[str, Forecast]:
     """The same for each strategy."""
+    whole, experiment = experiment, experiment.searching
     forward = VALIDATION_SHARE * _seconds_per_image(experiment, _plan(experiment, Full()))
     seeds = experiment.request.search.seeds
     found: dict[str, Forecast] = {}
@@ -73,8 +74,11 @@ def forecasts(experiment: Experiment, specs: Sequence[str]) -> dict[str, Forecas
         if strategy.searches:
             rehearsal = Rehearsal(experiment, strategy, BASE_RATE, forward=forward)
             strategy.search(rehearsal)
-            total = total.plus(rehearsal.total, times=1).plus(rehearsal.full, times=seeds)
-            full = _single_training(experiment, Full(), forward, share=experiment.refit_share)
+            total = total.plus(_in_units_of(whole, rehearsal.total), times=1)
+            # On other images, all members of a mixture are trained anew.
+            times = seeds * (_members(strategy) if whole.sample else 1)
+            total = total.plus(_single_training(whole, Full(), forward), times=times)
+            full = _single_training(whole, Full(), forward, share=whole.refit_share)
             found[spec] = total.plus(full, times=refits * _members(strategy))
             continue
         modes = candidates(experiment, spec)
@@ -85,10 +89,19 @@ def forecasts(experiment: Experiment, specs: Sequence[str]) -> dict[str, Forecas
         # The arguments come first, one training each; which of them the rates are then tried with is not known yet.
         for cost in costs[:left]:
             total = total.plus(cost, times=1)
-        total = total.plus(dearest, times=max(0, left - len(costs)) + seeds)
-        most = (_single_training(experiment, each, forward, share=experiment.refit_share) for each in strategies)
+        total = _in_units_of(whole, total.plus(dearest, times=max(0, left - len(costs))))
+        finals = [_single_training(whole, each, forward) for each in strategies]
+        total = total.plus(max(finals, key=lambda cost: cost.seconds), times=seeds)
+        most = (_single_training(whole, each, forward, share=whole.refit_share) for each in strategies)
         found[spec] = total.plus(max(most, key=lambda cost: cost.seconds), times=refits)
     return found
+
+
+def _in_units_of(whole: Experiment, searched: Forecast) -> Forecast:
+    """What is tuned and searched, on a sample of the images if there is one, in units of all of them."""
+    if whole.sample is None:
+        return searched
+    return replace(searched, units=searched.units * whole.sample.unit_flops / whole.unit_flops)
 
 
 def _members(strategy: Strategy | AutoConfig) -> int:
@@ -153,6 +166,8 @@ class Rehearsal(Unscored):
         self.costs.append(Forecast(units * full.seconds, units, round(units / UNITS_PER_TRAINING), full.memory_bytes))
         request = self.experiment.request
         seeds = request.search.seeds
+        if request.images.stream:  # then final trainings are on other images, without baselines
+            return super().halve(settings)
         finals = BASELINES * seeds if request.verb == "fit" else 0
         # The first training of the result is within the budget, and so is what its rows are made of.
         self.costs.append(Forecast(0.0, 0.0, 0).plus(full, times=finals - 1))

@@ -23,6 +23,7 @@ from thawline.runs.files import LEDGER, REQUEST
 from thawline.runs.folder import RunFolder
 from thawline.runs.jobs import Jobs
 from thawline.runs.ledger import Ledger
+from thawline.runs.processes import joined
 from thawline.runs.setup import Opened, open_experiment
 from thawline.runs.workforce import Workers
 from thawline.search.candidates import Candidate, Task
@@ -73,7 +74,7 @@ class Pair:
             ledger = Ledger(folder.file(LEDGER))
             if augmentation is not None and ledger.augmentation is None:
                 ledger.keep_augmentation(augmentation)
-            opened = open_experiment(folder, callback, workers, self.begun)
+            opened = open_experiment(folder, callback, workers, self.begun, joined())
             opened.experiment.paused, self.begun = self.paused, opened.experiment.jobs
             yield opened
             if self.begun is not None:

@@ -65,7 +65,15 @@ def row_summary(experiment: Experiment, row: TrainedRow, versus: Versus | None) 
         search=row.tuned.search,
         versus_full=versus,
         nearest_neighbors=_nearest_neighbors(experiment, row),
+        processes=_processes(experiment, row),
     )
+
+
+def _processes(experiment: Experiment, row: TrainedRow) -> int | None:
+    """The most processes that a final training, or an ingredient of it, was spread over; None = a single one."""
+    finals = chain.from_iterable((*experiment.ingredients(record), record) for record in row.finals)
+    most = max(record.processes for record in finals)
+    return most if most > 1 else None
 
 
 def _batch_norm(experiment: Experiment, plan: FineTunePlan) -> str | None:
@@ -112,21 +120,29 @@ def cost(experiment: Experiment, row: TrainedRow) -> Cost:
     of the process until the last of them was over: it never falls from one row to the next.
     """
     tuning = row.tuned.records if row.tuned else ()
+    searched = _searched(experiment, tuning)
+    tuning = () if experiment.sample else tuning
     finals = [(*experiment.ingredients(record), record) for record in row.finals]
     needed = distinct((*tuning, *chain.from_iterable(finals[:1])))
     proved = distinct((*needed, *chain.from_iterable(finals[1:])))
     refits = refit_trainings(experiment, row)
-    everything = (*proved, *refits)
+    everything = (*proved, *refits, *(row.tuned.records if row.tuned and experiment.sample else ()))
     return Cost(
-        work=sum(record.work for record in needed) + _prefix_work(experiment, needed),
+        work=sum(record.work for record in needed) + _prefix_work(experiment, needed) + searched,
         proof=sum(record.work for record in proved) - sum(record.work for record in needed),
-        refit=_work_of(experiment, refits) if refits else None,
+        refit=_work_of(experiment, refits, experiment.refit_share) if refits else None,
         trainings=len(everything),
         seconds=sum(record.seconds for record in everything),
         image_passes=sum(record.image_passes for record in everything),
         cache_hits=sum(record.cache_hits for record in everything),
         peak_memory_bytes=max((record.peak_memory_bytes for record in everything), default=0),
     )
+
+
+def _searched(experiment: Experiment, tuning: Sequence[TrainingRecord]) -> float:
+    """Units of work of trainings on the sample, whose own units are smaller; 0 without a sample."""
+    sample = experiment.sample
+    return 0.0 if sample is None else _work_of(sample, tuning) * sample.unit_flops / experiment.unit_flops
 
 
 def refit_trainings(experiment: Experiment, row: TrainedRow) -> tuple[TrainingRecord, ...]:
@@ -260,11 +276,11 @@ def _rows_of(experiment: Experiment, split: str) -> LabelledRows:
     test = experiment.test
     if split == "test" and test is not None:
         return test
-    return experiment.data.train if split == "train" else experiment.data.val
+    return experiment.scored_train if split == "train" else experiment.data.val
 
 
-def _work_of(experiment: Experiment, refits: Sequence[TrainingRecord]) -> float:
-    return sum(record.work for record in refits) + _prefix_work(experiment, refits, experiment.refit_share)
+def _work_of(experiment: Experiment, records: Sequence[TrainingRecord], share: float = 1.0) -> float:
+    return sum(record.work for record in records) + _prefix_work(experiment, records, share)
 
 
 def _prefix_work(experiment: Experiment, records: Iterable[TrainingRecord], share: float = 1.0) -> float:

@@ -55,7 +55,7 @@ class TrainedRow:
 def make_row(experiment: Experiment, spec: str) -> TrainedRow:
     """Tune on validation, train with every seed, then score. A row that fails says why and spares the others."""
     try:
-        tuned = tune(experiment, spec)
+        tuned = tune(experiment.searching, spec)
     except NonFiniteLossError as error:
         return TrainedRow(spec, None, error=str(error))
     return row_of(experiment, spec, tuned)
@@ -63,6 +63,8 @@ def make_row(experiment: Experiment, spec: str) -> TrainedRow:
 
 def row_of(experiment: Experiment, spec: str, tuned: Tuned) -> TrainedRow:
     """Train what is settled with every seed, then score."""
+    if experiment.sample is not None:  # two caches together would be larger than was asked for
+        experiment.sample.trainer.empty_cache()
     finals = train_finals(experiment, tuned)
     if failed := [record for record in finals if record.error]:
         return TrainedRow(spec, tuned, error=f"seed {failed[0].seed}: {failed[0].error}")

@@ -54,6 +54,10 @@ class CandidateTrainings:
         """Fingerprint of the plan, the seed, the images and the epoch at which it pauses."""
         return self.experiment.key(task.plan, task.seed, self._part(task), self._until(task))
 
+    def known(self, task: Task) -> TrainingRecord | None:
+        """The ledger's training of a task."""
+        return self.experiment.known(self.key(task))
+
     def train_all(self, tasks: Iterable[Task]) -> dict[str, TrainingRecord]:
         """Records by key, each stored as soon as its training ends: a killed run loses only what was running."""
         tasks, done = list(tasks), dict[str, TrainingRecord]()

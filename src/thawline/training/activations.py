@@ -108,6 +108,7 @@ class Activations:
     def _filled(self, boundary: Boundary, key: _Key) -> _Store | None:
         """A store with all images of a group; None if it does not fit."""
         rows = self._groups[key.group]
+        self.images.expect(rows)
         starts = range(0, len(rows), self.batch)
         outputs = (boundary.prefix(self._padded(rows[start : start + self.batch], key.view)) for start in starts)
         first = next(outputs)

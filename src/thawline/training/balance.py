@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from thawline.config import Balance
+from thawline.data.splits import spread_evenly
 
+SHARD = 16
+"""Neighboring images that a streamed training reads one after the other."""
+WINDOW = 1024 * SHARD
+"""Images among which the images of shards are shuffled; fewer images than that are shuffled as in any training."""
 BETA = 0.999
 """Beta of the effective number of images; 0 = no weighting, towards 1 = inverse frequency."""
 
@@ -40,6 +45,23 @@ def solver_weights(labels: Tensor, num_classes: int, balance: Balance) -> Tensor
 def image_weights(labels: Tensor) -> Tensor:
     """Weights [n] that give every class that occurs the same total."""
     return 1 / torch.bincount(labels).double()[labels]
+
+
+def draw_order_in_shards(labels: Tensor, balance: Balance, seed: int, epoch: int) -> np.ndarray:
+    """The same for images that are read from files: those that lie together are read at about the same time.
+
+    Shards of `SHARD` neighbors come in random order, each class spread evenly over the epoch, and the images of every
+    `WINDOW` are shuffled. Up to one window, and for "sampler", it is `draw_order`.
+    """
+    if balance == "sampler" or len(labels) <= WINDOW:
+        return draw_order(labels, balance, seed, epoch)
+    generator = np.random.default_rng([seed, epoch])
+    starts = np.arange(0, len(labels), SHARD)
+    shards = starts[spread_evenly(labels.numpy()[starts], generator)]
+    order = (shards[:, None] + np.arange(SHARD)).ravel()
+    order = order[order < len(labels)]
+    windows = (order[start : start + WINDOW] for start in range(0, len(order), WINDOW))
+    return np.concatenate([generator.permutation(window) for window in windows])
 
 
 def draw_order(labels: Tensor, balance: Balance, seed: int, epoch: int) -> np.ndarray:

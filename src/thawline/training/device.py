@@ -12,6 +12,7 @@ from torch import nn
 
 from thawline.config import Device, Precision, TrainConfig
 from thawline.errors import OptionError
+from thawline.memory import keep_freed_memory
 
 _PHYSICAL_CORES = torch.get_num_threads()
 """torch's default number of threads: physical cores, or OMP_NUM_THREADS."""
@@ -32,6 +33,8 @@ def resolve(config: TrainConfig, network: nn.Module) -> TrainConfig:
 def apply(resolved: TrainConfig) -> None:
     """Have this process compute with the resolved threads, and with deterministic kernels."""
     torch.set_num_threads(resolved.threads)
+    if resolved.device == "cpu":
+        keep_freed_memory()
     # The same seed must give the same result; benchmarking kernels may choose another one each time.
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from thawline.config import Precision
 from thawline.model.boundary import Boundary
 from thawline.model.cut import cut
+from thawline.model.fusion import Fusion
 from thawline.model.trace import Trace
 from thawline.training.activations import Activations
 from thawline.training.images import Images
@@ -24,11 +25,18 @@ class Forward:
     """Runs a network on images of a dataset, skipping its frozen prefix if `boundary` is set."""
 
     def __init__(
-        self, network: nn.Module, images: Images, device: torch.device, precision: Precision, kept: Activations | None
+        self,
+        network: nn.Module,
+        images: Images,
+        device: torch.device,
+        precision: Precision,
+        kept: Activations | None,
+        fusion: Fusion,
     ) -> None:
         """Without a cache (`kept`), every call runs the whole network."""
         self.network = network
         self.images = images
+        self.fusion = fusion
         self.boundary: Boundary | None = None
         self._device = device
         self._precision = precision
@@ -39,13 +47,14 @@ class Forward:
 
     def logits(self, rows: np.ndarray, view: int | None) -> Tensor:
         """Logits [B, classes] of pixel rows [B] in a view (None = unaugmented), in the network's current modes."""
-        if self.boundary is not None and self._kept is not None:
-            outputs = self._kept.read(self.boundary, rows, view)
-            if outputs is not None:
-                return self.boundary.suffix(outputs, self.images.blank(len(rows)))
-        with self.autocast():
-            logits: Tensor = self.network(self.images.batch(rows, view))
-            return logits
+        with self.fusion.on(self.boundary.stubs if self.boundary else ()):
+            if self.boundary is not None and self._kept is not None:
+                outputs = self._kept.read(self.boundary, rows, view)
+                if outputs is not None:
+                    return self.boundary.suffix(outputs, self.images.blank(len(rows)))
+            with self.autocast():
+                logits: Tensor = self.network(self.images.batch(rows, view))
+                return logits
 
     @property
     def hits(self) -> int:
@@ -66,15 +75,17 @@ class Forward:
             return None
         self.network.eval()
         if self._trace is None:
-            self._trace = Trace.record(self.network, self.images.batch(probe[:_FEWEST], None), self.autocast)
+            with self.fusion.on():
+                self._trace = Trace.record(self.network, self.images.batch(probe[:_FEWEST], None), self.autocast)
         first = self._trace.first(modules)
-        if first is None or not self._trace.stubs(first):
+        if first is None or not (stubs := self._trace.stubs(first)):
             return None
         if first not in self._boundaries:
             images = self.images.batch(probe, None)
             # On other devices kernels may sum gradients in a different order each time.
             repeatable = self._device.type == "cpu" and self._precision == "fp32"
-            self._boundaries[first] = cut(self._trace, first, images, self.autocast, gradients=repeatable)
+            with self.fusion.on(stubs):
+                self._boundaries[first] = cut(self._trace, first, images, self.autocast, gradients=repeatable)
         return self._boundaries[first]
 
     def is_steady(self, boundary: Boundary | None, trained: Sequence[str]) -> bool:
@@ -88,10 +99,11 @@ class Forward:
         key = (boundary.name, *trained)
         if key not in self._steady:
             images = self.images.batch(np.arange(_FEWEST), None)
-            in_training = boundary.prefix(images)
-            self.network.eval()
-            pairs = zip(boundary.prefix(images), in_training, strict=True)
-            self._steady[key] = all(torch.equal(output, other) for output, other in pairs)
+            with self.fusion.on(boundary.stubs):
+                in_training = boundary.prefix(images)
+                self.network.eval()
+                pairs = zip(boundary.prefix(images), in_training, strict=True)
+                self._steady[key] = all(torch.equal(output, other) for output, other in pairs)
         return self._steady[key]
 
     def autocast(self) -> AbstractContextManager[object]:

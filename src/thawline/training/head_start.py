@@ -33,6 +33,8 @@ class Features:
     metric: Metric
     batch: int
     """Images that are forwarded at a time."""
+    expect: Callable[[np.ndarray], None]
+    """Is told of the rows that will be forwarded."""
     _probes: dict[object, Probe] = field(default_factory=dict)
 
     def probe(self, images: LabelledRows) -> Probe:
@@ -52,11 +54,11 @@ class Features:
 
     def probe_at(self, strength: float, temperature: float) -> Probe:
         """The linear probe of all training images with an L2 penalty and a temperature that are known."""
-        key = (strength, temperature)
+        key, images = (strength, temperature), self.data.probed or self.data.train
         if key not in self._probes:
             self._probes[key] = solve_probe_at(
-                self.of(self.data.train.rows),
-                self.data.train.labels,
+                self.of(images.rows),
+                images.labels,
                 self.head.out_features,
                 strength=strength,
                 temperature=temperature,
@@ -66,7 +68,8 @@ class Features:
 
     def neighbors(self, test: LabelledRows | None) -> dict[str, Tensor]:
         """Votes of the nearest training images, [n, classes] float32, for val, and for test if there is one."""
-        train, labels, classes = self.of(self.data.train.rows), self.data.train.labels, self.head.out_features
+        images = self.data.probed or self.data.train
+        train, labels, classes = self.of(images.rows), images.labels, self.head.out_features
         others = {"val": self.of(self.data.val.rows)} | ({} if test is None else {"test": self.of(test.rows)})
         number = pick_neighbours(train, labels, others["val"], self.data.val.labels, classes)
         votes = {name: knn_probabilities(train, labels, found, classes, number) for name, found in others.items()}
@@ -75,6 +78,7 @@ class Features:
     def of(self, rows: np.ndarray) -> Tensor:
         """What enters the head, [n, d] float32 on the CPU."""
         features = _empty(len(rows), self.head.in_features)
+        self.expect(rows)
         for start in range(0, len(rows), self.batch):
             part = rows[start : start + self.batch]
             with captured_inputs(self.head) as inputs:

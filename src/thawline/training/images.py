@@ -11,6 +11,7 @@ from torch import Tensor
 from thawline.config import Preprocessing
 from thawline.data.augment import Augmenter
 from thawline.data.pixels import normalise
+from thawline.data.stream import Pixels, PixelStream
 
 DEVICE_SHARE = 0.25
 """Largest fraction of the GPU's free memory for keeping decoded pixels there."""
@@ -33,12 +34,14 @@ class LabelledRows:
 class TrainingData:
     """The data that a training may access: all pixels, but only the labels of train and val."""
 
-    pixels: np.ndarray
+    pixels: Pixels
     """[N, S, S, 3] uint8, usually a read-only memory map."""
     train: LabelledRows
     val: LabelledRows
     augmenter: Augmenter | None = None
     """Applied to training images only; None = no augmentation."""
+    probed: LabelledRows | None = None
+    """Training images that linear probes are solved on; None = those that are trained on."""
 
 
 class Images:
@@ -49,7 +52,17 @@ class Images:
         self._augmenter = data.augmenter
         self._preprocessing = preprocessing
         self._device = device
-        self._resident = torch.from_numpy(np.array(data.pixels)).to(device) if self._fit_on_device() else None
+        self._resident = self._on_device() if self._fit_on_device() else None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether every batch is decoded anew."""
+        return isinstance(self._pixels, PixelStream)
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Rows [n] in the order of the batches to come, so that they can be decoded ahead; changes no result."""
+        if isinstance(self._pixels, PixelStream):
+            self._pixels.expect(rows)
 
     @property
     def count(self) -> int:
@@ -82,8 +95,11 @@ class Images:
             return self._resident[torch.from_numpy(rows).to(self._device)]
         return torch.from_numpy(np.ascontiguousarray(self._pixels[rows])).to(self._device)
 
+    def _on_device(self) -> Tensor:
+        return torch.from_numpy(np.array(self._pixels)).to(self._device)
+
     def _fit_on_device(self) -> bool:
-        if self._device.type != "cuda":
+        if self._device.type != "cuda" or self.streamed:
             return False
         free, _ = torch.cuda.mem_get_info(self._device)
         return self._pixels.nbytes < DEVICE_SHARE * free

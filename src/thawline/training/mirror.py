@@ -42,7 +42,9 @@ def mirror_test(model: LoadedModel, data: TrainingData, config: TrainConfig, see
     model.restore(0)
     features = plain.head_inputs(val.rows)
     probe = _probe(plain, plain.head_inputs(train.rows), features)
-    mirrored = Trainer(model, replace(data, pixels=data.pixels[:, :, ::-1]), config, _NO_CACHE).head_inputs(val.rows)
+    mirrored = Trainer(model, replace(data, pixels=np.asarray(data.pixels)[:, :, ::-1]), config, _NO_CACHE).head_inputs(
+        val.rows
+    )
     weights = image_weights(val.labels) if config.metric == "macro_f1" else torch.ones(len(val))
     found = compared(_logits(probe, features), _logits(probe, mirrored), val.labels, weights)
     return replace(found, passes=found.passes + len(train))

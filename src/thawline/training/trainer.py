@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -27,6 +27,7 @@ from thawline.model.apply import (
     trains_statistics,
 )
 from thawline.model.boundary import Boundary, remove_stubs
+from thawline.model.fusion import Fusion
 from thawline.model.head import head_modules, linear_head
 from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
@@ -43,6 +44,7 @@ from thawline.training.images import Images, LabelledRows, TrainingData
 from thawline.training.mixing import fresh_statistics, mean_state, mixed, to_logits, weighted_mean
 from thawline.training.pause import Paused
 from thawline.training.probe import Probe
+from thawline.training.processes import Group
 from thawline.training.schedule import batches
 from thawline.training.steps import Steps
 from thawline.training.temperature import scaled_log_loss
@@ -81,6 +83,8 @@ class TrainedModel:
     """Set if the training was paused before its end."""
     teaching_passes: int = 0
     """Images forwarded through the networks that it learnt from."""
+    processes: int = 1
+    """Number of processes that trained it together."""
 
 
 class Trainer:
@@ -110,6 +114,7 @@ class Trainer:
         self.on_smaller_batch: Callable[[int], None] = _ignore
         """Called with the new `micro_batch` after it was reduced."""
         self.images = Images(data, model.preprocessing, self.device)
+        self._group: Group | None = None
         self._note = note or _ignore
         self._cache = cache or CacheConfig()
         weights = class_weights(data.train.labels, model.num_classes, config.balance)
@@ -121,6 +126,7 @@ class Trainer:
             parameter.ndim <= 4 for parameter in self.network.parameters()
         ):  # channels_last supports 4 dimensions only
             self.network = self.network.to(memory_format=torch.channels_last)
+        self._fusion = Fusion(self.network, model.preprocessing.image_size)
         self._start_afresh()
 
     def train(
@@ -133,6 +139,7 @@ class Trainer:
         until: int | None = None,
         start: Paused | None = None,
         on_epoch: Callable[[EpochRecord], None] | None = None,
+        group: Group | None = None,
     ) -> TrainedModel:
         """Train from the pretrained weights and the head's start in the plan; loads the best epoch's weights.
 
@@ -143,10 +150,17 @@ class Trainer:
         and resumes from `start`, with bit-identical results; costs are those of this part only. The best epoch has the
         highest validation score, then the lowest validation loss. Raises `NonFiniteLossError` if the loss diverges and
         `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
+
+        In a `group` of processes all call this with the same arguments and `micro_batch`, and get the same. One that
+        runs out of memory then raises PyTorch's error, because all would have to take smaller batches.
         """
-        while True:
-            with self._fitting_memory():
-                return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
+        self._group = group
+        try:
+            while True:
+                with self._fitting_memory() if group is None else nullcontext():
+                    return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
+        finally:
+            self._group = None
 
     def average(
         self,
@@ -208,6 +222,12 @@ class Trainer:
         self.model.restore(seed)
         self.forward.boundary = self._boundary_before({name.rpartition(".")[0] for name in state})
         load_trained_state(self.network, state)
+
+    def use_micro_batch(self, size: int) -> None:
+        """Process `size` images at a time from now on."""
+        if size != self.micro_batch:
+            self.micro_batch = size
+            self._start_afresh()
 
     def empty_cache(self) -> None:
         """Free what the outputs of frozen blocks take; they are computed again when they are needed."""
@@ -322,6 +342,7 @@ class Trainer:
             peak_memory_bytes=peak_memory(self.device),
             probe=probe,
             paused=paused,
+            processes=self._group.count if self._group else 1,
         )
 
     def _distil(
@@ -446,6 +467,7 @@ class Trainer:
             class_weights=self._class_weights,
             micro_batch=self.micro_batch,
             lesson=lesson,
+            group=self._group,
         )
 
     def _start_head(self, plan: FineTunePlan, images: LabelledRows) -> Probe | None:
@@ -472,7 +494,7 @@ class Trainer:
     def _start_from_probe(self, images: LabelledRows) -> Probe:
         """Solve the linear probe of `images` and load it into the head; `PlanError` if the head is not linear."""
         features = self.features()
-        probe = features.probe(images)
+        probe = features.probe(self.data.probed or images)
         start_from(features.head, probe)
         return probe
 
@@ -486,7 +508,13 @@ class Trainer:
                 )
             weights = solver_weights(self.data.train.labels, self.model.num_classes, self.config.balance)
             self._known_features = Features(
-                self.linear_head, self._logits, self.data, weights, self.config.metric, self.micro_batch
+                self.linear_head,
+                self._logits,
+                self.data,
+                weights,
+                self.config.metric,
+                self.micro_batch,
+                self.images.expect,
             )
         self.forward.boundary = self._boundary_before(set(head_modules(self.network)))
         return self._known_features
@@ -581,6 +609,7 @@ class Trainer:
         """Recompute the statistics of some batch norms from images, without their labels."""
         # Shuffled, because rows are usually sorted by class, and a batch would have the variance of a single class.
         order = draw_order(images.labels, "none", seed, 0)
+        self.images.expect(images.rows[order])
         with torch.no_grad(), fresh_statistics(self.network, norms):
             for rows in batches(order, self.micro_batch):
                 self.forward.logits(images.rows[rows], None)
@@ -627,13 +656,14 @@ class Trainer:
         self._known_features = None
         if not self._cache.off:
             kept = Activations(self.images, self.device, self._cache, self.micro_batch, self._note)
-        self.forward = Forward(self.network, self.images, self.device, self.config.precision, kept)
+        self.forward = Forward(self.network, self.images, self.device, self.config.precision, kept, self._fusion)
         self.forward.keep_group(self.data.train.rows)
         self.forward.keep_group(self.data.val.rows)
 
     def _validate(self, epoch: int, train_loss: float) -> tuple[EpochRecord, Tensor]:
         """Validate: the record of an epoch, and which validation images are correct, [n] bool on the CPU."""
-        return self._judged(epoch, train_loss, self._logits(self.data.val.rows))
+        rows = self.data.val.rows
+        return self._judged(epoch, train_loss, self._logits_of_group(rows) if self._group else self._logits(rows))
 
     def _judged(self, epoch: int, train_loss: float, logits: Tensor) -> tuple[EpochRecord, Tensor]:
         """The record of an epoch from the logits [n, classes] of the validation images, and which are correct."""
@@ -661,11 +691,20 @@ class Trainer:
         losses = F.cross_entropy(logits.double() / temperature, labels, reduction="none")
         return losses if weights is None else losses * weights / weights.mean()
 
+    def _logits_of_group(self, rows: np.ndarray) -> Tensor:
+        """`_logits`, of which each process of the group computes a part."""
+        assert self._group is not None, "it divides the rows"
+        starts = range(0, len(rows), self.micro_batch)
+        mine = self._group.part(np.asarray(starts))
+        own = self._logits(rows[mine[0] : mine[-1] + self.micro_batch] if len(mine) else rows[:1])
+        return self._group.gathered(own[: len(rows) if len(mine) else 0], starts, len(rows))
+
     @torch.no_grad()
     def _logits(self, rows: np.ndarray, view: int | None = None) -> Tensor:
         self.network.eval()
         # Every batch is padded: rounding may depend on the batch size, and activations are cached for this one.
         size = self.micro_batch
+        self.images.expect(rows)
         starts = range(0, len(rows), size)
         parts = [self.forward.logits(np.resize(rows[start : start + size], size), view).float() for start in starts]
         return torch.cat(parts)[: len(rows)]

@@ -1,0 +1,295 @@
+"""Convolutions that do the work of the batch norm and the activation behind them.
+
+With kept statistics a batch norm is a scale and a shift of every channel, so the convolution before it can have them in
+its weights: the same function up to rounding, with one pass over the activations less (Jacob et al. 2018, section 3.2).
+Gradients reach the weights of both through the product. Where nothing needs a gradient and the network is on a CPU,
+oneDNN applies the activation in the same pass, too, with weights in its own layout.
+
+The network is not rewritten: within `Fusion.on`, modules get other `forward` methods. Their weights stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from types import NoneType
+
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
+from timm.layers.padding import pad_same
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils.parametrize import type_before_parametrizations
+
+from thawline.errors import ModelError
+from thawline.model.execution import eval_mode, forward_blank_image
+from thawline.model.trace import FAULTS, parents_of
+
+TOLERANCE = 1e-4
+"""Largest difference of outputs, relative to the largest of them, at which a network counts as the same function."""
+_CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+_NORMS = (nn.BatchNorm2d, BatchNormAct2d)
+_NEEDS_INPUT = (nn.Hardtanh, nn.Hardswish, nn.SiLU)
+"""Activations whose gradient needs their input: if they work in place, autograd copies it first."""
+
+PLAIN, WITH_NORM, WITH_ACTIVATION = range(3)
+"""How far a convolution has gone."""
+
+
+@dataclass(eq=False)
+class Chain:
+    """A convolution, the batch norm that takes its output as it is, and the activation behind that."""
+
+    names: tuple[str, ...]
+    """Of its modules, in their order."""
+    convolution: nn.Conv2d
+    norm: nn.BatchNorm2d
+    activation: nn.Module | None = None
+    """A module of its own; None if the norm contains it, or if there is none."""
+    _reached: int = PLAIN
+    """What the latest call of the convolution has done."""
+    _packed: tuple[object, tuple[Tensor, Tensor]] | None = None
+    """Weights and bias in the layout of oneDNN, and what they were made for."""
+
+    @property
+    def modules(self) -> Iterator[tuple[nn.Module, object]]:
+        """The modules with the methods that stand in for their `forward`."""
+        yield self.convolution, self.convolve
+        yield self.norm, self.normalise
+        if self.activation is not None:
+            yield self.activation, self.activate
+
+    def is_whole(self, stubs: Collection[str]) -> bool:
+        """Whether all of its modules are within the modules `stubs`, or none is."""
+        return len({name in stubs or any(parent in stubs for parent in parents_of(name)) for name in self.names}) == 1
+
+    @property
+    def without_activation(self) -> Chain:
+        """The same, but for the activation."""
+        return replace(self, names=self.names[:2], activation=None)
+
+    def convolve(self, images: Tensor) -> Tensor:
+        """The convolution [B, C, H, W], and as much of what follows as it can do."""
+        self._reached = PLAIN
+        if not self.norm.training and type(self.convolution) in _CONVOLUTIONS:
+            if not self._needs_gradients(images):
+                return self._without_gradients(images)
+            if self.convolution.weight.requires_grad or not self._norm_trains():
+                return self._scaled(images)
+        output: Tensor = type(self.convolution).forward(self.convolution, images)
+        return output
+
+    def normalise(self, outputs: Tensor) -> Tensor:
+        """What is left of the norm, and of an activation that it contains."""
+        if self._reached == PLAIN:
+            return type(self.norm).forward(self.norm, outputs)
+        if self._reached == WITH_NORM and isinstance(self.norm, BatchNormAct2d):
+            activated: Tensor = self.norm.act(outputs)
+            return activated
+        return outputs
+
+    def activate(self, outputs: Tensor) -> Tensor:
+        """The activation, if it has not been applied."""
+        if self._reached == WITH_ACTIVATION or self.activation is None:
+            return outputs
+        activated: Tensor = type(self.activation).forward(self.activation, outputs)
+        return activated
+
+    def _needs_gradients(self, images: Tensor) -> bool:
+        tensors = (images, self.convolution.weight, self.convolution.bias)
+        trained = any(tensor is not None and tensor.requires_grad for tensor in tensors) or self._norm_trains()
+        return torch.is_grad_enabled() and trained
+
+    def _norm_trains(self) -> bool:
+        return any(tensor is not None and tensor.requires_grad for tensor in (self.norm.weight, self.norm.bias))
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        """The convolution with the norm in its weights."""
+        own = self.convolution._parameters
+        before, self._reached = dict(own), WITH_NORM
+        weight, bias = self._folded()
+        try:
+            own.update(weight=weight, bias=bias)  # type: ignore[call-overload]
+            output: Tensor = type(self.convolution).forward(self.convolution, images)
+        finally:
+            own.update(before)
+        return output
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        """Weights and bias of a convolution that does what both do."""
+        convolution, norm = self.convolution, self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = torch.rsqrt(norm.running_var + norm.eps)
+        scale = scale if norm.weight is None else norm.weight * scale
+        shift = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
+        bias = shift * scale if norm.bias is None else shift * scale + norm.bias
+        return convolution.weight * scale.view(-1, 1, 1, 1), bias
+
+    def _without_gradients(self, images: Tensor) -> Tensor:
+        if not _onednn_takes(images):
+            return self._scaled(images)
+        convolution = self.convolution
+        padding, activation = convolution.padding, self.norm.act if isinstance(self.norm, BatchNormAct2d) else None
+        known = _in_onednn(self.activation or activation)
+        self._reached = WITH_NORM if known is None else WITH_ACTIVATION
+        if isinstance(convolution, Conv2dSame):
+            images = pad_same(images, [*convolution.kernel_size], [*convolution.stride], [*convolution.dilation])
+            padding = (0, 0)
+        if torch.is_autocast_enabled("cpu"):
+            images = images.to(torch.get_autocast_dtype("cpu"))
+        weight, bias = self._in_own_layout(images, padding)
+        geometry = (padding, convolution.stride, convolution.dilation, convolution.groups)
+        output: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            images, weight, bias, *geometry, *(known or ("none", [], ""))
+        )
+        return output
+
+    def _in_own_layout(self, images: Tensor, padding: object) -> tuple[Tensor, Tensor]:
+        """Weights and bias for inputs like `images`, made anew when they or anything that they depend on changed."""
+        convolution, norm = self.convolution, self.norm
+        sources = (
+            *(convolution.weight, convolution.bias, norm.weight, norm.bias),
+            # Kernels that update the statistics do not mark them as changed, but batches are counted.
+            *(norm.running_mean, norm.running_var, norm.num_batches_tracked),
+        )
+        # The layout may depend on the shape, and rounding on the layout.
+        made_for = (images.shape, images.dtype, *map(_state_of, sources))
+        if self._packed is None or self._packed[0] != made_for:
+            weight, bias = (tensor.detach().to(images.dtype) for tensor in self._folded())
+            geometry = (padding, convolution.stride, convolution.dilation, convolution.groups)
+            packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, [*images.shape])
+            self._packed = made_for, (packed, bias)
+        return self._packed[1]
+
+
+class Fusion:
+    """The chains of a network."""
+
+    def __init__(self, network: nn.Module, image_size: int) -> None:
+        """As one blank image finds them; none, if the network would compute something else with them, or cannot run."""
+        self._network = network
+        self._image_size = image_size
+        modules = (module for module in network.modules() if isinstance(module, _NEEDS_INPUT))
+        self._copying = [module for module in modules if getattr(module, "inplace", False)]
+        """Activations that autograd copies the input of, since they work in place."""
+        self.chains: Sequence[Chain] = ()
+        try:
+            found = _chains(network, image_size)
+            self.chains = found if self._is_faithful(found) else ()
+        except (ModelError, MemoryError, *FAULTS):  # whoever runs the network will see why
+            pass
+
+    @contextmanager
+    def on(self, stubs: Collection[str] = ()) -> Iterator[None]:
+        """Within the context, the network runs so, but for chains of which only a part is in the modules `stubs`."""
+        with _fused([chain for chain in self.chains if chain.is_whole(stubs)]), ExitStack() as after:
+            for activation in self._copying:
+                vars(activation)["inplace"] = not torch.is_grad_enabled()
+                after.callback(vars(activation).__setitem__, "inplace", True)
+            yield
+
+    @torch.no_grad()
+    def _is_faithful(self, chains: Sequence[Chain]) -> bool:
+        """Whether the network computes the same: a convolution's output may be used elsewhere, too.
+
+        Norms of weight zero, which could hide it, have another weight here.
+        """
+        size, parameter = self._image_size, next(self._network.parameters())
+        images = torch.linspace(-2, 2, 6 * size**2).view(2, size, size, 3).permute(0, 3, 1, 2).to(parameter)
+        norms = {chain.names[1]: chain.norm.weight for chain in chains}
+        weights = {f"{name}.weight": torch.where(w == 0, 1.0, w) for name, w in norms.items() if w is not None}
+        with eval_mode(self._network):
+            plain = functional_call(self._network, weights, images)
+            with _fused(chains):
+                fused = functional_call(self._network, weights, images)
+        scale = plain.abs().max()
+        return bool(torch.isfinite(scale)) and bool((fused - plain).abs().max() <= TOLERANCE * scale)
+
+
+@contextmanager
+def _fused(chains: Sequence[Chain]) -> Iterator[None]:
+    with ExitStack() as after:
+        for module, forward in (pair for chain in chains for pair in chain.modules):
+            vars(module)["forward"] = forward
+            after.callback(vars(module).pop, "forward", None)
+        yield
+
+
+def _chains(network: nn.Module, image_size: int) -> list[Chain]:
+    """Convolutions and norms that follow each other directly when one blank image runs through the network."""
+    found: list[Chain] = []
+    last: tuple[str, nn.Module, Tensor | None, int] = "", network, None, 0
+    calls: dict[nn.Module | None, int] = {}
+
+    def enter(name: str, module: nn.Module, inputs: tuple[object, ...]) -> None:
+        calls[module] = calls.get(module, 0) + 1
+        before, source, output, version = last
+        if output is None or len(inputs) != 1 or inputs[0] is not output or output._version != version:
+            return
+        if isinstance(source, nn.Conv2d) and isinstance(module, nn.BatchNorm2d) and _foldable(source, module):
+            found.append(Chain((before, name), source, module))
+        elif found and found[-1].norm is source and type(source) is nn.BatchNorm2d and _in_onednn(module):
+            found[-1] = replace(found[-1], names=(*found[-1].names, name), activation=module)
+
+    def leave(name: str, module: nn.Module, _: object, output: object) -> None:
+        nonlocal last
+        last = (name, module, output, output._version) if isinstance(output, Tensor) else ("", module, None, 0)
+
+    with ExitStack() as hooks:
+        for name, module in network.named_modules():
+            inner = next(module.children(), None) is not None and not isinstance(module, _NORMS)
+            if not (inner or type(module) is nn.Identity):
+                hooks.callback(module.register_forward_pre_hook(partial(enter, name)).remove)
+                hooks.callback(module.register_forward_hook(partial(leave, name)).remove)
+        forward_blank_image(network, image_size)
+    whole = (chain if calls.get(chain.activation, 1) == 1 else chain.without_activation for chain in found)
+    return [chain for chain in whole if all(calls[m] == 1 and "forward" not in vars(m) for m, _ in chain.modules)]
+
+
+def _foldable(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    """Whether a pair is an ordinary one: padded with zeros, with statistics, nothing between norm and activation."""
+    return (
+        type_before_parametrizations(convolution) in _CONVOLUTIONS
+        and type(norm) in _NORMS
+        and convolution.padding_mode == "zeros"
+        and not isinstance(convolution.padding, str)
+        and norm.running_mean is not None
+        and norm.running_var is not None
+        and norm.num_batches_tracked is not None
+        and isinstance(getattr(norm, "drop", None), nn.Identity | NoneType)
+    )
+
+
+def _in_onednn(activation: nn.Module | None) -> tuple[str, list[float], str] | None:
+    """Name, numbers and variant by which oneDNN knows an activation; None if it does not."""
+    if activation is None:
+        return "none", [], ""
+    if type(activation) is nn.GELU:
+        return "gelu", [], activation.approximate
+    if type(activation) in (nn.Hardtanh, nn.ReLU6):
+        assert isinstance(activation, nn.Hardtanh)
+        return "hardtanh", [activation.min_val, activation.max_val], ""
+    names = {nn.Identity: "none", nn.ReLU: "relu", nn.SiLU: "swish", nn.Hardswish: "hardswish"}
+    return (names[type(activation)], [], "") if type(activation) in names else None
+
+
+def _onednn_takes(images: Tensor) -> bool:
+    return (
+        images.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and images.dtype in (torch.float32, torch.bfloat16)
+        and images.is_contiguous(memory_format=torch.channels_last)
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
+    )
+
+
+def _state_of(tensor: Tensor | None) -> tuple[int, int]:
+    """Differs between two states of a tensor."""
+    if tensor is None:
+        return 0, 0
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
