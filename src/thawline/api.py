@@ -219,7 +219,7 @@ def run(
                 folder.discard()
                 raise
 
-    return run_outcome(_together(work, Path(out)), Path(out))
+    return run_outcome(_together(work, Path(out), workers), Path(out))
 
 
 def dry_run(request: Request, out: str | Path, callback: Callback | None = None) -> DryRun:
@@ -276,7 +276,7 @@ def resume(
     )
     with shown(callback) as told, opened_workers(asked, executor) as opened:
         run = Path(run_folder)
-        found = _together(lambda: _resumed(run, tracked(track, told), add, trust, opened), run)
+        found = _together(lambda: _resumed(run, tracked(track, told), add, trust, opened), run, opened)
         return run_outcome(found, run, trust)
 
 
@@ -653,11 +653,18 @@ def _absolute_model(name: str) -> str:
     return model
 
 
-def _together(work: Callable[[], FitResults | Comparison], out: Path) -> FitResults | Comparison:
+def _together(
+    work: Callable[[], FitResults | Comparison], out: Path, workers: Workers | None
+) -> FitResults | Comparison:
     """Do the work, or help the process that does it if torchrun started several; returns what the run found."""
     processes = joined()
     if processes is None:
         return work()
+    if workers is not None:
+        raise OptionError(
+            "workers cannot be used under torchrun, whose processes share the final trainings; leave `workers`, `ray` "
+            "and `executor` out, or start thawline without torchrun."
+        )
     if processes.rank == 0:
         with processes.leading(out.absolute()):
             return work()

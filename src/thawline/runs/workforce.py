@@ -11,7 +11,6 @@ from typing import Any
 
 from thawline.config import WorkerOptions
 from thawline.errors import OptionError
-from thawline.runs.processes import joined
 from thawline.workers.processes import Processes
 
 MODULE = "thawline.runs.remote"
@@ -41,11 +40,6 @@ def opened_workers(options: WorkerOptions, executor: Executor | None = None) -> 
 
     An `executor` of the caller's takes their place, and stays open.
     """
-    if (executor is not None or options.are_wanted) and joined() is not None:
-        raise OptionError(
-            "workers cannot be used under torchrun, whose processes share the final trainings; leave `workers`, `ray` and "
-            "`executor` out, or start thawline without torchrun."
-        )
     if executor is not None:
         if options.are_wanted:
             raise OptionError("`executor` and `workers` or `ray` cannot both be given; leave one of them out.")
