@@ -46,7 +46,7 @@ def test_a_signal_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def run(request: object, out: Path, callback: Callback) -> None:
+    def run(request: object, out: Path, callback: Callback, workers: object) -> None:
         if begun:
             out.mkdir()
             (out / RUN_FILES[0]).write_text("{}")
