@@ -14,7 +14,7 @@ from thawline.errors import RunFolderError
 from thawline.search.baselines import InitialCandidate
 from thawline.search.budget import CandidateLimit, Limit, SearchBudget, WorkLimit
 from thawline.search.candidates import Candidate, Scored, Task
-from thawline.search.encoding import FROM_PROBE, KEPT, MOVING, Phenotype
+from thawline.search.encoding import FROM_PROBE, KEPT, MOVING, Mode, Phenotype
 from thawline.search.halving import PATIENCE, PROPOSALS, Halving
 from thawline.search.samplers import Proposal
 from thawline.search.trials import CandidateLedger
@@ -286,6 +286,14 @@ def test_a_part_of_the_budget_is_kept_for_extra_seeds() -> None:
         search._train([Candidate(0, slot, "start", genes(HEADS[slot]), (), (), None) for slot in range(3)])
         counts.append(len(trainings.trained))
     assert counts == [3, 2]
+
+
+@pytest.mark.parametrize(("mode", "trained"), [(MOVING, [HEAD]), (KEPT, [HEAD, FULL])])
+def test_nothing_is_kept_for_extra_seeds_before_every_norm_mode_was_tried(mode: Mode, trained: list[Phenotype]) -> None:
+    trainings = Scripted({HEAD: 0.5, FULL: 0.6})
+    initial = [InitialCandidate("", HEAD, mode), InitialCandidate("", FULL)]
+    halving(trainings, initial, limit=WorkLimit(1.25), seeds=(1, 2)).run()
+    assert [phenotype for phenotype, _, seed in trainings.trained if seed == 1] == trained
 
 
 @pytest.mark.parametrize(("left", "allowed"), [(0.80, 0), (0.82, 1)])

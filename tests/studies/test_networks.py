@@ -51,7 +51,6 @@ def _all_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _reach_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("thawline.search.networks.REACH", 1.0)
-    patch.setattr("thawline.studies.networks.FIRST", 1)
 
 
 @pytest.fixture(scope="module")

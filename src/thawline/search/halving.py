@@ -244,8 +244,13 @@ class Halving:
 
     def _affordable(self, batch: Sequence[Candidate]) -> list[Candidate]:
         best = self._best()
-        kept = EXTRA_SEED_SHARE if len(self.seeds) > 1 else 0.0
+        kept = EXTRA_SEED_SHARE if len(self.seeds) > 1 and self._norms_are_tried() else 0.0
         return self.budget.affordable(batch, self.scored, best.candidate if best else None, kept=kept)
+
+    def _norms_are_tried(self) -> bool:
+        """Whether every norm mode of the initial candidates was trained to the end: it decides more than seeds do."""
+        wanted = {initial.mode.norm for initial in self.initial_at.values()}
+        return wanted <= {self.encoding.mode(scored.candidate.genes).norm for scored in self._finished()}
 
     def _is_untrained(self, scored: Scored) -> bool:
         return self.space.plan(scored.candidate.genes).is_untrained

@@ -35,7 +35,6 @@ from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.runs.setup import Opened
 from thawline.runs.workforce import Workers
-from thawline.search.candidates import Candidate
 from thawline.search.networks import Standing, chosen, promoted, ranked, within_reach
 from thawline.strategies.auto import AutoConfig, Budget, with_other_budget
 from thawline.strategies.base import variants
@@ -44,8 +43,6 @@ from thawline.training.evaluation import bootstrap_interval
 
 SHARE = 0.5
 """Share of the budget that choosing the network may take; the rest goes to the search of its plan."""
-FIRST = 2
-"""Candidates of each pair that train up to the first rung; the better of them goes on."""
 
 
 def settle_network(folder: RunFolder, callback: Callback, workers: Workers | None = None) -> None:
@@ -99,8 +96,6 @@ class _Entrant:
     """Why it is left out: the outcome and the reason."""
     trained: dict[int, list[TrainingRecord]] = field(default_factory=dict)
     """By rung, those that did not fail, the lowest loss first."""
-    candidates: dict[str, Candidate] = field(default_factory=dict)
-    """By the key of the training."""
     work: float = 0.0
     """Units of its own that its trainings took."""
     seconds: float = 0.0
@@ -286,40 +281,30 @@ class _Contest:
         ]
 
     def _train(self, entrant: _Entrant, rung: int) -> None:
-        """Train a pair up to a rung, as far as the budget allows: its first candidates, later the best of them."""
+        """Train the first candidate of a pair up to a rung, if the budget allows it.
+
+        One alone: early scores mislead between candidates, because random heads and high rates learn late.
+        """
         with self._opened(entrant) as opened:
             comparable = Comparable.of(opened.experiment, self.settings)
-            best, going = self._going(entrant, comparable, rung)
-            for candidate in going:
-                below = rung - 1 if best is not None else None
-                if self.spent + self._price(entrant, comparable.price(candidate, rung, below), rung) > self._most:
-                    break
-                record = comparable.train(candidate, rung)
-                self._book(entrant, candidate, record, rung, best)
+            before, candidate = entrant.at(rung - 1) if rung else None, comparable.first
+            below = rung - 1 if before is not None else None
+            if self.spent + self._price(entrant, comparable.price(candidate, rung, below), rung) <= self._most:
+                self._book(entrant, comparable.train(candidate, rung), rung, before)
 
     def _begin(self, entrant: _Entrant, rung: int) -> None:
         """Have workers begin what `_train` asks for, as long as the budget lasts."""
         with self._opened(entrant) as opened:
             comparable = Comparable.of(opened.experiment, self.settings)
-            comparable.begin(self._going(entrant, comparable, rung)[1], rung)
+            comparable.begin(comparable.first, rung)
 
-    def _going(
-        self, entrant: _Entrant, comparable: Comparable, rung: int
-    ) -> tuple[TrainingRecord | None, list[Candidate]]:
-        """The best so far, if any, and what trains up to a rung: it, else the first candidates."""
-        best = entrant.at(rung - 1) if rung else None
-        return best, comparable.trained(FIRST) if best is None else [entrant.candidates[best.key]]
-
-    def _book(
-        self, entrant: _Entrant, candidate: Candidate, record: TrainingRecord, rung: int, before: TrainingRecord | None
-    ) -> None:
+    def _book(self, entrant: _Entrant, record: TrainingRecord, rung: int, before: TrainingRecord | None) -> None:
         """Enter a training, and what it took besides the shorter one `before` it."""
         work = record.work - (before.work if before else 0.0)
         seconds = record.seconds - (before.seconds if before else 0.0)
         entrant.work += work
         entrant.seconds += seconds
         entrant.tried += before is None
-        entrant.candidates[record.key] = candidate
         self.spent += seconds if self.budget.unit == "seconds" else self._price(entrant, work, rung)
         if record.best is not None:
             found = [*entrant.trained.get(rung, ()), record]

@@ -225,9 +225,10 @@ class Comparable:
         """The solved linear probe; None if the head is not a single linear layer."""
         return next((each for each in self.halving.first() if self._plan(each).is_solved), None)
 
-    def trained(self, count: int) -> list[Candidate]:
-        """The first candidates that train."""
-        return [each for each in self.halving.first() if not self._plan(each).is_solved][:count]
+    @property
+    def first(self) -> Candidate:
+        """The first candidate that trains."""
+        return next(each for each in self.halving.first() if not self._plan(each).is_solved)
 
     def price(self, candidate: Candidate, rung: int, below: int | None) -> float:
         """Units of work up to the end of a rung, from the end of the rung `below`."""
@@ -239,9 +240,9 @@ class Comparable:
         task = self._task(candidate, rung)
         return self.trainings.train_all([task])[self.trainings.key(task)]
 
-    def begin(self, candidates: Sequence[Candidate], rung: int) -> None:
+    def begin(self, candidate: Candidate, rung: int) -> None:
         """Have workers begin what `train` is going to be asked for, if there are any."""
-        self.trainings.ahead(self._task(candidate, rung) for candidate in candidates)
+        self.trainings.ahead([self._task(candidate, rung)])
 
     @property
     def last_rung(self) -> int:
