@@ -216,7 +216,8 @@ class _Contest:
         with suppress(ModelError, PlanError, TooLittleMemoryError), self._opened(entrant) as opened:
             if not broken_limit(self.limits, self._measured(entrant, opened.experiment)):
                 comparable = Comparable.of(opened.experiment, self.settings)
-                comparable.begin([comparable.solved] if comparable.solved else [], comparable.last_rung)
+                if comparable.solved is not None:
+                    comparable.begin(comparable.solved, comparable.last_rung)
 
     def _opened(self, entrant: _Entrant) -> AbstractContextManager[Opened]:
         return entrant.pair.opened(self.environment, self.callback, self.augmentation, self.workers)
