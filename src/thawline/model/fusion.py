@@ -35,6 +35,9 @@ _NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 _NEEDS_INPUT = (nn.Hardtanh, nn.Hardswish, nn.SiLU)
 """Activations whose gradient needs their input: if they work in place, autograd copies it first."""
 
+_KERNELS = ("_convolution_pointwise", "_reorder_convolution_weight", "_is_mkldnn_bf16_supported")
+"""Of oneDNN in PyTorch, as its compiler uses them."""
+
 PLAIN, WITH_NORM, WITH_ACTIVATION = range(3)
 """How far a convolution has gone."""
 
@@ -130,7 +133,8 @@ class Chain:
         return convolution.weight * scale.view(-1, 1, 1, 1), bias
 
     def _without_gradients(self, images: Tensor) -> Tensor:
-        if not _onednn_takes(images):
+        kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
+        if not _onednn_takes(images, kind):
             return self._scaled(images)
         convolution = self.convolution
         padding, activation = convolution.padding, self.norm.act if isinstance(self.norm, BatchNormAct2d) else None
@@ -139,8 +143,7 @@ class Chain:
         if isinstance(convolution, Conv2dSame):
             images = pad_same(images, [*convolution.kernel_size], [*convolution.stride], [*convolution.dilation])
             padding = (0, 0)
-        if torch.is_autocast_enabled("cpu"):
-            images = images.to(torch.get_autocast_dtype("cpu"))
+        images = images.to(kind)
         weight, bias = self._in_own_layout(images, padding)
         geometry = (padding, convolution.stride, convolution.dilation, convolution.groups)
         output: Tensor = torch.ops.mkldnn._convolution_pointwise(
@@ -277,14 +280,14 @@ def _in_onednn(activation: nn.Module | None) -> tuple[str, list[float], str] | N
     return (names[type(activation)], [], "") if type(activation) in names else None
 
 
-def _onednn_takes(images: Tensor) -> bool:
+def _onednn_takes(images: Tensor, kind: torch.dtype) -> bool:
+    """Whether oneDNN can compute in `kind` with these images, on this processor."""
     return (
         images.device.type == "cpu"
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and images.dtype in (torch.float32, torch.bfloat16)
         and images.is_contiguous(memory_format=torch.channels_last)
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-        and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
+        and all(hasattr(torch.ops.mkldnn, name) for name in _KERNELS)
+        and (kind == torch.float32 or (kind == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()))
     )
 
 
