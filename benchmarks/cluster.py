@@ -87,7 +87,7 @@ def trial(folder: Path) -> dict[str, Any]:
 
     request = small_comparison(folder / "images")
     alone = api.run(request, folder / "alone")
-    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes: Any = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     others = [nodes.add_node(num_cpus=1) for _ in range(2)]
     began = time.monotonic()
     try:
