@@ -50,7 +50,7 @@ from thawline.workers.processes import Processes
 RESULTS = Path(__file__).parent / "results" / "cluster.json"
 ROWS = ("biotune:population=6,elites=1,generations=2,seeds=1,folds=2,top=2", "full")
 TURNS, EPOCHS = 5, 12
-"""Of the searches that are timed."""
+"""Repetitions of each timed search, and its epochs."""
 LIMIT = 600.0
 """Seconds of one trial at most."""
 IDLE = 1.5

@@ -175,8 +175,8 @@ class DataConfig:
     """For more images than the disk has room for: final trainings decode every image when they need it, search and
     tuning have a stratified subset (`search_images`), and nothing is kept of the rest."""
     search_images: Annotated[int, Range(10, ANY_COUNT)] = 10_000
-    """With `stream`, training and validation images that search and tuning have; a smaller subset is part of every
-    larger one. Linear probes are solved on them, and training scores are theirs."""
+    """With `stream`, the number of training and validation images used for search and tuning; a larger subset contains
+    every smaller one. Linear probes are solved on them, and training scores are computed on them."""
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     """Random seed of splits, subset, augmentation, head initialization, batch order and dropout."""
 

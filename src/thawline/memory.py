@@ -22,7 +22,7 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 _MALLOC_OPTIONS = {"MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1), "MALLOC_MMAP_THRESHOLD_": (-3, 2**30)}
-"""Of glibc: the environment variable, the number of the option (malloc.h), and its value in bytes."""
+"""Options of glibc's allocator by environment variable: the number in malloc.h, and the value in bytes."""
 _KINDS = (RuntimeError, ImportError, SystemError)
 """Besides Python's own: a library that cannot be mapped, and an extension that lost its `MemoryError`."""
 _ASKED = re.compile(r"allocate ([0-9]+) bytes|allocate ([0-9.]+ [KMGTPE]iB)")

@@ -736,7 +736,7 @@ def main() -> None:
 
 @contextmanager
 def _told_once() -> Iterator[None]:
-    """Of the processes that torchrun started, only the first writes results to standard output."""
+    """Under torchrun, only process 0 writes results to standard output."""
     if os.environ.get("RANK", "0") == "0":
         yield
         return

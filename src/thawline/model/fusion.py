@@ -36,7 +36,7 @@ _NEEDS_INPUT = (nn.Hardtanh, nn.Hardswish, nn.SiLU)
 """Activations whose gradient needs their input: if they work in place, autograd copies it first."""
 
 _KERNELS = ("_convolution_pointwise", "_reorder_convolution_weight", "_is_mkldnn_bf16_supported")
-"""Of oneDNN in PyTorch, as its compiler uses them."""
+"""oneDNN kernels of PyTorch that `torch.compile` uses, too."""
 
 PLAIN, WITH_NORM, WITH_ACTIVATION = range(3)
 """How far a convolution has gone."""
@@ -47,7 +47,7 @@ class Chain:
     """A convolution, the batch norm that takes its output as it is, and the activation behind that."""
 
     names: tuple[str, ...]
-    """Of its modules, in their order."""
+    """Names of its modules, in order of execution."""
     convolution: nn.Conv2d
     norm: nn.BatchNorm2d
     activation: nn.Module | None = None
@@ -137,21 +137,22 @@ class Chain:
         if not _onednn_takes(images, kind):
             return self._scaled(images)
         convolution = self.convolution
-        padding, activation = convolution.padding, self.norm.act if isinstance(self.norm, BatchNormAct2d) else None
+        padding: object = convolution.padding
+        activation = self.norm.act if isinstance(self.norm, BatchNormAct2d) else None
         known = _in_onednn(self.activation or activation)
         self._reached = WITH_NORM if known is None else WITH_ACTIVATION
         if isinstance(convolution, Conv2dSame):
             images = pad_same(images, [*convolution.kernel_size], [*convolution.stride], [*convolution.dilation])
             padding = (0, 0)
         images = images.to(kind)
-        weight, bias = self._in_own_layout(images, padding)
         geometry = (padding, convolution.stride, convolution.dilation, convolution.groups)
+        weight, bias = self._in_own_layout(images, geometry)
         output: Tensor = torch.ops.mkldnn._convolution_pointwise(
             images, weight, bias, *geometry, *(known or ("none", [], ""))
         )
         return output
 
-    def _in_own_layout(self, images: Tensor, padding: object) -> tuple[Tensor, Tensor]:
+    def _in_own_layout(self, images: Tensor, geometry: Sequence[object]) -> tuple[Tensor, Tensor]:
         """Weights and bias for inputs like `images`, made anew when they or anything that they depend on changed."""
         convolution, norm = self.convolution, self.norm
         sources = (
@@ -163,7 +164,6 @@ class Chain:
         made_for = (images.shape, images.dtype, *map(_state_of, sources))
         if self._packed is None or self._packed[0] != made_for:
             weight, bias = (tensor.detach().to(images.dtype) for tensor in self._folded())
-            geometry = (padding, convolution.stride, convolution.dilation, convolution.groups)
             packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, [*images.shape])
             self._packed = made_for, (packed, bias)
         return self._packed[1]
@@ -173,7 +173,10 @@ class Fusion:
     """The chains of a network."""
 
     def __init__(self, network: nn.Module, image_size: int) -> None:
-        """As one blank image finds them; none, if the network would compute something else with them, or cannot run."""
+        """Find the chains by running one blank image.
+
+        There are none if the network cannot run, or would compute something else with them.
+        """
         self._network = network
         self._image_size = image_size
         modules = (module for module in network.modules() if isinstance(module, _NEEDS_INPUT))

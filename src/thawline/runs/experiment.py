@@ -105,7 +105,7 @@ class Experiment(Problem):
 
     @property
     def scored_train(self) -> LabelledRows:
-        """Training images whose scores stand beside those of val and test; all of them if there is no sample."""
+        """Training images on which the training score is computed: the sample if there is one, else all."""
         return self.data.probed or self.data.train
 
     def hand_out(self, workers: Workers, setting: Setting, begun: Jobs | None = None) -> None:
@@ -506,7 +506,7 @@ class NotYet(BaseException):
     def __init__(self, *keys: str) -> None:
         super().__init__(*keys)
         self.keys = keys
-        """Of the trainings that it waits for; empty if it cannot go on before the performance."""
+        """Keys of the trainings that it waits for; empty if it cannot go on before the run itself does."""
 
 
 class Rehearsal(Experiment):
@@ -565,7 +565,7 @@ class Rehearsal(Experiment):
         job = self._job(record, before, start, part, keep_weights=keep_weights)
         outcome = self._done_before(job)
         if outcome is None:
-            assert self.jobs is not None, "there are no rehearsals without workers"
+            assert self.jobs is not None, "only a run with workers is rehearsed"
             self.jobs.submit(job)
             raise NotYet(record.key)
         return outcome.record, outcome.paused

@@ -94,8 +94,8 @@ class _Entrant:
     screening: Screening | None = None
     refusal: tuple[str, str] | None = None
     """Why it is left out: the outcome and the reason."""
-    trained: dict[int, list[TrainingRecord]] = field(default_factory=dict)
-    """By rung, those that did not fail, the lowest loss first."""
+    trained: dict[int, TrainingRecord] = field(default_factory=dict)
+    """Its training up to each rung, unless it failed."""
     work: float = 0.0
     """Units of its own that its trainings took."""
     seconds: float = 0.0
@@ -108,15 +108,15 @@ class _Entrant:
         return name_of(self.pair.name, self.facts, self.pair.asked_size)
 
     def at(self, rung: int) -> TrainingRecord | None:
-        """Its best training up to a rung; -1 = the probe."""
+        """Its training up to a rung; -1 = the probe."""
         if rung < 0:
             return self.probe
-        return self.trained[rung][0] if self.trained.get(rung) else None
+        return self.trained.get(rung)
 
     @property
     def rung(self) -> int:
         """The last rung that it was trained to."""
-        return max((rung for rung, records in self.trained.items() if records), default=-1)
+        return max(self.trained, default=-1)
 
     def known_facts(self) -> NetworkFacts:
         """What was measured; only for pairs that were opened."""
@@ -308,8 +308,7 @@ class _Contest:
         entrant.tried += before is None
         self.spent += seconds if self.budget.unit == "seconds" else self._price(entrant, work, rung)
         if record.best is not None:
-            found = [*entrant.trained.get(rung, ()), record]
-            entrant.trained[rung] = sorted(found, key=_loss)
+            entrant.trained[rung] = record
 
     @property
     def _most(self) -> float:
