@@ -145,7 +145,7 @@ def speed(shared: Path, runs: Path) -> dict[str, object]:
         folder = model(shared, runs, size)
         source = shared / "data" / data
         ways: dict[str, Callable[[], float]] = {
-            "thawline": lambda folder=folder, source=source: _ours(folder, source, runs),  # type: ignore[misc]
+            "thawline": lambda folder=folder, source=source: csv_seconds(folder, source, runs),  # type: ignore[misc]
             **{
                 f"timm, {workers} workers": lambda folder=folder, source=source, workers=workers: _timm(  # type: ignore[misc]
                     folder, source, runs, workers
@@ -167,7 +167,8 @@ def speed(shared: Path, runs: Path) -> dict[str, object]:
     return found | {"load_after": os.getloadavg()}
 
 
-def _ours(folder: Path, source: Path, runs: Path) -> float:
+def csv_seconds(folder: Path, source: Path, runs: Path) -> float:
+    """Seconds of `predict --csv` once the model is open and the images are found."""
     call = open_predict(open_classifier(folder), source, PredictOptions())
     file = runs / "speed.csv"
     file.unlink(missing_ok=True)

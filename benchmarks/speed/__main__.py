@@ -4,18 +4,20 @@
     python -m benchmarks.speed probe last-block full-mobilenet             some
     python -m benchmarks.speed --tables                                    only write the table again
 
-Each cell is a process of its own and one JSON in results/speed/ (results/speed-cuda/ with --device cuda); a cell that
-is there is not measured again. Figures are medians of sides measured in turn; the machine should do nothing else.
+Each cell is a process of its own and one JSON in results/speed-INSTRUCTIONS/ (speed-amx, speed-avx512, speed-avx2 by
+what the processor has, speed-cuda with --device cuda); a cell that is there is not measured again. With the environment
+ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 a processor does without newer instructions. Every side is a process of
+its own, too; figures are medians of sides measured in turn, and the machine should do nothing else.
 The peers are an extra: pip install 'thawline[bench]'.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from benchmarks.speed import instructions
 from benchmarks.speed.cells import CELLS
 from benchmarks.speed.commands import run_cell
 from benchmarks.speed.settings import ROOT, Settings
@@ -49,11 +51,11 @@ def _measure(name: str, settings: Settings, results: Path) -> bool:
     if file.exists():
         return True
     print(f"{name}, about {CELLS[name].minutes} min", flush=True)
-    return run_cell(name, json.dumps(settings.to_dict()), file, settings) == 0
+    return run_cell(name, settings.to_json(), file, settings) == 0
 
 
 def _results(options: argparse.Namespace) -> Path:
-    name = "speed" if options.device == "cpu" else f"speed-{options.device}"
+    name = f"speed-{instructions.short_name() if options.device == 'cpu' else options.device}"
     # Figures that mean nothing must not lie beside the real ones.
     return options.runs.resolve() / name if options.smoke else ROOT / "benchmarks" / "results" / name
 

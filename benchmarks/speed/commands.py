@@ -9,10 +9,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.speed import instructions
 from benchmarks.speed.settings import ROOT, Settings
 
 POLL_SECONDS = 0.05
@@ -33,8 +34,15 @@ class Finished:
     """The same without mapped files, which the system can drop at any time; sampled every 50 ms, 0 if unknown."""
 
 
-def run_python(arguments: Sequence[str], settings: Settings, *, log: Path, cache: Path | None = None) -> Finished:
-    """Run `python ARGUMENTS` from the repository to its end.
+def run_python(
+    arguments: Sequence[str],
+    settings: Settings,
+    *,
+    log: Path,
+    cache: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Finished:
+    """Run `python ARGUMENTS` from the repository to its end, with further environment `variables`.
 
     `cache` is where thawline keeps decoded pixels; an empty folder makes the command decode. Raises
     `CommandFailedError` with the last line of its output if it fails.
@@ -45,7 +53,7 @@ def run_python(arguments: Sequence[str], settings: Settings, *, log: Path, cache
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env=_environment(settings, cache or settings.runs / "cache"),
+            env={**environment_of(settings, cache or settings.runs / "cache"), **(variables or {})},
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
@@ -60,13 +68,14 @@ def run_python(arguments: Sequence[str], settings: Settings, *, log: Path, cache
 def run_cell(name: str, stored_settings: str, file: Path, settings: Settings) -> int:
     """Measure one cell in a process of its own, which prints what it does; its exit code."""
     command = [sys.executable, "-m", "benchmarks.speed.cell", name, stored_settings, str(file)]
-    environment = _environment(settings, settings.runs / "cache")
+    environment = environment_of(settings, settings.runs / "cache")
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
-def _environment(settings: Settings, cache: Path) -> dict[str, str]:
+def environment_of(settings: Settings, cache: Path) -> dict[str, str]:
+    """Variables of a process that measures: threads, where pixels are kept, nothing from the network."""
     threads = {name: str(settings.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    return {**os.environ, **threads, "THAWLINE_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, **instructions.variables(), **threads, "THAWLINE_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
 
 
 def _wait(pid: int) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.speed.images import DecodedEachTime, Images, usual_transform
 from benchmarks.speed.ours import build
 from benchmarks.speed.peers import needed
-from benchmarks.speed.settings import RATE, Network, Settings
+from benchmarks.speed.settings import RATE, Settings
 
 with needed("transformers", "accelerate"):
     import accelerate  # noqa: F401  its absence would show in the middle of a cell only
@@ -54,13 +54,14 @@ class Clock(TrainerCallback):
 
 
 def full_fine_tuning(
-    network: Network, images: Images, settings: Settings, *, steps: int, precision: str = "fp32", batch: int | None
+    settings: Settings, *, name: str, steps: int, batch: int | None, precision: str = "fp32"
 ) -> Callable[[], float]:
     """Images per second over `steps` steps of `batch` images; `batch` None and fp32 = the Trainer's own defaults.
 
     In both, saving and reporting are left out, in its favour; at a given batch the learning rate is ours.
     """
-    model = build(network, images.classes, settings.image_size)
+    images = Images.of_steps(settings)
+    model = build(settings.named(name), images.classes, settings.image_size)
     module, transform = WithLoss(model.module), usual_transform(model.preprocessing)
     size = batch or DEFAULT_BATCH
     given: dict[str, Any] = {} if batch is None else {"per_device_train_batch_size": batch, "learning_rate": RATE}
@@ -94,7 +95,7 @@ def _collate(items: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
 
 
 def _require_precision(module: WithLoss, precision: str) -> None:
-    """Trainers share a global state within a process; a cell that compared the wrong precisions would be worthless."""
+    """A cell that compared the wrong precisions would be worthless."""
     expected = torch.bfloat16 if precision == "bf16" else torch.float32
     if module.logits_type != expected:
         raise RuntimeError(f"the Trainer computed in {module.logits_type}, asked for {precision}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import transforms
 
+from benchmarks.speed.settings import Settings
 from thawline.config import Preprocessing
 from thawline.data.sources import read_images
 from thawline.data.splits import limit_images
@@ -32,6 +33,11 @@ class Images:
         order = np.random.default_rng(0).permutation(len(found.items))
         paths, targets = found.paths, found.targets
         return cls(tuple(paths[i] for i in order), tuple(targets[i] for i in order), len(found.classes))
+
+    @classmethod
+    def of_steps(cls, settings: Settings) -> Images:
+        """Those of the cells that time steps."""
+        return cls.read(settings.data("dtd10"), limit=settings.small(1_000, 100))
 
     def repeated(self, count: int) -> Images:
         """Exactly `count` images, from the start again where there are fewer."""

@@ -17,9 +17,15 @@ def interleaved(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[
     return values
 
 
+def spread(values: Sequence[float], median: float | None = None) -> dict[str, Any]:
+    """Median (or what takes its place), range and number."""
+    middle = statistics.median(values) if median is None else median
+    return {"median": middle, "lowest": min(values), "highest": max(values), "n": len(values)}
+
+
 def figure(values: Sequence[float], unit: str) -> dict[str, Any]:
     """Median, range and all values of one side."""
-    return {"unit": unit, **_spread(statistics.median(values), values), "values": list(values)}
+    return {"unit": unit, **spread(values), "values": list(values)}
 
 
 def figures(sides: Mapping[str, Sequence[float]], unit: str) -> dict[str, Any]:
@@ -30,7 +36,12 @@ def figures(sides: Mapping[str, Sequence[float]], unit: str) -> dict[str, Any]:
 def ratio(upper: Sequence[float], lower: Sequence[float]) -> dict[str, Any]:
     """Ratio of the medians; its range is that of the ratios within each repetition."""
     pairs = [over / under for over, under in zip(upper, lower, strict=True)]
-    return _spread(statistics.median(upper) / statistics.median(lower), pairs)
+    return spread(pairs, statistics.median(upper) / statistics.median(lower))
+
+
+def shares(rates: Sequence[float], operations: float, limits: Sequence[float]) -> list[float]:
+    """Percent of each limit (GFLOP/s) that a training at each rate (images/s) reaches; `operations` are of an image."""
+    return [100 * rate * operations / limit for rate, limit in zip(rates, limits, strict=True)]
 
 
 def at_least(work: str, against: str, wanted: float, measured: Mapping[str, Any], unit: str = "x") -> dict[str, Any]:
@@ -46,10 +57,6 @@ def at_most(work: str, against: str, wanted: float, measured: Mapping[str, Any],
 def reported(work: str, against: str, measured: Mapping[str, Any], unit: str = "x") -> dict[str, Any]:
     """A figure that nothing was asked of."""
     return _claim(work, against, "", None, measured, unit, met=None)
-
-
-def _spread(median: float, values: Sequence[float]) -> dict[str, Any]:
-    return {"median": median, "lowest": min(values), "highest": max(values), "n": len(values)}
 
 
 def _claim(

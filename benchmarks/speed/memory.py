@@ -14,19 +14,18 @@ from benchmarks.speed.settings import BATCH, RATE, Settings
 
 MEBIBYTE = 2**20
 EPOCHS = 2
-OVER_FLOOR = 1.5
 
 
-def measure(settings: Settings, *, spec: str) -> dict[str, Any]:
+def measure(settings: Settings, *, spec: str, over_floor: float) -> dict[str, Any]:
     """Largest resident sets of both processes, in MiB."""
     kept: dict[str, list[Finished]] = {"fit": [], "floor": []}
     commands = {"fit": lambda: _fit(settings, spec), "floor": lambda: _floor(settings, spec)}
     sides = {name: _peak(commands[name], kept[name]) for name in commands}
-    peaks = interleaved(sides, settings.times(3))
+    peaks = interleaved(sides, settings.times(5))
     anonymous = {name: [sample.peak_anonymous_bytes / MEBIBYTE for sample in kept[name]] for name in kept}
     budget = _cache_budget(_run_folder(settings, spec))
     work = f"peak memory of fit --strategy {spec}, flowers5, {settings.image_size} px"
-    claims = [at_most(work, "the floor", OVER_FLOOR, ratio(peaks["fit"], peaks["floor"]))]
+    claims = [at_most(work, "the floor", over_floor, ratio(peaks["fit"], peaks["floor"]))]
     if spec != "full" and budget:
         # The whole budget, however little of it was used: flattering, so never the figure that is claimed.
         left = [max(0.0, peak - budget) for peak in peaks["fit"]]

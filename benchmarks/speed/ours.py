@@ -88,16 +88,15 @@ def timed(trainer: Trainer, plan: FineTunePlan, blocks: tuple[Block, ...], seed:
     return Timed(trained, time.perf_counter() - stamps[0], tuple(np.diff(stamps).tolist()))
 
 
-def full_fine_tuning(
-    network: Network, images: Images, settings: Settings, *, steps: int, precision: str
-) -> Callable[[], float]:
+def full_fine_tuning(settings: Settings, *, name: str, steps: int, precision: str) -> Callable[[], float]:
     """Images per second over `steps` steps, after half as many to warm up.
 
     Counted against us: a validation of two images and a copy of the best weights in every epoch of steps / 2.
     """
     per_epoch = BATCH * max(1, steps // EPOCHS_TIMED)
+    images = Images.of_steps(settings)
     some = images.repeated(per_epoch + VAL_IMAGES)
-    model = build(network, images.classes, settings.image_size)
+    model = build(settings.named(name), images.classes, settings.image_size)
     pixels = decode(images, model, settings)
     rows, labels = np.resize(np.arange(len(images.paths)), len(some.paths)), torch.tensor(some.targets)
     data = TrainingData(

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.speed.images import DecodedEachTime, Images, usual_transform
 from benchmarks.speed.ours import build
-from benchmarks.speed.settings import BATCH, RATE, Network, Settings
+from benchmarks.speed.settings import BATCH, RATE, Settings
 
 WORKERS = 2
 """Loader workers, as in the tutorials; they come on top of the training's own threads."""
@@ -19,9 +19,10 @@ WARM_UP = 3
 """Steps before the clock starts: the workers' start is not counted against the loop."""
 
 
-def full_fine_tuning(network: Network, images: Images, settings: Settings, *, steps: int) -> Callable[[], float]:
+def full_fine_tuning(settings: Settings, *, name: str, steps: int) -> Callable[[], float]:
     """Images per second over `steps` steps, without validation."""
-    model = build(network, images.classes, settings.image_size)
+    images = Images.of_steps(settings)
+    model = build(settings.named(name), images.classes, settings.image_size)
     module, device = model.module.to(settings.device), torch.device(settings.device)
     optimizer = torch.optim.AdamW(module.parameters(), RATE)
     some = images.repeated(BATCH * (WARM_UP + steps))

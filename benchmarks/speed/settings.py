@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[2]
 """The repository: subprocesses start here, so that `python -m benchmarks.speed.NAME` finds them."""
 BATCH = 32
 RATE = 1e-3
+ALLOCATOR_ALONE = {"GLIBC_TUNABLES": "glibc.malloc.perturb=0"}
+"""Environment with which thawline leaves the allocator alone (`memory.keep_freed_memory`); the value is glibc's own."""
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,12 @@ class Settings:
         """How often each side is measured."""
         return self.small(self.repeats or usual, 2)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {**asdict(self), "shared": str(self.shared), "runs": str(self.runs)}
+    def to_json(self) -> str:
+        """For the command line of another process."""
+        return json.dumps({**asdict(self), "shared": str(self.shared), "runs": str(self.runs)})
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Settings:
-        """The inverse of `to_dict`."""
+    def from_json(cls, text: str) -> Settings:
+        """The inverse of `to_json`."""
+        data = json.loads(text)
         return cls(**{**data, "shared": Path(data["shared"]), "runs": Path(data["runs"])})

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.cells import CELLS
+from benchmarks.speed.settings import PRECISIONS
 
 HEADER = "| work | against | wanted | measured, median (lowest to highest) | n | |"
 RULE = "|---|---|---|---|---|---|"
 SIDES_HEADER = "| cell | side | median (lowest to highest) | n |"
 SIDES_RULE = "|---|---|---|---|"
+MACHINE_HEADER = "| cell | matrix rate fp32, GFLOP/s | matrix rate bf16, GFLOP/s | load | instructions in use |"
+MACHINE_RULE = "|---|---|---|---|---|"
 
 
 def read_cells(folder: Path) -> list[dict[str, Any]]:
@@ -27,7 +30,12 @@ def markdown(cells: Iterable[Mapping[str, Any]]) -> str:
     claims = [_claim(claim) for cell in cells for claim in cell["claims"]]
     sides = [_side(cell["cell"], name, side) for cell in cells for name, side in cell["sides"].items()]
     parts = ["# Speed", "\n".join([HEADER, RULE, *claims]), "## Behind the ratios"]
-    parts += ["\n".join([SIDES_HEADER, SIDES_RULE, *sides]), "## Facts", "\n".join(map(_facts, cells))]
+    parts += ["\n".join([SIDES_HEADER, SIDES_RULE, *sides]), "## The machine, before and after each cell"]
+    parts += [
+        "\n".join([MACHINE_HEADER, MACHINE_RULE, *map(_machine, cells)]),
+        "## Facts",
+        "\n".join(map(_facts, cells)),
+    ]
     parts += ["## Where", "\n".join(dict.fromkeys(map(_where, cells)))]
     return "\n\n".join(parts) + "\n"
 
@@ -54,11 +62,19 @@ def _short(value: float) -> str:
 
 def _facts(cell: Mapping[str, Any]) -> str:
     smoke = " **Smoke test: the figures mean nothing.**" if cell["smoke"] else ""
-    load = cell["load_average"]
-    return (
-        f"- `{cell['cell']}`: {json.dumps(cell['facts'])}; {cell['minutes']:g} min, load "
-        f"{load['before']:.1f} before and {load['after']:.1f} after.{smoke}"
-    )
+    return f"- `{cell['cell']}`: {json.dumps(cell['facts'])}; {cell['minutes']:g} min.{smoke}"
+
+
+def _machine(cell: Mapping[str, Any]) -> str:
+    """What the machine can do, and what it was busy with, around a cell."""
+    load, rates = cell["load_average"], cell["matrix_gflops"]
+    pairs = [
+        *((rates[when][precision] for when in ("before", "after")) for precision in PRECISIONS),
+        (load["before"], load["after"]),
+    ]
+    columns = (f"{_short(before)}, {_short(after)}" for before, after in pairs)
+    instructions = ", ".join(f"{library} {name}" for library, name in cell["instructions"].items())
+    return f"| {cell['cell']} | {' | '.join(columns)} | {instructions} |"
 
 
 def _where(cell: Mapping[str, Any]) -> str:

@@ -6,15 +6,19 @@ import json
 import shutil
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.speed import fastai_tune
 from benchmarks.speed.commands import run_python
-from benchmarks.speed.measuring import at_least, figures, interleaved, ratio
+from benchmarks.speed.measuring import at_least, figures, interleaved, ratio, shares
 from benchmarks.speed.settings import BATCH, RATE, Settings
+from benchmarks.speed.side import Side
 
 EPOCHS = 10
+TRAIN_IMAGES = 400
+"""Of dtd10: one epoch, in both."""
 FASTER = 2.0
 TUNED_RATE = 3e-4
 """Rate of `full` on these images, found on val (benchmarks/README.md, dtd10 at 160 px); its tuning is not timed."""
@@ -93,7 +97,7 @@ class Sides:
         return finished.seconds
 
 
-FASTAI = "fastai fine_tune"
+FASTAI, MATRIX = "fastai fine_tune", "matrix product fp32"
 
 
 def measure(settings: Settings, *, augment: str) -> dict[str, Any]:
@@ -102,7 +106,16 @@ def measure(settings: Settings, *, augment: str) -> dict[str, Any]:
     rates = (RATE, TUNED_RATE)
     # The peer first: if it is not installed, the cell ends at once.
     runs = {FASTAI: sides.fastai, **{_named(rate): sides.ours(rate) for rate in rates}}
-    seconds = interleaved(runs, settings.times(5))
+    with ExitStack() as stack:
+        limit = Side("matrix.product", settings, precision="fp32")
+        operations = stack.enter_context(Side("matrix.operations", settings, name="mobilenetv2_050"))()
+        values = interleaved({MATRIX: stack.enter_context(limit), **runs}, settings.times(5))
+    seconds = {name: values[name] for name in runs}
+    trained = TRAIN_IMAGES * settings.small(EPOCHS, 2)
+    reached = {
+        f"{name}: of the matrix rate": shares([trained / each for each in seconds[name]], operations, values[MATRIX])
+        for name in runs
+    }
     work = f"mobilenetv2_050 on dtd10, augmentation {augment}"
     claims = []
     for name in map(_named, rates):
@@ -111,7 +124,12 @@ def measure(settings: Settings, *, augment: str) -> dict[str, Any]:
         claims.append(at_least(f"{name}, {work}: test accuracy", FASTAI, 0.0, more, unit=" more"))
     accuracies = {f"{name}: test accuracy": values for name, values in sides.accuracies.items()}
     return {
-        "sides": {**figures(seconds, "s"), **figures(accuracies, "")},
+        "sides": {
+            **figures(seconds, "s"),
+            **figures(accuracies, ""),
+            **figures({MATRIX: values[MATRIX]}, "GFLOP/s"),
+            **figures(reached, "%"),
+        },
         "claims": claims,
         "facts": {"epochs": settings.small(EPOCHS, 2), "means": _means(sides.accuracies)},
     }
