@@ -72,7 +72,7 @@ def configured(settings: Settings, model: LoadedModel, precision: str = "auto", 
         threads=settings.threads,
         **given,
     )
-    return resolve(config, model.module)
+    return resolve(config, model.module, model.preprocessing.image_size, print)
 
 
 def planned(spec: str, model: LoadedModel, epochs: int) -> tuple[FineTunePlan, tuple[Block, ...]]:

@@ -27,7 +27,7 @@ SIZE, IMAGES, TRAIN = 64, 96, 64
 @pytest.fixture(autouse=True)
 def as_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path))
-    resolve(TrainConfig(device="cuda"), torch.nn.Identity())  # the kernels that every run gets
+    resolve(TrainConfig(device="cuda"), torch.nn.Identity(), SIZE, print)  # the kernels that every run gets
 
 
 def data(augmenter: Augmenter | None = None) -> TrainingData:

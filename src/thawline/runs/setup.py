@@ -73,7 +73,8 @@ def open_experiment(
     if request.images.crop_pct is not None:
         model.preprocessing = replace(model.preprocessing, crop_pct=request.images.crop_pct)
     # Stored before the first training: a resumed run must not settle `auto` anew on a machine that has changed.
-    request = replace(request, train=resolve(request.train, model.module))
+    train = resolve(request.train, model.module, model.preprocessing.image_size, callback.note)
+    request = replace(request, train=train)
     folder.store(request)
     pixels, depth = _decode(request, images, model.preprocessing, callback)
     if depth != model.preprocessing.bit_depth:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from thawline.config import Device, Precision, TrainConfig
 from thawline.errors import OptionError
 from thawline.memory import keep_freed_memory
+from thawline.training.precision import faster_precision
 
 _PHYSICAL_CORES = torch.get_num_threads()
 """torch's default number of threads: physical cores, or OMP_NUM_THREADS."""
@@ -21,12 +22,15 @@ MOST_THREADS = 8
 """Threads per processor that a new run may ask for; one that is resumed keeps what it began with."""
 
 
-def resolve(config: TrainConfig, network: nn.Module) -> TrainConfig:
-    """Resolve device, precision and threads, and `apply` them."""
-    device = _device(config.device)
-    precision = config.precision if config.precision != "auto" else _precision(device, network)
-    resolved = replace(config, device=device, precision=precision, threads=config.threads or _PHYSICAL_CORES)
+def resolve(config: TrainConfig, network: nn.Module, image_size: int, note: Callable[[str], None]) -> TrainConfig:
+    """Resolve device, precision and threads, and `apply` them.
+
+    `image_size` is in pixels; `note` gets messages for the user.
+    """
+    resolved = replace(config, device=_device(config.device), threads=config.threads or _PHYSICAL_CORES)
     apply(resolved)
+    if resolved.precision == "auto":
+        resolved = replace(resolved, precision=_precision(resolved, network, image_size, note))
     return resolved
 
 
@@ -64,16 +68,16 @@ def _device(wanted: Device) -> Device:
     return wanted
 
 
-def _precision(device: Device, network: nn.Module) -> Precision:
-    """bf16 if the device supports it natively and it is faster, by a fixed rule, so that results are reproducible.
+def _precision(config: TrainConfig, network: nn.Module, image_size: int, note: Callable[[str], None]) -> Precision:
+    """bf16 if the device supports it natively and, on a CPU, if training steps are faster.
 
-    On CPUs it is faster for dense convolutions and attention (1.6 to 2.3 times), but half as fast for depthwise
-    convolutions: benchmarks/README.md, "precision".
+    Networks with depthwise convolutions stay in fp32 on a CPU: none gained more than 1.12 times where it was measured
+    (benchmarks/README.md, "bf16 on a CPU"), and their accuracy in bf16 has not been.
     """
-    if device == "cuda":
+    if config.device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if device == "cpu" and _cpu_has_bf16() and not _has_depthwise_convolutions(network):
-        return "bf16"
+    if config.device == "cpu" and _cpu_has_bf16() and not _has_depthwise_convolutions(network):
+        return faster_precision(network, image_size, config.threads, note)
     return "fp32"
 
 

@@ -1,0 +1,114 @@
+"""Half precision where training is faster with it: a few steps in each, timed once per network and machine.
+
+What was found is kept beside the decoded pixels, so that the same run on the same machine is settled alike; a run
+stores what it was settled on and never asks again.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thawline.config import Precision
+from thawline.data import cache as cache_folder
+from thawline.model.generator import generator_restored
+from thawline.model.trace import FAULTS
+from thawline.records import fingerprint
+from thawline.workers.machine import Machine
+
+GAIN = 1.2
+"""How many times as fast a step must be: a smaller gain is not worth the rounding, nor sure to be measured again."""
+PAIRS = 3
+IMAGES = 8
+SECONDS = 2.0
+"""No further pair after this time: one pair of long steps says enough."""
+PRODUCT = 256
+"""Rows and columns of the matrices that are multiplied first: a processor without the instructions may need minutes
+for a step."""
+_TIMINGS, _VERSION, _LIMIT_BYTES = "precision.json", 1, 2**24
+
+
+def faster_precision(
+    network: nn.Module, image_size: int, threads: int, note: cache_folder.Note = cache_folder.silent
+) -> Precision:
+    """bf16 if a training step of `network` is at least `GAIN` times as fast with it on this CPU, else fp32.
+
+    Looked up in the cache, or timed. Raises `DataError` if the cache is not writable.
+    """
+    shapes = [(name, str(tensor.dtype), *tensor.shape) for name, tensor in network.state_dict().items()]
+    key = fingerprint(_VERSION, repr(network), shapes, image_size, threads, asdict(Machine.here("cpu")))
+    cache = cache_folder.user_cache() / "precision"
+    known = cache_folder.read(cache, key, _read, note)
+    if known is None:
+        with cache_folder.building(cache) as folder:
+            (folder / _TIMINGS).write_text(json.dumps(time_steps(network, image_size)), encoding="utf-8")
+            # If another process was faster, what it found holds for both.
+            entry = cache_folder.publish(folder, cache, key)
+        cache_folder.prune(cache, _LIMIT_BYTES, keep=entry)
+        known = _read(entry)
+    return "bf16" if known["fp32"] > GAIN * known["bf16"] else "fp32"
+
+
+def time_steps(network: nn.Module, image_size: int) -> dict[str, float]:
+    """Seconds of the fastest training step (or product of matrices) by precision; `network` is left as it is.
+
+    Equal where the network cannot be trained at all: whoever trains it will see why.
+    """
+    products = _fastest(_product)
+    if products["bf16"] >= products["fp32"]:
+        return products
+    try:
+        with generator_restored():
+            return _fastest(_step(network, image_size))
+    except (MemoryError, *FAULTS):
+        return {"fp32": 0.0, "bf16": 0.0}
+
+
+def _fastest(action: Callable[[], object]) -> dict[str, float]:
+    """Both precisions in turn; the first pair finds memory and chooses kernels, and counts where it is long."""
+    pairs: list[tuple[float, float]] = []
+    started = time.perf_counter()
+    while len(pairs) <= PAIRS and (not pairs or time.perf_counter() - started < SECONDS):
+        pairs.append((_seconds(action, bf16=False), _seconds(action, bf16=True)))
+    fp32, bf16 = zip(*(pairs[1:] or pairs), strict=True)
+    return {"fp32": min(fp32), "bf16": min(bf16)}
+
+
+def _seconds(action: Callable[[], object], *, bf16: bool) -> float:
+    started = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        action()
+    return time.perf_counter() - started
+
+
+def _product() -> Tensor:
+    matrix = torch.ones(PRODUCT, PRODUCT)
+    return matrix @ matrix
+
+
+def _step(network: nn.Module, image_size: int) -> Callable[[], object]:
+    """Forward and backward pass of a copy of the network on noise."""
+    copied = copy.deepcopy(network).train()
+    if all(parameter.ndim <= 4 for parameter in copied.parameters()):
+        copied = copied.to(memory_format=torch.channels_last)
+    images = torch.randn(IMAGES, 3, image_size, image_size).contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        logits = copied(images)
+        F.cross_entropy(logits.float(), torch.zeros(IMAGES, dtype=torch.long)).backward()  # type: ignore[no-untyped-call]
+        copied.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _read(entry: Path) -> dict[str, float]:
+    found = json.loads((entry / _TIMINGS).read_text(encoding="utf-8"))
+    return {name: float(found[name]) for name in ("fp32", "bf16")}
