@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
+from weakref import WeakKeyDictionary
 
 from thawline.config import BASE_RATE, TRAININGS_PER_ROW, Request
 from thawline.plan import FineTunePlan
@@ -18,6 +19,7 @@ from thawline.strategies.full import Full
 from thawline.studies.answers import MEMBERS
 from thawline.studies.tuning import RATE_LADDER, Unscored, asked_for, candidates, has_rate
 from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image
+from thawline.training.trainer import Trainer
 
 BASELINES = 3
 """Rows that `fit` trains beside the result of a search: the probe, the last blocks, everything."""
@@ -25,6 +27,9 @@ UNITS_PER_TRAINING = 0.1
 """Mean units of work of a training up to its next rung: most end after a few epochs, many train few blocks."""
 TRAININGS_PER_CANDIDATE = 3
 """On average: some candidates are promoted from rung to rung, and the best get extra seeds."""
+
+_MEASURED: WeakKeyDictionary[Trainer, dict[str, tuple[float, int]]] = WeakKeyDictionary()
+"""What steps take, by trainer and plan."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
 def forecasts(experiment: Experiment, specs: Sequence[str]) -> dict[str, Forecast]:
     """The same for each strategy."""
     whole, experiment = experiment, experiment.searching
-    forward = VALIDATION_SHARE * _seconds_per_image(experiment, _plan(experiment, Full()))
+    forward = VALIDATION_SHARE * _steps(experiment, _plan(experiment, Full()))[0]
     seeds = experiment.request.search.seeds
     found: dict[str, Forecast] = {}
     refits = 1 if experiment.request.refit else 0
@@ -205,12 +210,12 @@ def _single_training(experiment: Experiment, strategy: Strategy, forward: float,
     plan = _plan(experiment, strategy)
     epochs = 1 if plan.is_untrained else experiment.request.train.epochs
     units = experiment.training_work(plan, epochs, share)
-    seconds = epochs * (_seconds_per_image(experiment, plan) * share * train + forward * val)
+    per_image, memory = _steps(experiment, plan)
+    seconds = epochs * (per_image * share * train + forward * val)
     if not experiment.request.cache.off:
         # The steps that were timed went through the frozen blocks, too, whose outputs are kept.
         unit = experiment.request.train.epochs * forward * (train / VALIDATION_SHARE + val)
         seconds = min(seconds, unit * (units + experiment.prefix_work(plan)))
-    memory = bytes_of_a_step(experiment.trainer, plan, experiment.blocks(plan.granularity))
     return Forecast(seconds, units, 1, memory)
 
 
@@ -218,5 +223,11 @@ def _plan(experiment: Experiment, strategy: Strategy, rate: float = BASE_RATE) -
     return strategy.plan(Unscored(experiment, strategy, rate))
 
 
-def _seconds_per_image(experiment: Experiment, plan: FineTunePlan) -> float:
-    return seconds_per_image(experiment.trainer, plan, experiment.blocks(plan.granularity))
+def _steps(experiment: Experiment, plan: FineTunePlan) -> tuple[float, int]:
+    """Seconds per image and bytes of training steps; a trainer measures each plan once."""
+    known = _MEASURED.setdefault(experiment.trainer, {})
+    if plan.to_json() not in known:
+        blocks = experiment.blocks(plan.granularity)
+        seconds = seconds_per_image(experiment.trainer, plan, blocks)
+        known[plan.to_json()] = seconds, bytes_of_a_step(experiment.trainer, plan, blocks)
+    return known[plan.to_json()]

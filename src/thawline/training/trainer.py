@@ -552,7 +552,10 @@ class Trainer:
             if plan.starts_last_phase(epoch):
                 best.start_last_phase(epoch, applied)
             record, right = self._validate(epoch, steps.epoch(seed, epoch))
-            if plan.kept_epoch == "last" or best.improves(record):
+            if plan.kept_epoch == "last":
+                # Nobody asks for the weights of the epochs before, so that they need no copy.
+                best.keep(record, applied.trained_state() if epoch == epochs[-1] else best.state, right)
+            elif best.improves(record):
                 best.keep(record, applied.trained_state(), right)
             else:
                 best.epochs.append(record)
