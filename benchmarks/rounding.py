@@ -69,7 +69,7 @@ def cell(name: str, batch: int, optimizer: Optimizer) -> dict[str, object]:
         if before is not None:
             trainer.train(FineTunePlan.constant(blocks, {blocks[-1].name: 1e-2}), blocks, seed=before)
         trained = trainer.train(plan, blocks, seed=0)
-        return trained.state, trained.epochs[-1].val_loss, trained.cache_hits
+        return trained.state, -trained.epochs[-1].score[1], trained.cache_hits
 
     memory, loss, hits = train(CacheConfig(1 << 30, 0))
     disk, _, _ = train(CacheConfig(0, 1 << 30), before=1)

@@ -7,6 +7,7 @@ frozen. A learning rate of `None` means frozen.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, Unpack, cast, get_args
@@ -32,6 +33,11 @@ Mixed = Literal["weights", "outputs", "distilled"]
 
 Value = TypeVar("Value")
 
+RUNGS = (1 / 6, 1 / 3, 1.0)
+"""Shares of the nominal epochs after which a search compares trainings."""
+FEWEST_EPOCHS = 2
+"""Epochs of a rung at least: after a single epoch scores say little."""
+
 RATE = Range(0, 1e30, above=True)
 STRENGTH = Range(0, 1e6)
 SHARE = Range(0, 1)
@@ -41,6 +47,11 @@ HEAD_STARTS: Mapping[HeadStart, str] = {
     "kept": "the head of the model that is fitted again",
 }
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
+
+
+def rungs(nominal: int) -> tuple[int, ...]:
+    """Numbers of epochs after which a search compares trainings, the nominal one last."""
+    return tuple(sorted({min(nominal, max(FEWEST_EPOCHS, math.ceil(share * nominal))) for share in RUNGS}))
 
 
 @dataclass(frozen=True)
@@ -397,6 +408,13 @@ class FineTunePlan:
                 return phase
             start += phase.epochs
         return self.phases[-1]
+
+    def is_validated(self, epoch: int, nominal: int) -> bool:
+        """Whether a validation follows `epoch` (from 0) of `nominal` ones.
+
+        Where the best epoch is kept, after every one; else where a search compares trainings, and at the end.
+        """
+        return self.kept_epoch == "best" or epoch + 1 in rungs(nominal)
 
     def in_last_phase(self, epoch: int) -> bool:
         """Whether `epoch` (from 0) is in the last phase."""

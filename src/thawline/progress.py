@@ -153,7 +153,8 @@ class ProgressCallback(Callback):
         """Show where the running training stands."""
         mixed = is_mixture(record) and not is_distilled(record)
         where = "solved" if is_solved(record) else "mixed" if mixed else f"epoch {epoch.epoch + 1}"
-        status = f"{where}, val {figure(epoch.val_accuracy)}; {self._status(record)}"
+        validated = "" if epoch.val_accuracy is None else f", val {figure(epoch.val_accuracy)}"
+        status = f"{where}{validated}; {self._status(record)}"
         self._show(self._title(record), status)
         if not self.changes and time.monotonic() - self._last_line > SILENCE:
             self.note(f"{self._title(record)}: {status}")

@@ -43,24 +43,34 @@ RECORDED_PACKAGES = (
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One pass over the training split and the validation after it."""
+    """One pass over the training split, and the validation after it where something depends on that.
+
+    See `FineTunePlan.is_validated`. Without a validation, its figures are None.
+    """
 
     epoch: int
     """Counted from 0."""
     train_loss: float
     """Mean over the training images, including regularisation."""
-    val_loss: float
+    val_loss: float | None = None
     """Mean negative log-likelihood, in nats."""
-    val_accuracy: float
+    val_accuracy: float | None = None
     """0 to 1."""
-    val_score: float
+    val_score: float | None = None
     """The metric used for selection, 0 to 1: accuracy unless configured otherwise."""
     val_scaled_loss: float | None = None
-    """`val_loss` once the logits are divided by their best temperature; None = stored before it was recorded."""
+    """`val_loss` once the logits are divided by their best temperature; also None if stored before it was recorded."""
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether it has figures of the validation split."""
+        return self.val_score is not None
 
     @property
     def score(self) -> tuple[float, float]:
-        """Higher is better: the selection metric, then (ties) negative validation loss."""
+        """Higher is better: the selection metric, then (ties) negative validation loss; only of validated epochs."""
+        if self.val_score is None or self.val_loss is None:
+            raise ValueError(f"epoch {self.epoch} was not validated")
         return self.val_score, -self.val_loss
 
 

@@ -19,7 +19,7 @@ from thawline.callback import EVENTS, Callback
 from thawline.errors import MissingExtraError, OptionError
 from thawline.records import EpochRecord, TrainingRecord
 from thawline.results import FitResults
-from thawline.trackers import TRACKERS, Tracker, tracked
+from thawline.trackers import TRACKERS, Tracker, figures_of, tracked
 from thawline.trackers.mlflow import TELEMETRY, MLflow
 from thawline.trackers.tensorboard import TensorBoard
 
@@ -288,9 +288,13 @@ def test_the_blocks_of_the_page_log_every_epoch(
     callback.training_done(RECORD, stored=False)
     kinds = [call[0] for call in service.calls]
     assert kinds == ["init", "log", "log", "finish"]
-    assert service.calls[2][1:] == ({"train loss": 0.8, "val accuracy": 0.6}, 1)
+    assert service.calls[2][1:] == ({"loss/train": 0.8, "loss/val": 0.8, "accuracy/val": 0.6, "score/val": 0.6}, 1)
     assert service.calls[0][1]["config"]["learning_rate"] == 1e-3  # type: ignore[index]
     assert not callback.failed
+
+
+def test_an_epoch_without_a_validation_has_no_figures_of_one() -> None:
+    assert figures_of(EpochRecord(3, 0.9)) == {"loss/train": 0.9}
 
 
 @pytest.mark.slow

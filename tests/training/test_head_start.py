@@ -56,7 +56,8 @@ def test_the_probe_fits_better_than_a_random_head(model: LoadedModel, blocks: tu
     trainer = Trainer(model, data(), CONFIG)
     found = trainer.train(solved(blocks), blocks, seed=0)
     random = trainer.train(replace(everything(blocks, STILL), head_start="random"), blocks, seed=0)
-    assert found.epochs[0].val_loss < random.epochs[0].val_loss
+    (_, found_loss), (_, random_loss) = found.epochs[0].score, random.epochs[0].score
+    assert -found_loss < -random_loss
 
 
 def test_training_starts_from_the_probe(model: LoadedModel, blocks: tuple[Block, ...]) -> None:

@@ -41,6 +41,8 @@ def plan_for(blocks: tuple[Block, ...], kind: str) -> FineTunePlan:
         "adapter": {"adapter": Adapter(2, 1.0)},
         "relative": {"rate_rule": "relative_gradient"},
     }
+    if kind == "last":
+        return replace(FineTunePlan.constant(blocks, some), kept_epoch="last")
     if kind == "phases":
         return FineTunePlan.phased(blocks, [(2, head), (None, some)], interpolation=(0.0, 0.5, 1.0))
     return FineTunePlan.constant(blocks, some, **options.get(kind, {}))
@@ -56,7 +58,7 @@ def in_parts(trainer: Trainer, plan: FineTunePlan, blocks: tuple[Block, ...], *s
     return parts
 
 
-@pytest.mark.parametrize("kind", ["constant", "penalty", "adapter", "relative", "phases"])
+@pytest.mark.parametrize("kind", ["constant", "last", "penalty", "adapter", "relative", "phases"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_in_parts_as_in_one_go(model: LoadedModel, blocks: tuple[Block, ...], kind: str, optimizer: Any) -> None:
     trainer, plan = Trainer(model, data(), replace(CONFIG, optimizer=optimizer)), plan_for(blocks, kind)

@@ -115,10 +115,11 @@ class WorkTable:
 
         `prefix` counts the frozen prefix, once for all trainings that share it. `share` is the fraction of the training
         split that was used; the unit remains that of the whole split. It is above 1 in a refit, which trains on val,
-        too, and has no `validated_images` (None = the validation split). `further_passes` is the number of images that
-        were forwarded without gradients, besides training and validation. A plan that starts from the probe forwards
-        all images once more, and each iteration of the solver runs the training images through the head; recomputed
-        statistics take the training images once. A plan that trains nothing has no epochs.
+        too, and has no `validated_images` (None = the validation split). The plan says after which epochs it is
+        validated. `further_passes` is the number of images that were forwarded without gradients, besides training and
+        validation. A plan that starts from the probe forwards all images once more, and each iteration of the solver
+        runs the training images through the head; recomputed statistics take the training images once. A plan that
+        trains nothing has no epochs.
         """
         start = self.first_trained(plan)
         validated = validation_images if validated_images is None else validated_images
@@ -130,7 +131,8 @@ class WorkTable:
             further_passes += round(share * train_images)
         if (plan.head_start == "probe" or plan.is_untrained) and not plan.mixture:
             further_passes += round(share * train_images) + validated
-        forward = (epochs_run * validated + further_passes) * self._flops_from(self._index(start))
+        validations = sum(plan.is_validated(epoch, nominal_epochs) for epoch in range(epochs_run))
+        forward = (validations * validated + further_passes) * self._flops_from(self._index(start))
         # Each iteration computes the loss and its gradient.
         solving = solver_iterations * share * train_images * 2 * self.blocks[-1].flops
         spent = steps * share * train_images * self._full_step + forward + solving

@@ -310,7 +310,7 @@ def _trial(record: TrainingRecord) -> FrozenTrial:
         params=parameters,
         distributions=distributions,
         user_attrs={"strategy": record.strategy, "purpose": record.purpose, RECORD: record.to_dict()},
-        intermediate_values={epoch.epoch: epoch.val_score for epoch in record.epochs},
+        intermediate_values={epoch.epoch: epoch.val_score for epoch in record.epochs if epoch.val_score is not None},
     )
 
 

@@ -94,7 +94,7 @@ def kept_old(experiment: Experiment, tuned: Tuned) -> tuple[Tuned, KeepOld]:
             seed=experiment.request.images.seed,
             purpose="tuning" if share else "final",
         )
-        if record.best is None:  # as the training itself would: it is reported with the final ones
+        if record.best is None or record.best.val_accuracy is None:  # failed: it is reported with the final ones
             break
         records.append(record)
         shared = TriedShare(old_share=share, val=record.best.val_accuracy, old_val=images.accuracy(record))

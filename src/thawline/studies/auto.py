@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from thawline.errors import OptionError, PlanError
 from thawline.formatting import figure
-from thawline.plan import FineTunePlan, HeadStart, NormMode
+from thawline.plan import FineTunePlan, HeadStart, NormMode, rungs
 from thawline.records import furthest
 from thawline.runs.experiment import Experiment
 from thawline.search.baselines import again_candidates, baselines, initial_candidates
@@ -36,10 +35,6 @@ from thawline.studies.biotune import candidate_ledger
 from thawline.training.measure import VALIDATION_SHARE, seconds_per_image
 from thawline.training.trainer import NO_KEPT_HEAD
 
-RUNGS = (1 / 6, 1 / 3, 1.0)
-"""Shares of the nominal epochs after which candidates are promoted."""
-FEWEST_EPOCHS = 2
-"""Epochs of a rung at least: after a single epoch scores say little."""
 MOST_SEEDS = 3
 """Trainings of one plan at most, where the best cannot be told apart."""
 
@@ -104,9 +99,7 @@ def tuned_by_halving(halving: Halving, settings: AutoConfig, winner: Scored, spe
 
 def rung_epochs(nominal: int, settings: AutoConfig) -> tuple[int, ...]:
     """Numbers of epochs after which candidates are compared, the nominal one last."""
-    if not settings.has("rungs"):
-        return (nominal,)
-    return tuple(sorted({min(nominal, max(FEWEST_EPOCHS, math.ceil(share * nominal))) for share in RUNGS}))
+    return rungs(nominal) if settings.has("rungs") else (nominal,)
 
 
 def seconds_per_unit(experiment: Experiment) -> float:

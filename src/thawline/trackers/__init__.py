@@ -12,7 +12,7 @@ from thawline.callback import Callback, Callbacks
 from thawline.errors import OptionError
 from thawline.formatting import nearest
 from thawline.ranges import shown
-from thawline.trackers.base import Tracker
+from thawline.trackers.base import Tracker, figures_of
 
 TRACKERS: Mapping[str, str] = {
     "tensorboard": "thawline.trackers.tensorboard:TensorBoard",
@@ -20,7 +20,7 @@ TRACKERS: Mapping[str, str] = {
 }
 """Name on the command line -> module:Class."""
 
-__all__ = ["TRACKERS", "Tracker", "tracked"]
+__all__ = ["TRACKERS", "Tracker", "figures_of", "tracked"]
 
 
 def tracked(names: str | Sequence[str], callback: Callback | None = None) -> Callback:

@@ -56,18 +56,20 @@ def name_of(record: TrainingRecord) -> str:
 
 
 def figures_of(epoch: EpochRecord) -> dict[str, float]:
-    """What is logged of every epoch; losses in nats, the rest 0 to 1."""
-    return {
+    """What is logged of every epoch, of validation where there was one; losses in nats, the rest 0 to 1."""
+    figures = {
         "loss/train": epoch.train_loss,
         "loss/val": epoch.val_loss,
         "accuracy/val": epoch.val_accuracy,
         "score/val": epoch.val_score,
     }
+    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 def outcome_of(record: TrainingRecord) -> dict[str, float]:
     """What is logged when a training is over."""
-    best = {"best/val_score": record.best.val_score, "best/val_loss": record.best.val_loss} if record.best else {}
+    score, loss = record.score
+    best = {"best/val_score": score, "best/val_loss": -loss} if record.best else {}
     return {**best, "cost/work": record.work, "cost/seconds": record.seconds}
 
 

@@ -325,8 +325,11 @@ class Trainer:
             applied.finish()
         load_trained_state(self.network, best.state)
         epochs_run = 0 if plan.is_untrained else len(best.epochs) - first
-        forwarded = epochs_run + ((probe is not None or plan.is_untrained) and start is None)
-        image_passes = forwarded * (len(images) + len(self.data.val)) + (recomputed if start is None else 0)
+        validations = 0 if plan.is_untrained else sum(record.is_validated for record in best.epochs[first:])
+        image_passes = epochs_run * len(images) + validations * len(self.data.val)
+        if start is None:
+            passes = probe is not None or plan.is_untrained
+            image_passes += passes * (len(images) + len(self.data.val)) + recomputed
         mixing_passes = self._interpolate(best, applied, seed) if best.start and paused is None else 0
         self.check_frozen(plan, blocks)
         return TrainedModel(
@@ -551,11 +554,13 @@ class Trainer:
             self.forward.boundary = boundaries[position(plan, epoch)]
             if plan.starts_last_phase(epoch):
                 best.start_last_phase(epoch, applied)
-            record, right = self._validate(epoch, steps.epoch(seed, epoch))
-            if plan.kept_epoch == "last":
-                # Nobody asks for the weights of the epochs before, so that they need no copy.
-                best.keep(record, applied.trained_state() if epoch == epochs[-1] else best.state, right)
-            elif best.improves(record):
+            train_loss = steps.epoch(seed, epoch)
+            if not plan.is_validated(epoch, self.config.epochs):
+                best.epochs.append(EpochRecord(epoch, train_loss))
+                on_epoch(best.epochs[-1])
+                continue
+            record, right = self._validate(epoch, train_loss)
+            if plan.kept_epoch == "last" or best.improves(record):
                 best.keep(record, applied.trained_state(), right)
             else:
                 best.epochs.append(record)
