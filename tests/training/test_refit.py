@@ -31,7 +31,7 @@ def both(augmenter: Augmenter | None = None) -> TrainingData:
     return replace(found, train=LabelledRows(np.arange(30), labels))
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("epochs", [2, 3])
 def test_it_is_the_beginning_of_the_nominal_training_on_all_images(
     model: LoadedModel, blocks: tuple[Block, ...], epochs: int
 ) -> None:
