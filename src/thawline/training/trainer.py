@@ -148,8 +148,9 @@ class Trainer:
 
         `images` is the part of the training split to use; None = all of it. The training pauses before epoch `until`
         and resumes from `start`, with bit-identical results; costs are those of this part only. The best epoch has the
-        highest validation score, then the lowest validation loss; only of validated epochs weights are kept. Raises `NonFiniteLossError` if the loss diverges and
-        `FrozenBlockMovedError` if a frozen block did not stay bit-identical.
+        highest validation score, then the lowest validation loss; weights are kept of validated epochs alone. Raises
+        `NonFiniteLossError` if the loss diverges and `FrozenBlockMovedError` if a frozen block did not stay
+        bit-identical.
 
         In a `group` of processes all call this with the same arguments and `micro_batch`, and get the same. One that
         runs out of memory then raises PyTorch's error, because all would have to take smaller batches.
