@@ -69,7 +69,7 @@ def _machine(cell: Mapping[str, Any]) -> str:
     """What the machine can do, and what it was busy with, around a cell."""
     load, rates = cell["load_average"], cell["matrix_gflops"]
     pairs = [
-        *((rates[when][precision] for when in ("before", "after")) for precision in PRECISIONS),
+        *((rates["before"][precision], rates["after"][precision]) for precision in PRECISIONS),
         (load["before"], load["after"]),
     ]
     columns = (f"{_short(before)}, {_short(after)}" for before, after in pairs)
