@@ -13,9 +13,11 @@ without Grad-CAM, in place of MobileNetV2 on 600 of 48; a search of some seconds
 
 The killed processes and those that resume are forked from a server that has imported what the command line imports, so
 that a trial costs no imports. Moments are in processor time, that of workers included, from the beginning of `main`: so
-they are spread over the whole search however busy the machine is. Forked processes have the server's order of hashes,
-which is another one in every call and in the uninterrupted search, a fresh interpreter. Every trial is added at once to
-results/kills.json, with its seed; the same command goes on where it was. Exit code 1 if anything differs.
+they are spread over the whole search however busy the machine is. Workers begin with nothing, and most of that time is
+their imports; so half of their moments are drawn by how many trainings have come back instead. Forked processes have
+the server's order of hashes, which is another one in every call and in the uninterrupted search, a fresh interpreter.
+Every trial is added at once to results/kills.json, with its seed; the same command goes on where it was. Exit code 1 if
+anything differs.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -55,6 +58,10 @@ AGAIN = 0.5
 """Chance that a resumed search is killed, too."""
 TICK = 0.01
 """Seconds between two looks at the time that a process has had."""
+BY_TRAININGS = 0.5
+"""Share of the kills of workers whose moment is drawn by how many trainings have come back."""
+SOON = 0.5
+"""Seconds."""
 HANGS = 1800.0
 """Seconds after which a search that nothing interrupts counts as one that hangs."""
 
@@ -74,7 +81,10 @@ def main() -> int:
     print(f"forked: {seconds:.1f} s of a processor; {_kills(trials)} of {options.kills} kills are there", flush=True)
     while _kills(trials) < options.kills:
         seed, run = len(trials), options.runs / f"{len(trials)}"
-        trial = {"seed": seed, **_trial(started, run, seconds, random.Random(seed), workers)}
+        trial = {
+            "seed": seed,
+            **_trial(started, Moments(random.Random(seed), run, seconds, whole["trainings"]), workers),
+        }
         trials.append({**trial, "differs": (differs := _different(answer(run), whole))})
         killed = ", ".join(f"{kill['after']:.1f} s ({kill['trainings']} trainings)" for kill in trial["kills"])
         print(f"{seed}: killed after {killed}: {_verdict(differs)}", flush=True)
@@ -163,19 +173,52 @@ def _verdict(differs: Sequence[str]) -> str:
     return f"differs in {', '.join(differs)}" if differs else "the same"
 
 
-def _trial(
-    command: Sequence[str], run: Path, seconds: float, rng: random.Random, workers: Sequence[str]
-) -> dict[str, Any]:
+@dataclass
+class Moments:
+    """Draws when to kill a search."""
+
+    rng: random.Random
+    run: Path
+    seconds: float
+    """Of a processor, of the whole search."""
+    trainings: int
+    """Of the whole search."""
+
+    def again(self) -> bool:
+        """Whether to kill it once more."""
+        return self.rng.random() < AGAIN
+
+    def in_time(self) -> Callable[[float], bool]:
+        """After so many seconds of a processor."""
+        after = self.rng.uniform(0, self.seconds)
+        return lambda spent: spent > after
+
+    def by_trainings(self) -> Callable[[float], bool]:
+        """At most `SOON` seconds after so many trainings have come back from workers, some more than now."""
+        wanted, now = self.rng.randint(1, self.trainings), _came_back(self.run)
+        soon = self.rng.uniform(0, SOON)
+
+        def due(spent: float) -> bool:
+            if _came_back(self.run) < max(wanted, now + 1):
+                return False
+            time.sleep(soon)
+            return True
+
+        return due
+
+
+def _trial(command: Sequence[str], moments: Moments, workers: Sequence[str]) -> dict[str, Any]:
     """Start and kill, resume and perhaps kill again, until the search is done; at least one kill hits it."""
     kills: list[dict[str, Any]] = []
-    started = time.monotonic()
-    while not kills or rng.random() < AGAIN:
-        after = rng.uniform(0, seconds)
-        if _killed(_next(command, run, workers), run, after):
-            kills.append({"after": round(after, 2), "trainings": _trainings(run)})
+    run, started = moments.run, time.monotonic()
+    while not kills or moments.again():
+        due = moments.by_trainings() if workers and moments.rng.random() < BY_TRAININGS else moments.in_time()
+        spent = _killed(_next(command, run, workers), run, due)
+        if spent is not None:
+            kills.append({"after": round(spent, 2), "trainings": _trainings(run), "came_back": _came_back(run)})
         elif kills:
             break
-        else:  # faster than the uninterrupted one: nothing was interrupted
+        else:  # it was over before: nothing was interrupted
             shutil.rmtree(run)
     else:
         _to_the_end(_next(command, run, workers), run)
@@ -190,17 +233,17 @@ def _next(command: Sequence[str], run: Path, workers: Sequence[str]) -> list[str
     return [*command, "--out", str(run)]
 
 
-def _killed(arguments: Sequence[str], run: Path, after: float) -> bool:
-    """SIGKILL once `main` has had so many seconds of a processor; False if the process was done by then."""
+def _killed(arguments: Sequence[str], run: Path, due: Callable[[float], bool]) -> float | None:
+    """SIGKILL as soon as it is `due`; the seconds of a processor that `main` had had, None if it was over by then."""
     process, begun = _begun(arguments, run)
     while process.is_alive():
-        if _processor_seconds(process.pid) - begun > after:
+        if due(spent := _processor_seconds(process.pid) - begun) and process.is_alive():
             process.kill()
             process.join()
-            return True
+            return spent
         process.join(TICK)
     _require_done(process, arguments, run)
-    return False
+    return None
 
 
 def _to_the_end(arguments: Sequence[str], run: Path) -> float:
@@ -270,8 +313,17 @@ def _fresh(arguments: Sequence[str]) -> float:
 
 def _trainings(run: Path) -> int:
     """Trainings in the ledger of a killed run, read without touching it."""
+    return _counted(run, b'"record"')
+
+
+def _came_back(run: Path) -> int:
+    """Trainings that came from workers, whether or not the search has asked for them yet."""
+    return _counted(run, b'"ahead:')
+
+
+def _counted(run: Path, word: bytes) -> int:
     journal = run / "ledger.journal"
-    return journal.read_bytes().count(b'"record"') if journal.exists() else 0
+    return journal.read_bytes().count(word) if journal.exists() else 0
 
 
 def _command(options: argparse.Namespace) -> list[str]:
