@@ -9,8 +9,9 @@ processor each, all on this machine: in the middle of a training one node that t
 another one is added. The digest, what was lost, and when every worker was idle while trainings waited are compared and
 kept. Every trial is a process of its own with a time limit, so that one that hangs is one that fails. `--price` also
 measures 12 tasks of one second on 1, 2 and 4 workers, what a cluster costs while nothing is trained, and which
-addresses its processes are connected to. `--training` times whole searches by one and two processes of this machine,
-without Ray, of one thread each, once they have begun; it needs an idle machine with two cores.
+addresses its processes are connected to. `--training` times whole searches, and runs of one plan with 12 seeds, by one
+and two processes of this machine, without Ray, of one thread each, once they have begun; it needs an idle machine with
+two cores.
 
 Figures go to results/cluster.json after every trial; the same command goes on where it was. Exit code 1 if anything
 differs.
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address, ip_address
 from itertools import pairwise
@@ -50,9 +51,9 @@ from thawline.workers.processes import Processes
 RESULTS = Path(__file__).parent / "results" / "cluster.json"
 ROWS = ("biotune:population=6,elites=1,generations=2,seeds=1,folds=2,top=2", "full")
 TURNS, EPOCHS = 5, 12
-"""Repetitions of each timed search, and its epochs."""
-LIMIT = 600.0
-"""Seconds of one trial at most."""
+"""Repetitions of each timed run, and its epochs."""
+SEEDS = TuningConfig(seeds=12, learning_rate=1e-3, norm="moving")
+"""Twelve equal trainings and nothing else."""
 IDLE = 1.5
 """Seconds that a worker may need to be handed the next task, on a busy machine."""
 
@@ -66,27 +67,35 @@ def main() -> int:
     kept: dict[str, Any] = read_json(options.out) if options.out.exists() else {}
     trials: list[dict[str, Any]] = kept.get("trials", [])
     price, training = kept.get("price"), kept.get("training")
+    expected = alone() if len(trials) < options.times else ""
     while len(trials) < options.times:
-        trials.append(_apart())
+        trials.append(_compared(_apart(options.limit), expected))
         print(f"{len(trials)}: {json.dumps(trials[-1])}", flush=True)
         _write(options.out, trials, price, training)
     if options.price and price is None:
         price = measured()
         print(json.dumps(price, indent=2), flush=True)
         _write(options.out, trials, price, training)
-    if options.training and training is None:
-        training = timed()
-        print(json.dumps(training, indent=2), flush=True)
-        _write(options.out, trials, price, training)
+    if options.training:
+        training = training or {}
+        for turn in timed(training):
+            print(json.dumps(turn), flush=True)
+            _write(options.out, trials, price, training)
     return int(not all(each.get("same_digest") for each in trials))
 
 
+def alone() -> str:
+    """The digest of the comparison by one process."""
+    with tempfile.TemporaryDirectory(prefix="thawline-alone-") as folder:
+        os.environ["THAWLINE_CACHE"] = f"{folder}/cache"
+        return api.run(small_comparison(Path(folder) / "images"), Path(folder) / "run").digest
+
+
 def trial(folder: Path) -> dict[str, Any]:
-    """One comparison alone, and the same on a cluster that loses a node and gets another."""
+    """The comparison on a cluster that loses a node and gets another."""
     from ray.cluster_utils import Cluster as Nodes
 
     request = small_comparison(folder / "images")
-    alone = api.run(request, folder / "alone")
     nodes: Any = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     others = [nodes.add_node(num_cpus=1) for _ in range(2)]
     began = time.monotonic()
@@ -102,7 +111,6 @@ def trial(folder: Path) -> dict[str, Any]:
         nodes.shutdown()
     losses = Ledger(folder / "run" / LEDGER).losses
     return {
-        "same_digest": found.digest == alone.digest,
         "digest": found.digest,
         "seconds_to_three_workers": round(ready, 1),
         "removed": events.removed,
@@ -186,28 +194,53 @@ def measured() -> dict[str, Any]:
     return found
 
 
-def timed() -> dict[str, Any]:
-    """Seconds of a search by one and by two processes, in turns, and how much faster two are."""
-    seconds: dict[int, list[float]] = {1: [], 2: []}
+def timed(kept: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Add seconds of a search, and of one plan with 12 seeds, by one and by two processes, turn by turn; each turn."""
     with tempfile.TemporaryDirectory(prefix="thawline-training-") as place:
         os.environ["THAWLINE_CACHE"] = f"{place}/cache"
-        request = small_comparison(Path(place) / "images")
-        request = replace(request, strategies=ROWS[:1], train=replace(request.train, epochs=EPOCHS))
-        pools = {count: Processes(count, MODULE) for count in seconds}
-        loads = [os.getloadavg()]
+        small = small_comparison(Path(place) / "images")
+        small = replace(small, train=replace(small.train, epochs=EPOCHS))
+        runs = {
+            "search": replace(small, strategies=ROWS[:1]),
+            "12 seeds": replace(small, verb="fit", strategies=ROWS[1:], search=SEEDS),
+        }
+        pools = {count: Processes(count, MODULE) for count in (1, 2)}
         try:
-            for turn in range(TURNS + 1):
-                for count, pool in pools.items():
-                    began = time.monotonic()
-                    api.run(request, Path(place) / f"{turn}-{count}", None, Workers(pool))
-                    if turn:  # the first time they read the images and the network
-                        seconds[count].append(round(time.monotonic() - began, 2))
-                loads.append(os.getloadavg())
+            for count, pool in pools.items():  # reads the images and the network
+                first = replace(small, strategies=ROWS[:1], train=replace(small.train, epochs=1))
+                api.run(first, Path(place) / f"first-{count}", None, Workers(pool))
+            for name, request in runs.items():
+                turns = kept.setdefault(name, {"turns": []})["turns"]
+                while len(turns) < TURNS:
+                    out = Path(place) / f"{name}-{len(turns)}"
+                    turns.append({str(count): _timed(request, out / str(count), pool) for count, pool in pools.items()})
+                    turns[-1]["load"] = os.getloadavg()
+                    ratios = [turn["1"]["seconds"] / turn["2"]["seconds"] for turn in turns]
+                    kept[name]["two_against_one"] = {
+                        "median": round(median(ratios), 2),
+                        "turns": [round(each, 2) for each in ratios],
+                    }
+                    yield turns[-1]
         finally:
             for pool in pools.values():
                 pool.shutdown()
-    faster = median(seconds[1]) / median(seconds[2])
-    return {"seconds": seconds, "two_against_one": round(faster, 2), "loads": loads}
+
+
+def _timed(request: Request, out: Path, pool: Processes) -> dict[str, float]:
+    """Seconds of a run, of all its trainings, and those in which at least one was going on."""
+    before, began = len(pool.stints), time.monotonic()
+    api.run(request, out, None, Workers(pool))
+    seconds = time.monotonic() - began
+    spans = sorted((stint.began, stint.ended) for stint in pool.stints[before:])
+    covered, until = 0.0, 0.0
+    for began, ended in spans:
+        covered += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return {
+        "seconds": round(seconds, 2),
+        "of_trainings": round(sum(ended - began for began, ended in spans), 2),
+        "with_a_training": round(covered, 2),
+    }
 
 
 def _memory() -> int:
@@ -280,19 +313,24 @@ def small_comparison(images: Path) -> Request:
     )
 
 
-def _apart() -> dict[str, Any]:
-    """A trial in a process of its own."""
+def _compared(found: dict[str, Any], expected: str) -> dict[str, Any]:
+    """A trial, and whether its digest is the expected one."""
+    return {"same_digest": found.get("digest") == expected, **found}
+
+
+def _apart(limit: float) -> dict[str, Any]:
+    """A trial in a process of its own, which has so many seconds."""
     with tempfile.TemporaryDirectory(prefix="thawline-cluster-") as folder:
         command = [sys.executable, "-m", "benchmarks.cluster", "--trial", folder]
         own = {**os.environ, "THAWLINE_CACHE": f"{folder}/cache"}
         began = time.monotonic()
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=own, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=own, check=False)
         except subprocess.TimeoutExpired:
-            return {"same_digest": False, "failed": f"not over after {LIMIT:.0f} s"}
+            return {"failed": f"not over after {limit:.0f} s"}
         seconds = round(time.monotonic() - began, 1)
         if done.returncode:
-            return {"same_digest": False, "failed": done.stderr[-2000:], "seconds": seconds}
+            return {"failed": done.stderr[-2000:], "seconds": seconds}
         return {**json.loads(done.stdout.splitlines()[-1]), "seconds": seconds, "load": os.getloadavg()}
 
 
@@ -315,6 +353,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--times", type=int, default=20, help="trials in all, those of earlier calls included")
     parser.add_argument("--price", action="store_true", help="also measure a cluster in which nothing is trained")
     parser.add_argument("--training", action="store_true", help="also time searches by one and two processes")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds of one trial at most")
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file to write, or to go on with")
     parser.add_argument("--trial", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -1,85 +1,151 @@
-"""`kill -9` at random moments of one small search, then resume: the answer must be that of the uninterrupted search.
+"""`kill -9` at random moments of a search, then resume: the answer must be that of the uninterrupted search.
 
-    OMP_NUM_THREADS=1 python benchmarks/kill.py --shared ../shared
-    OMP_NUM_THREADS=1 python benchmarks/kill.py --shared ../shared --search auto:answer=ensemble --out auto.json
-    OMP_NUM_THREADS=1 python benchmarks/kill.py --shared ../shared --workers 2 --kills 100 --out two-workers.json
+    OMP_NUM_THREADS=1 python benchmarks/kill.py --shared ../shared --kills 10
+    OMP_NUM_THREADS=1 python benchmarks/kill.py --shared ../shared --kills 10 --search auto:answer=ensemble
+    OMP_NUM_THREADS=1 python benchmarks/kill.py --shared ../shared --kills 200 --small
+    OMP_NUM_THREADS=1 python benchmarks/kill.py --shared ../shared --kills 100 --small --workers 2
 
-One search runs to its end. Then ten times: start it, SIGKILL at a moment drawn from its whole duration, resume, and as
-often as not kill it again on the way; when it is done, digest, winner, plan, scores and the saved weights are compared.
-So are those of the same search without a cache. Figures go to results/kill.json; exit code 1 if anything differs.
-About 8 minutes on one free core. `--workers`: the killed searches have so many workers, the uninterrupted one has none;
-`--kills`: as many searches as it takes, in place of ten.
+One search runs to its end. Then, until there are as many kills as asked: start it, SIGKILL at a moment drawn from its
+whole duration, resume, and as often as not kill it again on the way; when it is done, digest, winner, plan, scores and
+the saved weights are compared. So are those of the same search without a cache. `--workers`: the killed searches have
+so many workers, the uninterrupted one has none. `--small`: a network with random weights on 150 images of 32 pixels,
+without Grad-CAM, in place of MobileNetV2 on 600 of 48; a search of some seconds.
+
+The killed processes and those that resume are forked from a server that has imported what the command line imports, so
+that a trial costs no imports. Moments are in processor time, that of workers included, from the beginning of `main`: so
+they are spread over the whole search however busy the machine is. Workers begin with nothing, and most of that time is
+their imports; so half of their moments are drawn by how many trainings have come back instead. Forked processes have
+the server's order of hashes, which is another one in every call and in the uninterrupted search, a fresh interpreter.
+Every trial is added at once to results/kills.json, with its seed; the same command goes on where it was. Exit code 1 if
+anything differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import itertools
+import os
+import pkgutil
 import random
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import PIL
+
+import thawline
 from thawline.records import FORMAT_VERSION, environment, read_json, write_json
 
-RESULTS = Path(__file__).parent / "results" / "kill.json"
-MODEL = "mobilenetv2_050"
+RESULTS = Path(__file__).parent / "results" / "kills.json"
+FORKS = get_context("forkserver")
 SEARCH = "biotune:population=4,elites=1,generations=3,seeds=2,folds=2,top=2"
-OPTIONS = (
-    *("--image-size", "48", "--limit", "600", "--epochs", "2", "--augment", "none"),
-    *("--optimizer", "adam", "--learning-rate", "0.001", "--device", "cpu"),
-)
+MODEL = "mobilenetv2_050"
+SIZE = ("--image-size", "48", "--limit", "600", "--epochs", "2")
+SMALL_SEARCH = "biotune:population=3,elites=1,generations=2,seeds=1,folds=2,top=1"
+SMALL_MODEL = "test_efficientnet"
+SMALL_SIZE = ("--weights", "random", "--image-size", "32", "--limit", "150", "--epochs", "1", "--no-explain")
+OPTIONS = ("--augment", "none", "--optimizer", "adam", "--learning-rate", "0.001", "--device", "cpu")
 CACHE_OFF = ("--cache-memory", "0", "--cache-disk", "0")
 AGAIN = 0.5
 """Chance that a resumed search is killed, too."""
+TICK = 0.01
+"""Seconds between two looks at the time that a process has had."""
+BY_TRAININGS = 0.5
+"""Share of the kills of workers whose moment is drawn by how many trainings have come back."""
+SOON = 0.5
+"""Seconds."""
+HANGS = 1800.0
+"""Seconds after which a search that nothing interrupts counts as one that hangs."""
 
 
 def main() -> int:
-    """Run, compare, write the JSON."""
+    """Run and kill until there are as many kills as asked; write the JSON after every trial."""
     options = _options()
     shutil.rmtree(options.runs, ignore_errors=True)
+    options.runs.mkdir(parents=True)
+    FORKS.set_forkserver_preload(_imports())
+    searches = read_json(options.out)["searches"] if options.out.exists() else []
+    search = _search(searches, options)
+    whole, trials = search["uninterrupted"], search["trials"]
+    workers = ["--workers", str(options.workers)] if options.workers else []
+    started = [*_command(options), *workers]
+    seconds = _to_the_end([*started, "--out", str(options.runs / "timed")], options.runs / "timed")
+    print(f"forked: {seconds:.1f} s of a processor; {_kills(trials)} of {options.kills} kills are there", flush=True)
+    while _kills(trials) < options.kills:
+        seed, run = len(trials), options.runs / f"{len(trials)}"
+        trial = {
+            "seed": seed,
+            **_trial(started, Moments(random.Random(seed), run, seconds, whole["trainings"]), workers),
+        }
+        trials.append({**trial, "differs": (differs := _different(answer(run), whole))})
+        killed = ", ".join(f"{kill['after']:.1f} s ({kill['trainings']} trainings)" for kill in trial["kills"])
+        print(f"{seed}: killed after {killed}: {_verdict(differs)}", flush=True)
+        _write(options.out, searches)
+        if not differs:
+            shutil.rmtree(run)
+    return int(
+        any(
+            search["without_cache_differs"] or any(trial["differs"] for trial in search["trials"])
+            for search in searches
+        )
+    )
+
+
+def _imports() -> list[str]:
+    """Modules of thawline, and what others import late."""
+    own = [each.name for each in pkgutil.walk_packages(thawline.__path__, "thawline.")]
+    formats = [f"PIL.{each.name}" for each in pkgutil.iter_modules(PIL.__path__) if "ImagePlugin" in each.name]
+    return [*own, *formats, "pydantic.type_adapter", "typer._adapters"]
+
+
+def _search(searches: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
+    """The entry that trials are added to, with the answer of the search when nothing interrupts it.
+
+    A search that is there already must have ended alike: else it is that of other code, or of another machine.
+    """
     command = _command(options)
-    begun = time.monotonic()
-    seconds = _to_the_end([*command, str(options.runs / "whole")])
+    name = SMALL_MODEL if options.small else MODEL
+    what = {"search": ["thawline", "fit", "dtd10", *_settings(options, name)], "workers": options.workers}
+    seconds = _fresh([*command, "--out", str(options.runs / "whole")])
     whole = answer(options.runs / "whole")
     print(f"uninterrupted: {seconds:.0f} s, {whole['trainings']} trainings, digest {whole['digest'][:16]}", flush=True)
-    trials: list[dict[str, Any]] = []
-    killed_command = [*command[:-1], *_workers(options), "--out"]
-    if options.workers:  # killed in its own time, which has the start of the workers in it
-        seconds = _to_the_end([*killed_command, str(options.runs / "timed")])
-        print(f"with {options.workers} workers: {seconds:.0f} s", flush=True)
-    for number in _numbers(options, trials):
-        trial = _trial(killed_command, options.runs / f"{number}", seconds, random.Random(number), _workers(options))
-        trial["differs"] = _different(options.runs / f"{number}", whole)
-        trials.append(trial)
-        shutil.rmtree(options.runs / f"{number}")
-        killed = ", ".join(f"{kill['after']:.1f} s ({kill['trainings']} trainings)" for kill in trial["kills"])
-        print(f"{number}: killed after {killed}: {_verdict(trial['differs'])}", flush=True)
-    _to_the_end([*command[:-1], *CACHE_OFF, "--out", str(options.runs / "uncached")])
-    uncached = _different(options.runs / "uncached", whole)
+    for search in searches:
+        if {name: search[name] for name in what} == what:
+            if differs := _different(whole, search["uninterrupted"]):
+                sys.exit(f"{options.out} has another answer of this search ({_verdict(differs)}); give another --out")
+            return search
+    _fresh([*command, *CACHE_OFF, "--out", str(options.runs / "uncached")])
+    uncached = _different(answer(options.runs / "uncached"), whole)
     print(f"without a cache: {_verdict(uncached)}", flush=True)
-    same = not any((uncached, *(trial["differs"] for trial in trials)))
+    searches.append({**what, "uninterrupted": whole, "without_cache_differs": uncached, "trials": []})
+    return searches[-1]
+
+
+def _write(out: Path, searches: Sequence[Mapping[str, Any]]) -> None:
+    trials = [trial for search in searches for trial in search["trials"]]
     record = {
         "format_version": FORMAT_VERSION,
         "command": "python benchmarks/kill.py",
-        "search": ["thawline", "fit", "dtd10", "--model", MODEL, *_settings(options)],
-        "workers": options.workers,
-        "environment": environment(device="cpu", threads=options.threads, command="python benchmarks/kill.py"),
-        "uninterrupted": {"seconds": seconds, **whole},
-        "trials": trials,
-        "without_cache_differs": uncached,
-        "kills": sum(len(trial["kills"]) for trial in trials),
-        "all_the_same": same,
-        "minutes": round((time.monotonic() - begun) / 60, 2),
+        "environment": environment(device="cpu", threads=1, command="python benchmarks/kill.py"),
+        "searches": searches,
+        "kills": _kills(trials),
+        "all_the_same": not any(trial["differs"] for trial in trials)
+        and not any(search["without_cache_differs"] for search in searches),
+        "minutes": round(sum(trial["seconds"] for trial in trials) / 60, 1),
     }
-    write_json(options.out, record)
-    print(f"{record['kills']} kills in {len(trials)} searches: {'all the same' if same else 'NOT all the same'}")
-    return 0 if same else 1
+    write_json(out, record)
+
+
+def _kills(trials: Sequence[Mapping[str, Any]]) -> int:
+    return sum(len(trial["kills"]) for trial in trials)
 
 
 def answer(run: Path) -> dict[str, Any]:
@@ -98,72 +164,147 @@ def answer(run: Path) -> dict[str, Any]:
     }
 
 
-def _different(run: Path, whole: Mapping[str, Any]) -> list[str]:
-    """In what the answer of a run is another than that of the uninterrupted one."""
-    return [name for name, value in answer(run).items() if value != whole[name]]
+def _different(found: Mapping[str, Any], whole: Mapping[str, Any]) -> list[str]:
+    """In what one answer is another than the other."""
+    return [name for name, value in found.items() if value != whole[name]]
 
 
 def _verdict(differs: Sequence[str]) -> str:
     return f"differs in {', '.join(differs)}" if differs else "the same"
 
 
-def _numbers(options: argparse.Namespace, trials: Sequence[Mapping[str, Any]]) -> Iterator[int]:
-    """Numbers of the searches, until there are as many as asked, or as many kills."""
-    for number in itertools.count():
-        kills = sum(len(trial["kills"]) for trial in trials)
-        if kills >= options.kills if options.kills else number >= options.times:
-            return
-        yield number
+@dataclass
+class Moments:
+    """Draws when to kill a search."""
+
+    rng: random.Random
+    run: Path
+    seconds: float
+    """Of a processor, of the whole search."""
+    trainings: int
+    """Of the whole search."""
+
+    def again(self) -> bool:
+        """Whether to kill it once more."""
+        return self.rng.random() < AGAIN
+
+    def in_time(self) -> Callable[[float], bool]:
+        """After so many seconds of a processor."""
+        after = self.rng.uniform(0, self.seconds)
+        return lambda spent: spent > after
+
+    def by_trainings(self) -> Callable[[float], bool]:
+        """At most `SOON` seconds after so many trainings have come back from workers, some more than now."""
+        wanted, now = self.rng.randint(1, self.trainings), _came_back(self.run)
+        soon = self.rng.uniform(0, SOON)
+
+        def due(spent: float) -> bool:
+            if _came_back(self.run) < max(wanted, now + 1):
+                return False
+            time.sleep(soon)
+            return True
+
+        return due
 
 
-def _workers(options: argparse.Namespace) -> list[str]:
-    return ["--workers", str(options.workers)] if options.workers else []
-
-
-def _trial(
-    command: Sequence[str], run: Path, seconds: float, rng: random.Random, workers: Sequence[str]
-) -> dict[str, Any]:
+def _trial(command: Sequence[str], moments: Moments, workers: Sequence[str]) -> dict[str, Any]:
     """Start and kill, resume and perhaps kill again, until the search is done; at least one kill hits it."""
     kills: list[dict[str, Any]] = []
-    started = time.monotonic()
-    while not kills or rng.random() < AGAIN:
-        after = rng.uniform(0, seconds)
-        if _killed(_next(command, run, workers), after):
-            kills.append({"after": round(after, 2), "trainings": _trainings(run)})
+    run, started = moments.run, time.monotonic()
+    while not kills or moments.again():
+        due = moments.by_trainings() if workers and moments.rng.random() < BY_TRAININGS else moments.in_time()
+        spent = _killed(_next(command, run, workers), run, due)
+        if spent is not None:
+            kills.append({"after": round(spent, 2), "trainings": _trainings(run), "came_back": _came_back(run)})
         elif kills:
             break
-        else:  # faster than the uninterrupted one: nothing was interrupted
+        else:  # it was over before: nothing was interrupted
             shutil.rmtree(run)
-    if not (run / "results.json").exists():
-        _to_the_end(_next(command, run, workers))
+    else:
+        _to_the_end(_next(command, run, workers), run)
     return {"kills": kills, "seconds": round(time.monotonic() - started, 1)}
 
 
 def _next(command: Sequence[str], run: Path, workers: Sequence[str]) -> list[str]:
     """Resume what there is; a search killed before it was one is started anew."""
     if (run / "run.json").exists():
-        return [sys.executable, "-m", "thawline", "resume", str(run), *workers]
+        return ["resume", str(run), *workers]
     shutil.rmtree(run, ignore_errors=True)
-    return [*command, str(run)]
+    return [*command, "--out", str(run)]
 
 
-def _killed(command: Sequence[str], after: float) -> bool:
-    """SIGKILL after so many seconds; False if the process was done by then."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def _killed(arguments: Sequence[str], run: Path, due: Callable[[float], bool]) -> float | None:
+    """SIGKILL as soon as it is `due`; the seconds of a processor that `main` had had, None if it was over by then."""
+    process, begun = _begun(arguments, run)
+    while process.is_alive():
+        if due(spent := _processor_seconds(process.pid) - begun) and process.is_alive():
+            process.kill()
+            process.join()
+            return spent
+        process.join(TICK)
+    _require_done(process, arguments, run)
+    return None
+
+
+def _to_the_end(arguments: Sequence[str], run: Path) -> float:
+    """Seconds of a processor that a process took that is forked and not killed."""
+    process, begun = _begun(arguments, run)
+    seconds, started = 0.0, time.monotonic()
+    while process.is_alive():
+        assert time.monotonic() - started < HANGS, f"thawline {' '.join(arguments)} hangs"
+        seconds = max(seconds, _processor_seconds(process.pid) - begun)
+        process.join(TICK)
+    _require_done(process, arguments, run)
+    return seconds
+
+
+def _begun(arguments: Sequence[str], run: Path) -> tuple[ForkServerProcess, float]:
+    """A process in which `main` begins, and the seconds of a processor that it had before."""
+    begins, begun = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=_forked, args=(arguments, str(_said(run)), begun))
+    process.start()
+    begins.recv()
+    return process, _processor_seconds(process.pid)
+
+
+def _require_done(process: ForkServerProcess, arguments: Sequence[str], run: Path) -> None:
+    if process.exitcode:
+        sys.exit(f"thawline {' '.join(arguments)}: exit code {process.exitcode}: {_said(run).read_text()}")
+
+
+def _said(run: Path) -> Path:
+    """What goes to standard error."""
+    return run.with_suffix(".txt")
+
+
+def _processor_seconds(process: int | None) -> float:
+    """User and system time of a process and of all that it has begun; 0 if it has ended."""
+    folder = Path("/proc") / str(process)
     try:
-        _, said = process.communicate(timeout=after)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return True
-    if process.returncode:
-        sys.exit(f"{' '.join(command)}: {said}")
-    return False
+        times = (folder / "stat").read_text().rpartition(")")[2].split()[11:15]
+        children = [each for task in (folder / "task").iterdir() for each in (task / "children").read_text().split()]
+    except OSError:
+        return 0.0
+    own = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+    return own + sum(_processor_seconds(int(child)) for child in children)
 
 
-def _to_the_end(command: Sequence[str]) -> float:
-    """Seconds that it took."""
+def _forked(arguments: Sequence[str], said: str, begun: Connection) -> None:
+    """The program, in a process that has its imports; ends with its exit code."""
+    from thawline.cli.app import main as program
+
+    quiet, errors = os.open(os.devnull, os.O_WRONLY), os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(quiet, 1)
+    os.dup2(errors, 2)
+    sys.argv = ["thawline", *arguments]
+    begun.send(None)
+    program()
+
+
+def _fresh(arguments: Sequence[str]) -> float:
+    """Seconds of a process that begins with nothing, as on a command line."""
     started = time.monotonic()
+    command = [sys.executable, "-m", "thawline", *arguments]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}: {done.stderr}")
@@ -172,31 +313,40 @@ def _to_the_end(command: Sequence[str]) -> float:
 
 def _trainings(run: Path) -> int:
     """Trainings in the ledger of a killed run, read without touching it."""
+    return _counted(run, b'"record"')
+
+
+def _came_back(run: Path) -> int:
+    """Trainings that came from workers, whether or not the search has asked for them yet."""
+    return _counted(run, b'"ahead:')
+
+
+def _counted(run: Path, word: bytes) -> int:
     journal = run / "ledger.journal"
-    return journal.read_bytes().count(b'"record"') if journal.exists() else 0
+    return journal.read_bytes().count(word) if journal.exists() else 0
 
 
 def _command(options: argparse.Namespace) -> list[str]:
-    """Up to the folder, which comes last."""
-    model = f"local-dir:{options.shared / 'weights' / MODEL}"
-    data = str(options.shared / "data" / "dtd10")
-    return [sys.executable, "-m", "thawline", "fit", data, "--model", model, *_settings(options), "--out"]
+    """All but the folder."""
+    model = SMALL_MODEL if options.small else f"local-dir:{options.shared / 'weights' / MODEL}"
+    return ["fit", str(options.shared / "data" / "dtd10"), *_settings(options, model)]
 
 
-def _settings(options: argparse.Namespace) -> list[str]:
-    return [*OPTIONS, "--threads", str(options.threads), "--strategy", options.search]
+def _settings(options: argparse.Namespace, model: str) -> list[str]:
+    search = options.search or (SMALL_SEARCH if options.small else SEARCH)
+    size = SMALL_SIZE if options.small else SIZE
+    return ["--model", model, *size, *OPTIONS, "--threads", "1", "--strategy", search]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with data/ and weights/")
     parser.add_argument("--runs", type=Path, default=Path("runs/kill"), help="where the run folders are made, anew")
-    parser.add_argument("--search", default=SEARCH, help="the strategy that searches")
-    parser.add_argument("--times", type=int, default=10, help="searches that are killed")
-    parser.add_argument("--kills", type=int, help="kills in all, in place of --times")
+    parser.add_argument("--kills", type=int, default=10, help="kills of this search in all, earlier calls included")
+    parser.add_argument("--search", help="the strategy that searches")
+    parser.add_argument("--small", action="store_true", help="a search of some seconds")
     parser.add_argument("--workers", type=int, help="workers of the searches that are killed; default: none")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file to write")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file to write, or to go on with")
     return parser.parse_args()
 
 

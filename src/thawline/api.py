@@ -90,7 +90,7 @@ from thawline.strategies.base import split_specs, variants
 from thawline.studies import compare as compare_study
 from thawline.studies import fit as fit_study
 from thawline.studies.compared_networks import NetworkComparison
-from thawline.studies.dry_run import dry_run as rehearse
+from thawline.studies.dry_run import dry_run as dry_run_strategies
 from thawline.studies.dry_run import dry_run_networks
 from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
@@ -240,7 +240,7 @@ def dry_run(request: Request, out: str | Path, callback: Callback | None = None)
         if request.candidates is not None:
             return dry_run_networks(folder, SaidOnce(callback or Callback()))
         opened = open_experiment(folder, callback or Callback())
-        return rehearse(opened.experiment, opened.facts, read(folder.file(CHECK), CheckResult))
+        return dry_run_strategies(opened.experiment, opened.facts, read(folder.file(CHECK), CheckResult))
 
 
 @takes_listener

@@ -255,3 +255,11 @@ def test_a_smaller_batch_is_remembered(tmp_path: Path) -> None:
     assert ledger.micro_batch is None
     ledger.keep_micro_batch(8)
     assert ledger.micro_batch == Ledger(path).micro_batch == 8
+
+
+def test_a_run_that_has_yet_to_choose_its_network_names_another_version(tmp_path: Path) -> None:
+    Ledger(tmp_path / "ledger.journal").bind_choice({"model": "a"})
+    Ledger(tmp_path / "ledger.journal").bind_choice({"model": "a"})
+    with pytest.raises(RunFolderError, match=r"another version of thawline began the run; .*`out`\.$") as refused:
+        Ledger(tmp_path / "ledger.journal").bind_choice({"model": "a", "stream": False})
+    assert refused.value.exit_code == 2

@@ -206,26 +206,26 @@ class Experiment(Problem):
     def ahead(self, calls: Iterable[Callable[[Experiment], object]]) -> None:
         """Hand out the next trainings that these calls are going to ask for; nothing without workers.
 
-        They are made on a `Rehearsal`, so that nothing else comes of them yet.
+        They are made on a `Lookahead`, which changes nothing else.
         """
         if self.jobs is not None:
             for call in calls:
-                _rehearsed(self, call)
+                _look_ahead(self, call)
 
     def side_by_side(self, procedures: Iterable[Callable[[Experiment], object]]) -> None:
         """Train ahead what procedures that do not depend on each other will ask for; nothing without workers.
 
-        Each is rehearsed until it asks for a training that is not there, and again when that is. Afterwards they can
-        be run one after the other, as without workers, and find everything that was trained.
+        Each is run on a `Lookahead` until it asks for a training that is not there, and again when that is. Afterwards
+        they can be run one after the other, as without workers, and find everything that was trained.
         """
         if self.jobs is None:
             return
-        waiting = [(each, keys) for each in procedures if (keys := _rehearsed(self, each))]
+        waiting = [(each, keys) for each in procedures if (keys := _look_ahead(self, each))]
         while waiting:
             self.jobs.wait_for({key for _, keys in waiting for key in keys})
             now = [(each, keys) for each, keys in waiting if not all(map(self.jobs.is_waiting, keys))]
             later = [each for each in waiting if each not in now]
-            waiting = later + [(each, keys) for each, _ in now if (keys := _rehearsed(self, each))]
+            waiting = later + [(each, keys) for each, _ in now if (keys := _look_ahead(self, each))]
 
     def close(self) -> None:
         """Keep what workers have finished; what they have not is trained when the run is resumed."""
@@ -235,7 +235,7 @@ class Experiment(Problem):
             self.jobs.close()
 
     def by_the_clock(self) -> None:
-        """Called where what follows depends on the time, so that it cannot be rehearsed."""
+        """Called where what follows depends on the time, so that it cannot be done ahead."""
 
     def _job(
         self,
@@ -501,7 +501,7 @@ class Experiment(Problem):
 
 
 class NotYet(BaseException):
-    """Ends a rehearsal where it asks for what is not there; no `except Exception` must stop it."""
+    """Ends a `Lookahead` where it asks for what is not there; no `except Exception` must stop it."""
 
     def __init__(self, *keys: str) -> None:
         super().__init__(*keys)
@@ -509,29 +509,29 @@ class NotYet(BaseException):
         """Keys of the trainings that it waits for; empty if it cannot go on before the run itself does."""
 
 
-class Rehearsal(Experiment):
-    """Goes through a procedure as far as its trainings are there, and hands out those that come next.
+class Lookahead(Experiment):
+    """Runs a procedure as far as its trainings are there, and hands the next ones to the workers.
 
-    Nothing else comes of it: what it finds is kept for itself, and nobody is told. What needs this process's network,
-    the test split, or the time, ends it.
+    It writes nothing and reports no progress: what it finds it keeps for itself. What needs this process's network, the
+    test split, or the time, ends it.
     """
 
     kept: dict[str, TrainingRecord]
 
     @classmethod
-    def of(cls, experiment: Experiment) -> Rehearsal:
-        """A rehearsal of what is going to be asked of `experiment`."""
+    def of(cls, experiment: Experiment) -> Lookahead:
+        """For what is going to be asked of `experiment`."""
         found = object.__new__(cls)
         found.__dict__.update(experiment.__dict__)  # the same ledger, the same jobs
         found.callback, found.kept = Callback(), dict(getattr(experiment, "kept", {}))
         return found
 
     def known(self, key: str) -> TrainingRecord | None:
-        """What the performance will know by then."""
+        """What the run will know by then."""
         return self.kept.get(key) or super().known(key)
 
     def keep(self, record: TrainingRecord) -> TrainingRecord:
-        """Keep it for this rehearsal."""
+        """Keep it for this call."""
         self.kept[record.key] = record
         return record
 
@@ -539,11 +539,11 @@ class Rehearsal(Experiment):
         """Nothing."""
 
     def evaluate(self, record: TrainingRecord) -> Evaluation:
-        """Not before the performance."""
+        """Not ahead of the run."""
         raise NotYet
 
     def by_the_clock(self) -> None:
-        """Not before the performance."""
+        """Not ahead of the run."""
         raise NotYet
 
     def side_by_side(self, procedures: Iterable[Callable[[Experiment], object]]) -> None:
@@ -559,13 +559,13 @@ class Rehearsal(Experiment):
         *,
         keep_weights: bool = False,
     ) -> tuple[TrainingRecord, Paused | None]:
-        """What is there; else it is handed out, and the rehearsal ends."""
+        """What is there; else it is handed out, and the call ends."""
         if self.ingredients(record) or record.purpose == "refit":
             raise NotYet
         job = self._job(record, before, start, part, keep_weights=keep_weights)
         outcome = self._done_before(job)
         if outcome is None:
-            assert self.jobs is not None, "only a run with workers is rehearsed"
+            assert self.jobs is not None, "only a run with workers looks ahead"
             self.jobs.submit(job)
             raise NotYet(record.key)
         return outcome.record, outcome.paused
@@ -574,13 +574,13 @@ class Rehearsal(Experiment):
         raise NotYet
 
 
-def _rehearsed(experiment: Experiment, call: Callable[[Experiment], object]) -> tuple[str, ...]:
-    """Rehearse a call; returns the keys of the trainings that it waits for, empty if it goes no further.
+def _look_ahead(experiment: Experiment, call: Callable[[Experiment], object]) -> tuple[str, ...]:
+    """Make a call on a `Lookahead`; returns the keys of the trainings that it waits for, empty if it goes no further.
 
-    What is wrong with it, the performance will say.
+    Errors are raised when the run itself gets there.
     """
     try:
-        call(Rehearsal.of(experiment))
+        call(Lookahead.of(experiment))
     except NotYet as end:
         return end.keys
     except ThawlineError:

@@ -186,8 +186,8 @@ class Ledger:
         self._bind(
             "choice",
             fingerprint(plain(request)),
-            "this run began with other options, and run.json was edited since; undo that, or start a new run with "
-            "another `out`.",
+            "run.json does not have the options that this run began with: it was edited, or another version of "
+            "thawline began the run; undo the edit, or start a new run with another `out`.",
         )
 
     def is_settled(self, name: str) -> bool:

@@ -77,9 +77,9 @@ def forecasts(experiment: Experiment, specs: Sequence[str]) -> dict[str, Forecas
         total = Forecast(0.0, 0.0, 0)
         strategy = asked_for(experiment, spec)[0]
         if strategy.searches:
-            rehearsal = Rehearsal(experiment, strategy, BASE_RATE, forward=forward)
-            strategy.search(rehearsal)
-            total = total.plus(_in_units_of(whole, rehearsal.total), times=1)
+            estimate = SearchEstimate(experiment, strategy, BASE_RATE, forward=forward)
+            strategy.search(estimate)
+            total = total.plus(_in_units_of(whole, estimate.total), times=1)
             # On other images, all members of a mixture are trained anew.
             times = seeds * (_members(strategy) if whole.sample else 1)
             total = total.plus(_single_training(whole, Full(), forward), times=times)
@@ -117,7 +117,7 @@ def _members(strategy: Strategy | AutoConfig) -> int:
 
 
 @dataclass(frozen=True)
-class Rehearsal(Unscored):
+class SearchEstimate(Unscored):
     """Adds up what a search asks for, as if every plan trained everything, instead of training it."""
 
     forward: float = 0.0
