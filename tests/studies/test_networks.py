@@ -144,7 +144,7 @@ def test_edited_options_are_refused(images: Path, tmp_path: Path) -> None:
         api.run(request_for(images), run, Stop(0))
     with RunFolder.open(run) as folder:
         folder.store(replace(folder.request(), train=replace(folder.request().train, epochs=3)))
-    with pytest.raises(RunFolderError, match="other options"):
+    with pytest.raises(RunFolderError, match="the options that this run began with"):
         api.resume(run)
 
 
