@@ -137,15 +137,15 @@ def _refit(experiment: Experiment, budget: str) -> Mapping[str, Any]:
     """
     found = tune(experiment, f"auto:budget={budget},answer=average")
     row = refitted(experiment, row_of(experiment, "auto", replace(found, baselines={})))
-    scored = _scored(experiment, found)
-    if row.refit_error:
-        return {"test": scored["test"], "before": scored["test"], "error": row.refit_error, "work": 0.0}
-    (refit,) = row.refits
     assert experiment.test is not None, "every split has test images"
-    right = correctness([_test_probabilities(experiment, refit)], experiment.test.labels.numpy())
+    labels = experiment.test.labels.numpy()
+    before = float(row.test_correctness(labels).mean())
+    if row.refit_error:
+        return {"test": before, "before": before, "error": row.refit_error, "work": 0.0}
+    (refit,) = row.refits
     return {
-        "test": float(right.mean()),
-        "before": scored["test"],
+        "test": float(correctness([_test_probabilities(experiment, refit)], labels).mean()),
+        "before": before,
         "strategy": found.strategy,
         "work": sum(record.work for record in refit_trainings(experiment, row)),
         "commit": commit(),
@@ -187,7 +187,7 @@ def _test_probabilities(experiment: Experiment, record: TrainingRecord) -> np.nd
 
 
 def _page(results: Path) -> str:
-    """What is handed over, what other rules would have selected, and what training images more would have changed."""
+    """What is handed over, what other rules would have selected, and what the refit changes."""
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*/*/*.json"))]
     text = "\n".join(table(cells).to_markdown() for table in (_answers_table, _selection_table, _refit_table))
     write_text(results.with_suffix(".md"), text)

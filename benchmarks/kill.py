@@ -12,7 +12,7 @@ so many workers, the uninterrupted one has none. `--small`: a network with rando
 without Grad-CAM, in place of MobileNetV2 on 600 of 48; a search of some seconds.
 
 The killed processes and those that resume are forked from a server that has imported what the command line imports, so
-that a trial costs no imports. Moments are in processor time, that of workers included, from the beginning of `main`: so
+that a trial costs no imports. Moments are in CPU time, that of workers included, from the beginning of `main`: so
 they are spread over the whole search however busy the machine is. Workers begin with nothing, and most of that time is
 their imports; so half of their moments are drawn by how many trainings have come back instead. Forked processes have
 the server's order of hashes, which is another one in every call and in the uninterrupted search, a fresh interpreter.
@@ -78,7 +78,7 @@ def main() -> int:
     workers = ["--workers", str(options.workers)] if options.workers else []
     started = [*_command(options), *workers]
     seconds = _to_the_end([*started, "--out", str(options.runs / "timed")], options.runs / "timed")
-    print(f"forked: {seconds:.1f} s of a processor; {_kills(trials)} of {options.kills} kills are there", flush=True)
+    print(f"forked: {seconds:.1f} s of CPU time; {_kills(trials)} of {options.kills} kills are there", flush=True)
     while _kills(trials) < options.kills:
         seed, run = len(trials), options.runs / f"{len(trials)}"
         trial = {
@@ -180,16 +180,16 @@ class Moments:
     rng: random.Random
     run: Path
     seconds: float
-    """Of a processor, of the whole search."""
+    """CPU seconds of the uninterrupted search."""
     trainings: int
-    """Of the whole search."""
+    """Number of trainings in the uninterrupted search."""
 
     def again(self) -> bool:
         """Whether to kill it once more."""
         return self.rng.random() < AGAIN
 
     def in_time(self) -> Callable[[float], bool]:
-        """After so many seconds of a processor."""
+        """After so many CPU seconds."""
         after = self.rng.uniform(0, self.seconds)
         return lambda spent: spent > after
 
@@ -234,10 +234,10 @@ def _next(command: Sequence[str], run: Path, workers: Sequence[str]) -> list[str
 
 
 def _killed(arguments: Sequence[str], run: Path, due: Callable[[float], bool]) -> float | None:
-    """SIGKILL as soon as it is `due`; the seconds of a processor that `main` had had, None if it was over by then."""
+    """SIGKILL as soon as it is `due`; the CPU seconds that `main` had used, None if it was over by then."""
     process, begun = _begun(arguments, run)
     while process.is_alive():
-        if due(spent := _processor_seconds(process.pid) - begun) and process.is_alive():
+        if due(spent := _cpu_seconds(process.pid) - begun) and process.is_alive():
             process.kill()
             process.join()
             return spent
@@ -247,24 +247,24 @@ def _killed(arguments: Sequence[str], run: Path, due: Callable[[float], bool]) -
 
 
 def _to_the_end(arguments: Sequence[str], run: Path) -> float:
-    """Seconds of a processor that a process took that is forked and not killed."""
+    """CPU seconds of a forked process that is not killed."""
     process, begun = _begun(arguments, run)
     seconds, started = 0.0, time.monotonic()
     while process.is_alive():
         assert time.monotonic() - started < HANGS, f"thawline {' '.join(arguments)} hangs"
-        seconds = max(seconds, _processor_seconds(process.pid) - begun)
+        seconds = max(seconds, _cpu_seconds(process.pid) - begun)
         process.join(TICK)
     _require_done(process, arguments, run)
     return seconds
 
 
 def _begun(arguments: Sequence[str], run: Path) -> tuple[ForkServerProcess, float]:
-    """A process in which `main` begins, and the seconds of a processor that it had before."""
+    """A process in which `main` begins, and the CPU seconds that it had used before."""
     begins, begun = FORKS.Pipe(duplex=False)
     process = FORKS.Process(target=_forked, args=(arguments, str(_said(run)), begun))
     process.start()
     begins.recv()
-    return process, _processor_seconds(process.pid)
+    return process, _cpu_seconds(process.pid)
 
 
 def _require_done(process: ForkServerProcess, arguments: Sequence[str], run: Path) -> None:
@@ -277,8 +277,8 @@ def _said(run: Path) -> Path:
     return run.with_suffix(".txt")
 
 
-def _processor_seconds(process: int | None) -> float:
-    """User and system time of a process and of all that it has begun; 0 if it has ended."""
+def _cpu_seconds(process: int | None) -> float:
+    """User and system time of a process and of all its child processes; 0 if it has ended."""
     folder = Path("/proc") / str(process)
     try:
         times = (folder / "stat").read_text().rpartition(")")[2].split()[11:15]
@@ -286,7 +286,7 @@ def _processor_seconds(process: int | None) -> float:
     except OSError:
         return 0.0
     own = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
-    return own + sum(_processor_seconds(int(child)) for child in children)
+    return own + sum(_cpu_seconds(int(child)) for child in children)
 
 
 def _forked(arguments: Sequence[str], said: str, begun: Connection) -> None:

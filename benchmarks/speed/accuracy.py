@@ -1,4 +1,4 @@
-"""Test accuracy over six sets, as it is and as it was before: the whole command. No torch here."""
+"""Test accuracy over six sets, as it is and as it was before: the whole command."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.commands import run_python
+from benchmarks.pages import half_width
+from benchmarks.speed.commands import flags, run_python
 from benchmarks.speed.measuring import figures, interleaved
 from benchmarks.speed.settings import ALLOCATOR_ALONE, Settings
 
 SETS = ("dtd10", "isic5", "eurosat", "cifar10", "gtsrb", "mnist")
 STRATEGIES = ("full:norm=moving", "full:norm=kept", "last_blocks:k=2")
 """Full training with and without folded norms, and a frozen prefix."""
-T95 = 2.571
-"""Student's t, 95 %, five degrees of freedom."""
 NOW, BEFORE = "today", "before"
 
 
@@ -41,7 +40,8 @@ def _claim(strategy: str, found: Mapping[str, Sequence[float]]) -> dict[str, Any
     }
     differences = [now - before for now, before in zip(means[NOW], means[BEFORE], strict=True)]
     middle = statistics.fmean(differences)
-    half = T95 * statistics.stdev(differences) / len(differences) ** 0.5
+    half = half_width(differences)
+    assert half is not None, "there are at least two sets"
     return {
         "work": f"{strategy}, test accuracy, mean over sets",
         "against": "itself, not fused",
@@ -89,5 +89,4 @@ def _options(settings: Settings, strategy: str, data: str, seed: int) -> list[st
         "threads": settings.threads,
         "seed": seed,
     }
-    pairs = ((f"--{name}", str(value)) for name, value in options.items())
-    return [str(settings.data(data)), "--no-explain", *(part for pair in pairs for part in pair)]
+    return [str(settings.data(data)), "--no-explain", *flags(options)]

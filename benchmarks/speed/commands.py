@@ -34,6 +34,12 @@ class Finished:
     """The same without mapped files, which the system can drop at any time; sampled every 50 ms, 0 if unknown."""
 
 
+def flags(options: Mapping[str, object]) -> list[str]:
+    """The part of a command line that gives these options."""
+    pairs = ((f"--{name}", str(value)) for name, value in options.items())
+    return [part for pair in pairs for part in pair]
+
+
 def run_python(
     arguments: Sequence[str],
     settings: Settings,

@@ -21,12 +21,6 @@ FREEZE_EPOCHS = 1
 """fine_tune's own: the head alone, before everything."""
 
 
-def arguments(**options: object) -> list[str]:
-    """The command line that gives the script these options."""
-    pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in options.items())
-    return [part for pair in pairs for part in pair]
-
-
 def main() -> None:
     """Tune, score, write one JSON."""
     options = _options()

@@ -37,7 +37,7 @@ def product(
 
 
 def _seconds(settings: Settings, precision: str, size: int, clock: Callable[[], float]) -> float:
-    """Of the second product of two random matrices: the first has to find memory, too."""
+    """Duration of the second of two products of random matrices; the first one also allocates memory."""
     left, right = (torch.randn(size, size).to(settings.device, _TYPES[precision]) for _ in range(2))
     stamps = []
     for _ in range(3):

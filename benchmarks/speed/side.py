@@ -59,7 +59,7 @@ class Side:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process: it stops where there is no line left to read."""
+        """Close the standard input of the process, which ends it."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.close()

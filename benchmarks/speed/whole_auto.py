@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.commands import run_python
+from benchmarks.speed.commands import flags, run_python
 from benchmarks.speed.measuring import at_least, at_most, figures, interleaved, ratio, reported
 from benchmarks.speed.settings import BATCH, Settings
 
@@ -74,5 +74,4 @@ def _options(settings: Settings) -> list[str]:
     }
     if settings.smoke:
         options["limit"] = 150
-    pairs = ((f"--{name}", str(value)) for name, value in options.items())
-    return [str(settings.data("dtd10")), "--no-explain", *(part for pair in pairs for part in pair)]
+    return [str(settings.data("dtd10")), "--no-explain", *flags(options)]

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.speed.commands import run_python
+from benchmarks.speed.commands import flags, run_python
 from benchmarks.speed.measuring import figures, interleaved, ratio, reported
 from benchmarks.speed.settings import Settings
 
@@ -57,5 +57,4 @@ def _options(settings: Settings) -> list[str]:
     }
     if settings.smoke:
         options |= {"strategies": "linear_probe", "limit": 120}
-    pairs = ((f"--{name}", str(value)) for name, value in options.items())
-    return [str(settings.data("dtd10")), *(part for pair in pairs for part in pair)]
+    return [str(settings.data("dtd10")), *flags(options)]

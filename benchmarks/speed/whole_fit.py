@@ -10,15 +10,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.speed import fastai_tune
-from benchmarks.speed.commands import run_python
+from benchmarks.speed.commands import flags, run_python
 from benchmarks.speed.measuring import at_least, figures, interleaved, ratio, shares
 from benchmarks.speed.settings import BATCH, RATE, Settings
 from benchmarks.speed.side import Side
 
 EPOCHS = 10
 TRAIN_IMAGES = 400
-"""Of dtd10: one epoch, in both."""
+"""Training images of dtd10 in one epoch, the same number for both sides."""
 FASTER = 2.0
 TUNED_RATE = 3e-4
 """Rate of `full` on these images, found on val (benchmarks/README.md, dtd10 at 160 px); its tuning is not timed."""
@@ -72,26 +71,25 @@ class Sides:
             "threads": settings.threads,
             "seed": seed,
         }
-        pairs = ((f"--{name}", str(value)) for name, value in options.items())
         # fastai's script explains nothing either.
-        return [str(settings.data("dtd10")), "--no-explain", *(part for pair in pairs for part in pair)]
+        return [str(settings.data("dtd10")), "--no-explain", *flags(options)]
 
     def fastai(self) -> float:
         """Seconds of the script with `fine_tune`."""
         settings, kept = self.settings, self.accuracies.setdefault(FASTAI, [])
         out = settings.runs / f"fastai-{self.augment}-{len(kept)}.json"
-        options = fastai_tune.arguments(
-            data=settings.data("dtd10"),
-            weights=settings.shared / "weights" / "mobilenetv2_050",
-            image_size=settings.small(128, 32),
-            epochs=settings.small(EPOCHS, 2),
-            batch=BATCH,
-            seed=len(kept),
-            augment=self.augment,
-            device=settings.device,
-            out=out,
-        )
-        script = ["-m", "benchmarks.speed.fastai_tune", *options]
+        options = {
+            "data": settings.data("dtd10"),
+            "weights": settings.shared / "weights" / "mobilenetv2_050",
+            "image-size": settings.small(128, 32),
+            "epochs": settings.small(EPOCHS, 2),
+            "batch": BATCH,
+            "seed": len(kept),
+            "augment": self.augment,
+            "device": settings.device,
+            "out": out,
+        }
+        script = ["-m", "benchmarks.speed.fastai_tune", *flags(options)]
         finished = run_python(script, settings, log=out.with_suffix(".log"))
         kept.append(json.loads(out.read_text(encoding="utf-8"))["test_accuracy"])
         return finished.seconds
