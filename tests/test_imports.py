@@ -106,6 +106,14 @@ def test_the_bottom_rows_use_the_standard_library_only() -> None:
                 assert root == "thawline" or root in sys.stdlib_module_names, f"{path.name} imports {module}"
 
 
+def test_no_script_hides_a_module_of_python() -> None:
+    """A script's folder is where Python looks first: benchmarks/profile.py once took the place of `profile`."""
+    root = Path(__file__).parents[1]
+    beside = [path for folder in ("benchmarks", "examples", "scripts") for path in (root / folder).iterdir()]
+    assert beside
+    assert not {path.stem for path in beside if path.suffix == ".py" or path.is_dir()} & set(sys.stdlib_module_names)
+
+
 def test_help_imports_no_torch() -> None:
     script = (
         "import sys, runpy\n"

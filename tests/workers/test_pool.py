@@ -153,3 +153,17 @@ def test_closing_ends_the_workers_and_cancels_what_waits() -> None:
     assert late.closed, "a worker that comes too late is sent away"
     with pytest.raises(RuntimeError, match="closed"):
         pool.submit(double, 3)
+
+
+def test_where_no_worker_can_be_opened_nothing_waits_for_one() -> None:
+    pool = Chairs()
+    waiting = pool.submit(double, 1)
+    pool.open_no_more(OSError("Cannot allocate memory"))
+    for future in (waiting, pool.submit(double, 2)):
+        with pytest.raises(LostWorkerError, match="Cannot allocate memory"):
+            future.result(5)
+    chair = Chair("after all")
+    pool.add(chair)
+    late = pool.submit(double, 3)
+    chair.do()
+    assert late.result(5) == 6

@@ -47,6 +47,7 @@ from thawline.recipes.recipe import recipe_names
 from thawline.records import RUN_FILES, write_text
 from thawline.report import tables as console
 from thawline.results import SkippedFile
+from thawline.runs.workforce import expect_workers, opened_workers
 from thawline.strategies.auto import with_answer, with_budget
 from thawline.trackers import tracked
 from thawline.version import __version__
@@ -321,7 +322,8 @@ def resume(
     asked: dict[str, Any] = {"workers": workers, "ray": ray, "mixed_machines": mixed_machines}
     numbers = {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
     asked |= {name: read_option(WorkerOptions, name, text) for name, text in numbers.items() if text is not None}
-    WorkerOptions(**asked)  # before anything heavy is imported
+    options = WorkerOptions(**asked)  # before anything heavy is imported
+    expect_workers(options)
     from thawline import api
     from thawline.strategies.base import split_specs
 
@@ -786,9 +788,10 @@ def _run(
 ) -> None:
     request = Request.from_options(verb, data, strategies, given)  # before anything heavy is imported
     workers = WorkerOptions.among(given)
+    if not dry_run:
+        expect_workers(workers)
     from thawline import api
     from thawline.model.own import is_own
-    from thawline.runs.workforce import opened_workers
 
     if "plan" in given:
         request = api.with_plan(request, given["plan"], given)

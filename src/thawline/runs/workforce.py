@@ -11,7 +11,7 @@ from typing import Any
 
 from thawline.config import WorkerOptions
 from thawline.errors import OptionError
-from thawline.workers.processes import Processes
+from thawline.workers.processes import Processes, begun_context
 
 MODULE = "thawline.runs.remote"
 """What workers import before they are asked anything."""
@@ -54,6 +54,12 @@ def opened_workers(options: WorkerOptions, executor: Executor | None = None) -> 
             yield Workers(processes, options.mixed_machines, options.cpus)
     else:
         yield None
+
+
+def expect_workers(options: WorkerOptions) -> None:
+    """Have begun what workers of this machine import, while this process still imports for itself."""
+    if options.are_wanted and options.ray is None:
+        begun_context(MODULE)
 
 
 def processors() -> int:

@@ -83,6 +83,7 @@ class Pool(Executor):
         self._idle: list[Seat] = []
         self._busy: dict[int, tuple[Seat, _Task]] = {}
         self._closed = False
+        self._why_no_more: BaseException | None = None
         self._clerk = ThreadPoolExecutor(1, "thawline-workers")
         """Does what follows when a task ends; not the threads of the libraries that say so, which must not wait."""
         self.stints: list[Stint] = []
@@ -107,6 +108,7 @@ class Pool(Executor):
                 raise RuntimeError("the pool of workers is closed")
             self._queue.append(task)
             self._hand_out()
+            self._refuse()
         return task.future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -130,6 +132,21 @@ class Pool(Executor):
                 return
             self._idle.append(seat)
             self._hand_out()
+
+    def open_no_more(self, error: BaseException) -> None:
+        """No further worker can be opened: once there is none, every task fails with a `LostWorkerError`."""
+        with self._lock:
+            self._why_no_more = error
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Fail what waits for workers that will never be there."""
+        if self._why_no_more is None or self.size:
+            return
+        while self._queue:
+            task = self._queue.popleft()
+            if task.future.set_running_or_notify_cancel():
+                self.later(task.future.set_exception, LostWorkerError("that should begin", self._why_no_more))
 
     def remove(self, gone: Callable[[Seat], bool]) -> list[Seat]:
         """Forget idle workers that are gone, before they are handed a task."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from benchmarks import profile
+from benchmarks import step_profile
 
 
 @dataclass
@@ -24,7 +24,7 @@ def within(*events: Event | str) -> str:
     for event in events:
         inner = Event(event) if isinstance(event, str) else event
         inner.cpu_parent, outer = outer, inner
-    return profile._kind(outer)  # type: ignore[arg-type]
+    return step_profile._kind(outer)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def within(*events: Event | str) -> str:
         (["autograd::engine::evaluate_function: HardtanhBackward0", "aten::hardtanh_backward"], "activation"),
         (["aten::batch_norm", "aten::native_batch_norm", "aten::empty_like"], "norm"),
         (["aten::layer_norm", "aten::contiguous", "aten::copy_"], "norm"),
-        (["aten::linear", "aten::addmm"], profile.PRODUCT),
-        (["Optimizer.step#AdamW.step", "aten::_fused_adamw_"], profile.OPTIMISER),
-        (["Optimizer.zero_grad#AdamW.zero_grad"], profile.OPTIMISER),
-        (["data", "aten::to", "aten::copy_"], profile.DATA),
-        (["aten::to", "aten::_to_copy", "aten::copy_"], profile.COPY),
-        (["aten::add"], profile.OTHER),
+        (["aten::linear", "aten::addmm"], step_profile.PRODUCT),
+        (["Optimizer.step#AdamW.step", "aten::_fused_adamw_"], step_profile.OPTIMISER),
+        (["Optimizer.zero_grad#AdamW.zero_grad"], step_profile.OPTIMISER),
+        (["data", "aten::to", "aten::copy_"], step_profile.DATA),
+        (["aten::to", "aten::_to_copy", "aten::copy_"], step_profile.COPY),
+        (["aten::add"], step_profile.OTHER),
     ],
 )
 def test_an_operator_counts_for_what_it_is_part_of(calls: list[str], expected: str) -> None:
@@ -47,7 +47,7 @@ def test_an_operator_counts_for_what_it_is_part_of(calls: list[str], expected: s
 
 
 @pytest.mark.parametrize(
-    ("weights", "expected"), [([32, 1, 3, 3], profile.DEPTHWISE), ([32, 16, 3, 3], profile.PRODUCT)]
+    ("weights", "expected"), [([32, 1, 3, 3], step_profile.DEPTHWISE), ([32, 16, 3, 3], step_profile.PRODUCT)]
 )
 def test_depthwise_convolutions_are_known_by_their_weights_in_both_directions(
     weights: list[int], expected: str

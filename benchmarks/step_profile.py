@@ -1,7 +1,7 @@
 """Where the time of a training step goes, by kind of operator, and how near it comes to the machine's matrix rate.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.profile
-    OMP_NUM_THREADS=1 python -m benchmarks.profile --tables
+    OMP_NUM_THREADS=1 python -m benchmarks.step_profile
+    OMP_NUM_THREADS=1 python -m benchmarks.step_profile --tables
 
 Six networks with random weights in fp32 and bf16: full fine-tuning in batches of 32 at 128 px (224 where the network
 takes nothing else), one thread. Each network and precision is a process of its own: epochs of `STEPS` steps without the
@@ -61,7 +61,7 @@ BY_NAME = {
 WEIGHTS = {"aten::convolution": 1, "aten::convolutionbackward": 2}
 """Which input holds the weights."""
 KINDS = (PRODUCT, DEPTHWISE, "norm", "activation", OPTIMISER, DATA, COPY, OTHER, PYTHON)
-BEGIN, END = "<!-- profile: written by benchmarks.profile -->", "<!-- end of profile -->"
+BEGIN, END = "<!-- profile: written by benchmarks.step_profile -->", "<!-- end of profile -->"
 
 
 def main() -> None:
@@ -77,7 +77,16 @@ def main() -> None:
             file = results / f"{name}-{precision}.json"
             if not file.exists():
                 print(file.stem, flush=True)
-                command = [sys.executable, "-m", "benchmarks.profile", "--cell", name, precision, "--out", str(file)]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.step_profile",
+                    "--cell",
+                    name,
+                    precision,
+                    "--out",
+                    str(file),
+                ]
                 variables = environment_of(options.settings, options.settings.runs)
                 subprocess.run(command, cwd=ROOT, env=variables, check=True)
     folders = sorted((ROOT / "benchmarks" / "results").glob("profile-*/"))
@@ -97,7 +106,7 @@ def measure(name: str, precision: str, settings: Settings) -> dict[str, Any]:
         limits.append(product())
     rate, limit = statistics.median(rates), statistics.median(limits)
     operations = matrix.operations_of(training.model)
-    about = environment(device="cpu", threads=settings.threads, command="python -m benchmarks.profile")
+    about = environment(device="cpu", threads=settings.threads, command="python -m benchmarks.step_profile")
     return {
         "network": name,
         "image_size": SIZES[name],
