@@ -206,5 +206,26 @@ def test_half_precision_is_that_of_the_plain_network() -> None:
     assert far(found.float(), plain.float()) < 0.05
 
 
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext"])
+@pytest.mark.parametrize("training", [False, True])
+def test_depthwise_convolutions_are_in_fp32_where_autocast_has_the_rest_in_bf16(name: str, training: bool) -> None:
+    network, images = network_of(name, SIZE).train(training), images_of(SIZE, 2)
+    fusion, kinds = Fusion(network, SIZE), set[tuple[bool, torch.dtype]]()
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    for module in convolutions:
+        module.register_forward_hook(lambda module, _, output: kinds.add((module.groups > 1, output.dtype)))
+    with torch.autocast("cpu", dtype=torch.bfloat16), fusion.on():
+        network(images).float().sum().backward()
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        plain = network.eval()(images).float()
+        with fusion.on():
+            found = network(images).float()
+        with torch.autocast("cpu", enabled=False):
+            exact = network(images)
+    assert (found - exact).norm() <= 1.2 * (plain - exact).norm(), "no further from fp32 than all of it in bf16"
+
+
 def test_a_network_that_cannot_run_has_none() -> None:
     assert not Fusion(timm.create_model("test_vit", num_classes=2), SIZE).chains

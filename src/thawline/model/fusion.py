@@ -5,12 +5,15 @@ its weights: the same function up to rounding, with one pass over the activation
 Gradients reach the weights of both through the product. Where nothing needs a gradient and the network is on a CPU,
 oneDNN applies the activation in the same pass, too, with weights in its own layout.
 
+On a CPU depthwise convolutions compute in fp32, even where autocast has the rest in bf16: oneDNN's bf16 kernels for
+them lose more than the others gain (benchmarks/README.md, "bf16 on a CPU").
+
 The network is not rewritten: within `Fusion.on`, modules get other `forward` methods. Their weights stay as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -76,6 +79,11 @@ class Chain:
 
     def convolve(self, images: Tensor) -> Tensor:
         """The convolution [B, C, H, W], and as much of what follows as it can do."""
+        if is_depthwise(self.convolution):
+            return _in_fp32(self._convolve, images)
+        return self._convolve(images)
+
+    def _convolve(self, images: Tensor) -> Tensor:
         self._reached = PLAIN
         if not self.norm.training and type(self.convolution) in _CONVOLUTIONS:
             if not self._needs_gradients(images):
@@ -182,6 +190,12 @@ class Fusion:
         modules = (module for module in network.modules() if isinstance(module, _NEEDS_INPUT))
         self._copying = [module for module in modules if getattr(module, "inplace", False)]
         """Activations that autograd copies the input of, since they work in place."""
+        self._depthwise = [
+            module
+            for module in network.modules()
+            if type_before_parametrizations(module) in _CONVOLUTIONS and is_depthwise(module)
+            if "forward" not in vars(module)
+        ]
         self.chains: Sequence[Chain] = ()
         try:
             found = _chains(network, image_size)
@@ -192,7 +206,10 @@ class Fusion:
     @contextmanager
     def on(self, stubs: Collection[str] = ()) -> Iterator[None]:
         """Within the context, the network runs so, but for chains of which only a part is in the modules `stubs`."""
-        with _fused([chain for chain in self.chains if chain.is_whole(stubs)]), ExitStack() as after:
+        forwards = dict[nn.Module, object]((module, partial(_plainly_in_fp32, module)) for module in self._depthwise)
+        for chain in self.chains:
+            forwards |= dict(chain.modules) if chain.is_whole(stubs) else {}
+        with _running(forwards.items()), ExitStack() as after:
             for activation in self._copying:
                 vars(activation)["inplace"] = not torch.is_grad_enabled()
                 after.callback(vars(activation).__setitem__, "inplace", True)
@@ -210,16 +227,34 @@ class Fusion:
         weights = {f"{name}.weight": torch.where(w == 0, 1.0, w) for name, w in norms.items() if w is not None}
         with eval_mode(self._network):
             plain = functional_call(self._network, weights, images)
-            with _fused(chains):
+            with _running(pair for chain in chains for pair in chain.modules):
                 fused = functional_call(self._network, weights, images)
         scale = plain.abs().max()
         return bool(torch.isfinite(scale)) and bool((fused - plain).abs().max() <= TOLERANCE * scale)
 
 
+def is_depthwise(module: nn.Module) -> bool:
+    """Whether a module is a convolution of every channel by itself."""
+    return isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
+
+
+def _plainly_in_fp32(module: nn.Module, images: Tensor) -> Tensor:
+    return _in_fp32(partial(type(module).forward, module), images)
+
+
+def _in_fp32(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """A function of images, in fp32 if autocast has a CPU compute in less."""
+    if not torch.is_autocast_enabled("cpu") or images.device.type != "cpu":
+        return function(images)
+    with torch.autocast("cpu", enabled=False):
+        return function(images.float())
+
+
 @contextmanager
-def _fused(chains: Sequence[Chain]) -> Iterator[None]:
+def _running(forwards: Iterable[tuple[nn.Module, object]]) -> Iterator[None]:
+    """Within the context, modules have these `forward` methods."""
     with ExitStack() as after:
-        for module, forward in (pair for chain in chains for pair in chain.modules):
+        for module, forward in forwards:
             vars(module)["forward"] = forward
             after.callback(vars(module).pop, "forward", None)
         yield

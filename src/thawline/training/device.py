@@ -69,14 +69,10 @@ def _device(wanted: Device) -> Device:
 
 
 def _precision(config: TrainConfig, network: nn.Module, image_size: int, note: Callable[[str], None]) -> Precision:
-    """bf16 if the device supports it natively and, on a CPU, if training steps are faster.
-
-    Networks with depthwise convolutions stay in fp32 on a CPU: none gained more than 1.12 times where it was measured
-    (benchmarks/README.md, "bf16 on a CPU"), and their accuracy in bf16 has not been.
-    """
+    """bf16 if the device supports it natively and, on a CPU, if training steps are faster."""
     if config.device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if config.device == "cpu" and _cpu_has_bf16() and not _has_depthwise_convolutions(network):
+    if config.device == "cpu" and _cpu_has_bf16():
         return faster_precision(network, image_size, config.threads, note)
     return "fp32"
 
@@ -84,12 +80,6 @@ def _precision(config: TrainConfig, network: nn.Module, image_size: int, note: C
 def _cpu_has_bf16() -> bool:
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def _has_depthwise_convolutions(network: nn.Module) -> bool:
-    return any(
-        isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 for module in network.modules()
-    )
 
 
 def peak_memory(device: torch.device) -> int:
