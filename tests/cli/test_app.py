@@ -498,8 +498,7 @@ def test_without_data_there_is_a_line(capsys: pytest.CaptureFixture[str], monkey
 def test_a_preset_says_what_it_sets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "empty").mkdir()
-    arguments = ["fit", tmp_path / "empty", "--preset", "paper", "--epochs", "4", "--out", tmp_path / "run"]
+    arguments = ["fit", tmp_path / "gone", "--preset", "paper", "--epochs", "4", "--out", tmp_path / "run"]
     assert run(capsys, monkeypatch, arguments) == 2
     line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith("--preset paper sets --batch-size 96, --optimizer adam,")

@@ -37,7 +37,7 @@ from thawline.config import (
     read_option,
 )
 from thawline.config_file import Verb, read_config, template
-from thawline.data.named import is_named, named_forms, require_there
+from thawline.data.named import named_forms
 from thawline.errors import OptionError, RunError, ThawlineError, cause, debugging, remedy, written_to
 from thawline.field_docs import field_docs
 from thawline.memory import within_memory
@@ -366,7 +366,6 @@ def check(
     Unreadable files, copies, one image under two labels or in two splits, near-duplicates, small or unequal classes.
     Model and size are those of the training to come, which may not be able to take every image.
     """
-    _require_there(data)
     from thawline import api
     from thawline.records import write_json
 
@@ -788,7 +787,6 @@ def _run(
     dry_run: bool,
 ) -> None:
     request = Request.from_options(verb, data, strategies, given)  # before anything heavy is imported
-    _require_there(data)
     workers = WorkerOptions.among(given)
     if not dry_run:
         expect_workers(workers)
@@ -811,12 +809,6 @@ def _run(
     with _callback(as_json) as callback, opened_workers(workers) as opened:
         results = api.run(request, out, tracked(given.get("track", ()), callback), opened)
     _show(results, out, as_json)
-
-
-def _require_there(data: str) -> None:
-    """What is wrong most often is said at once, before anything heavy is imported."""
-    if not is_named(data):
-        require_there(data)
 
 
 def preset_note(given: Given) -> str:
