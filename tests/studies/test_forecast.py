@@ -12,6 +12,7 @@ from thawline import api
 from thawline.callback import Callback
 from thawline.config import CacheConfig, Request
 from thawline.runs.ledger import Ledger
+from thawline.training.measure import StepCost
 
 
 class Told(Callback):
@@ -88,7 +89,7 @@ def test_kept_outputs_of_frozen_blocks_save_the_time_that_they_take(
             found[name] = seconds
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("thawline.studies.forecast.seconds_per_image", lambda *_: 1e-3)
+    monkeypatch.setattr("thawline.studies.forecast.step_cost", lambda *_: StepCost(1e-3, 0))
     for name, cache in (("kept", CacheConfig()), ("anew", CacheConfig(memory_bytes=0, disk_bytes=0))):
         request = small_request(images, ("linear_probe:solver=sgd",))
         request = replace(request, cache=cache, images=replace(request.images, augment="none"))

@@ -19,7 +19,7 @@ from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
 from thawline.training.images import LabelledRows, TrainingData
-from thawline.training.measure import bytes_of_a_step, seconds_per_image
+from thawline.training.measure import bytes_of_a_step, step_cost
 from thawline.training.trainer import Trainer
 
 NOBODY_RIGHT = torch.zeros(8, dtype=torch.bool)
@@ -136,7 +136,7 @@ def test_timing_a_step_leaves_no_trace(model: LoadedModel, blocks: tuple[Block, 
     plan = plan_for(blocks, trained=len(blocks))
     trainer.train(plan, blocks, seed=0)
     expected = weights(model)
-    assert seconds_per_image(trainer, plan, blocks) > 0
+    assert step_cost(trainer, plan, blocks).seconds_per_image > 0
     trainer.train(plan, blocks, seed=0)
     assert equal(weights(model), expected)
 
@@ -245,6 +245,8 @@ def test_memory_grows_with_what_trains_and_with_the_batch(model: LoadedModel, bl
         return bytes_of_a_step(trainer, plan_for(blocks, trained=trained), blocks)
 
     assert memory(1, 8) < memory(len(blocks), 8) < memory(len(blocks), 16)
+    trainer = Trainer(model, data(), replace(CONFIG, batch_size=8))
+    assert step_cost(trainer, plan_for(blocks, trained=1), blocks).memory_bytes == memory(1, 8)
 
 
 def test_a_longer_schedule_falls_less(model: LoadedModel, blocks: tuple[Block, ...]) -> None:

@@ -32,7 +32,7 @@ from thawline.strategies.base import NORM_MODES, TUNED
 from thawline.strategies.context import StrategyContext, Tuned
 from thawline.studies.answers import distilling_work, mixing_work
 from thawline.studies.biotune import candidate_ledger
-from thawline.training.measure import VALIDATION_SHARE, seconds_per_image
+from thawline.training.measure import VALIDATION_SHARE, step_cost
 from thawline.training.trainer import NO_KEPT_HEAD
 
 MOST_SEEDS = 3
@@ -107,7 +107,8 @@ def seconds_per_unit(experiment: Experiment) -> float:
     blocks = experiment.blocks("stage")
     plan = FineTunePlan.constant(blocks, {block.name: 1e-3 for block in blocks})
     images = len(experiment.data.train) + VALIDATION_SHARE * len(experiment.data.val)
-    return experiment.request.train.epochs * images * seconds_per_image(experiment.trainer, plan, blocks)
+    step = step_cost(experiment.trainer, plan, blocks)
+    return experiment.request.train.epochs * images * step.seconds_per_image
 
 
 def _modes(experiment: Experiment, settings: AutoConfig) -> tuple[Mode, ...]:

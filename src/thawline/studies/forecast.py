@@ -18,7 +18,7 @@ from thawline.strategies.context import Score, Tuned
 from thawline.strategies.full import Full
 from thawline.studies.answers import MEMBERS
 from thawline.studies.tuning import RATE_LADDER, Unscored, asked_for, candidates, has_rate
-from thawline.training.measure import VALIDATION_SHARE, bytes_of_a_step, seconds_per_image
+from thawline.training.measure import VALIDATION_SHARE, StepCost, step_cost
 from thawline.training.trainer import Trainer
 
 BASELINES = 3
@@ -28,7 +28,7 @@ UNITS_PER_TRAINING = 0.1
 TRAININGS_PER_CANDIDATE = 3
 """On average: some candidates are promoted from rung to rung, and the best get extra seeds."""
 
-_MEASURED: WeakKeyDictionary[Trainer, dict[str, tuple[float, int]]] = WeakKeyDictionary()
+_MEASURED: WeakKeyDictionary[Trainer, dict[str, StepCost]] = WeakKeyDictionary()
 """What steps take, by trainer and plan."""
 
 
@@ -69,7 +69,7 @@ def forecast(experiment: Experiment, specs: Sequence[str]) -> Forecast:
 def forecasts(experiment: Experiment, specs: Sequence[str]) -> dict[str, Forecast]:
     """The same for each strategy."""
     whole, experiment = experiment, experiment.searching
-    forward = VALIDATION_SHARE * _steps(experiment, _plan(experiment, Full()))[0]
+    forward = VALIDATION_SHARE * _step(experiment, _plan(experiment, Full())).seconds_per_image
     seeds = experiment.request.search.seeds
     found: dict[str, Forecast] = {}
     refits = 1 if experiment.request.refit else 0
@@ -210,24 +210,22 @@ def _single_training(experiment: Experiment, strategy: Strategy, forward: float,
     plan = _plan(experiment, strategy)
     epochs = 1 if plan.is_untrained else experiment.request.train.epochs
     units = experiment.training_work(plan, epochs, share)
-    per_image, memory = _steps(experiment, plan)
-    seconds = epochs * (per_image * share * train + forward * val)
+    step = _step(experiment, plan)
+    seconds = epochs * (step.seconds_per_image * share * train + forward * val)
     if not experiment.request.cache.off:
         # The steps that were timed went through the frozen blocks, too, whose outputs are kept.
         unit = experiment.request.train.epochs * forward * (train / VALIDATION_SHARE + val)
         seconds = min(seconds, unit * (units + experiment.prefix_work(plan)))
-    return Forecast(seconds, units, 1, memory)
+    return Forecast(seconds, units, 1, step.memory_bytes)
 
 
 def _plan(experiment: Experiment, strategy: Strategy, rate: float = BASE_RATE) -> FineTunePlan:
     return strategy.plan(Unscored(experiment, strategy, rate))
 
 
-def _steps(experiment: Experiment, plan: FineTunePlan) -> tuple[float, int]:
-    """Seconds per image and bytes of training steps; a trainer measures each plan once."""
+def _step(experiment: Experiment, plan: FineTunePlan) -> StepCost:
+    """What a training step of the plan takes; a trainer measures each plan once."""
     known = _MEASURED.setdefault(experiment.trainer, {})
     if plan.to_json() not in known:
-        blocks = experiment.blocks(plan.granularity)
-        seconds = seconds_per_image(experiment.trainer, plan, blocks)
-        known[plan.to_json()] = seconds, bytes_of_a_step(experiment.trainer, plan, blocks)
+        known[plan.to_json()] = step_cost(experiment.trainer, plan, experiment.blocks(plan.granularity))
     return known[plan.to_json()]

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from thawline.model.apply import AppliedPlan
 from thawline.plan import Block, FineTunePlan
 from thawline.training.trainer import Trainer
 
 VALIDATION_SHARE = 1 / 3
 """Cost of a forward pass as a fraction of a full training step."""
-STEPS = 3
+STEPS = 2
 """Training steps that are timed."""
 
 
-def seconds_per_image(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> float:
-    """Median seconds per image over a few training steps, after a warm-up step."""
-    times = [time.perf_counter()]
-    for _ in trainer.try_steps(plan, blocks, STEPS + 1):
-        times.append(time.perf_counter())
-    return float(np.median(np.diff(times)[1:])) / min(trainer.config.batch_size, len(trainer.data.train))
+@dataclass(frozen=True)
+class StepCost:
+    """What a training step takes on this machine."""
+
+    seconds_per_image: float
+    memory_bytes: int
+    """As of `bytes_of_a_step`."""
+
+
+def step_cost(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> StepCost:
+    """Median time of a few training steps, after a step that warms up and whose memory is counted."""
+    with closing(trainer.try_steps(plan, blocks, 1 + STEPS)) as steps:
+        memory = _bytes_of_next(steps, trainer)
+        times = [time.perf_counter(), *(time.perf_counter() for _ in steps)]
+    images = min(trainer.config.batch_size, len(trainer.data.train))
+    return StepCost(float(np.median(np.diff(times))) / images, memory)
 
 
 def bytes_of_a_step(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> int:
     """Bytes of weights, gradients, optimiser state and the activations saved for the backward pass, without caches."""
+    with closing(trainer.try_steps(plan, blocks, 1)) as steps:
+        return _bytes_of_next(steps, trainer)
+
+
+def _bytes_of_next(steps: Iterator[AppliedPlan], trainer: Trainer) -> int:
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -35,9 +53,8 @@ def bytes_of_a_step(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    trained = 0
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        for applied in trainer.try_steps(plan, blocks, 1):
-            trained = sum(p.nbytes for group in applied.optimizer.param_groups for p in group["params"])
+        applied = next(steps)
+    trained: int = sum(p.nbytes for group in applied.optimizer.param_groups for p in group["params"])
     weights: int = sum(tensor.nbytes for tensor in trainer.network.state_dict().values())
     return weights + 3 * trained + sum(kept.values())

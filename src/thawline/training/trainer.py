@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -272,7 +272,7 @@ class Trainer:
             with self._fitting_memory():
                 return self.features().neighbors(test)
 
-    def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Iterator[AppliedPlan]:
+    def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Generator[AppliedPlan]:
         """Take real training steps of `plan` through the whole network, one per item, for measurements.
 
         The network is restored afterwards.
