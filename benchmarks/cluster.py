@@ -289,7 +289,7 @@ def _below(process: int) -> list[int]:
 
 
 def small_comparison(images: Path) -> Request:
-    """About twenty trainings of a second each, of a tiny network with random weights, on coloured noise."""
+    """About twenty trainings of a second each, of a tiny network with random weights, on colored noise."""
     generator = np.random.default_rng(0)
     for split, count in (("train", 60), ("val", 20), ("test", 20)):
         for position, name in enumerate(("blue", "red")):

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.probe_scaling --shared ../shared
 
 Test accuracy of the solved probe on both development splits of the twelve sets of the proving ground, by the power of a
-feature's standard deviation that divides it: 0 = features as they are, 1 = standardised. A table goes to
+feature's standard deviation that divides it: 0 = features as they are, 1 = standardized. A table goes to
 results/probe-scaling.md.
 """
 

@@ -113,9 +113,9 @@ def run_cells(out: Path, kernels: str) -> None:
 
 
 def tables(out: Path) -> str:
-    """One row per set of kernels and optimiser."""
+    """One row per set of kernels and optimizer."""
     lines = [
-        "| kernels | optimiser | trainings | prefix kept | memory = files, bit for bit | kept = not kept, bit for bit "
+        "| kernels | optimizer | trainings | prefix kept | memory = files, bit for bit | kept = not kept, bit for bit "
         "| largest difference of a weight | of a validation loss |",
         "|---|---|---|---|---|---|---|---|",
     ]

@@ -47,11 +47,11 @@ SIZES = {
 }
 EPOCHS, STEPS, CLASSES = 5, 3, 10
 """Epochs timed, steps in each, classes of the random labels."""
-PRODUCT, DEPTHWISE, OPTIMISER, DATA = "convolution, linear, attention", "depthwise convolution", "optimiser", "data"
+PRODUCT, DEPTHWISE, OPTIMIZER, DATA = "convolution, linear, attention", "depthwise convolution", "optimizer", "data"
 OTHER, PYTHON = "other operators", "Python"
 COPY = "cast or copy"
 BY_NAME = {
-    OPTIMISER: ("optimizer.",),
+    OPTIMIZER: ("optimizer.",),
     "norm": ("batchnorm", "layernorm"),
     "activation": ("relu", "hardtanh", "gelu", "silu", "hardswish"),
     PRODUCT: ("aten::conv", "convolution", "aten::mm", "addmm", "aten::bmm", "mmbackward", "linear", "attention"),
@@ -60,7 +60,7 @@ BY_NAME = {
 """Parts of operators' names, small letters without underscores, by kind."""
 WEIGHTS = {"aten::convolution": 1, "aten::convolutionbackward": 2}
 """Which input holds the weights."""
-KINDS = (PRODUCT, DEPTHWISE, "norm", "activation", OPTIMISER, DATA, COPY, OTHER, PYTHON)
+KINDS = (PRODUCT, DEPTHWISE, "norm", "activation", OPTIMIZER, DATA, COPY, OTHER, PYTHON)
 BEGIN, END = "<!-- profile: written by benchmarks.step_profile -->", "<!-- end of profile -->"
 
 

@@ -22,10 +22,11 @@ _OLD = ("Listener", "SearchConfig")
 """Names from before 0.2, which go with it."""
 _INTRO = """# Python API
 
-Everything that `import thawline` offers. Each command is a function that takes the same options by name, and what it
-returns prints itself, shows itself in a notebook and has the keys of the JSON files ([results](results.md)). Importing
-thawline loads no PyTorch; the first call does. Errors derive from `ThawlineError`; an `InputError` is raised before
-anything is trained."""
+Everything that `import thawline` offers. Most commands are functions that take the same options by name (not
+`--config`, `--dry-run` and those of published studies); `report`, `strategies`, `init`, `serve`, `push` and
+`dashboard` exist on the command line only. What a function returns prints itself, shows itself in a notebook and has
+the keys of the JSON files ([results](results.md)). Importing thawline loads no PyTorch; the first call does. Errors
+derive from `ThawlineError`; an `InputError` is raised before anything is trained."""
 
 
 def api_page() -> str:

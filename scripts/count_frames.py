@@ -1,6 +1,6 @@
 """Print how deep a training step of a search lies below `thawline.fit`: python -m scripts.count_frames.
 
-Runs `fit` on a few images with a tiny network and looks at the Python stack at the first optimiser step of a candidate.
+Runs `fit` on a few images with a tiny network and looks at the Python stack at the first optimizer step of a candidate.
 Only functions of thawline count.
 """
 
@@ -47,7 +47,7 @@ class SearchTraining(Callback):
 
 
 def frames_of(strategy: str, images: Path, out: Path) -> list[tuple[str, str]]:
-    """File and function of every frame from `fit` down to the optimiser step, the outermost first."""
+    """File and function of every frame from `fit` down to the optimizer step, the outermost first."""
     found: list[tuple[str, str]] = []
     with _stopped_at_the_first_step(callback := SearchTraining(), found):
         try:

@@ -15,18 +15,18 @@ import typer
 from scripts.api_page import api_page, table
 from thawline import results
 from thawline.cli.app import app
-from thawline.cli.options import help_of, option_parameters
+from thawline.cli.options import declared, help_of, option_parameters
 from thawline.config import PRESETS, CompareOptions, FitOptions, RunOptions
 from thawline.field_docs import field_docs
 from thawline.ranges import kinds
 from thawline.strategies import OWN_STRATEGIES
-from thawline.strategies.base import strategy_class
+from thawline.strategies.base import Strategy, strategy_class
 
 DOCS = Path(__file__).parents[1] / "docs"
 GLOSSARY = DOCS / "glossary.toml"
 _NOTE = "<!-- Written by scripts/generate_docs from {source}: change that, not this page. -->\n"
-_DERIVED = frozenset({"fit", "compare"})
-"""Commands whose options have sections of their own."""
+_TAKEN = {"fit": FitOptions, "compare": CompareOptions}
+"""Commands most of whose options have sections of their own."""
 
 
 def options_page() -> str:
@@ -34,16 +34,17 @@ def options_page() -> str:
     shared = _options(RunOptions)
     groups: dict[str, list[inspect.Parameter]] = {}
     for parameter in shared.values():
-        groups.setdefault(_panel(parameter) or "Preset", []).append(parameter)
+        groups.setdefault(_panel(parameter) or "Other", []).append(parameter)
     parts = [
         "# Options",
         "Options of the command line are keywords of `thawline.fit` and `thawline.compare`: `--image-size 96` "
-        "is `image_size=96`. Where the default column is empty, the meaning gives the default.",
+        "is `image_size=96`, and a switch is True or False. Where the default column is empty, the meaning gives the "
+        "default.",
         _section("Only `fit`", _option_table(_options(FitOptions, without=shared).values(), FitOptions)),
         _section("Only `compare`", _option_table(_options(CompareOptions, without=shared).values(), CompareOptions)),
         *(_section(title, _option_table(found, RunOptions)) for title, found in groups.items()),
         _section("Values of the presets", _presets()),
-        *(_section(f"`thawline {name}`", text) for name, text in _other_commands()),
+        *(_section(f"`thawline {name}`", text) for name, text in _commands()),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -61,10 +62,21 @@ def _option_table(parameters: Iterable[inspect.Parameter], cls: type[RunOptions]
     rows = []
     for each in parameters:
         (option,) = each.annotation.__metadata__
-        default = "" if each.default in (None, "") else f"`{each.default}`"
-        name = f"`--{each.name.replace('_', '-')}`"
-        rows.append((name, default, _static_help(each.name, cls) + _values(each.name, option.metavar, cls)))
+        meaning = _static_help(each.name, cls) + _values(each.name, option.metavar, cls)
+        names = _code(declared(each.name, negative=isinstance(each.default, bool)))
+        rows.append((names, _default(each.default), meaning))
     return table(("option", "default", "meaning"), rows)
+
+
+def _code(names: Iterable[str]) -> str:
+    """`--explain/--no-explain` as two names."""
+    return ", ".join(f"`{name}`" for each in names for name in each.split("/"))
+
+
+def _default(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "" if value in (None, "") else _code(map(str, value if isinstance(value, list) else [value]))
 
 
 def _static_help(name: str, cls: type[RunOptions]) -> str:
@@ -88,13 +100,14 @@ def _presets() -> str:
     return table(("option", *PRESETS), rows)
 
 
-def _other_commands() -> Iterable[tuple[str, str]]:
+def _commands() -> Iterable[tuple[str, str]]:
+    """Every command with what it takes, except options that have a section above."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for name, command in commands.items():
-        if name not in _DERIVED:
-            shown = [each for each in command.params if each.name != "context" and not each.hidden]
-            rows = [(f"`{each.opts[0]}`", each.help or "") for each in shown]
-            yield name, f"{inspect.cleandoc(command.help)}\n\n{table(('argument', 'meaning'), rows)}"
+        above = {"context", *(_options(_TAKEN[name]) if name in _TAKEN else ())}
+        shown = [each for each in command.params if each.name not in above and not each.hidden]
+        rows = [(_code((*each.opts, *each.secondary_opts)), each.help or "") for each in shown]
+        yield name, f"{inspect.cleandoc(command.help)}\n\n{table(('argument', 'meaning'), rows)}"
 
 
 def strategies_page() -> str:
@@ -103,9 +116,11 @@ def strategies_page() -> str:
     intro = (
         "Arguments follow a colon: `last_blocks:k=3`, `lora:rank=8,alpha=16`. Tuning tries values for arguments that "
         "you leave out.\n\n"
-        "Every strategy takes `norm` besides, what batch norm of trained blocks does: `moving` = statistics of the "
+        "Every strategy takes two more. `norm` is what batch norm of trained blocks does: `moving` = statistics of the "
         "batch, which also move the stored ones; `kept` = the stored statistics of the pretrained network. Left open, "
-        "tuning tries both if the plan trains any batch norm; `--norm` says it for all strategies of a run."
+        "tuning tries both if the plan trains any batch norm; `--norm` sets it for all strategies of a run. "
+        "`head_start` is what the head starts from: `random`, `probe`, `kept` (of a model that is fitted again), or "
+        "`tuned`, which tries them."
     )
     return "\n\n".join(["# Strategies", intro, *sections]) + "\n"
 
@@ -116,7 +131,7 @@ def _strategy(name: str, trains: str) -> str:
     rows = [
         (f"`{each.name}`", f"`{each.default}`", _tuned(cls.grid.get(each.name, ())), docs.get(each.name, ""))
         for each in dataclasses.fields(cls)
-        if each.name in cls().arguments
+        if each.name not in Strategy.unsaid
     ]
     arguments = table(("argument", "default", "tuning tries", "meaning"), rows) if rows else "No arguments."
     return f"Trains: {trains}.\n\n{inspect.cleandoc(cls.__doc__ or '')}\n\n{arguments}"

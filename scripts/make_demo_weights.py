@@ -27,7 +27,7 @@ from scripts.printed_letters import CHARACTERS, SIDE, TYPEFACES, distort, find_f
 ARCHITECTURE = "test_efficientnet"
 
 
-def normalised(pictures: Tensor) -> Tensor:
+def normalized(pictures: Tensor) -> Tensor:
     """Gray `[B, 1, 32, 32]` between 0 and 1 to the network's input `[B, 3, 32, 32]`, mean and deviation 0.5."""
     return ((pictures - 0.5) / 0.5).expand(-1, 3, -1, -1)
 
@@ -42,7 +42,7 @@ def pretrain(glyphs: Tensor, *, steps: int, batch_size: int, learning_rate: floa
     for step in range(steps):
         labels = torch.randint(len(CHARACTERS), (batch_size,), generator=generator)
         fonts = torch.randint(len(glyphs), (batch_size,), generator=generator)
-        logits = model(normalised(distort(glyphs[fonts, labels], generator)))
+        logits = model(normalized(distort(glyphs[fonts, labels], generator)))
         loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -66,7 +66,7 @@ def draw_test_set(glyphs: Tensor, per_character: int, seed: int) -> Tensor:
 @torch.no_grad()
 def accuracy(model: torch.nn.Module, test: Tensor) -> float:
     """Share of right answers on `draw_test_set`."""
-    logits = model(normalised(test.view(-1, 1, SIDE, SIDE).float() / 255))
+    logits = model(normalized(test.view(-1, 1, SIDE, SIDE).float() / 255))
     labels = torch.arange(test.shape[0]).repeat_interleave(test.shape[1])
     return float((logits.argmax(1) == labels).float().mean())
 

@@ -55,7 +55,7 @@ def find_fonts(root: Path) -> list[Path]:
 
 
 def render(fonts: list[Path]) -> Tensor:
-    """White glyphs on black, centred, the longer side filling 3/4 of the canvas: uint8 `[font, character, 64, 64]`."""
+    """White glyphs on black, centered, the longer side filling 3/4 of the canvas: uint8 `[font, character, 64, 64]`."""
     sheets = [np.stack([_glyph(ImageFont.truetype(str(font), 96), letter) for letter in CHARACTERS]) for font in fonts]
     return torch.from_numpy(np.stack(sheets))
 

@@ -1,4 +1,4 @@
-"""A small real task: two kinds of coloured noise that a tiny network can learn, as image files."""
+"""A small real task: two kinds of colored noise that a tiny network can learn, as image files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every strategy on every tiny model: rates reach the optimiser exactly, frozen blocks never move."""
+"""Every strategy on every tiny model: rates reach the optimizer exactly, frozen blocks never move."""
 
 from __future__ import annotations
 

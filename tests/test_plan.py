@@ -252,8 +252,8 @@ def test_neither_a_solved_probe_nor_a_pulled_network_is_distilled() -> None:
         ({"ingredients": [{"plan": {**B.to_dict(), "norm": "train"}}]}, "another norm, head_start or statistics"),
         ({"ingredients": [{"plan": {**B.to_dict(), "granularity": "layer"}}]}, "other blocks"),
         ({"ingredients": [{"plan": B.to_dict(), "share": 0}]}, "a number above 0"),
-        ({"ingredients": [{"plan": B.to_dict(), "colour": 1}]}, "colour"),
-        ({"colour": 1}, "colour"),
+        ({"ingredients": [{"plan": B.to_dict(), "color": 1}]}, "color"),
+        ({"color": 1}, "color"),
     ],
 )
 def test_a_mixture_that_cannot_be_used_gets_one_line(change: dict[str, object], says: str) -> None:

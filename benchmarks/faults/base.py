@@ -161,7 +161,7 @@ def _digest(path: Path) -> str:
 
 
 def _write_images(root: Path) -> None:
-    """Two kinds of coloured noise."""
+    """Two kinds of colored noise."""
     generator = np.random.default_rng(0)
     for split, count in SPLITS.items():
         for position, name in enumerate(CLASSES):

@@ -38,9 +38,9 @@ class Cell:
     val_loss: float = float("inf")
     """In nats; infinite if unknown."""
     right: NDArray[np.float64] | None = None
-    """Which test images were right, [n], 0 or 1; None for nearest neighbours, of whom only accuracies are kept."""
+    """Which test images were right, [n], 0 or 1; None for nearest neighbors, of whom only accuracies are kept."""
     work: float | None = None
-    """Cost of tuning and final training, in full fine-tunings; None for nearest neighbours, which are free."""
+    """Cost of tuning and final training, in full fine-tunings; None for nearest neighbors, which are free."""
     seconds: float | None = None
     chosen: str = ""
     """Strategy with all arguments settled."""
@@ -140,14 +140,14 @@ def machine(facts: Environment) -> str:
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Methods in the order in which they run, nearest neighbours after the probe; unknown ones last, by name."""
+    """Methods in the order in which they run, nearest neighbors after the probe; unknown ones last, by name."""
     known = [method.name for method in METHODS]
     known.insert(known.index(PROBE) + 1, NEIGHBOURS)
     return sorted(methods, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def cells_of(result: CellResult) -> list[Cell]:
-    """The cell, and that of the nearest neighbours if the file holds their accuracies; none if the method failed."""
+    """The cell, and that of the nearest neighbors if the file holds their accuracies; none if the method failed."""
     if result.test_accuracy is None or result.val_accuracy is None or result.right is None:
         return []
     cell = Cell(
@@ -169,7 +169,7 @@ def cells_of(result: CellResult) -> list[Cell]:
         trainable_share=result.trainable_share,
         optimism=_optimism(result),
     )
-    return [cell, *_neighbours(result)] if result.method == PROBE else [cell]
+    return [cell, *_neighbors(result)] if result.method == PROBE else [cell]
 
 
 def _optimism(result: CellResult) -> float:
@@ -177,7 +177,7 @@ def _optimism(result: CellResult) -> float:
     return found if isinstance(found, float) else 0.0
 
 
-def _neighbours(result: CellResult) -> list[Cell]:
+def _neighbors(result: CellResult) -> list[Cell]:
     found = result.knn or {}
     test, val = found.get("test"), found.get("val")
     if test is None or val is None:

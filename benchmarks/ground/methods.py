@@ -14,7 +14,7 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 
 STUDY_RATES = (1e-3, 3e-4, 3e-3)
 """The study of head start and norm mode has sixteen cells a data set, so each tries three rates and not six: the base
-rate and its neighbours on both sides, where tuning found nearly all of its rates."""
+rate and its neighbors on both sides, where tuning found nearly all of its rates."""
 STUDY_SETS = ("dtd10", "isic5", "eurosat", "cifar10", "gtsrb", "mnist")
 BIOTUNE = "biotune:population=6,elites=2,generations=4,seeds=1,top=3"
 """The published algorithm with a smaller population, fewer generations and one seed instead of three."""

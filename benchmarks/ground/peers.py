@@ -80,7 +80,7 @@ def _tried(method: Method, attempt: Trained) -> Tried:
 
 
 def _timm(task: Task, rate: float, seed: int) -> Trained:
-    """A plain loop around timm's optimiser and schedule: AdamW, one epoch of warm-up, cosine, label smoothing.
+    """A plain loop around timm's optimizer and schedule: AdamW, one epoch of warm-up, cosine, label smoothing.
 
     The epoch that is best on validation is kept, as timm's train.py keeps its checkpoints.
     """

@@ -186,7 +186,7 @@ def _plan_row(cell: Cell, top: int) -> Markup:
 
 
 def _key() -> Sequence[Markup]:
-    """The colours in words, and the snowflake."""
+    """The colors in words, and the snowflake."""
     width = 200
     flake = Markup(
         '<rect class="cell frozen" x="{x}" y="0" width="34" height="22"/>'

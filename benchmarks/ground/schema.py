@@ -64,7 +64,7 @@ class CellResult(Result):
     """Share of the parameters that are trained."""
     tried: Sequence[Tried] = ()
     knn: Mapping[str, float | None] | None = None
-    """Accuracy of the nearest neighbours in feature space, val and test; of the solved probe only."""
+    """Accuracy of the nearest neighbors in feature space, val and test; of the solved probe only."""
     search: Mapping[str, Any] | None = None
     """Work, trainings, digest, winner and rungs of a search."""
     error: str | None = None

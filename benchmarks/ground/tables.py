@@ -24,7 +24,7 @@ IN_SHORT = {
     "layer_decay:head_start=tuned": "everything, slower towards the input; likewise tuned",
     "last_blocks:head_start=tuned": "the last 1, 2 or 3 blocks; likewise tuned",
     PROBE: "the head alone: linear probe, solved",
-    OLD_UNTUNED: "everything at 1e-3, batch statistics: what most do",
+    OLD_UNTUNED: "everything at 1e-3, batch statistics, untuned",
     REFERENCE: "everything; rate and batch norm tuned",
     "biotune": "BioTune, the published search made small",
     AUTO: "`auto` before its trial",

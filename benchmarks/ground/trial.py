@@ -37,7 +37,7 @@ def trial_tables(board: Board) -> Sequence[Table]:
 
 
 def best_fixed(board: Board) -> str | None:
-    """The fixed way with the highest mean test accuracy: chosen on test, in its favour. None if none is complete."""
+    """The fixed way with the highest mean test accuracy: chosen on test, in its favor. None if none is complete."""
     complete = [name for name in board.complete if parsed(name)[0] not in NOT_FIXED]
     return max(complete, key=lambda name: _mean_accuracy(board.row(name).values()), default=None)
 
@@ -65,7 +65,7 @@ def claims_table(board: Board) -> Table:
     fixed = best_fixed(board)
     note = (
         f"The best fixed way is the one with the highest mean test accuracy on this split, chosen with hindsight and "
-        f"so in its favour: {f'`{fixed}`' if fixed else 'not there yet'}. Higher/lower: data sets. Differences with 0 "
+        f"so in its favor: {f'`{fixed}`' if fixed else 'not there yet'}. Higher/lower: data sets. Differences with 0 "
         "wanted were only to be measured."
     )
     return Table("The trial of `auto`", header, [_claim_line(board, claim) for claim in claims(board)], [note])

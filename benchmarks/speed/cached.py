@@ -23,7 +23,7 @@ WITH, WITHOUT = "with the cache", "without"
 def measure(
     settings: Settings, *, spec: str, epochs: int, in_all: float, per_epoch: float | None = None
 ) -> dict[str, Any]:
-    """Whole trainings on 1,000 images, 800 of them to train on; optimiser, seed and batches are the same."""
+    """Whole trainings on 1,000 images, 800 of them to train on; optimizer, seed and batches are the same."""
     count = settings.small(1_000, 60)
     images = Images.read(settings.data("flowers5"), count)
     epochs = settings.small(epochs, 3)

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _loaders(fastai: Any, options: argparse.Namespace) -> Any:
-    """The images at timm's pixels; everything else (workers, shuffling, normalisation from the model) is fastai's."""
+    """The images at timm's pixels; everything else (workers, shuffling, normalization from the model) is fastai's."""
     return fastai.ImageDataLoaders.from_folder(
         options.data,
         train="train",
@@ -55,7 +55,7 @@ def _loaders(fastai: Any, options: argparse.Namespace) -> Any:
 
 
 def _pixels(fastai: Any, options: argparse.Namespace) -> Callable[..., Any]:
-    """Shorter side resized, centre cropped: the pixels that `thawline fit` trains on."""
+    """Shorter side resized, center cropped: the pixels that `thawline fit` trains on."""
     from torchvision import transforms
 
     settings = json.loads((options.weights / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"]

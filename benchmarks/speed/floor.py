@@ -1,4 +1,4 @@
-"""The least memory a training can take: interpreter and packages, weights, optimiser, one batch's activations."""
+"""The least memory a training can take: interpreter and packages, weights, optimizer, one batch's activations."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from benchmarks.speed.images import Images
 from benchmarks.speed.measuring import at_least, figure, figures, interleaved, ratio, reported, shares, spread
 from benchmarks.speed.settings import BATCH, PRECISIONS, Settings
 from benchmarks.speed.side import Side
-from benchmarks.speed.utilisation import Watched
+from benchmarks.speed.utilization import Watched
 
 STEPS = 20
 MATRIX = "matrix product"
@@ -56,7 +56,7 @@ def measure(
             "batch": BATCH,
             "steps": settings.small(STEPS, 2),
             "gflop_per_image": operations,
-            "gpu_utilisation": busy,
+            "gpu_utilization": busy,
         },
     }
 

@@ -58,7 +58,7 @@ def full_fine_tuning(
 ) -> Callable[[], float]:
     """Images per second over `steps` steps of `batch` images; `batch` None and fp32 = the Trainer's own defaults.
 
-    In both, saving and reporting are left out, in its favour; at a given batch the learning rate is ours.
+    In both, saving and reporting are left out, in its favor; at a given batch the learning rate is ours.
     """
     images = Images.of_steps(settings)
     model = build(settings.named(name), images.classes, settings.image_size)

@@ -61,7 +61,7 @@ class DecodedEachTime(Dataset[tuple[Tensor, int]]):
 
 
 def usual_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
-    """Resize, crop, to tensor, normalise: torchvision's usual four, set to give the pixels that thawline trains on."""
+    """Resize, crop, to tensor, normalize: torchvision's usual four, set to give the pixels that thawline trains on."""
     size = preprocessing.image_size
     composed: Callable[[Image.Image], Tensor] = transforms.Compose(
         [

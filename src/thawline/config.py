@@ -209,9 +209,10 @@ class TrainConfig:
     """Correction of class imbalance: loss = weight each class by its effective number of images (Cui et al. 2019, beta
     0.999), sampler = draw every class equally often."""
     metric: Metric = "accuracy"
-    """Validation score that selects the epoch, the learning rate and the plan."""
+    """Validation score that selects epoch, learning rate and arguments. auto ranks plans by their validation loss
+    instead, in which macro_f1 gives every class the same weight."""
     label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0
-    """Label smoothing of the training loss, at least 0 and below 1."""
+    """Label smoothing of the training loss."""
     clip_norm: Annotated[float | None, Range(1e-9, 1e9)] = None
     """Clip the gradient of all trained parameters together to this 2-norm; default: no clipping."""
     precision: Precision = "auto"
@@ -379,10 +380,11 @@ class FitOptions(RunOptions):
     """Largest number of parameters of the network of the answer, such as 3M or 800K; larger ones are listed and not
     trained."""
     refit: bool = False
-    """Save a model that was trained once more, on train and val together, for the number of epochs that was best on
-    validation. It has seen more images and has no score of its own: all scores are those of the model before the refit,
-    which was trained on train alone. Learning rates follow the schedule of `epochs`; there are more steps, since an
-    epoch has more images. With several `seeds`, the lowest is refitted. The cost comes on top of `budget`."""
+    """Save a model that was trained once more, on train and val together, for as many epochs as the scored training
+    ran up to the weights that were kept. It has seen more images and has no score of its own: all scores are those of
+    the model before the refit, which was trained on train alone. Learning rates follow the schedule of `epochs`; there
+    are more steps, since an epoch has more images. With several `seeds`, the lowest is refitted. The cost comes on top
+    of `budget`."""
     keep_old: bool = False
     """Save a model that is also good on the images that the old one was fitted to: weights between the old ones and the
     new ones (WiSE-FT, Wortsman et al. 2022), the share chosen on both validation splits. Needs a `model` that is a run
@@ -452,6 +454,8 @@ def _fields_of(part: type[TrainConfig | DataConfig | TuningConfig], options: Map
 class InspectOptions(ModelOptions):
     """What `inspect` takes."""
 
+    model: str = DEFAULT_MODEL
+    """Model: a timm name, local-dir:PATH, hf-hub:NAME, file.py:factory, or the folder of a finished fit."""
     image_size: Annotated[int | None, IMAGE_SIZE] = None
     """Side of the square network input, in pixels; default: the model's own."""
 

@@ -616,7 +616,7 @@ class FineTunePlan:
         )
 
     def to_pytorch(self, optimizer: str = "adamw", weight_decay: float = 1e-4) -> str:
-        """Plain PyTorch code that rebuilds the optimiser groups of the last phase without thawline.
+        """Plain PyTorch code that rebuilds the optimizer groups of the last phase without thawline.
 
         Penalties and everything else that `sets_rates_only` excludes are not included. Of a mixture: code that averages
         what its members, trained one by one, have as weights or outputs, or that trains on the mean output.

@@ -1,4 +1,4 @@
-"""Optimiser groups and modes as plain PyTorch code, for training without thawline."""
+"""Optimizer groups and modes as plain PyTorch code, for training without thawline."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class EpochRecord:
     epoch: int
     """Counted from 0."""
     train_loss: float
-    """Mean over the training images, including regularisation."""
+    """Mean over the training images, including regularization."""
     val_loss: float | None = None
     """Mean negative log-likelihood, in nats."""
     val_accuracy: float | None = None

@@ -1,4 +1,4 @@
-"""What every verb returns and a run folder stores: one field per key of the JSON, with its unit and meaning.
+"""What every command returns and a run folder stores: one field per key of the JSON, with its unit and meaning.
 
 A result is read by attribute, `results.test.accuracy.mean`, or by key, `results["test"]["accuracy"]["mean"]`; `to_dict`
 gives the JSON. Accuracies, precision, recall, F1, calibration errors and shares are 0 to 1 unless a field says percent.
@@ -1287,7 +1287,7 @@ class CellSetting(Result):
     learning_rate: float | None = field(default=None, metadata=_OPTIONAL)
     """Base rate, per step."""
     batch_size: int | None = field(default=None, metadata=_OPTIONAL)
-    """Images per optimiser step."""
+    """Images per optimizer step."""
     optimizer: str | None = field(default=None, metadata=_OPTIONAL)
     epochs: int | None = field(default=None, metadata=_OPTIONAL)
     """Most epochs of a training."""
@@ -1303,7 +1303,7 @@ class RecipeCell(Result):
     """The name of its file."""
     setting: CellSetting
     varied: Sequence[str]
-    """Axes of a grid that are not at its centre."""
+    """Axes of a grid that are not at its center."""
     key: str
     """Changes with every setting."""
     rates_tuned: Mapping[str, float]

@@ -72,7 +72,7 @@ def check_model(model: LoadedModel, granularity: Granularity = "stage") -> tuple
 
 
 def check_strategy(spec: str, model: LoadedModel, granularity: Granularity = "stage") -> FineTunePlan:
-    """Assert that a strategy's plan is whole, reaches the optimiser exactly, and freezes for good; returns the plan.
+    """Assert that a strategy's plan is whole, reaches the optimizer exactly, and freezes for good; returns the plan.
 
     Trains `model` for two steps in each epoch of the plan on random images.
     """
@@ -98,7 +98,7 @@ def check_strategy(spec: str, model: LoadedModel, granularity: Granularity = "st
 
 
 def assert_rates(applied: AppliedPlan, blocks: Sequence[Block], rates: Mapping[str, float | None]) -> None:
-    """Assert that the optimiser steps every parameter at exactly the rate its block has, and frozen ones never."""
+    """Assert that the optimizer steps every parameter at exactly the rate its block has, and frozen ones never."""
     group_of = {id(p): group for group in applied.optimizer.param_groups for p in group["params"]}
     for group in applied.optimizer.param_groups:
         rate = rates[group["block"]]

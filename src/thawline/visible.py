@@ -1,6 +1,6 @@
 r"""Text from elsewhere, names of files and words of libraries, as it may stand on a screen.
 
-A control character that reaches a terminal can recolour, overwrite or hide what is there; shown as `\x1b`, it cannot.
+A control character that reaches a terminal can recolor, overwrite or hide what is there; shown as `\x1b`, it cannot.
 """
 
 from __future__ import annotations

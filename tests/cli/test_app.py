@@ -426,8 +426,8 @@ def test_a_study_with_failed_cells_prints_its_tables_and_ends_with_one_line(
     screen, errors = capsys.readouterr()
     assert screen.startswith("# tables")
     assert errors == (
-        "thawline: net--DTD (the first of 2 cells that failed): 'torchvision:DTD' cannot be read. "
-        "All other cells are finished; the same command runs only those that failed.\n"
+        "thawline: net--DTD (the first of 2 comparisons that failed): 'torchvision:DTD' cannot be read. "
+        "All others are finished; the same command runs only those that failed.\n"
     )
 
 
@@ -498,7 +498,8 @@ def test_without_data_there_is_a_line(capsys: pytest.CaptureFixture[str], monkey
 def test_a_preset_says_what_it_sets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["fit", tmp_path / "gone", "--preset", "paper", "--epochs", "4", "--out", tmp_path / "run"]
+    (tmp_path / "empty").mkdir()
+    arguments = ["fit", tmp_path / "empty", "--preset", "paper", "--epochs", "4", "--out", tmp_path / "run"]
     assert run(capsys, monkeypatch, arguments) == 2
     line = capsys.readouterr().err.splitlines()[0]
     assert line.startswith("--preset paper sets --batch-size 96, --optimizer adam,")

@@ -29,6 +29,13 @@ def _not_ignored() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def _photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for the commands to be called with; no command gets as far as reading it."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+
+
 def _main(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", ["thawline", *argv])
     with pytest.raises(SystemExit) as stop:
@@ -58,7 +65,7 @@ def test_a_signal_is_one_line(
     before = signal.getsignal(number)
     assert _main(["fit", "photos", "--out", str(out)], monkeypatch) == 128 + number
     name = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-    way_on = f"`thawline resume {out}` continues it" if begun else "nothing was begun"
+    way_on = f"`thawline resume {out}` continues it" if begun else "nothing was started"
     assert capsys.readouterr().err == f"thawline: {name}; {way_on}.\n"
     assert signal.getsignal(number) is before
 
@@ -85,7 +92,7 @@ def test_a_signal_is_not_hidden_by_a_clean_up_that_fails(
 
     monkeypatch.setattr(api, "run", run)
     assert _main(["fit", "photos", "--out", str(tmp_path / "run")], monkeypatch) == 143
-    assert capsys.readouterr().err == "thawline: ended by SIGTERM; nothing was begun.\n"
+    assert capsys.readouterr().err == "thawline: ended by SIGTERM; nothing was started.\n"
 
 
 def test_a_signal_in_a_destructor_is_not_lost(
@@ -101,7 +108,7 @@ def test_a_signal_in_a_destructor_is_not_lost(
 
     monkeypatch.setattr(api, "run", run)
     assert _main(["fit", "photos", "--out", str(tmp_path / "run")], monkeypatch) == 143
-    assert capsys.readouterr().err == "thawline: ended by SIGTERM; nothing was begun.\n"
+    assert capsys.readouterr().err == "thawline: ended by SIGTERM; nothing was started.\n"
 
 
 def test_signals_that_were_ignored_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

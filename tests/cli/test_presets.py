@@ -14,6 +14,13 @@ from thawline.errors import OptionError
 from thawline.training.schedule import rate_factor
 
 
+@pytest.fixture(autouse=True)
+def _photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for the commands to be called with; no command gets as far as reading it."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+
+
 def requested(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Request:
     """What the command line asks for."""
     asked: list[Request] = []

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thawline.config import Preprocessing
-from thawline.data.augment import COLUMNS, RANGES, Augmenter, Kind, matrices, recolour, resample
+from thawline.data.augment import COLUMNS, RANGES, Augmenter, Kind, matrices, recolor, resample
 
 IDENTITY = np.array([[1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
 
@@ -133,22 +133,22 @@ def test_a_crop_is_enlarged() -> None:
     assert torch.allclose(cropped[..., 1:-2, 2:-1], expected[..., 1:-2, 2:-1], atol=1e-5)  # but for the crop's border
 
 
-def test_colours_change_in_pixel_space_whatever_the_normalisation(preprocessing: Preprocessing) -> None:
+def test_colors_change_in_pixel_space_whatever_the_normalization(preprocessing: Preprocessing) -> None:
     pixels = torch.rand(4, 3, 8, 8)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     factors = np.array([[1.2, 0.8, 1.1]]).repeat(4, axis=0)
-    plain = recolour(pixels, factors, (0, 0, 0), (1, 1, 1))
-    normalised = recolour((pixels - mean) / std, factors, preprocessing.mean, preprocessing.std)
-    assert torch.allclose(normalised * std + mean, plain, atol=1e-5)
+    plain = recolor(pixels, factors, (0, 0, 0), (1, 1, 1))
+    normalized = recolor((pixels - mean) / std, factors, preprocessing.mean, preprocessing.std)
+    assert torch.allclose(normalized * std + mean, plain, atol=1e-5)
     assert plain.min() >= 0
     assert plain.max() <= 1
 
 
-def test_single_colour_changes_are_what_they_say() -> None:
+def test_single_color_changes_are_what_they_say() -> None:
     pixels = torch.rand(1, 3, 8, 8) / 2
     ones, zeros = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
-    assert torch.allclose(recolour(pixels, np.array([[1.0, 1.0, 1.0]]), zeros, ones), pixels, atol=1e-6)
-    assert torch.allclose(recolour(pixels, np.array([[1.5, 1.0, 1.0]]), zeros, ones), pixels * 1.5, atol=1e-6)
-    assert torch.allclose(recolour(pixels, np.array([[1.0, 0.0, 1.0]]), zeros, ones), torch.tensor(0.5), atol=1e-6)
-    gray = recolour(pixels, np.array([[1.0, 1.0, 0.0]]), zeros, ones)
+    assert torch.allclose(recolor(pixels, np.array([[1.0, 1.0, 1.0]]), zeros, ones), pixels, atol=1e-6)
+    assert torch.allclose(recolor(pixels, np.array([[1.5, 1.0, 1.0]]), zeros, ones), pixels * 1.5, atol=1e-6)
+    assert torch.allclose(recolor(pixels, np.array([[1.0, 0.0, 1.0]]), zeros, ones), torch.tensor(0.5), atol=1e-6)
+    gray = recolor(pixels, np.array([[1.0, 1.0, 0.0]]), zeros, ones)
     assert torch.allclose(gray[:, 0], gray[:, 1], atol=1e-6)

@@ -36,35 +36,35 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image)
 
 
-COLOURS = Image.fromarray(np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3)
+COLORS = Image.fromarray(np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3)
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM", "TGA"])
 def test_rgb_stays_as_it_is(format: str) -> None:
-    assert np.array_equal(_pixels(decode(_bytes(COLOURS, format))), np.asarray(COLOURS))
+    assert np.array_equal(_pixels(decode(_bytes(COLORS, format))), np.asarray(COLORS))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV"])
 def test_other_modes_become_rgb_as_pillow_does_it(mode: str) -> None:
-    image = COLOURS.convert(mode)
+    image = COLORS.convert(mode)
     assert np.array_equal(_pixels(decode(image)), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "La", "RGBa"])
 def test_transparency_becomes_white(mode: str) -> None:
-    opaque = COLOURS.convert("L").convert("RGBA")
+    opaque = COLORS.convert("L").convert("RGBA")
     opaque.putpixel((0, 0), (10, 10, 10, 0))
     intermediate = opaque.convert("LA") if mode == "La" else opaque
     pixels = _pixels(decode(intermediate.convert(mode)))
     assert pixels[0, 0].tolist() == [255, 255, 255]
-    assert np.array_equal(pixels[1:], np.asarray(COLOURS.convert("L").convert("RGB"))[1:])
+    assert np.array_equal(pixels[1:], np.asarray(COLORS.convert("L").convert("RGB"))[1:])
 
 
 def test_half_transparency_is_mixed_with_white() -> None:
     assert decode(Image.new("RGBA", (1, 1), (0, 100, 200, 128))).getpixel((0, 0)) == (127, 177, 227)
 
 
-def test_transparent_palette_and_colour_key() -> None:
+def test_transparent_palette_and_color_key() -> None:
     palette = Image.new("P", (2, 1), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
     palette.putpixel((0, 0), 0)
@@ -91,7 +91,7 @@ def test_floats_and_32_bit_integers_are_stretched() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_exif_rotation_is_honoured(orientation: int, format: str) -> None:
+def test_exif_rotation_is_honored(orientation: int, format: str) -> None:
     upright = np.zeros((16, 24, 3), np.uint8)
     upright[:8, :8] = 255  # one bright corner
     stored = {
@@ -112,14 +112,14 @@ def test_exif_rotation_is_honoured(orientation: int, format: str) -> None:
 
 
 def test_the_first_of_many_frames_is_used() -> None:
-    frames = [Image.new("RGB", (3, 3), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (3, 3), color) for color in ("red", "blue")]
     for format in ("GIF", "TIFF", "WEBP", "PNG"):
         content = _bytes(frames[0], format, save_all=True, append_images=frames[1:])
         assert np.abs(_pixels(decode(content)).astype(int) - [255, 0, 0]).max() <= 2
 
 
 def test_broken_exif_is_no_rotation() -> None:
-    assert decode(_bytes(COLOURS, "JPEG", exif=b"Exif\x00\x00broken" * 3)).size == COLOURS.size
+    assert decode(_bytes(COLORS, "JPEG", exif=b"Exif\x00\x00broken" * 3)).size == COLORS.size
 
 
 def test_a_single_pixel(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_single_pixel(tmp_path: Path) -> None:
 
 
 def _truncated(path: Path) -> None:
-    content = _bytes(COLOURS.resize((200, 200)), "JPEG")
+    content = _bytes(COLORS.resize((200, 200)), "JPEG")
     path.write_bytes(content[: len(content) // 2])
 
 
@@ -157,7 +157,7 @@ def test_what_is_no_image_gets_one_line(tmp_path: Path, write: Callable[[Path], 
 def test_bytes_that_were_changed_at_random_never_escape_as_another_error() -> None:
     generator = np.random.default_rng(0)
     for format in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "ICO", "PCX", "SGI", "TGA", "JPEG2000", "DDS", "PSD"):
-        content = _bytes(COLOURS.resize((32, 32)), format) if format != "PSD" else b"8BPS" + bytes(200)
+        content = _bytes(COLORS.resize((32, 32)), format) if format != "PSD" else b"8BPS" + bytes(200)
         for _ in range(25):
             broken = bytearray(content)
             for position in generator.integers(0, len(broken), 6):
@@ -181,10 +181,10 @@ def test_a_decompression_bomb_is_refused_without_a_warning() -> None:
 
 def test_threads_see_no_warnings_and_leave_the_filters_alone() -> None:
     before = warnings.filters[:]
-    content = _bytes(COLOURS, "JPEG", exif=b"Exif\x00\x00MM\x00\x2a\x00\x00\x00\x08\x00\x05\x01\x12")
+    content = _bytes(COLORS, "JPEG", exif=b"Exif\x00\x00MM\x00\x2a\x00\x00\x00\x08\x00\x05\x01\x12")
     with ThreadPoolExecutor(4) as pool:
         sizes = {image.size for image in pool.map(decode, [content] * 64)}
-    assert sizes == {COLOURS.size}
+    assert sizes == {COLORS.size}
     assert warnings.filters == before
 
 

@@ -50,7 +50,7 @@ def test_12_bits_in_16_take_the_whole_range(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["png", "png with alpha", "tiff", "tiff in planes", "tiff with alpha"])
-def test_all_16_bits_of_colour_keep_the_upper_8(name: str) -> None:
+def test_all_16_bits_of_color_keep_the_upper_8(name: str) -> None:
     assert np.array_equal(np.asarray(decode(FILES[name])), COLOURS >> 8)
 
 
@@ -63,7 +63,7 @@ def test_a_stated_range_is_what_pillow_scales_by() -> None:
 
 
 def test_compressed_planes_are_refused_only_where_lower_bits_are_needed() -> None:
-    with pytest.raises(DataError, match="16-bit colours in compressed planes; store them interleaved"):
+    with pytest.raises(DataError, match="16-bit colors in compressed planes; store them interleaved"):
         decode(tiff(COLOURS, planar=True, deflate=True))
     bright = COLOURS * 16
     assert np.array_equal(np.asarray(decode(tiff(bright, planar=True, deflate=True))), bright >> 8)
@@ -95,7 +95,7 @@ def test_check_says_what_is_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["png with alpha", "tiff in planes", "ppm"])
-def test_the_range_of_colours_over_the_dataset_decides(
+def test_the_range_of_colors_over_the_dataset_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path / "cache"))

@@ -195,8 +195,8 @@ def test_what_is_no_name(cache: Path, name: str) -> None:
 
 
 def test_unknown_options(cache: Path) -> None:
-    with pytest.raises(DataError, match="unknown option 'colour'; the options are image, label, revision"):
-        read_huggingface("user/set:colour=red", cache)
+    with pytest.raises(DataError, match="unknown option 'color'; the options are image, label, revision"):
+        read_huggingface("user/set:color=red", cache)
 
 
 def test_without_the_library_the_command_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

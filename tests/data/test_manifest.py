@@ -93,7 +93,7 @@ def test_splits_of_the_table_are_kept(make_folder: MakeFolder) -> None:
     [
         ("", "has no path column: the header must contain one of path, file"),
         ("a.png,cat\nb.png,dog\n", "has no path column"),
-        ("path,colour\na.png,red\n", "has no label column"),
+        ("path,color\na.png,red\n", "has no label column"),
         ("path,image,label\na.png,a.png,x\n", "the columns 'path' and 'image' both mean the path"),
         ("path,label\na.png,x\nb.png\n", "line 3, has 1 cells, but the header has 2"),
         ("path,label\na.png,\n", "line 2, has no label"),

@@ -34,22 +34,22 @@ def test_bytes_are_stored_as_they_are(tmp_path: Path, picture: Picture) -> None:
 
 def _pictures() -> dict[str, Image.Image]:
     gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    colour = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
-    palette = Image.fromarray(colour[..., :3]).quantize(7)
+    color = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    palette = Image.fromarray(color[..., :3]).quantize(7)
     palette.info["transparency"] = 3
-    turned = Image.fromarray(colour[:4, :, :3])
+    turned = Image.fromarray(color[:4, :, :3])
     turned.getexif()[0x0112] = 6
     return {
         "gray": Image.fromarray(gray),
         "black and white": Image.fromarray(gray > 30),
-        "colour": Image.fromarray(colour[..., :3]),
-        "alpha": Image.fromarray(colour),
-        "gray with alpha": Image.fromarray(colour).convert("LA"),
+        "color": Image.fromarray(color[..., :3]),
+        "alpha": Image.fromarray(color),
+        "gray with alpha": Image.fromarray(color).convert("LA"),
         "palette": palette,
         "16 bit": Image.fromarray(gray.astype(np.uint16) * 1000),
         "32 bit": Image.fromarray(gray.astype(np.int32) * 100_000),
         "floats": Image.fromarray(gray / np.float32(7)),
-        "cmyk": Image.fromarray(colour[..., :3]).convert("CMYK"),
+        "cmyk": Image.fromarray(color[..., :3]).convert("CMYK"),
         "turned": turned,
     }
 

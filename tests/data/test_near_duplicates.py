@@ -88,7 +88,7 @@ def test_copies_of_photographs_are_found_and_other_photographs_are_not(shared: P
 
 
 @pytest.mark.slow
-def test_flowers_hold_recoloured_copies(shared: Path) -> None:
+def test_flowers_hold_recolored_copies(shared: Path) -> None:
     found = check(read_images(shared / "data" / "flowers5"), threads=2)
     assert len(found.duplicates) == 6
     assert 10 <= len(found.near_duplicates) <= 25  # inspected by eye: each is the same photograph twice

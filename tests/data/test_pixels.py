@@ -16,7 +16,7 @@ from torch import Tensor
 from thawline.config import Preprocessing
 from thawline.data import pixels, survey
 from thawline.data.cache import SEAL
-from thawline.data.pixels import build_pixels, hash_files, normalise, store_key
+from thawline.data.pixels import build_pixels, hash_files, normalize, store_key
 from thawline.errors import DataError
 
 if TYPE_CHECKING:
@@ -51,14 +51,14 @@ def files(tmp_path: Path, picture: Picture) -> list[Path]:
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("crop_pct", [1.0, 0.875, 0.95])
 @pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
-def test_store_and_normalisation_equal_timm_to_the_last_bit(
+def test_store_and_normalization_equal_timm_to_the_last_bit(
     files: list[Path], tmp_path: Path, preprocessing: Preprocessing, interpolation: str, crop_pct: float, crop_mode: str
 ) -> None:
     preprocessing = replace(
         preprocessing, image_size=32, interpolation=interpolation, crop_pct=crop_pct, crop_mode=crop_mode
     )
     store = build_pixels(files, preprocessing, cache=tmp_path / "cache", threads=2)
-    ours = normalise(torch.from_numpy(store.array.copy()), preprocessing)
+    ours = normalize(torch.from_numpy(store.array.copy()), preprocessing)
     transform = timm_transform(preprocessing)
     for row, path in enumerate(files):
         assert torch.equal(ours[row], transform(Image.open(path).convert("RGB")))

@@ -89,9 +89,9 @@ def test_cka_of_nothing() -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_probe_is_a_linear_classifier_of_raw_features(classes: int) -> None:
     labels = np.arange(60) % classes
-    centres = 1000 + 50 * features(classes, 4, seed=3)
-    train = (centres[labels] + features(60, 4)).astype(np.float32)
-    val = (centres[labels] + features(60, 4, seed=1)).astype(np.float32)
+    centers = 1000 + 50 * features(classes, 4, seed=3)
+    train = (centers[labels] + features(60, 4)).astype(np.float32)
+    val = (centers[labels] + features(60, 4, seed=1)).astype(np.float32)
     probe = Probe.fit(train, labels, classes)
     assert probe.weight.shape == (classes, 4)
     assert probe.bias.shape == (classes,)

@@ -1,4 +1,4 @@
-"""Overlays: the image where there is no heat, colour where there is; captions that always fit."""
+"""Overlays: the image where there is no heat, color where there is; captions that always fit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from thawline.explanation.overlay import SMALLEST_SIDE, Panel, colours, enlarged, overlay, side_by_side
+from thawline.explanation.overlay import SMALLEST_SIDE, Panel, colors, enlarged, overlay, side_by_side
 
 
 def test_no_heat_leaves_the_image_in_gray() -> None:
@@ -15,7 +15,7 @@ def test_no_heat_leaves_the_image_in_gray() -> None:
     assert np.array_equal(np.asarray(overlay(pixels, np.zeros((256, 256), np.float32))), gray)
 
 
-def test_heat_colours_its_own_place_only() -> None:
+def test_heat_colors_its_own_place_only() -> None:
     heat = np.zeros((256, 256), np.float32)
     heat[:100, 150:] = 1
     found = np.asarray(overlay(np.full((256, 256, 3), 80, np.uint8), heat)).astype(int)
@@ -24,15 +24,15 @@ def test_heat_colours_its_own_place_only() -> None:
     assert cold.tolist() == [80, 80, 80]
 
 
-def test_the_colours_grow_lighter_all_the_way() -> None:
-    lightness = colours(np.linspace(0, 1, 200, dtype=np.float32)) @ np.array([0.2126, 0.7152, 0.0722])
+def test_the_colors_grow_lighter_all_the_way() -> None:
+    lightness = colors(np.linspace(0, 1, 200, dtype=np.float32)) @ np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(lightness) > 0).all()
 
 
-def test_the_colours_are_those_of_matplotlib() -> None:
+def test_the_colors_are_those_of_matplotlib() -> None:
     inferno = pytest.importorskip("matplotlib").colormaps["inferno"]
     values = np.linspace(0, 1, 256, dtype=np.float32)
-    np.testing.assert_allclose(colours(values) / 255, inferno(values)[:, :3], atol=0.03)
+    np.testing.assert_allclose(colors(values) / 255, inferno(values)[:, :3], atol=0.03)
 
 
 @pytest.mark.parametrize("side", [8, 32, 96, 224, 384])

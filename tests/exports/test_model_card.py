@@ -122,7 +122,7 @@ def test_data_preprocessing_decoding_and_versions_are_in_words() -> None:
     assert "optuna" not in text
 
 
-@pytest.mark.parametrize(("mode", "words"), [("squash", "Both sides"), ("border", "padded with the mean colour")])
+@pytest.mark.parametrize(("mode", "words"), [("squash", "Both sides"), ("border", "padded with the mean color")])
 def test_other_ways_to_crop_are_in_words(mode: str, words: str) -> None:
     preprocessing = dataclasses.replace(CARD.preprocessing, crop_mode=mode)
     assert words in model_card(dataclasses.replace(CARD, preprocessing=preprocessing))

@@ -46,7 +46,7 @@ def test_the_critical_difference_is_that_of_the_published_example() -> None:
 
 
 def test_bars_join_what_is_within_the_critical_difference() -> None:
-    """Ranks 1, 2, 3, 4 on ten data sets: a difference of 1.48 is critical, so only neighbours are joined."""
+    """Ranks 1, 2, 3, 4 on ten data sets: a difference of 1.48 is critical, so only neighbors are joined."""
     steady = Ranking({name: [accuracy] * 10 for name, accuracy in zip("abcd", (0.9, 0.8, 0.7, 0.6), strict=True)})
     assert steady.alike == [("a", "b"), ("b", "c"), ("c", "d")]
     assert steady.friedman_p < 0.001

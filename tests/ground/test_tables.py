@@ -65,7 +65,7 @@ def test_differences_are_paired_over_shared_data_sets(small: Board) -> None:
     # 20, 10 and 10 points: mean 13.33, standard error 3.33, t = 4.303.
     assert found["`depth`"][3:6] == ["+13.3 (-1.0 to +27.7)", "0.75", "3/0/0"]
     assert found["`lora`"][3:6] == ["-10.0", "1", "0/0/1"]
-    assert found["`kNN`"][5:] == ["", "", ""], "which images the neighbours got right is not kept"
+    assert found["`kNN`"][5:] == ["", "", ""], "which images the neighbors got right is not kept"
     assert found["`full`"][3:6] == ["", "", ""]
 
 

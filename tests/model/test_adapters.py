@@ -111,11 +111,11 @@ def test_depthwise_and_grouped_convolutions_have_no_adapter_and_stay_frozen(laye
 def test_adapters_and_biases_train_and_kernels_do_not() -> None:
     layer = nn.Conv2d(3, 8, 3)
     applied = applied_to(layer)
-    optimised = {id(parameter) for group in applied.optimizer.param_groups for parameter in group["params"]}
+    optimized = {id(parameter) for group in applied.optimizer.param_groups for parameter in group["params"]}
     low_rank = factors(layer)
     head = applied.model.get_parameter("1.weight")
     assert layer.bias is not None
-    assert optimised == {id(parameter) for parameter in (low_rank.down, low_rank.up, layer.bias, head)}
+    assert optimized == {id(parameter) for parameter in (low_rank.down, low_rank.up, layer.bias, head)}
     assert not layer.get_parameter("parametrizations.weight.original").requires_grad
     assert {group["lr"] for group in applied.optimizer.param_groups} == {0.1}
 

@@ -1,4 +1,4 @@
-"""Freezing, modes and optimiser groups, against what a plan says."""
+"""Freezing, modes and optimizer groups, against what a plan says."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def test_lazy_layers_are_filled_in(tmp_path: Path) -> None:
         (SMALL.replace('"crop_pct": 1.0', '"classifier": "features.2"'), "'features.2' has no weights"),
         (
             SMALL.replace("nn.Linear(8, num_classes)", "nn.utils.parametrizations.weight_norm(nn.Linear(8, 3))"),
-            "cannot be reinitialised from a seed",
+            "cannot be reinitialized from a seed",
         ),
     ],
 )

@@ -45,15 +45,15 @@ def photo(path: Path, seed: int) -> Path:
 
 
 def write_onnx(path: Path, metadata: dict[str, Any] | None = None) -> Path:
-    """A classifier of the mean colour: softmax(mean over pixels / 255 @ weights), from uint8 [N, H, W, 3]."""
+    """A classifier of the mean color: softmax(mean over pixels / 255 @ weights), from uint8 [N, H, W, 3]."""
     onnx = pytest.importorskip("onnx", reason="onnx is absent: it is in the `dev` extra")
     helper, types = onnx.helper, onnx.TensorProto
     weights = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9], [4, 4, 4]], np.float32).T
     nodes = [
         helper.make_node("Cast", ["pixels"], ["numbers"], to=types.FLOAT),
         helper.make_node("ReduceMean", ["numbers", "axes"], ["means"], keepdims=0),
-        helper.make_node("Div", ["means", "scale"], ["colours"]),
-        helper.make_node("MatMul", ["colours", "weights"], ["logits"]),
+        helper.make_node("Div", ["means", "scale"], ["colors"]),
+        helper.make_node("MatMul", ["colors", "weights"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     constants = [
@@ -62,7 +62,7 @@ def write_onnx(path: Path, metadata: dict[str, Any] | None = None) -> Path:
     ]
     graph = helper.make_graph(
         nodes,
-        "mean colour",
+        "mean color",
         [helper.make_tensor_value_info("pixels", types.UINT8, ["N", "H", "W", 3])],
         [helper.make_tensor_value_info("probabilities", types.FLOAT, ["N", len(CLASSES)])],
         constants,

@@ -190,15 +190,15 @@ def onnx_file(tmp_path: Path) -> Path:
     return write_onnx(tmp_path / "onnx" / "model.onnx")
 
 
-def colours(root: Path) -> Path:
-    for name, colour in {"a": (250, 0, 0), "b": (0, 250, 0), "c": (0, 0, 250), "d": (250, 250, 250)}.items():
-        (root / "colours").mkdir(exist_ok=True)
-        Image.new("RGB", (40, 30), colour).save(root / "colours" / f"{name}.png")
-    return root / "colours"
+def colors(root: Path) -> Path:
+    for name, color in {"a": (250, 0, 0), "b": (0, 250, 0), "c": (0, 0, 250), "d": (250, 250, 250)}.items():
+        (root / "colors").mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30), color).save(root / "colors" / f"{name}.png")
+    return root / "colors"
 
 
 def test_an_onnx_file_classifies(onnx_file: Path, tmp_path: Path) -> None:
-    found = thawline.predict(onnx_file, colours(tmp_path), top=1, batch_size=3)
+    found = thawline.predict(onnx_file, colors(tmp_path), top=1, batch_size=3)
     assert found.model == str(onnx_file)
     assert [(Path(image.path).stem, image.top[0].label) for image in found.predictions] == [
         (name, name) for name in CLASSES
@@ -216,14 +216,14 @@ def test_an_onnx_file_is_run_without_torch(onnx_file: Path, tmp_path: Path) -> N
         "        if name.partition('.')[0] in {'torch', 'torchvision', 'timm'}: raise AssertionError(name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
         "import thawline\n"
-        f"done = thawline.predict_to({str(onnx_file)!r}, {str(tmp_path / 'colours')!r}, {str(tmp_path / 'a.csv')!r})\n"
+        f"done = thawline.predict_to({str(onnx_file)!r}, {str(tmp_path / 'colors')!r}, {str(tmp_path / 'a.csv')!r})\n"
         "assert done.predicted == 4\n"
         "import os\n"
         "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'\n"
-        f"sys.argv = ['thawline', 'predict', {str(onnx_file)!r}, {str(tmp_path / 'colours')!r}, '--csv', '-']\n"
+        f"sys.argv = ['thawline', 'predict', {str(onnx_file)!r}, {str(tmp_path / 'colors')!r}, '--csv', '-']\n"
         "runpy.run_module('thawline', run_name='__main__')\n"
     )
-    colours(tmp_path)
+    colors(tmp_path)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1 + 4 * 4

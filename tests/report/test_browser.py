@@ -17,7 +17,7 @@ from tests.report.synthetic import HOSTILE, noise, write_explanation, write_run
 from thawline import api
 from thawline.config import DataConfig, TrainConfig, TuningConfig
 from thawline.data.demo import demo_network
-from thawline.report.colours import contrast
+from thawline.report.colors import contrast
 from thawline.report.study import StudyPage, draw_study
 from thawline.report.thumbnails import thumbnails
 from thawline.runs.files import read_run, write_thumbnails
@@ -32,16 +32,16 @@ READABLE = 4.5
 
 _CONTRASTS = """() => {
   const probe = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const blend = (colour, below) => {
+  const blend = (color, below) => {
     probe.fillStyle = below; probe.fillRect(0, 0, 1, 1);
-    probe.fillStyle = colour; probe.fillRect(0, 0, 1, 1);
+    probe.fillStyle = color; probe.fillRect(0, 0, 1, 1);
     const channels = [...probe.getImageData(0, 0, 1, 1).data].slice(0, 3);
     return '#' + channels.map(c => c.toString(16).padStart(2, '0')).join('');
   };
   const ground = (element) => {
     const above = [];
     for (let at = element; at; at = at.parentElement) above.push(getComputedStyle(at).backgroundColor);
-    return above.reverse().reduce((below, colour) => blend(colour, below), '#ffffff');
+    return above.reverse().reduce((below, color) => blend(color, below), '#ffffff');
   };
   const texts = [...document.querySelectorAll('body *')].filter((one) =>
     one.checkVisibility() && !one.closest('svg, .sr') && !one.matches('.none') &&
@@ -54,7 +54,7 @@ _CONTRASTS = """() => {
 
 _SVG_CONTRASTS = """() => {
   const two = (channel) => (+channel).toString(16).padStart(2, '0');
-  const hex = (colour) => '#' + colour.match(/[0-9.]+/g).slice(0, 3).map(two).join('');
+  const hex = (color) => '#' + color.match(/[0-9.]+/g).slice(0, 3).map(two).join('');
   const page = hex(getComputedStyle(document.body).backgroundColor);
   return [...document.querySelectorAll('svg .tick, svg .axis, svg .name, svg .note, svg .label')]
     .map((one) => [hex(getComputedStyle(one).fill), page, one.outerHTML.slice(0, 90)]);
@@ -225,7 +225,7 @@ def test_every_text_can_be_read(browser: Any, report: Path, scheme: str) -> None
     assert (sum(map(int, ground.removeprefix("rgb(").removesuffix(")").split(","))) < 200) == (scheme == "dark")
 
 
-def test_it_prints_in_light_colours(browser: Any, compared: Path) -> None:
+def test_it_prints_in_light_colors(browser: Any, compared: Path) -> None:
     page = _open(browser, compared, color_scheme="dark")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(26, 33, 38)"

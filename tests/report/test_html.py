@@ -107,7 +107,7 @@ def test_a_solved_probe_is_drawn_without_a_rate(tmp_path: Path) -> None:
         "Solve the head alone as a linear probe (L2 1e\u20112)",
         "solved, without a learning rate",
         "The head is the linear probe: a logistic regression",
-        "was solved, not trained, so there is no optimiser to show",
+        "was solved, not trained, so there is no optimizer to show",
     ):
         assert words in drawn.text
     assert "0e0" not in drawn.text
@@ -236,7 +236,7 @@ def test_a_search_by_rungs_says_when_candidates_were_compared(tmp_path: Path) ->
         candidate |= {"fold": None, "epochs": (2, 4, 12)[number % 3], "early_score": 0.9 - number / 100}
     write_json(folder / "comparison.json", stored)
     drawn = page(folder).text
-    assert "12 candidates, compared after 2, 4, 12 epochs; the best of them are trained on" in drawn
+    assert "12 candidates: proposals were compared after 2, 4, 12 epochs, and the best of them trained further" in drawn
     assert "generation (0 = the baselines)" in drawn
     assert "Scores are those after 2 epochs, which all candidates reached" in drawn
     assert "scores may fall" not in drawn

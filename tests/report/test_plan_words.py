@@ -161,7 +161,7 @@ def test_what_a_training_of_an_average_does_besides_rates_is_said_with_it() -> N
     )
 
 
-def test_a_distilled_network_is_said_with_what_it_learnt_from() -> None:
+def test_a_distilled_network_is_said_with_what_it_learned_from() -> None:
     row = mixed(
         "distilled",
         other(1e-4, 1e-4, 1e-4, norm="train"),

@@ -149,7 +149,7 @@ def test_verdicts_and_failures_are_said_below_the_table() -> None:
     assert "lora: failed: seed 0: the loss became nan" in lines
 
 
-def test_of_many_blocks_neighbours_that_are_treated_alike_are_one() -> None:
+def test_of_many_blocks_neighbors_that_are_treated_alike_are_one() -> None:
     rates = [*(None for _ in range(30)), *(1e-4 for _ in range(20)), 1e-3]
     blocks = [
         BlockRow(name=f"l{at}", frozen=rate is None, learning_rate=rate, parameters=1) for at, rate in enumerate(rates)

@@ -15,7 +15,7 @@ from thawline.search import operators
 from thawline.search.candidates import Candidate, Scored, in_generation
 from thawline.search.encoding import BioTuneEncoding
 from thawline.search.evolution import Evolution, make_encoding
-from thawline.search.ranking import fold_centred, rank
+from thawline.search.ranking import fold_centered, rank
 from thawline.strategies.biotune import EvolutionConfig
 
 BLOCKS = 4
@@ -183,17 +183,17 @@ def test_a_generation_of_linear_probes_still_moves_on() -> None:
 
 def test_fold_centring_takes_no_fold_for_an_easy_one() -> None:
     a, b, c = (0, 0), (1, 0), (2, 0)
-    one_fold = fold_centred([(a, 0, 0.5), (b, 0, 0.7)])
+    one_fold = fold_centered([(a, 0, 0.5), (b, 0, 0.7)])
     assert (one_fold[a], one_fold[b]) == pytest.approx((-0.05, 0.05))  # half of -0.1 and 0.1: one score each
     # a is scored on both folds and ties them: fold 1 is harder by about 0.2, so c beats b.
-    merits = fold_centred([(a, 0, 0.6), (b, 0, 0.7), (a, 1, 0.4), (c, 1, 0.55)])
+    merits = fold_centered([(a, 0, 0.6), (b, 0, 0.7), (a, 1, 0.4), (c, 1, 0.55)])
     assert merits[c] > merits[b] > merits[a]
 
 
 def test_a_lucky_score_ranks_behind_a_steady_one() -> None:
     steady, lucky, dull = (0,), (1,), (2,)
     scores = [(steady, 0, 0.70), (steady, 1, 0.70), (lucky, 0, 0.72), (dull, 0, 0.5), (dull, 1, 0.5)]
-    merits = fold_centred([(phenotype, fold, score) for phenotype, fold, score in scores])
+    merits = fold_centered([(phenotype, fold, score) for phenotype, fold, score in scores])
     assert merits[steady] > merits[lucky] > merits[dull]
 
 

@@ -13,7 +13,7 @@ from pytest_socket import enable_socket
 from tests.prediction.conftest import photo
 from tests.report.synthetic import write_run
 from tests.report.test_browser import _CONTRASTS, CHROMIUM, READABLE
-from thawline.report.colours import contrast
+from thawline.report.colors import contrast
 from thawline.runs.reporting import write_report
 from thawline.serving.serve import open_server
 from thawline.serving.server import PhotoServer

@@ -333,4 +333,4 @@ def test_the_command_prints_the_address_and_ends_with_ctrl_c(folder: Path) -> No
         os.kill(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert out.endswith("Ended.\n")
+    assert out.endswith("Stopped.\n")

@@ -236,7 +236,7 @@ def test_a_search_stands_beside_tuned_strategies(images: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("model", ["test_resnet", "test_vit"])
-def test_the_rates_of_a_genotype_reach_the_optimiser_and_frozen_blocks_never_move(
+def test_the_rates_of_a_genotype_reach_the_optimizer_and_frozen_blocks_never_move(
     model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def some_genes(context: PlainContext, settings: EvolutionConfig) -> Tuned:

@@ -75,10 +75,10 @@ def test_the_head_alone_trains_first(epochs: int, alone: int) -> None:
     assert trained == [{"head"}] * alone + [{"stem", "body", "head"}] * (epochs - alone)
 
 
-def test_norm_layers_are_not_optimised() -> None:
+def test_norm_layers_are_not_optimized() -> None:
     applied = AppliedPlan(chain(), BLOCKS, auto_rgn())
-    optimised = {id(parameter) for group in applied.optimizer.param_groups for parameter in group["params"]}
-    names = {name for name, parameter in applied.model.named_parameters() if id(parameter) in optimised}
+    optimized = {id(parameter) for group in applied.optimizer.param_groups for parameter in group["params"]}
+    names = {name for name, parameter in applied.model.named_parameters() if id(parameter) in optimized}
     assert names == {"0.weight", "0.bias", "2.weight", "2.bias", "3.weight", "3.bias"}
 
 

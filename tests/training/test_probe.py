@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from thawline.errors import NonFiniteLossError
 from thawline.training import probe as module
-from thawline.training.probe import STRENGTHS, Probe, knn_probabilities, pick_neighbours, solve_probe, solve_probe_at
+from thawline.training.probe import STRENGTHS, Probe, knn_probabilities, pick_neighbors, solve_probe, solve_probe_at
 from thawline.training.temperature import scaled_log_loss
 
 Split = tuple[Tensor, Tensor]
@@ -23,10 +23,10 @@ Split = tuple[Tensor, Tensor]
 def images(n: int, d: int, classes: int, seed: int, spread: float = 1.0) -> Split:
     """Features [n, d] of overlapping classes, each feature with a mean and a scale of its own; labels [n]."""
     rules = np.random.default_rng(0)
-    centres, scale, shift = rules.normal(size=(classes, d)), rules.lognormal(size=d), rules.normal(size=d)
+    centers, scale, shift = rules.normal(size=(classes, d)), rules.lognormal(size=d), rules.normal(size=d)
     generator = np.random.default_rng(seed)
     labels = np.arange(n) % classes
-    features = (centres[labels] * 3 / d**0.5 + spread * generator.normal(size=(n, d)) + shift) * scale
+    features = (centers[labels] * 3 / d**0.5 + spread * generator.normal(size=(n, d)) + shift) * scale
     return torch.tensor(features, dtype=torch.float32), torch.from_numpy(labels)
 
 
@@ -187,7 +187,7 @@ def test_chunks_a_mapped_file_and_the_global_generators_change_nothing(
 
 
 @pytest.mark.parametrize("at_once", [100, 1 << 20])
-def test_neighbours_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+def test_neighbors_are_those_of_scikit_learn(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     monkeypatch.setattr(module, "_AT_ONCE", at_once)
     monkeypatch.setattr(module, "_SIMILARITIES_AT_ONCE", at_once)
     train, val = images(90, 10, 3, 1), images(40, 10, 3, 2)
@@ -204,12 +204,12 @@ def test_a_tied_vote_goes_to_the_nearer_class() -> None:
     assert shares == pytest.approx(np.full((1, 3), 1 / 3), abs=1e-4)
 
 
-def test_the_number_of_neighbours_is_the_most_accurate_the_larger_of_two_and_never_above_the_images() -> None:
+def test_the_number_of_neighbors_is_the_most_accurate_the_larger_of_two_and_never_above_the_images() -> None:
     clear, labels = images(60, 10, 3, 1, 0.1)
-    assert pick_neighbours(clear, labels, clear, labels, 3) == 20
-    assert pick_neighbours(clear[:9], labels[:9], clear, labels, 3) == 5
+    assert pick_neighbors(clear, labels, clear, labels, 3) == 20
+    assert pick_neighbors(clear[:9], labels[:9], clear, labels, 3) == 5
     shuffled = labels[torch.randperm(60, generator=torch.Generator().manual_seed(0))]
-    assert pick_neighbours(clear, shuffled, clear, shuffled, 3) == 1
+    assert pick_neighbors(clear, shuffled, clear, shuffled, 3) == 1
 
 
 @pytest.mark.parametrize("classes", [2, 4])

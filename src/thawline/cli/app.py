@@ -29,6 +29,7 @@ from thawline.config import (
     ExportFormat,
     ExportOptions,
     FitOptions,
+    InspectOptions,
     OnBad,
     PredictOptions,
     Request,
@@ -37,7 +38,7 @@ from thawline.config import (
     read_option,
 )
 from thawline.config_file import Verb, read_config, template
-from thawline.data.named import named_forms
+from thawline.data.named import is_named, named_forms, require_there
 from thawline.errors import OptionError, RunError, ThawlineError, cause, debugging, remedy, written_to
 from thawline.field_docs import field_docs
 from thawline.memory import within_memory
@@ -160,8 +161,8 @@ def fit(
 ) -> None:
     """Find a fine-tuning plan, train it, save the model.
 
-    The result is scored beside the usual baselines. The strategy auto searches blocks and rates within its budget; any
-    other one trains at 1e-3, or at --learning-rate.
+    The result is scored beside the usual baselines. The strategies auto and biotune search; any other one tunes the
+    arguments that you leave out, and batch norm, at 1e-3 or at --learning-rate.
     """
     data, given = _with_config("fit", config, data, given)
     if data is None:
@@ -296,9 +297,9 @@ def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], track: s
         _is_kept(out)
     if study.failed:
         name, reason = next(iter(study.failed.items()))
-        others = f" (the first of {len(study.failed)} cells that failed)" if len(study.failed) > 1 else ""
+        others = f" (the first of {len(study.failed)} comparisons that failed)" if len(study.failed) > 1 else ""
         raise RunError(
-            f"{name}{others}: {reason} All other cells are finished; the same command runs only those that failed."
+            f"{name}{others}: {reason} All others are finished; the same command runs only those that failed."
         )
 
 
@@ -354,8 +355,8 @@ def demo(
 def check(
     data: Data,
     out: Annotated[Path | None, Option(help="Also write everything found to this JSON file.")] = None,
-    model: Annotated[str | None, Option(help=help_of("model"))] = None,
-    image_size: Annotated[str | None, number_option(DataConfig, "image_size")] = None,
+    model: Annotated[str | None, Option(help=help_of("model", InspectOptions))] = None,
+    image_size: Annotated[str | None, number_option(InspectOptions, "image_size")] = None,
     crop_pct: Annotated[str | None, number_option(DataConfig, "crop_pct")] = None,
     group_pattern: Annotated[str | None, Option(help=help_of("group_pattern"))] = None,
     on_bad: Annotated[str, Option(help=help_of("on_bad"))] = "error",
@@ -366,6 +367,7 @@ def check(
     Unreadable files, copies, one image under two labels or in two splits, near-duplicates, small or unequal classes.
     Model and size are those of the training to come, which may not be able to take every image.
     """
+    _require_there(data)
     from thawline import api
     from thawline.records import write_json
 
@@ -392,8 +394,8 @@ def check(
 
 @app.command("inspect", cls=StrictCommand)
 def inspect_model(
-    model: Annotated[str, Argument(help=help_of("model"))],
-    image_size: Annotated[str | None, number_option(DataConfig, "image_size")] = None,
+    model: Annotated[str, Argument(help=help_of("model", InspectOptions))],
+    image_size: Annotated[str | None, number_option(InspectOptions, "image_size")] = None,
     granularity: Annotated[str, Option(help=help_of("granularity"))] = "stage",
     as_json: Json = False,
 ) -> None:
@@ -498,7 +500,7 @@ def predict(
         Option(
             metavar="FILE",
             help="Append to this CSV file: path, rank, class, probability, error. Images that it has are skipped, so "
-            "the same command goes on after a stop. - prints the table.",
+            "the same command goes on after a stop. Use - to print the table instead.",
         ),
     ] = None,
     jsonl: Annotated[
@@ -588,7 +590,7 @@ def serve(
     except (KeyboardInterrupt, Interrupted) as end:
         if isinstance(end, Interrupted) and end.number != signal.SIGINT:
             raise
-        sys.stdout.write("\nEnded.\n")
+        sys.stdout.write("\nStopped.\n")
     finally:
         server.server_close()
 
@@ -647,7 +649,7 @@ def export(
 ) -> None:
     """Write the model for ONNX Runtime, PyTorch or OpenVINO.
 
-    Takes images as uint8, gives class probabilities; normalisation and softmax are inside. Opened in a fresh process on
+    Takes images as uint8, gives class probabilities; normalization and softmax are inside. Opened in a fresh process on
     image files: where it does not give the probabilities of predict, nothing is left behind. classify.py beside it
     needs only the runtime, NumPy and Pillow.
     """
@@ -787,6 +789,7 @@ def _run(
     dry_run: bool,
 ) -> None:
     request = Request.from_options(verb, data, strategies, given)  # before anything heavy is imported
+    _require_there(data)
     workers = WorkerOptions.among(given)
     if not dry_run:
         expect_workers(workers)
@@ -809,6 +812,12 @@ def _run(
     with _callback(as_json) as callback, opened_workers(workers) as opened:
         results = api.run(request, out, tracked(given.get("track", ()), callback), opened)
     _show(results, out, as_json)
+
+
+def _require_there(data: str) -> None:
+    """What is wrong most often is said at once, before anything heavy is imported."""
+    if not is_named(data):
+        require_there(data)
 
 
 def preset_note(given: Given) -> str:

@@ -9,7 +9,7 @@ Example = tuple[str, str]
 
 EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "fit": (
-        ("Search which blocks to train and how fast, within the default budget", "thawline fit photos --out run"),
+        ("Find which blocks to train and how fast, within the default budget", "thawline fit photos --out run"),
         ("How long would that take? Nothing is trained", "thawline fit photos --out run --dry-run"),
         (
             "Another network, larger images, ten minutes at most",
@@ -20,7 +20,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             "thawline fit photos --strategy last_blocks:k=2 --lr 1e-3 --out run",
         ),
         (
-            "Which of two networks? It is found out within the same budget",
+            "Choose between two networks within the same budget",
             "thawline fit photos --model resnet18 --model mobilenetv3_large_100 --out run",
         ),
         ("Options from a file", "thawline fit photos --config thawline.toml --out run"),

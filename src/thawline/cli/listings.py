@@ -92,8 +92,8 @@ def print_cells(console: Console, expansion: Expansion) -> None:
         settings = f"{counted(request.search.seeds, 'seed')}, up to {counted(request.train.epochs, 'epoch')}"
         console.print(visible(f"{cell.name}: {rows}, {settings}"), highlight=False, soft_wrap=True)
     console.print(
-        f"{counted(len(expansion.cells), 'comparison')}. Each forecasts its time as it begins; what is finished is not "
-        "repeated.",
+        f"{counted(len(expansion.cells), 'comparison')}. Each forecasts its time when it starts; finished ones are "
+        "not repeated.",
         style="dim",
         highlight=False,
     )

@@ -17,7 +17,7 @@ from typer import Option
 from typer.core import TyperCommand
 
 from thawline.cli.examples import EXAMPLES
-from thawline.config import CompareOptions, FitOptions, RunOptions, read_option
+from thawline.config import CompareOptions, FitOptions, ModelOptions, RunOptions, read_option
 from thawline.errors import OptionError
 from thawline.field_docs import field_docs
 from thawline.other_names import ALIASES, MEANT
@@ -58,7 +58,7 @@ def _flag(name: str, value: str | None) -> str:
     return f"--{dashed}" if value is None else f"--{dashed} {value}"
 
 
-def help_of(name: str, cls: type[RunOptions] = RunOptions) -> str:
+def help_of(name: str, cls: type[ModelOptions] = RunOptions) -> str:
     """The docstring of an option, as `--help` shows it."""
     known = f" Installed: {', '.join(STRATEGIES)}." if name in ("strategy", "strategies") else ""
     separated = "Comma-separated. " if name == "strategies" else ""

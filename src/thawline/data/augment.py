@@ -16,7 +16,7 @@ from thawline.config import DataConfig, Preprocessing
 Kind = Literal["mild", "mild_no_flip", "strong", "strong_no_flip"]
 
 COLUMNS = ("mirror", "angle", "width", "height", "shift_x", "shift_y", "brightness", "contrast", "saturation")
-"""Drawn per image: -1 = flipped; radians; crop size and centre as fractions of the side; colour factors."""
+"""Drawn per image: -1 = flipped; radians; crop size and center as fractions of the side; color factors."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Ranges:
     """Smallest crop, as a fraction of the image's area, before resizing; 1 = no crop."""
     aspect: float
     """Largest aspect ratio of the crop, in either direction; 1 = square."""
-    colour: float
+    color: float
     """Largest relative change of brightness, contrast and saturation."""
     flip: bool = True
     """Whether every image is mirrored horizontally with probability 1/2."""
 
 
-_MILD = Ranges(angle=10, shift=1 / 8, area=1, aspect=1, colour=0)
-_STRONG = Ranges(angle=10, shift=0, area=0.5, aspect=4 / 3, colour=0.2)
+_MILD = Ranges(angle=10, shift=1 / 8, area=1, aspect=1, color=0)
+_STRONG = Ranges(angle=10, shift=0, area=0.5, aspect=4 / 3, color=0.2)
 RANGES: dict[Kind, Ranges] = {
     "mild": _MILD,
     "mild_no_flip": replace(_MILD, flip=False),
@@ -60,7 +60,7 @@ class Augmenter:
     ) -> None:
         """`views` = 0 draws a new view in every epoch.
 
-        `preprocessing` is the normalisation of the batches, needed to change colours; without it, batches are in
+        `preprocessing` is the normalization of the batches, needed to change colors; without it, batches are in
         [0, 1].
         """
         self.count = count
@@ -89,9 +89,9 @@ class Augmenter:
         """
         draws = self.draws(view)[rows]
         moved = resample(batch, matrices(draws))
-        if self.ranges.colour == 0:
+        if self.ranges.color == 0:
             return moved
-        return recolour(moved, draws[:, -3:], self.mean, self.std)
+        return recolor(moved, draws[:, -3:], self.mean, self.std)
 
 
 def augmenter(options: DataConfig, count: int, preprocessing: Preprocessing) -> Augmenter | None:
@@ -111,7 +111,7 @@ def _scaled(uniform: np.ndarray, ranges: Ranges) -> np.ndarray:
     width, height = np.minimum(1, np.sqrt(area * aspect)), np.minimum(1, np.sqrt(area / aspect))
     shift_x = signed[:, 4] * (ranges.shift + (1 - width) / 2)
     shift_y = signed[:, 5] * (ranges.shift + (1 - height) / 2)
-    return np.column_stack([mirror, angle, width, height, shift_x, shift_y, 1 + ranges.colour * signed[:, 6:]])
+    return np.column_stack([mirror, angle, width, height, shift_x, shift_y, 1 + ranges.color * signed[:, 6:]])
 
 
 def matrices(draws: np.ndarray) -> np.ndarray:
@@ -136,19 +136,19 @@ def resample(batch: Tensor, transforms: np.ndarray) -> Tensor:
     return moved.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
-def recolour(batch: Tensor, factors: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Change brightness, contrast and saturation of normalised [B, 3, H, W] by `factors` [B, 3].
+def recolor(batch: Tensor, factors: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Change brightness, contrast and saturation of normalized [B, 3, H, W] by `factors` [B, 3].
 
     Contrast is relative to mid-gray instead of the image's mean, whose rounding may depend on the batch.
     """
-    deviation, centre = (torch.tensor(values, device=batch.device).view(3, 1, 1) for values in (std, mean))
+    deviation, center = (torch.tensor(values, device=batch.device).view(3, 1, 1) for values in (std, mean))
     scaled = torch.from_numpy(factors.astype(np.float32)).to(batch.device)
     brightness, contrast, saturation = (scaled[:, column].view(-1, 1, 1, 1) for column in range(3))
-    pixels = (batch * deviation + centre) * brightness
+    pixels = (batch * deviation + center) * brightness
     pixels = (pixels - 0.5) * contrast + 0.5
     gray = 0.299 * pixels[:, :1] + 0.587 * pixels[:, 1:2] + 0.114 * pixels[:, 2:]
     pixels = gray + (pixels - gray) * saturation
-    return pixels.clamp_(0, 1).sub_(centre).div_(deviation)
+    return pixels.clamp_(0, 1).sub_(center).div_(deviation)
 
 
 def _grid(transforms: Tensor, height: int, width: int) -> Tensor:

@@ -34,7 +34,7 @@ _ODD: dict[str, Callable[[Facts], bool]] = {
     "rotated by EXIF": lambda file: file.orientation != 1,
     "16-bit, 32-bit or floating-point": lambda file: file.mode == "F" or file.mode.startswith("I"),
     _FRAMES: lambda file: file.frames > 1,
-    "colour profile": lambda file: file.icc_profile,
+    "color profile": lambda file: file.icc_profile,
     "transparency": lambda file: file.mode in ("RGBA", "LA", "PA", "La", "RGBa"),
 }
 

@@ -51,7 +51,7 @@ def _visible(name: str) -> str:
 
 
 def _difference(names: Iterable[str]) -> str:
-    """What distinguishes the names: the first normalisation that makes them equal."""
+    """What distinguishes the names: the first normalization that makes them equal."""
     steps = {
         "Unicode form": lambda name: unicodedata.normalize("NFC", name),
         "surrounding or repeated spaces": _spaces,

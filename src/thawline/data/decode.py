@@ -32,13 +32,13 @@ OUT_OF_MEMORY = "needs more memory than is available"
 DECODING_RULE = (
     "Pillow decodes the first frame; the EXIF orientation is applied; ICC profiles are ignored. Transparency is "
     "composited over white. Grayscale, palette, CMYK, YCbCr and HSV images become RGB by Pillow's conversion. 16-bit "
-    "grayscale is divided by 257 (0 to 65535 becomes 0 to 255) and 16-bit colour keeps its upper 8 bits, or both are "
+    "grayscale is divided by 257 (0 to 65535 becomes 0 to 255) and 16-bit color keeps its upper 8 bits, or both are "
     "scaled so that their `bit_depth`, where they hold fewer bits, becomes 0 to 255; 32-bit integer and floating-point "
     "grayscale is stretched from the smallest to the largest finite value of the image to 0 to 255, NaN and infinities "
     f"become 0. Images of more than {LARGEST} pixels are refused."
 )
 
-# Formats that Pillow recognises but cannot decode, or passes to an external program such as Ghostscript.
+# Formats that Pillow recognizes but cannot decode, or passes to an external program such as Ghostscript.
 _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 
 # What Pillow raises on corrupt files: each plugin has its own parser, so besides OSError any parsing error can occur.

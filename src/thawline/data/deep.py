@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-_COLOUR = re.compile(r"(RGB|RGBA|RGBX|LA|R|G|B|A|X);16([BLN])")
+_COLOR = re.compile(r"(RGB|RGBA|RGBX|LA|R|G|B|A|X);16([BLN])")
 """Pillow's raw modes of 16-bit samples that it unpacks to their upper bytes."""
 _OPPOSITE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _UNSIGNED = re.compile(r"I;32[BN]?")
@@ -36,7 +36,7 @@ def load_samples(image: ImageFile, content: bytes) -> None:
 
 
 def samples(image: Image.Image) -> np.ndarray | None:
-    """Gray or colour samples of a loaded image as stored, [H, W] or [H, W, 3] uint16, or [H, W] uint32; without alpha.
+    """Gray or color samples of a loaded image as stored, [H, W] or [H, W, 3] uint16, or [H, W] uint32; without alpha.
 
     None for samples of 8 bits, signed and floating-point ones, and those that Pillow has scaled by their stated range.
     """
@@ -52,7 +52,7 @@ def _values(image: ImageFile, tiles: Sequence[Tile], content: bytes) -> np.ndarr
         return _of_ppm(image, tiles[0], content)
     if image.format == "TIFF" and _UNSIGNED.fullmatch(raw):
         return np.asarray(image).view(np.uint32)
-    return _colours(image, tiles, content) if _COLOUR.fullmatch(raw) else None
+    return _colors(image, tiles, content) if _COLOR.fullmatch(raw) else None
 
 
 def _of_ppm(image: ImageFile, tile: Tile, content: bytes) -> np.ndarray | None:
@@ -65,11 +65,11 @@ def _of_ppm(image: ImageFile, tile: Tile, content: bytes) -> np.ndarray | None:
     return np.frombuffer(content, ">u2", int(np.prod(shape)), tile[2]).reshape(shape).astype(np.uint16)
 
 
-def _colours(image: ImageFile, tiles: Sequence[Tile], content: bytes) -> np.ndarray | None:
+def _colors(image: ImageFile, tiles: Sequence[Tile], content: bytes) -> np.ndarray | None:
     upper = np.asarray(image)
     if _is_planar(image) and tiles[0][0] == "libtiff":  # which unpacks planes by its own raw modes
         if upper[..., :3].max() < _DARK:
-            raise ValueError("16-bit colours in compressed planes; store them interleaved or uncompressed")
+            raise ValueError("16-bit colors in compressed planes; store them interleaved or uncompressed")
         return None
     # The unpacker of the opposite byte order finds the lower bytes.
     other = Image.open(io.BytesIO(content), formats=[str(image.format)])

@@ -7,6 +7,9 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
+from thawline.errors import DataError
+from thawline.reading import is_there
+
 if TYPE_CHECKING:
     from thawline.data.sources import ImageSet
 
@@ -30,6 +33,12 @@ def is_named(data: str) -> bool:
     """Whether `data` is the name of a dataset, valid on any machine, rather than a path."""
     kind, separator, _ = data.partition(":")
     return bool(separator) and kind in SOURCES
+
+
+def require_there(data: str | Path) -> None:
+    """Raise `DataError` for a path where nothing is."""
+    if not is_there(Path(data)):
+        raise DataError(f"{str(data)!r} does not exist: pass a folder with one subfolder of images per class.")
 
 
 def called(data: str) -> str:

@@ -1,4 +1,4 @@
-"""Near-duplicates: images resized, recompressed, brightened or recoloured, so that their files differ."""
+"""Near-duplicates: images resized, recompressed, brightened or recolored, so that their files differ."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _linked(words: np.ndarray) -> np.ndarray:
 
 
 def _bands(words: np.ndarray) -> np.ndarray:
-    """Bands [bands, n] of every ninth bit each, because neighbouring bits are often equal in all images."""
+    """Bands [bands, n] of every ninth bit each, because neighboring bits are often equal in all images."""
     bits = np.unpackbits(words.view(np.uint8), axis=1)
     length = bits.shape[1] // _BANDS
     spread = bits[:, : length * _BANDS].reshape(len(words), length, _BANDS)

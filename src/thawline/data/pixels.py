@@ -36,7 +36,7 @@ _PIXELS, _FACTS = "pixels.npy", "facts.json"
 
 @dataclass(frozen=True)
 class PixelStore:
-    """All images of a dataset, preprocessed except for the normalisation."""
+    """All images of a dataset, preprocessed except for the normalization."""
 
     key: str
     """Depends on every image's content, the preprocessing, the decoder and the Pillow version."""
@@ -141,8 +141,8 @@ def settings_key(preprocessing: Preprocessing, images: int) -> str:
     return fingerprint(versions, (*geometry, *depth), images)[:16]
 
 
-def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Normalise pixels [B, H, W, 3] uint8 to network input [B, 3, H, W] float32, channels last in memory.
+def normalize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Normalize pixels [B, H, W, 3] uint8 to network input [B, 3, H, W] float32, channels last in memory.
 
     The operations and their order are timm's (ToTensor, then Normalize), so results are bitwise equal.
     """

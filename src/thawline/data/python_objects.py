@@ -179,7 +179,7 @@ def _image(value: object, where: str) -> Image.Image:
         what = f"{array.dtype} {_shape(value)}" if isinstance(array, np.ndarray) else type(value).__name__
         raise DataError(
             f"{where} must be a PIL image, a uint8 array [H, W, C] or a uint8 tensor [C, H, W], got {what}; "
-            "remove its transforms: images are resized and normalised later."
+            "remove its transforms: images are resized and normalized later."
         )
     return Image.fromarray(np.ascontiguousarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array))
 

@@ -10,6 +10,7 @@ from thawline.config import OnBad
 from thawline.data.class_names import class_name, spelling_notes
 from thawline.data.layout import Lost, Split, lost_folders, skipped_note, some, split_folders, split_named, subfolders
 from thawline.data.manifest import MANIFEST_ENDINGS, read_manifest
+from thawline.data.named import require_there
 from thawline.data.walk import RUN, Ignored, is_run, sort_key, unwanted_name, walk
 from thawline.errors import DataError
 from thawline.formatting import counted, shortened
@@ -73,8 +74,7 @@ def read_images(data: str | Path, *, on_bad: OnBad = "error", known: Collection[
 
 def _read(root: Path, on_bad: OnBad, known: Collection[str] | None) -> ImageSet:
     data = str(root)
-    if not is_there(root):
-        raise DataError(f"{data!r} does not exist: pass a folder with one subfolder of images per class.")
+    require_there(root)
     if root.suffix.lower() in MANIFEST_ENDINGS and root.is_file():
         rows, notes = read_manifest(root)
         items = [Item(row.path, row.label, split_named(row.split, row.where), row.group) for row in rows]

@@ -51,7 +51,7 @@ class Pixels(Protocol):
 
 @dataclass
 class PixelStream:
-    """All images of a dataset, preprocessed except for the normalisation, of which a few are in memory at a time.
+    """All images of a dataset, preprocessed except for the normalization, of which a few are in memory at a time.
 
     A file that is not what it was when the stream was made raises `RunError`.
     """

@@ -44,7 +44,7 @@ _FLAT = 16
 _CORNER = (np.arange(8)[:, None] * 9 + np.arange(8)).ravel()
 _HERE = np.concatenate([_CORNER, _CORNER])
 _NEXT = np.concatenate([_CORNER + 1, _CORNER + 9])
-"""Positions in a flattened 9 x 9 thumbnail: the pixels that are compared, and the neighbour of each."""
+"""Positions in a flattened 9 x 9 thumbnail: the pixels that are compared, and the neighbor of each."""
 
 _CHUNK = 16
 """Files per task: for single small files the overhead would exceed the decoding."""
@@ -70,7 +70,7 @@ class Facts:
     frames: int = 1
     """Number of frames; only the first is used."""
     icc_profile: bool = False
-    """Whether there is a colour profile, which is ignored."""
+    """Whether there is a color profile, which is ignored."""
     difference_hash: str = ""
     """128 bits in hexadecimal, similar for near-duplicates; empty for uniform images (see `difference_hash`)."""
     largest_sample: int = 0
@@ -184,7 +184,7 @@ def _array(image: Image.Image) -> np.ndarray:
 def difference_hash(image: Image.Image) -> str:
     """Perceptual hash: 128 bits in hexadecimal that are similar for near-duplicates.
 
-    The bits say whether each pixel of a 9 x 9 gray thumbnail is brighter than its right neighbour and than the pixel
+    The bits say whether each pixel of a 9 x 9 gray thumbnail is brighter than its right neighbor and than the pixel
     below. Resized or recompressed copies differ in few bits (dHash: Krawetz, "Kind of like that", 2013). An almost
     uniform thumbnail has no hash.
     """

@@ -15,7 +15,7 @@ Transform = Callable[[Image.Image], Image.Image]
 
 
 def eval_transform(preprocessing: Preprocessing) -> Transform:
-    """The evaluation transform of timm without the normalisation: from a decoded RGB image to one of S x S pixels."""
+    """The evaluation transform of timm without the normalization: from a decoded RGB image to one of S x S pixels."""
     size = preprocessing.image_size
     side = math.floor(size / preprocessing.crop_pct)
     resample = Image.Resampling[preprocessing.interpolation.upper()]
@@ -28,7 +28,7 @@ def eval_transform(preprocessing: Preprocessing) -> Transform:
         target = resized_to(image.width, image.height, side)
         if target != image.size:
             image = image.resize(target, resample)
-        return _centre(image, size, fill)
+        return _center(image, size, fill)
 
     return transformed
 
@@ -63,7 +63,7 @@ def _squashed(width: int, height: int, side: int) -> tuple[int, int]:
     return side, side
 
 
-def _centre(image: Image.Image, size: int, fill: int | tuple[int, ...]) -> Image.Image:
+def _center(image: Image.Image, size: int, fill: int | tuple[int, ...]) -> Image.Image:
     """The central square of `size` pixels; what is smaller is padded first."""
     wide, high = max(size - image.width, 0), max(size - image.height, 0)
     if wide or high:

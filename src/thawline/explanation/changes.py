@@ -15,7 +15,7 @@ from torch import Tensor
 
 from thawline.config import Request
 from thawline.data.demo import demo_network, source_set
-from thawline.data.pixels import normalise
+from thawline.data.pixels import normalize
 from thawline.data.transform import eval_transform
 from thawline.explanation.drift import Features, Labels, Probe, State, linear_cka, norm_drift, weight_change
 from thawline.explanation.features import block_ends, inputs_of, pooled_features
@@ -174,7 +174,7 @@ def _source_batches(run: FinishedRun, pixels: NDArray[np.uint8]) -> Iterator[Ten
     resize = eval_transform(run.preprocessing)
     for start in range(0, len(pixels), BATCH):
         batch = [np.asarray(resize(Image.fromarray(image).convert("RGB"))) for image in pixels[start : start + BATCH]]
-        yield normalise(torch.from_numpy(np.stack(batch)), run.preprocessing)
+        yield normalize(torch.from_numpy(np.stack(batch)), run.preprocessing)
 
 
 def _accuracy(network: torch.nn.Module, images: Sequence[Tensor], labels: Labels) -> float:

@@ -21,7 +21,7 @@ _MEAN, _VARIANCE = ".running_mean", ".running_var"
 _FEWEST = 4
 """Fewest images for which the unbiased estimate of CKA is defined."""
 _STEPS = 2000
-"""Most steps of the solver; standardised features take a few hundred."""
+"""Most steps of the solver; standardized features take a few hundred."""
 
 
 def weight_change(before: State, after: State, parameters: Sequence[str]) -> float | None:
@@ -63,9 +63,9 @@ def linear_cka(before: Features, after: Features) -> float | None:
 
 
 def _similarities(features: Features) -> NDArray[np.float64]:
-    """[n, n] inner products of centred features, without the diagonal."""
-    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
-    products: NDArray[np.float64] = centred @ centred.T
+    """[n, n] inner products of centered features, without the diagonal."""
+    centered = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    products: NDArray[np.float64] = centered @ centered.T
     np.fill_diagonal(products, 0.0)
     return products
 
@@ -88,7 +88,7 @@ class Probe:
 
     @classmethod
     def fit(cls, features: Features, labels: Labels, classes: int) -> Probe:
-        """Logistic regression (L2, C = 1) on standardised features [n, F]; labels [n] must hold every class."""
+        """Logistic regression (L2, C = 1) on standardized features [n, F]; labels [n] must hold every class."""
         fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_STEPS)).fit(features, labels)
         scaler, regression = fitted[0], fitted[1]
         weight, bias = regression.coef_, regression.intercept_

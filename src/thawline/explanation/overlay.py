@@ -19,7 +19,7 @@ _INFERNO = (
 )
 """matplotlib's inferno (CC0) at 17 places, within 3 % of it everywhere: perceptually uniform, dark is low."""
 _STRONGEST = 0.7
-"""Opacity of the colour where the heat is 1; the image always shows through."""
+"""Opacity of the color where the heat is 1; the image always shows through."""
 _GAP, _LINE, _FONT_SIZE = 12, 18, 13
 _PAPER, _INK, _FAINT = "#ffffff", "#1b1b1f", "#5c5c66"
 
@@ -45,16 +45,16 @@ def enlarged(pixels: Pixels) -> Image.Image:
 
 
 def overlay(pixels: Pixels, heat: Heat) -> Image.Image:
-    """The image [S, S, 3] in grey under its heat map [S, S] from 0 to 1: the hotter, the more opaque the colour."""
+    """The image [S, S, 3] in gray under its heat map [S, S] from 0 to 1: the hotter, the more opaque the color."""
     below = np.asarray(enlarged(pixels).convert("L").convert("RGB"), np.float32)
     fine = np.asarray(Image.fromarray(heat).resize(below.shape[1::-1], Image.Resampling.BILINEAR))[..., None]
     share = _STRONGEST * fine
-    return Image.fromarray(np.round(below * (1 - share) + colours(fine[..., 0]) * share).astype(np.uint8))
+    return Image.fromarray(np.round(below * (1 - share) + colors(fine[..., 0]) * share).astype(np.uint8))
 
 
-def colours(values: Heat) -> NDArray[np.float32]:
+def colors(values: Heat) -> NDArray[np.float32]:
     """RGB [..., 3] from 0 to 255 for values from 0 to 1."""
-    table = np.array([list(bytes.fromhex(colour)) for colour in _INFERNO.split()], np.float32)
+    table = np.array([list(bytes.fromhex(color)) for color in _INFERNO.split()], np.float32)
     places = np.linspace(0, 1, len(table))
     channels = [np.interp(values, places, table[:, channel]) for channel in range(3)]
     return np.stack(channels, axis=-1).astype(np.float32)

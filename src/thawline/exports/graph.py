@@ -12,9 +12,9 @@ INPUT, OUTPUT = "images", "probabilities"
 
 
 class FromPixels(nn.Module):
-    """Normalisation, network, temperature and softmax: images [B, S, S, 3] uint8 to probabilities [B, classes].
+    """Normalization, network, temperature and softmax: images [B, S, S, 3] uint8 to probabilities [B, classes].
 
-    The operations of the normalisation and their order are those of `data.pixels.normalise`. Resizing and cropping stay
+    The operations of the normalization and their order are those of `data.pixels.normalize`. Resizing and cropping stay
     outside: runtimes interpolate differently, which moves logits by up to 0.5.
     """
 
@@ -22,7 +22,7 @@ class FromPixels(nn.Module):
     std: Tensor
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, temperature: float = 1.0) -> None:
-        """`network` maps normalised images [B, 3, S, S] to logits [B, classes], which `temperature` divides."""
+        """`network` maps normalized images [B, 3, S, S] to logits [B, classes], which `temperature` divides."""
         super().__init__()
         self.network = network.eval()
         self.temperature = temperature

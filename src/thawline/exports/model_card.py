@@ -152,7 +152,7 @@ def _resize_in_words(preprocessing: Preprocessing) -> str:
     if preprocessing.crop_mode == "squash":
         return f"Both sides are resized {target} whatever the proportions, {crop}"
     if preprocessing.crop_mode == "border":
-        return f"The longer side is resized {target}, {crop}, padded with the mean colour"
+        return f"The longer side is resized {target}, {crop}, padded with the mean color"
     return f"The shorter side is resized {target}, {crop}"
 
 

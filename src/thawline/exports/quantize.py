@@ -20,7 +20,7 @@ CALIBRATION_IMAGES = 256
 def quantize(source: Path, target: Path, batches: Iterator[np.ndarray]) -> None:
     """Write `target` from the fp32 file `source`; `batches` of images [B, S, S, 3] uint8 set the activations' ranges.
 
-    Convolutions and matrix products are in int8; normalisation and softmax stay in fp32.
+    Convolutions and matrix products are in int8; normalization and softmax stay in fp32.
     """
     keep_onnx_runtime_quiet()
     from onnxruntime import quantization

@@ -40,7 +40,7 @@ def adaptable_weights(model: nn.Module, block: Block) -> dict[str, tuple[nn.Modu
 
     Those of linear layers, of ungrouped convolutions, and of `nn.MultiheadAttention`, which keeps q, k and v in bare
     parameters; `left_out` names the others. The head is trained in full. Weights that are shared between layers or
-    computed from others (weight normalisation) cannot be merged, so they get none either.
+    computed from others (weight normalization) cannot be merged, so they get none either.
     """
     if block.is_head:
         return {}

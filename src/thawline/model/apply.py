@@ -1,4 +1,4 @@
-"""Apply a plan to a model: the only place that freezes, sets norm-layer modes or builds optimiser groups."""
+"""Apply a plan to a model: the only place that freezes, sets norm-layer modes or builds optimizer groups."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RmsNorm)
 
 
 class _Group(TypedDict):
-    """A parameter group of the optimiser."""
+    """A parameter group of the optimizer."""
 
     params: list[nn.Parameter]
     weight_decay: float
@@ -39,10 +39,10 @@ class _Group(TypedDict):
 
 
 class AppliedPlan:
-    """A plan applied to a model: optimiser groups, and which parameters are frozen in the current epoch.
+    """A plan applied to a model: optimizer groups, and which parameters are frozen in the current epoch.
 
-    The optimiser holds every parameter that trains in any phase from the start, and no others. Groups are never added
-    or removed, so that optimiser state and schedules stay intact (a pitfall of Lightning's finetuning callbacks).
+    The optimizer holds every parameter that trains in any phase from the start, and no others. Groups are never added
+    or removed, so that optimizer state and schedules stay intact (a pitfall of Lightning's finetuning callbacks).
     Always call `finish` at the end, also after errors: it removes adapters from the model.
     """
 
@@ -63,7 +63,7 @@ class AppliedPlan:
         self.plan = plan
         self._tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         self.parameters = _trainable(model, blocks, plan)
-        """Parameters that the optimiser may change, by name, without adapters."""
+        """Parameters that the optimizer may change, by name, without adapters."""
         trained = [block for block in blocks if block.name in plan.trained]
         self._adapters = adapters.install(model, trained, plan.adapter, seed) if plan.adapter else {}
         groups = self._groups(0.0 if plan.penalty else weight_decay)
@@ -182,7 +182,7 @@ def trainable_size(model: nn.Module, blocks: Sequence[Block], plan: FineTunePlan
     applied = AppliedPlan(model, blocks, plan)
     try:
         groups = applied.optimizer.param_groups
-        # A kept head that does not train is in the optimiser, but stays as it is.
+        # A kept head that does not train is in the optimizer, but stays as it is.
         if plan.head_start == "kept" and not plan.mixture:
             groups = [group for group in groups if plan.highest_rate(group["block"]) is not None]
         return sum(parameter.numel() for group in groups for parameter in group["params"])
@@ -237,7 +237,7 @@ def _build_optimizer(groups: list[_Group], name: Optimizer) -> torch.optim.Optim
 
 
 def _mark_changed(optimizer: torch.optim.Optimizer, *_: object) -> None:
-    """Fused optimisers leave the version of a tensor as it is, by which is known what was derived from it."""
+    """Fused optimizers leave the version of a tensor as it is, by which is known what was derived from it."""
     increment_version(parameter for group in optimizer.param_groups for parameter in group["params"])
 
 

@@ -35,7 +35,7 @@ def owns_tensors(module: nn.Module) -> bool:
 def is_layer(module: nn.Module) -> bool:
     """Whether the module is a convolution or linear layer, the unit in which depth is counted.
 
-    Some networks define their own (weight-standardised convolutions, for example), so a module with "conv" or "linear"
+    Some networks define their own (weight-standardized convolutions, for example), so a module with "conv" or "linear"
     in its class name and a weight of two or more dimensions counts too.
     """
     if isinstance(module, LAYER_TYPES):

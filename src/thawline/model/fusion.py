@@ -64,7 +64,7 @@ class Chain:
     def modules(self) -> Iterator[tuple[nn.Module, object]]:
         """The modules with the methods that stand in for their `forward`."""
         yield self.convolution, self.convolve
-        yield self.norm, self.normalise
+        yield self.norm, self.normalize
         if self.activation is not None:
             yield self.activation, self.activate
 
@@ -93,7 +93,7 @@ class Chain:
         output: Tensor = type(self.convolution).forward(self.convolution, images)
         return output
 
-    def normalise(self, outputs: Tensor) -> Tensor:
+    def normalize(self, outputs: Tensor) -> Tensor:
         """What is left of the norm, and of an activation that it contains."""
         if self._reached == PLAIN:
             return type(self.norm).forward(self.norm, outputs)

@@ -98,7 +98,7 @@ def _layer_count(group: Group) -> int:
 
 
 def _merge_single_layers(groups: list[Group], pools: Sequence[int]) -> list[Group]:
-    """Merge neighbouring groups of one layer each into a stage, unless a pooling layer runs between them (VGG)."""
+    """Merge neighboring groups of one layer each into a stage, unless a pooling layer runs between them (VGG)."""
     merged: list[Group] = []
     previous_single = False
     for group in groups:
@@ -129,7 +129,7 @@ def _layers(body: Group, execution: Execution) -> list[Group]:
 
 
 def _layer_of(atom: Atom, layers: list[Group], execution: Execution) -> int:
-    """Index of the layer that a norm or scale belongs to: of the two neighbours, the one with the longer common path.
+    """Index of the layer that a norm or scale belongs to: of the two neighbors, the one with the longer common path.
 
     If equal, the layer before if its output is the norm's input (conv, norm), else the layer after (norm, linear: a
     transformer).

@@ -20,7 +20,7 @@ _WAY_OUT = "give `weights` (a file, a folder or 'random'), or local-dir:PATH as 
 
 
 def hub_folder(repository: str) -> Path:
-    """Local folder with the `config.json` of a Hub repository (`organisation/name[@revision]`)."""
+    """Local folder with the `config.json` of a Hub repository (`organization/name[@revision]`)."""
     return _hub_file(repository, ("config.json",), f"hf-hub:{repository}").parent
 
 

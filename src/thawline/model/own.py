@@ -273,7 +273,7 @@ def _last_layer(network: OwnNetwork, num_classes: int, image_size: int) -> str:
 
 
 def _require_head(network: OwnNetwork) -> None:
-    """Check that the head exists and shares no weights with other layers, so that it can be reinitialised."""
+    """Check that the head exists and shares no weights with other layers, so that it can be reinitialized."""
     names = declared_names(cast("dict[str, str | Sequence[str]]", network.module.pretrained_cfg)["classifier"])
     modules = dict(network.module.named_modules())
     if unknown := [name for name in names if name not in modules]:
@@ -289,4 +289,4 @@ def _require_head(network: OwnNetwork) -> None:
     }
     if not heads or heads & others:
         problem = "shares weights with other layers" if heads else "has no weights"
-        raise ModelError(f"{network.source}: its head {names[0]!r} {problem}, so it cannot be reinitialised.")
+        raise ModelError(f"{network.source}: its head {names[0]!r} {problem}, so it cannot be reinitialized.")

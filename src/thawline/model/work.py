@@ -20,7 +20,7 @@ from thawline.model.execution import Execution, forward_blank_image, is_layer, l
 from thawline.plan import Block, FineTunePlan
 
 SMALLEST_STEP = 0.02
-"""Smallest cost of a training step, as a fraction of a full step, for the optimiser, the loss and overhead."""
+"""Smallest cost of a training step, as a fraction of a full step, for the optimizer, the loss and overhead."""
 _BYTES_PER_VALUE = 4
 
 

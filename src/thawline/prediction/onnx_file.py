@@ -1,6 +1,6 @@
 """An ONNX file that classifies: pixels go in, probabilities come out, and it says its classes and preprocessing.
 
-input              uint8 [N, S, S, 3]; normalisation and softmax are in the graph
+input              uint8 [N, S, S, 3]; normalization and softmax are in the graph
 output             float32 [N, C]
 metadata_props     `labels`, a JSON list, and the fields of `Preprocessing`: text as it is, all else as JSON
 """

@@ -36,7 +36,7 @@ class Overrides:
     epochs: int | None = None
     """Epochs of every training; a grid's axis of epochs ends here, and the schedule shrinks in proportion."""
     batch_size: int | None = None
-    """Batch size at the centre of a grid."""
+    """Batch size at the center of a grid."""
     seeds: int | None = None
     seed: int | None = None
     threads: int | None = None
@@ -74,7 +74,7 @@ class Cell:
     request: Request
     setting: CellSetting
     varied: Sequence[str] = ()
-    """Axes of the grid that are not at its centre."""
+    """Axes of the grid that are not at its center."""
     rate_from: Sequence[str] = ()
     """Strategies whose tuned rates set the base rate, as in `recipe.Rows`."""
 
@@ -150,21 +150,21 @@ def points(recipe: Recipe, overrides: Overrides | None = None) -> Iterator[GridP
     if axes is None:
         yield None
         return
-    centre = _centre(recipe, changes)
+    center = _center(recipe, changes)
     values = (
-        _with(centre.strategy, changes.strategies or axes.strategy),
-        _with(centre.learning_rate, axes.learning_rate),
-        _with(centre.batch_size, axes.batch_size),
-        _with(centre.optimizer, axes.optimizer),
-        _with(centre.epochs, [count for count in axes.epochs if count <= _given(changes.epochs, count)]),
+        _with(center.strategy, changes.strategies or axes.strategy),
+        _with(center.learning_rate, axes.learning_rate),
+        _with(center.batch_size, axes.batch_size),
+        _with(center.optimizer, axes.optimizer),
+        _with(center.epochs, [count for count in axes.epochs if count <= _given(changes.epochs, count)]),
     )
     for combination in itertools.product(*values):
         point = GridPoint(*combination)
-        if changes.full_grid or len(_varied(point, centre)) <= 1:
+        if changes.full_grid or len(_varied(point, center)) <= 1:
             yield point
 
 
-def _centre(recipe: Recipe, changes: Overrides) -> GridPoint:
+def _center(recipe: Recipe, changes: Overrides) -> GridPoint:
     return GridPoint(
         strategy=recipe.run.strategies[0],
         learning_rate=_given(recipe.run.learning_rate, BASE_RATE),  # `Recipe` requires it of a grid
@@ -178,12 +178,12 @@ def _given(value: Value | None, default: Value) -> Value:
     return default if value is None else value
 
 
-def _with(centre: Value, values: Sequence[Value]) -> Sequence[Value]:
-    return values if centre in values else [*values, centre]
+def _with(center: Value, values: Sequence[Value]) -> Sequence[Value]:
+    return values if center in values else [*values, center]
 
 
-def _varied(point: GridPoint, centre: GridPoint) -> tuple[str, ...]:
-    return tuple(axis for axis in AXES if getattr(point, axis) != getattr(centre, axis))
+def _varied(point: GridPoint, center: GridPoint) -> tuple[str, ...]:
+    return tuple(axis for axis in AXES if getattr(point, axis) != getattr(center, axis))
 
 
 def _cell(recipe: Recipe, changes: Overrides, column: Column, model: str, point: GridPoint | None) -> Cell:
@@ -204,7 +204,7 @@ def _cell(recipe: Recipe, changes: Overrides, column: Column, model: str, point:
     )
     setting = CellSetting(model=label(model), data=column.name, **(asdict(point) if point else {}))
     name = "--".join(re.sub(r"[^\w.=-]+", "-", f"{value}") for _, value in setting.items())
-    varied = _varied(point, _centre(recipe, changes)) if point else ()
+    varied = _varied(point, _center(recipe, changes)) if point else ()
     return Cell(name, request, setting, varied, recipe.run.rate_from)
 
 

@@ -77,7 +77,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Axes:
-    """Values that a grid tries; an axis without values stays at the centre of the grid."""
+    """Values that a grid tries; an axis without values stays at the center of the grid."""
 
     strategy: Sequence[str] = ()
     learning_rate: Sequence[float] = ()
@@ -135,7 +135,7 @@ class Recipe:
         if bool(self.axes) != (self.kind == "grid"):
             raise OptionError(f"{where}: a grid needs [axes], and no other kind has them.")
         if self.kind == "grid" and (self.run.learning_rate is None or len(self.run.strategies) != 1):
-            raise OptionError(f"{where}: a grid needs the one strategy and the learning_rate of its centre in [run].")
+            raise OptionError(f"{where}: a grid needs the one strategy and the learning_rate of its center in [run].")
 
     def refuse_rows(self, strategies: Sequence[str]) -> None:
         """`OptionError` if the tables of this kind cannot show one of these rows."""

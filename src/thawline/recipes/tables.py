@@ -220,7 +220,7 @@ def _confusions(cell: RecipeCell) -> Iterable[Table]:
 
 
 def _grid_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
-    """A table for each axis through the centre; and all cells if there are more."""
+    """A table for each axis through the center; and all cells if there are more."""
     for group in by(cells, "model", "data").values():
         for axis in AXES:
             line = [cell for cell in group if set(cell.varied) <= {axis}]
@@ -233,8 +233,8 @@ def _grid_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
 
 def _grid_table(heading: str, axes: Sequence[str], cells: Sequence[RecipeCell]) -> Table:
     header = [*axes, "train accuracy, %", "test accuracy, %", "95 % interval", "train loss", "test loss"]
-    centre = next((cell.setting for cell in cells if not cell.varied), None)
-    fixed = ", ".join(f"{axis} {getattr(centre, axis)}" for axis in AXES if centre and axis not in axes)
+    center = next((cell.setting for cell in cells if not cell.varied), None)
+    fixed = ", ".join(f"{axis} {getattr(center, axis)}" for axis in AXES if center and axis not in axes)
     notes = [*([f"All other axes: {fixed}."] if fixed else []), "The 95 % interval is over test images."]
     return Table(heading, header, [_grid_line(cell, axes) for cell in cells], [*notes, *sizes(cells[-1:])])
 
@@ -250,7 +250,7 @@ def _grid_line(cell: RecipeCell, axes: Sequence[str]) -> list[str]:
 
 
 def _position(cell: RecipeCell, axis: str) -> tuple[float, str]:
-    """Sort key: numbers by size, freezing levels by how much they train, optimisers by name."""
+    """Sort key: numbers by size, freezing levels by how much they train, optimizers by name."""
     value = getattr(cell.setting, axis)
     if axis == "strategy":
         value = next((row.trainable_percent for row in scored(cell)), 0.0)

@@ -51,7 +51,7 @@ def audit(found: CheckResult, images: Mapping[str, int], notes: Sequence[str]) -
         "used": ", ".join(f"{count:,} {split}" for split, count in images.items()),
         "classes": f"{len(counts):,}, with {extent(counts)} images",
         "formats": tally(found.formats),
-        "colour": modes_in_words(found.modes),
+        "color": modes_in_words(found.modes),
         "sizes": sizes_in_words(found.sizes),
         **({"decoded with care": tally(found.oddities)} if found.oddities else {}),
     }
@@ -74,8 +74,8 @@ def findings(found: CheckResult) -> tuple[Finding, ...]:
 
 
 def modes_in_words(modes: Mapping[str, int]) -> str:
-    """Pillow modes in plain words where all images have one of the common ones: `all grey`."""
-    names = {"L": "all grey", "RGB": "all RGB"}
+    """Pillow modes in plain words where all images have one of the common ones: `all gray`."""
+    names = {"L": "all gray", "RGB": "all RGB"}
     only = next(iter(modes)) if len(modes) == 1 else ""
     return names.get(only, tally(modes))
 

@@ -1,4 +1,4 @@
-"""The network as a band of blocks, as in Figure 2 of the BioTune paper: colour is the rate, a snowflake is frozen."""
+"""The network as a band of blocks, as in Figure 2 of the BioTune paper: color is the rate, a snowflake is frozen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from thawline.formatting import rate
 from thawline.plan import FineTunePlan
-from thawline.report import colours
+from thawline.report import colors
 from thawline.report.charts import figure, shorten
 from thawline.report.plan_words import besides_rates, is_mixture, named, solved_head
 from thawline.results import ScoredRow
@@ -39,22 +39,22 @@ SOLVED = Markup('class="cell solved"')
 
 @dataclass(frozen=True)
 class Shades:
-    """How the value of a block that trains is coloured and written."""
+    """How the value of a block that trains is colored and written."""
 
     slowest: float
-    """Decade of the palest colour."""
+    """Decade of the palest color."""
     fastest: float
-    """Decade of the darkest colour."""
+    """Decade of the darkest color."""
     meaning: str
     """What the value is."""
     text: Callable[[float], str]
 
     def fill(self, value: float) -> str:
-        """Colour of a value."""
-        return colours.fill(value, self.slowest, self.fastest)
+        """Color of a value."""
+        return colors.fill(value, self.slowest, self.fastest)
 
 
-RATES = Shades(colours.SLOWEST, colours.FASTEST, "learning rate", rate)
+RATES = Shades(colors.SLOWEST, colors.FASTEST, "learning rate", rate)
 WEIGHTS = Shades(-1, 1, "weight on the base rate", lambda weight: f"{weight:.2g}")
 """The range of BioTune's weights is 0.1 to 10."""
 
@@ -88,7 +88,7 @@ class Strip:
         fill, words = self.shades.fill(value), self.shades.text(value)
         paint = Markup('class="cell" fill="{}"').format(fill)
         box = self._box(number, paint, f"{name}: {self.shades.meaning} {words}")
-        return box + self._text(middle, words, colours.ink(fill))
+        return box + self._text(middle, words, colors.ink(fill))
 
     def _text(self, middle: float, words: str, ink: str) -> Markup:
         """What stands in a block, if there is room for it."""
@@ -116,7 +116,7 @@ class Band:
 def band(name: str, label: str, row: ScoredRow) -> Band:
     """The plan of a row: one strip of blocks for each phase, of each training, and the names of the blocks below.
 
-    Of a distilled network its own: the networks that it learnt from are not in it.
+    Of a distilled network its own: the networks that it learned from are not in it.
     """
     plan = row.plan
     members = plan.members[:1] if plan.is_distilled else plan.members
@@ -147,13 +147,13 @@ def label_of(row: ScoredRow) -> str:
 
 
 def scale() -> Markup:
-    """The key to the colours."""
+    """The key to the colors."""
     description = "From pale at 1e-5 to dark at 1e-1; frozen blocks carry a snowflake."
     return figure("scale", "Learning rate per step", description, ramp(RATES), 30, "scale")
 
 
 def ramp(shades: Shades) -> Markup:
-    """The colours of a scale from its palest to its darkest over the whole width, 10 pixels high, decades below."""
+    """The colors of a scale from its palest to its darkest over the whole width, 10 pixels high, decades below."""
     steps = 40
     width, span = 100 / steps, shades.fastest - shades.slowest
     pieces = [

@@ -18,11 +18,11 @@ NORM_OF: Mapping[NormMode, str] = {"train": "moving", "eval": "kept"}
 """The mode of a plan in the words of an argument."""
 BATCH_NORM_DEFINED = {
     "moving": (
-        "Batch norm of the trained blocks: moving. While they train, it normalises with the statistics of each batch, "
+        "Batch norm of the trained blocks: moving. While they train, it normalizes with the statistics of each batch, "
         "which also move the stored statistics that predictions use."
     ),
     "kept": (
-        "Batch norm of the trained blocks: kept. It normalises with the statistics stored in the network it started "
+        "Batch norm of the trained blocks: kept. It normalizes with the statistics stored in the network it started "
         "from, in training as in prediction."
     ),
 }
@@ -96,7 +96,7 @@ def head_in_words(row: ScoredRow) -> str:
 
 
 def _heads_in_words(row: ScoredRow) -> str:
-    """The same of all members, among them those that a distilled network learnt from."""
+    """The same of all members, among them those that a distilled network learned from."""
     plan = row.plan
     return _one_or_several({member.plan.head_start for member in plan.members})
 
@@ -107,7 +107,7 @@ def batch_norm_in_words(row: ScoredRow) -> str:
 
 
 def _norms_in_words(row: ScoredRow) -> str:
-    """The same of all members, among them those that a distilled network learnt from."""
+    """The same of all members, among them those that a distilled network learned from."""
     plan = row.plan
     if not (row.batch_norm and plan.mixture):
         return row.batch_norm or ""

@@ -141,8 +141,8 @@ def optimism_note(search: SearchRecord) -> str:
     if not search.optimism or figure(search.optimism) == figure(0):
         return ""
     return (
-        f"The best of several plans looks better on the images that chose it than it is: its validation accuracy is "
-        f"shown {figure(search.optimism)} lower than measured, by a bootstrap over those images."
+        f"Validation accuracy is shown {figure(search.optimism)} lower than measured, to correct for having picked the "
+        "best of several plans on the same images (bootstrap)."
     )
 
 

@@ -69,7 +69,7 @@ SHOWN = 20
 """Groups of files listed on screen at most."""
 _USES = {"train": "of these images were trained on", "val": "were used for validation"}
 _SCALE = ("#5b8fc7", "#7aa6a1", "#c9b458", "#e8953a", "#d9480f")
-"""Learning rates from 1e-5 to 1e-1, one colour per decade."""
+"""Learning rates from 1e-5 to 1e-1, one color per decade."""
 
 
 def print_fit(console: Console, results: FitResults, run: Path, snippet: str) -> None:
@@ -214,7 +214,7 @@ def _results_table(lines: Sequence[summary.TableRow], names: Sequence[str]) -> T
 def block_band(blocks: Sequence[BlockRow]) -> Text:
     """The network from input to head: a snowflake on frozen blocks, the learning rate on the others, or `solved`.
 
-    In a long network, neighbours that are treated alike are drawn as one: `conv1 to layer2.1.conv2 ❄`.
+    In a long network, neighbors that are treated alike are drawn as one: `conv1 to layer2.1.conv2 ❄`.
     """
     merge = len(blocks) > DRAWN_SINGLY
     groups = groupby(enumerate(blocks), key=lambda at: _group(*at, merge=merge))
@@ -228,19 +228,17 @@ def block_band(blocks: Sequence[BlockRow]) -> Text:
         elif first.learning_rate is None:
             band.append(f" {name} solved ", style="bold #ffffff on #2c7a57")
         else:
-            band.append(
-                f" {name} {rate(first.learning_rate)} ", style=f"bold #ffffff on {_colour(first.learning_rate)}"
-            )
+            band.append(f" {name} {rate(first.learning_rate)} ", style=f"bold #ffffff on {_color(first.learning_rate)}")
         band.append(" ")
     return band
 
 
 def _group(position: int, block: BlockRow, *, merge: bool) -> object:
-    """Neighbours with equal answers are drawn as one."""
+    """Neighbors with equal answers are drawn as one."""
     return (block.frozen, block.learning_rate) if merge else position
 
 
-def _colour(learning_rate: float) -> str:
+def _color(learning_rate: float) -> str:
     decades = sum(learning_rate >= 10.0**power for power in (-4, -3, -2, -1))
     return _SCALE[decades]
 

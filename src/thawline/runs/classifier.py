@@ -16,7 +16,7 @@ from thawline.callback import Callback
 from thawline.config import Preprocessing
 from thawline.data.cache import user_cache
 from thawline.data.layout import some
-from thawline.data.pixels import normalise
+from thawline.data.pixels import normalize
 from thawline.data.read import absolute_name, read_named
 from thawline.data.sources import listed_classes
 from thawline.data.survey import survey
@@ -97,7 +97,7 @@ class Classifier:
         """Logits [B, C] of pixels [B, S, S, 3]; in halves, if memory is too small for all of them at once."""
         try:
             with torch.inference_mode(), self._fusion.on():
-                logits: torch.Tensor = self.network(normalise(torch.from_numpy(pixels), self.preprocessing))
+                logits: torch.Tensor = self.network(normalize(torch.from_numpy(pixels), self.preprocessing))
                 return logits.float()
         except (MemoryError, RuntimeError) as error:
             if len(pixels) == 1 or not is_out_of_memory(error):

@@ -131,7 +131,7 @@ def _settings(classifier: Classifier) -> dict[str, object]:
     """preprocessing.json, and the metadata of the model's file: all that is needed beside the graph."""
     return {
         "format_version": FORMAT_VERSION,
-        "input": "images: uint8 [N, image_size, image_size, 3], RGB, 0 to 255; the graph normalises them",
+        "input": "images: uint8 [N, image_size, image_size, 3], RGB, 0 to 255; the graph normalizes them",
         "output": "probabilities: float32 [N, classes], after the temperature and the softmax",
         **asdict(classifier.preprocessing),
         "temperature": classifier.temperature,

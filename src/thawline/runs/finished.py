@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thawline.config import Preprocessing
 from thawline.data.cache import user_cache
-from thawline.data.pixels import build_pixels, normalise
+from thawline.data.pixels import build_pixels, normalize
 from thawline.data.survey import Facts
 from thawline.errors import ModelError, RunFolderError
 from thawline.exports.ensemble_folder import is_ensemble, read_ensemble_folder
@@ -54,7 +54,7 @@ class DecodedImages:
         chosen = np.arange(len(self.pixels)) if rows is None else np.asarray(rows)
         for start in range(0, len(chosen), BATCH):
             pixels = np.ascontiguousarray(self.pixels[chosen[start : start + BATCH]])
-            yield normalise(torch.from_numpy(pixels), self.preprocessing)
+            yield normalize(torch.from_numpy(pixels), self.preprocessing)
 
 
 @dataclass(frozen=True)

@@ -78,18 +78,18 @@ class Evolution:
         return Candidate(generation, slot, "elite", old.genes, old.momentum, (old.address,), fold)
 
     def _probes(self, elites: Sequence[Candidate]) -> list[Candidate]:
-        """Exploitation: two neighbours of every elite, in slots next to each other."""
+        """Exploitation: two neighbors of every elite, in slots next to each other."""
         found: list[Candidate] = []
         for elite in elites:
             rng = self._rng(elite.generation, elite.slot)
             genes = np.array(elite.genes)
             reach = self.settings.exploration
-            neighbours = operators.probes(genes, self.encoding.explorable(elite.genes), reach, rng)
+            neighbors = operators.probes(genes, self.encoding.explorable(elite.genes), reach, rng)
             kept = rng.random(len(genes)) * np.array(elite.momentum)
-            for neighbour in neighbours:
+            for neighbor in neighbors:
                 slot = len(elites) + len(found)
-                momentum = _genes(kept + neighbour - genes)
-                own = (_genes(neighbour), momentum, (elite.address,), elite.fold)
+                momentum = _genes(kept + neighbor - genes)
+                own = (_genes(neighbor), momentum, (elite.address,), elite.fold)
                 found.append(Candidate(elite.generation, slot, "probe", *own))
         return found
 

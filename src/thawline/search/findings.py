@@ -24,7 +24,7 @@ from thawline.search.driver import Driver
 from thawline.search.encoding import BINS_PER_DECADE, Space, diversity, weight
 from thawline.search.halving import Halving
 from thawline.search.promotion import at_rung
-from thawline.search.ranking import fold_centred
+from thawline.search.ranking import fold_centered
 from thawline.search.trials import result_of
 from thawline.strategies.auto import AutoConfig
 from thawline.strategies.base import NORM_WORDS
@@ -122,11 +122,11 @@ def trainable_percent(scored: Scored, space: Space) -> float:
 def block_importance(history: Sequence[Scored], space: Space) -> dict[str, float]:
     """How much each block's weight sets the best candidates apart (PED-ANOVA, Watanabe et al. 2023); sums to 1.
 
-    From canonical weights, so that genes without effect count for nothing, and scores centred on their folds. Empty
+    From canonical weights, so that genes without effect count for nothing, and scores centered on their folds. Empty
     where the candidates are too much alike.
     """
     phenotypes = [space.encoding.phenotype(scored.candidate.genes) for scored in history]
-    merits = fold_centred(
+    merits = fold_centered(
         [
             (phenotype, scored.candidate.fold, scored.score[0])
             for phenotype, scored in zip(phenotypes, history, strict=True)

@@ -92,7 +92,7 @@ def adopt(genes: Array, a: Array, b: Array, prototype: Array, rng: np.random.Gen
 
 
 def probes(genes: Array, positions: Sequence[int], reach: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Exploitation: two neighbours that differ in one of the `positions`, by up to `reach` up and down, clipped."""
+    """Exploitation: two neighbors that differ in one of the `positions`, by up to `reach` up and down, clipped."""
     position = positions[int(rng.integers(len(positions)))]
     step = np.zeros(len(genes))
     step[position] = reach * (2 * rng.random() - 1)

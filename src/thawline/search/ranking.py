@@ -21,7 +21,7 @@ def rank(history: Sequence[Scored], encoding: Encoding) -> tuple[Scored, ...]:
     the folds together. Ties go to the lower loss.
     """
     latest = {encoding.phenotype(scored.candidate.genes): scored for scored in history}
-    merits = fold_centred(
+    merits = fold_centered(
         [
             (encoding.phenotype(scored.candidate.genes), scored.candidate.fold, scored.score[0])
             for scored in _distinct(history, encoding)
@@ -31,7 +31,7 @@ def rank(history: Sequence[Scored], encoding: Encoding) -> tuple[Scored, ...]:
     return tuple(latest[phenotype] for phenotype in order)
 
 
-def fold_centred(scores: Sequence[tuple[Phenotype, int | None, float]]) -> dict[Phenotype, float]:
+def fold_centered(scores: Sequence[tuple[Phenotype, int | None, float]]) -> dict[Phenotype, float]:
     """How much better than average each phenotype is, in units of the score: ridge regression on phenotype and fold.
 
     With one fold this is the phenotype's mean minus the mean of all, shrunk by n / (n + `SHRINKAGE`).

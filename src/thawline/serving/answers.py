@@ -49,13 +49,13 @@ class Answers:
         """PNG of the photo as the network gets it under the Grad-CAM map for its likeliest class."""
         import torch
 
-        from thawline.data.pixels import normalise
+        from thawline.data.pixels import normalize
         from thawline.explanation.overlay import overlay
         from thawline.explanation.saliency import find_layer, grad_cam, heat
 
         with self._turn:
             pixels = self._pixels(photo)
-            batch = normalise(torch.from_numpy(pixels), self.classifier.preprocessing)
+            batch = normalize(torch.from_numpy(pixels), self.classifier.preprocessing)
             likeliest = torch.from_numpy(self.classifier.of_pixels(pixels)).argmax(dim=1)
             network = self._network()
             self._layer = self._layer or find_layer(network, torch.cat([batch, batch]))

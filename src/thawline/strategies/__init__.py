@@ -27,7 +27,8 @@ class StrategyEntry:
 
 OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "auto": StrategyEntry(
-        "thawline.strategies.auto:Auto", "blocks and rates searched within a budget, the baselines among them"
+        "thawline.strategies.auto:Auto",
+        "the best of a learned list of plans, tried within a budget; with more of it also plans of a search",
     ),
     "biotune": StrategyEntry(
         "thawline.strategies.biotune:BioTune", "blocks and rates found by evolution, a search of many trainings"

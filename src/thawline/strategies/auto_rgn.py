@@ -18,7 +18,7 @@ HEAD_SHARE = 4
 class AutoRGN(Strategy):
     """Auto-RGN (surgical fine-tuning, Lee et al. 2023), with the head trained first, so that gradients mean something.
 
-    The optimiser's state is kept from epoch to epoch; norm layers keep their weights, as in the authors' code.
+    The optimizer's state is kept from epoch to epoch; norm layers keep their weights, as in the authors' code.
     """
 
     name: ClassVar[str] = "auto_rgn"

@@ -13,7 +13,7 @@ from thawline.strategies.context import StrategyContext
 
 @dataclass(frozen=True)
 class L1SP(Strategy):
-    """L1-SP (Li, Grandvalet and Davoine 2018), as a proximal step apart from the optimiser, so that Adam obeys."""
+    """L1-SP (Li, Grandvalet and Davoine 2018), as a proximal step apart from the optimizer, so that Adam obeys."""
 
     strength: Annotated[float, STRENGTH] = 1e-4
     """Multiplies the absolute distance to the pretrained weights."""

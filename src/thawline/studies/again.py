@@ -11,7 +11,7 @@ import torch
 
 from thawline import verdicts
 from thawline.data.cache import user_cache
-from thawline.data.pixels import build_pixels, normalise
+from thawline.data.pixels import build_pixels, normalize
 from thawline.errors import OptionError
 from thawline.plan import FineTunePlan, Mixture
 from thawline.records import TrainingRecord, distinct
@@ -168,6 +168,6 @@ class OldImages:
         found: list[torch.Tensor] = []
         for start in range(0, len(self.labels), BATCH):
             pixels = np.ascontiguousarray(self.pixels[start : start + BATCH])
-            batch = normalise(torch.from_numpy(pixels), self.experiment.model.preprocessing)
+            batch = normalize(torch.from_numpy(pixels), self.experiment.model.preprocessing)
             found.append(network(batch.to(device)).argmax(dim=1).cpu())
         return float((torch.cat(found) == self.labels).double().mean())

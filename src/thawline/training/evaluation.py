@@ -47,7 +47,7 @@ def score(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
         "macro_precision": float(precision),
         "macro_recall": float(recall),
         "macro_f1": float(f1),
-        "negative_log_likelihood": float(log_loss(labels, _normalised(probabilities), labels=every_class)),
+        "negative_log_likelihood": float(log_loss(labels, _normalized(probabilities), labels=every_class)),
         "calibration_error": calibration_error(probabilities, labels),
     }
 
@@ -115,7 +115,7 @@ def bootstrap_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _normalised(probabilities: Probabilities) -> Probabilities:
-    """Rows renormalised in double precision, because scikit-learn rejects the rounding of float32 softmax outputs."""
+def _normalized(probabilities: Probabilities) -> Probabilities:
+    """Rows renormalized in double precision, because scikit-learn rejects the rounding of float32 softmax outputs."""
     wide = probabilities.astype(np.float64)
     return np.asarray(wide / wide.sum(axis=1, keepdims=True))

@@ -14,7 +14,7 @@ from thawline.config import Metric
 from thawline.model.head import captured_inputs
 from thawline.training.activations import mapped
 from thawline.training.images import LabelledRows, TrainingData
-from thawline.training.probe import Probe, knn_probabilities, pick_neighbours, solve_probe, solve_probe_at
+from thawline.training.probe import Probe, knn_probabilities, pick_neighbors, solve_probe, solve_probe_at
 
 IN_MEMORY = 256 << 20
 """Bytes of features that are kept in memory; larger ones are in a memory-mapped file."""
@@ -71,7 +71,7 @@ class Features:
         images = self.data.probed or self.data.train
         train, labels, classes = self.of(images.rows), images.labels, self.head.out_features
         others = {"val": self.of(self.data.val.rows)} | ({} if test is None else {"test": self.of(test.rows)})
-        number = pick_neighbours(train, labels, others["val"], self.data.val.labels, classes)
+        number = pick_neighbors(train, labels, others["val"], self.data.val.labels, classes)
         votes = {name: knn_probabilities(train, labels, found, classes, number) for name, found in others.items()}
         return {name: torch.from_numpy(shares).float() for name, shares in votes.items()}
 

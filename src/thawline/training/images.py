@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thawline.config import Preprocessing
 from thawline.data.augment import Augmenter
-from thawline.data.pixels import normalise
+from thawline.data.pixels import normalize
 from thawline.data.stream import Pixels, PixelStream
 
 DEVICE_SHARE = 0.25
@@ -80,7 +80,7 @@ class Images:
 
     def batch(self, rows: np.ndarray, view: int | None) -> Tensor:
         """A batch [B, 3, S, S] float32 on the device, channels last."""
-        images = normalise(self._raw(rows), self._preprocessing)
+        images = normalize(self._raw(rows), self._preprocessing)
         if view is None or self._augmenter is None:
             return images
         return self._augmenter.apply(images, rows, view)

@@ -40,7 +40,7 @@ def step_cost(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> 
 
 
 def bytes_of_a_step(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> int:
-    """Bytes of weights, gradients, optimiser state and the activations saved for the backward pass, without caches."""
+    """Bytes of weights, gradients, optimizer state and the activations saved for the backward pass, without caches."""
     with closing(trainer.try_steps(plan, blocks, 1)) as steps:
         return _bytes_of_next(steps, trainer)
 

@@ -67,7 +67,7 @@ def compared(plain: Tensor, mirrored: Tensor, labels: Tensor, weights: Tensor) -
 
 
 def _losses(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Log-loss of every image, [n] float64; either side gets its own temperature, or the probe's would favour one."""
+    """Log-loss of every image, [n] float64; either side gets its own temperature, or the probe's would favor one."""
     _, temperature = scaled_log_loss(logits, labels, weights)
     return F.cross_entropy(logits.double() / temperature, labels, reduction="none")
 

@@ -17,7 +17,7 @@ PAUSED_BYTES = 1 << 30
 
 
 class OptimizerState(TypedDict):
-    """An optimiser's `state_dict()`."""
+    """An optimizer's `state_dict()`."""
 
     state: dict[int, dict[str, object]]
     """Moments and step counters of every parameter."""

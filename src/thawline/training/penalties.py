@@ -30,7 +30,7 @@ class StartingPoint:
     def loss(self) -> Tensor:
         """Penalty added to the loss of a step: for L2-SP of body and head, for L1-SP of the head only.
 
-        `after_step` handles the absolute distance, because an adaptive optimiser would normalise its gradient.
+        `after_step` handles the absolute distance, because an adaptive optimizer would normalize its gradient.
         """
         loss = self.penalty.head_strength / 2 * _sum_of_squares(self.head)
         if self.penalty.kind == "l2_sp":

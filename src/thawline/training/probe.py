@@ -1,6 +1,6 @@
-"""The linear probe, solved: multinomial logistic regression on cached features; and nearest neighbours beside it.
+"""The linear probe, solved: multinomial logistic regression on cached features; and nearest neighbors beside it.
 
-As in Kornblith et al. (2019), the probe is minimised by L-BFGS and the strength of its L2 penalty is picked on
+As in Kornblith et al. (2019), the probe is minimized by L-BFGS and the strength of its L2 penalty is picked on
 validation images; here by the log-loss after temperature scaling, which ranks more reliably than accuracy where images
 are few.
 """
@@ -28,7 +28,7 @@ Features = Tensor
 STRENGTHS = tuple(10.0 ** (2 - half / 2) for half in range(17))
 """L2 strengths lambda that are tried: mean loss + lambda / 2 * |weight|^2, on scaled features (`_moments`)."""
 SCALING = 0.5
-"""Power of a feature's standard deviation that divides it: 0 = as it is, 1 = standardised, which blows up features that
+"""Power of a feature's standard deviation that divides it: 0 = as it is, 1 = standardized, which blows up features that
 hardly vary (`benchmarks/probe_scaling.py`)."""
 PATIENCE = 3
 """The path ends after so many strengths without a better validation loss."""
@@ -99,7 +99,7 @@ def solve_probe(
     picked, picked_loss, iterations, behind = problem.start(), math.inf, 0, 0
     solution = picked
     for strength in STRENGTHS:
-        solution = problem.minimised(solution, strength, ON_THE_WAY)
+        solution = problem.minimized(solution, strength, ON_THE_WAY)
         iterations += solution.iterations
         loss, _ = validated(solution)
         behind += 1
@@ -107,7 +107,7 @@ def solve_probe(
             picked, picked_loss, behind = solution, loss, 0
         if behind == PATIENCE:
             break
-    picked = problem.minimised(picked, picked.strength, AT_THE_END)
+    picked = problem.minimized(picked, picked.strength, AT_THE_END)
     _, temperature = validated(picked)
     return _probe(problem, picked, temperature, iterations + picked.iterations)
 
@@ -123,8 +123,8 @@ def solve_probe_at(
 ) -> Probe:
     """The probe at a strength and a temperature that are known, without validation images; see `solve_probe`."""
     problem = _Problem(train, train_labels, classes, class_weights)
-    rough = problem.minimised(problem.start(), strength, ON_THE_WAY)
-    exact = problem.minimised(rough, strength, AT_THE_END)
+    rough = problem.minimized(problem.start(), strength, ON_THE_WAY)
+    exact = problem.minimized(rough, strength, AT_THE_END)
     return _probe(problem, exact, temperature, rough.iterations + exact.iterations)
 
 
@@ -133,7 +133,7 @@ class _Solution:
     weight: Tensor
     """[r, present classes], float64, in the eigenbasis of the scaled features."""
     bias: Tensor
-    """[present classes], float64, of centred features."""
+    """[present classes], float64, of centered features."""
     strength: float
     iterations: int
 
@@ -156,13 +156,13 @@ class _Problem:
         self.turned = self._turned() if len(features) <= _IMAGES_FOR_CURVATURE else None
 
     def start(self) -> _Solution:
-        """No weight, and the logarithm of the classes' frequencies, centred, as the bias."""
+        """No weight, and the logarithm of the classes' frequencies, centered, as the bias."""
         frequencies = torch.bincount(self.targets, self.weights, minlength=len(self.present))
         bias = frequencies.clamp(min=1e-12).log()
         weight = torch.zeros(len(self.variances), len(self.present), dtype=torch.float64)
         return _Solution(weight, bias - bias.mean(), math.inf, 0)
 
-    def minimised(self, start: _Solution, strength: float, precision: _Precision) -> _Solution:
+    def minimized(self, start: _Solution, strength: float, precision: _Precision) -> _Solution:
         """The minimum at `strength`, searched from `start`."""
         begin, dtype = torch.cat([start.weight, start.bias[None]]), precision.dtype
         loss = self._loss_and_gradient(start.weight, start.bias, dtype)[0]
@@ -193,7 +193,7 @@ class _Problem:
         """Weight [C, d] and bias [C] for the features as they are, float64, every class included."""
         weight = torch.zeros(self.classes, len(self.mean), dtype=torch.float64)
         weight[self.present] = self._raw(solution.weight)
-        # Centred logits sum to 0, so their log-sum-exp is never below log(present classes).
+        # Centered logits sum to 0, so their log-sum-exp is never below log(present classes).
         absent = math.log(len(self.present) / (len(self.features) + 1))
         bias = torch.full((self.classes,), absent, dtype=torch.float64)
         bias[self.present] = solution.bias - solution.bias.mean()
@@ -205,7 +205,7 @@ class _Problem:
         return loss
 
     def _raw(self, weight: Tensor) -> Tensor:
-        """Weights [r, present classes] as those of centred, unscaled features, [present classes, d], row by row."""
+        """Weights [r, present classes] as those of centered, unscaled features, [present classes, d], row by row."""
         return (self.basis @ weight / self.scale[:, None]).T.contiguous()
 
     def _loss_and_gradient(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> tuple[float, Tensor]:
@@ -214,18 +214,18 @@ class _Problem:
         offset, by_weight = bias.to(dtype), torch.zeros(raw.shape, dtype=torch.float64)
         by_bias, loss = torch.zeros_like(bias), 0.0
         for rows in _chunks(len(self.features), sum(raw.shape)):
-            centred = self._centred(rows, dtype)
-            log_outputs = torch.addmm(offset, centred, raw.T).log_softmax(dim=1)
+            centered = self._centered(rows, dtype)
+            log_outputs = torch.addmm(offset, centered, raw.T).log_softmax(dim=1)
             targets, weights = self.targets[rows, None], self.weights[rows, None].to(dtype)
             loss -= float((log_outputs.gather(1, targets) * weights).sum(dtype=torch.float64))
             residuals = log_outputs.exp_().scatter_add_(1, targets, torch.full_like(weights, -1.0)).mul_(weights)
-            by_weight += residuals.T @ centred
+            by_weight += residuals.T @ centered
             by_bias += residuals.sum(dim=0)
         turned = by_weight.T if self.turned is not None else self.basis.T @ (by_weight / self.scale).T
         return loss, torch.cat([turned, by_bias[None]])
 
-    def _centred(self, rows: slice, dtype: torch.dtype) -> Tensor:
-        """Centred features [rows, d], or in the eigenbasis [rows, r] if they are turned."""
+    def _centered(self, rows: slice, dtype: torch.dtype) -> Tensor:
+        """Centered features [rows, d], or in the eigenbasis [rows, r] if they are turned."""
         if self.turned is not None:
             return self.turned[rows].to(dtype)
         return self.features[rows] - self.mean.to(dtype)
@@ -263,7 +263,7 @@ def _check_finite(features: Features, split: str) -> None:
     if bad:
         raise NonFiniteLossError(
             f"The features of {bad} of {len(features)} {split} images are NaN or infinite; the pretrained network "
-            "cannot be used on these images. Check its weights and how pixels are normalised."
+            "cannot be used on these images. Check its weights and how pixels are normalized."
         )
 
 
@@ -302,14 +302,14 @@ def _logits(features: Features, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def knn_probabilities(
-    train: Features, train_labels: Tensor, others: Features, classes: int, neighbours: int
+    train: Features, train_labels: Tensor, others: Features, classes: int, neighbors: int
 ) -> NDArray[np.float64]:
-    """Vote shares [n, C] of the `neighbours` training images with the largest cosine similarity to each of `others`."""
-    return _vote_shares(train_labels[_nearest(train, others, neighbours)], classes)
+    """Vote shares [n, C] of the `neighbors` training images with the largest cosine similarity to each of `others`."""
+    return _vote_shares(train_labels[_nearest(train, others, neighbors)], classes)
 
 
-def pick_neighbours(train: Features, train_labels: Tensor, val: Features, val_labels: Tensor, classes: int) -> int:
-    """Number of neighbours among `NEIGHBOURS` with the best validation accuracy.
+def pick_neighbors(train: Features, train_labels: Tensor, val: Features, val_labels: Tensor, classes: int) -> int:
+    """Number of neighbors among `NEIGHBOURS` with the best validation accuracy.
 
     Ties go to the larger number, whose vote depends less on single training images.
     """
@@ -323,19 +323,19 @@ def pick_neighbours(train: Features, train_labels: Tensor, val: Features, val_la
     return max(possible, key=lambda number: (accuracy(number), number))
 
 
-def _nearest(train: Features, others: Features, neighbours: int) -> Tensor:
-    """Positions [n, neighbours] in `train`, the most similar image first."""
+def _nearest(train: Features, others: Features, neighbors: int) -> Tensor:
+    """Positions [n, neighbors] in `train`, the most similar image first."""
     _check_finite(train, "training")
     _check_finite(others, "other")
     lengths = torch.cat([train[rows].norm(dim=1) for rows in _chunks(*train.shape)]).clamp(min=1e-12)
     # A row's own length changes nothing in its order.
     size = max(1, _SIMILARITIES_AT_ONCE // len(train))
     chunks = (others[start : start + size] for start in range(0, len(others), size))
-    return torch.cat([(chunk @ train.T).div_(lengths).topk(neighbours, dim=1).indices for chunk in chunks])
+    return torch.cat([(chunk @ train.T).div_(lengths).topk(neighbors, dim=1).indices for chunk in chunks])
 
 
 def _vote_shares(labels: Tensor, classes: int) -> NDArray[np.float64]:
-    """[n, C] from the neighbours' labels [n, k]; nearer ones count a trifle more, so a tie goes to the nearer class."""
+    """[n, C] from the neighbors' labels [n, k]; nearer ones count a trifle more, so a tie goes to the nearer class."""
     ranks = torch.arange(labels.shape[1], dtype=torch.float64)
     votes = (1 - 1e-4 * ranks / len(ranks)).expand(labels.shape)
     shares = torch.zeros(len(labels), classes, dtype=torch.float64).scatter_add_(1, labels, votes / votes[0].sum())

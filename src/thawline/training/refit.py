@@ -39,7 +39,7 @@ class Refitted:
     probe: Probe | None
     """What the head started from; None = random weights."""
     teaching_passes: int = 0
-    """Images forwarded through the networks that it learnt from."""
+    """Images forwarded through the networks that it learned from."""
 
 
 class RefitTrainer(Trainer):

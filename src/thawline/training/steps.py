@@ -87,7 +87,7 @@ class Steps:
         return loss
 
     def step(self, rows: np.ndarray, epoch: int) -> Tensor:
-        """One optimiser step on images [B] of the set; returns the loss, on the device.
+        """One optimizer step on images [B] of the set; returns the loss, on the device.
 
         Of a group, the loss is the part of this process; parts add up to the whole.
         If the batch does not fit into memory, gradients are accumulated over parts of it; only batch norms then see

@@ -82,7 +82,7 @@ class TrainedModel:
     paused: Paused | None = None
     """Set if the training was paused before its end."""
     teaching_passes: int = 0
-    """Images forwarded through the networks that it learnt from."""
+    """Images forwarded through the networks that it learned from."""
     processes: int = 1
     """Number of processes that trained it together."""
 

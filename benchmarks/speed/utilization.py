@@ -12,7 +12,7 @@ EVERY_SECONDS = 0.1
 
 
 class Watched:
-    """Calls a measurement and keeps the GPU's utilisation during it, in percent."""
+    """Calls a measurement and keeps the GPU's utilization during it, in percent."""
 
     def __init__(self, measure: Callable[[], float]) -> None:
         self.measure = measure
