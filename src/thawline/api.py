@@ -96,7 +96,7 @@ from thawline.studies.finish import close, is_closed
 from thawline.studies.forecast import forecast
 from thawline.studies.networks import settle_network
 from thawline.trackers import tracked
-from thawline.training.device import require_threads
+from thawline.training.device import require_threads, settings_restored
 
 SMALLER = "start again with a smaller `image_size`, `batch_size` or `model`"
 
@@ -219,9 +219,10 @@ def run(
                 folder.discard()
                 raise
 
-    return run_outcome(_together(work, Path(out), workers), Path(out))
+    return run_outcome(*_together(work, Path(out), workers))
 
 
+@settings_restored()
 def dry_run(request: Request, out: str | Path, callback: Callback | None = None) -> DryRun:
     """What `run` would do with the same arguments; nothing is trained, and nothing is written to `out`.
 
@@ -248,7 +249,7 @@ def resume(
     run_folder: str | Path,
     callback: Progress = AUTO,
     *,
-    add: Sequence[str] = (),
+    add: str | Sequence[str] = (),
     trust_code: bool = False,
     code: str | None = None,
     track: str | Sequence[str] = (),
@@ -276,12 +277,12 @@ def resume(
     )
     with shown(callback) as told, opened_workers(asked, executor) as opened:
         run = Path(run_folder)
-        found = _together(lambda: _resumed(run, tracked(track, told), add, trust, opened), run, opened)
-        return run_outcome(found, run, trust)
+        found, place = _together(lambda: _resumed(run, tracked(track, told), add, trust, opened), run, opened)
+        return run_outcome(found, place, trust)
 
 
 def _resumed(
-    run_folder: Path, callback: Callback, add: Sequence[str], trust: Trust, workers: Workers | None
+    run_folder: Path, callback: Callback, add: str | Sequence[str], trust: Trust, workers: Workers | None
 ) -> FitResults | Comparison:
     with RunFolder.open(run_folder) as folder:
         before = folder.request()
@@ -551,7 +552,7 @@ def explain(
     images: str | Path | Sequence[str | Path],
     *,
     layer: str | None = None,
-    beside: Sequence[str | Path] = (),
+    beside: str | Path | Sequence[str | Path] = (),
     callback: Progress = AUTO,
     trust_code: bool = False,
     code: str | None = None,
@@ -568,7 +569,7 @@ def explain(
             Path(run_folder),
             [*map(Path, paths)],
             layer=layer,
-            beside=[*map(Path, beside)],
+            beside=[*map(Path, [beside] if isinstance(beside, str | Path) else beside)],
             callback=told,
             trust=Trust(trust_code, code),
         )
@@ -623,13 +624,14 @@ def _require_trust(folder: RunFolder, trust: Trust) -> None:
             raise OptionError(f"`code` must be {model}, with which {folder.path} began, got {named}.")
 
 
-def _add_strategies(folder: RunFolder, add: Sequence[str]) -> None:
+def _add_strategies(folder: RunFolder, add: str | Sequence[str]) -> None:
     request = folder.request()
     if request.verb != "compare":
         raise OptionError(f"{folder.path} is not a comparison, so strategies cannot be added; start one with compare.")
-    for spec in add:
+    added = split_specs(add) if isinstance(add, str) else add
+    for spec in added:
         variants(spec)
-    folder.store(replace(request, strategies=tuple(dict.fromkeys((*request.strategies, *add)))))
+    folder.store(replace(request, strategies=tuple(dict.fromkeys((*request.strategies, *added)))))
 
 
 def _absolute(request: Request) -> Request:
@@ -653,13 +655,17 @@ def _absolute_model(name: str) -> str:
     return model
 
 
+@settings_restored()
 def _together(
     work: Callable[[], FitResults | Comparison], out: Path, workers: Workers | None
-) -> FitResults | Comparison:
-    """Do the work, or help the process that does it if torchrun started several; returns what the run found."""
+) -> tuple[FitResults | Comparison, Path]:
+    """Do the work, or help the process that does it if torchrun started several; returns what was found, and where.
+
+    A helping process may have been called with another folder than the one that leads.
+    """
     processes = joined()
     if processes is None:
-        return work()
+        return work(), out
     if workers is not None:
         raise OptionError(
             "workers cannot be used under torchrun, whose processes share the final trainings; leave `workers`, `ray` "
@@ -667,8 +673,9 @@ def _together(
         )
     if processes.rank == 0:
         with processes.leading(out.absolute()):
-            return work()
-    return read_results(processes.follow(open_experiment))
+            return work(), out
+    place = processes.follow(open_experiment)
+    return read_results(place), place
 
 
 def _work(folder: RunFolder, callback: Callback, workers: Workers | None) -> FitResults | Comparison:

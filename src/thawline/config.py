@@ -199,7 +199,8 @@ class TrainConfig:
     weight_decay: Annotated[float, Range(0, 1000)] = 1e-4
     """Weight decay of the optimizer; never applied to biases and norm layers."""
     patience: Annotated[int, Range(0, 1_000_000, "0 = never stop early")] = 5
-    """Stop a training after this many epochs without a better validation score; 0 = never stop early."""
+    """Stop a training after this many epochs without a better validation score; 0 = never stop early. Candidates of the
+    strategy auto keep their last epoch and never stop early."""
     warmup_share: Annotated[float, Range(0, 1, below=True)] = 0.05
     """Fraction of all steps over which the learning rates rise linearly from 0; then they follow a cosine to 0."""
     schedule_epochs: Annotated[int | None, COUNT] = None
@@ -316,8 +317,9 @@ class WorkerOptions:
         given = self.workers is not None or self.ray is not None
         place = self.ray in (None, "local", "auto") or _ADDRESS.fullmatch(str(self.ray)) is not None
         _require(place, "ray", "local, auto or the address of a cluster such as 10.0.0.1:6379", self.ray)
-        _require(given or self.cpus_per_worker is None, "cpus_per_worker", "left out without `workers`", "a value")
-        _require(self.ray is not None or not self.gpus_per_worker, "gpus_per_worker", "left out without `ray`", "one")
+        alone, no_ray = "left out without `workers`", "left out without `ray`"
+        _require(given or self.cpus_per_worker is None, "cpus_per_worker", alone, self.cpus_per_worker)
+        _require(self.ray is not None or not self.gpus_per_worker, "gpus_per_worker", no_ray, self.gpus_per_worker)
 
     @classmethod
     def among(cls, options: Mapping[str, Any]) -> WorkerOptions:

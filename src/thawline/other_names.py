@@ -22,7 +22,6 @@ MEANT = {
     "--backbone": "--model",
     "--network": "--model",
     "--checkpoint": "--weights",
-    "--workers": "--threads",
     "--augmentation": "--augment",
     "--num-epochs": "--epochs",
     "--early-stopping": "--patience",

@@ -98,12 +98,15 @@ class SplitScores(Result):
     """Every metric of one split. Macro figures average over the classes that occur in it."""
 
     accuracy: Figure
+    """Share of the images that are classified correctly."""
     balanced_accuracy: Figure
     """Mean recall of the classes."""
     macro_precision: Figure
     """A class that is never predicted counts as 0."""
     macro_recall: Figure
+    """Mean recall over the classes, also called balanced accuracy."""
     macro_f1: Figure
+    """Mean F1 over the classes."""
     negative_log_likelihood: Figure
     """Mean over the images, in nats."""
     calibration_error: Figure
@@ -115,9 +118,13 @@ class ClassScores(Result):
     """One class by one model."""
 
     name: str
+    """The class."""
     precision: float
+    """Share of the images predicted as this class that belong to it."""
     recall: float
+    """Share of the images of this class that are predicted as it."""
     f1: float
+    """Harmonic mean of precision and recall."""
     images: int
     """Images of the class in the split."""
 
@@ -180,6 +187,7 @@ class BlockWeight(Result):
     """One block of the plan that a search found."""
 
     name: str
+    """The block."""
     weight: float | None
     """Learning rate as a multiple of the base rate; None = frozen."""
 
@@ -209,6 +217,7 @@ class Candidate(Result):
     """One plan that a search tried."""
 
     generation: int
+    """The generation that it belongs to; 0 = initial candidates."""
     slot: int
     """Its place in the generation."""
     operator: str
@@ -279,6 +288,7 @@ class SearchRecord(Result):
     data_share: float
     """Share of the training split that a generation trains on."""
     generations: Sequence[Generation]
+    """Scores of every generation, in order."""
     importance: Mapping[str, float]
     """Block -> share of what sets the best candidates apart (PED-ANOVA); sums to 1, empty if they are too alike."""
     candidates: Sequence[Candidate] | None = field(default=None, metadata=_OPTIONAL)
@@ -293,6 +303,7 @@ class SearchRecord(Result):
     ways: Mapping[str, BaselineTrial | None] | None = field(default=None, metadata=_OPTIONAL)
     """Fixed strategies among the initial candidates; None = the budget had no room for it (auto only)."""
     trainings: int
+    """Number of trainings of the search."""
     work: Number
     """Units of work: 1 = one full fine-tuning."""
     digest: str
@@ -326,9 +337,11 @@ class FailedRow(Row):
     """A strategy that could not be trained."""
 
     strategy: str
+    """The strategy with its arguments."""
     error: str | None
     """Why, in one line."""
     versus_full: None = None
+    """Always None: there is nothing to compare."""
     network: str | None = field(default=None, metadata=_OPTIONAL)
     """As in `ScoredRow`."""
 
@@ -338,6 +351,7 @@ class NearestNeighbors(Result):
     """Accuracy, 0 to 1, of the votes of the nearest training images in the features of the pretrained network."""
 
     val: float
+    """On the validation images."""
     test: float | None
     """None = the data has no test split."""
 
@@ -347,6 +361,7 @@ class ScoredRow(Row):
     """A strategy, tuned on validation, trained with every seed, and scored."""
 
     strategy: str
+    """The strategy with its arguments."""
     chosen: str
     """What was settled on, with arguments: last_blocks:k=3."""
     arguments: JsonObject = field(default_factory=dict)
@@ -363,11 +378,13 @@ class ScoredRow(Row):
     train: SplitScores
     """Images as they are, not augmented."""
     val: SplitScores
+    """Scores on the validation images."""
     test: TestScores | None
     """None = the data has no test split."""
     trainable_percent: float
     """Parameters that train, in percent of all."""
     cost: Cost
+    """What tuning and final trainings took."""
     best_epochs: Sequence[int | None]
     """For every seed the epoch, from 0, whose weights were kept."""
     search: SearchRecord | None = field(default=None, metadata=_OPTIONAL)
@@ -396,7 +413,9 @@ class Environment(Result):
     """The software and hardware that made a run."""
 
     python: str
+    """Version of Python."""
     platform: str
+    """Operating system and machine type."""
     processor: str
     """Name of the processor and its number of cores."""
     packages: Mapping[str, str | None]
@@ -404,6 +423,7 @@ class Environment(Result):
     device: str
     """cpu, cuda or mps."""
     threads: int
+    """CPU threads of each training."""
     command: str | None = field(default=None, metadata=_OPTIONAL)
     """The command line; not stored in the cells of a recipe."""
 
@@ -415,6 +435,7 @@ class ModelFacts(Result):
     source: str | None = field(default=None, metadata=_OPTIONAL)
     """The model as requested: a timm name, local-dir:PATH, hf-hub:NAME or module.py:factory; not in recipe cells."""
     architecture: str
+    """Name of the network."""
     weights_fingerprint: str
     """SHA-256 of the pretrained weights, and of the code for a network of one's own."""
     own_files: Mapping[str, str] | None = field(default=None, metadata=_OPTIONAL)
@@ -454,7 +475,9 @@ class MirrorTest(Result):
     mirrored_log_loss: float
     """Of their mirror images."""
     accuracy: float
+    """Accuracy on the validation images as they are."""
     mirrored_accuracy: float
+    """Accuracy on their mirror images."""
     p: float
     """One-sided p-value that the log-loss of mirror images is higher: Student's t, paired over the images."""
 
@@ -538,7 +561,9 @@ class KeepOld(Result):
     """How the share of the old weights in the saved model was chosen: the highest mean of both accuracies."""
 
     old_share: float
+    """Share of the old weights in the saved model."""
     tried: Sequence[TriedShare]
+    """Every share that was tried."""
     old_images: int
     """Validation images of the old run."""
     words: str
@@ -550,6 +575,7 @@ class NetworkFacts(Result):
     """What a network takes in use and in training at one image size, measured on the machine of the run."""
 
     architecture: str
+    """Name of the network."""
     image_size: int
     """Side of the input in pixels."""
     parameters: int
@@ -573,6 +599,7 @@ class ImageAccuracy(Result):
     """Accuracy on the validation images."""
 
     accuracy: float
+    """Share of the images that are classified correctly."""
     interval95: Interval
     """95 % bootstrap interval over the validation images."""
 
@@ -604,6 +631,7 @@ class NetworkTrial(Result):
     words: str
     """Why it was not chosen, or that it was."""
     facts: NetworkFacts | None = field(default=None, metadata=_OPTIONAL)
+    """What the network takes; None if it could not be measured."""
     probe: ImageAccuracy | None = field(default=None, metadata=_OPTIONAL)
     """The solved linear probe."""
     neighbors: ImageAccuracy | None = field(default=None, metadata=_OPTIONAL)
@@ -613,6 +641,7 @@ class NetworkTrial(Result):
     trained: ImageAccuracy | None = field(default=None, metadata=_OPTIONAL)
     """Its best training of that length."""
     versus_chosen: NetworkDifference | None = field(default=None, metadata=_OPTIONAL)
+    """Difference to the chosen pair; None for that one, and for pairs without scores."""
     work: Number = 0
     """Its trainings in the comparison, in full fine-tunings of the costliest pair."""
     unit_share: Number | None = field(default=None, metadata=_OPTIONAL)
@@ -627,6 +656,7 @@ class NetworkChoice(Result):
     """
 
     format_version: int
+    """Version of the format."""
     trials: Sequence[NetworkTrial]
     """All pairs, in the order given."""
     chosen: str
@@ -665,8 +695,11 @@ class RunFacts(Result):
     """What the results of every run begin with."""
 
     format_version: int
+    """Version of the format."""
     environment: Environment
+    """Versions, hardware and command."""
     pretrained: ModelFacts = field(metadata={"key": "model"})
+    """The network before fine-tuning."""
     seed: int
     """The lowest seed of the final trainings."""
     seeds: int
@@ -674,6 +707,7 @@ class RunFacts(Result):
     request: JsonObject
     """`Request.to_dict()`: all options; `Request.from_dict` reads it."""
     data: DataFacts
+    """The images and their splits."""
     again: FitAgain | None = field(default=None, metadata=_OPTIONAL)
     """The trained model that is fitted again; None = the run started from a pretrained network."""
     augmentation: AugmentationChoice | None = field(default=None, metadata=_OPTIONAL)
@@ -685,6 +719,7 @@ class BlockRow(Result):
     """One block of the network in the plan."""
 
     name: str
+    """The block."""
     learning_rate: float | None
     """Learning rate per step, the highest over the plan's phases; None = frozen, or a head that was only solved."""
     frozen: bool
@@ -746,6 +781,7 @@ class Calibration(Result):
     test_before: float | None
     """Calibration error on test before; None = without a test split."""
     test_after: float | None
+    """... and after."""
     words: str = ""
     """The same as a sentence."""
 
@@ -871,7 +907,9 @@ class SkippedFile(Result):
     """A file that was not used."""
 
     path: str
+    """The file."""
     reason: str
+    """Why it was not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -913,7 +951,9 @@ class CheckResult(Result):
     """check.json, and what `check` returns: the audit of a data set."""
 
     format_version: int
+    """Version of the format."""
     root: str
+    """Folder or table of the images."""
     images: int
     """Number of image files, unreadable ones included."""
     classes: Mapping[str, int]
@@ -925,6 +965,7 @@ class CheckResult(Result):
     warnings: Sequence[str]
     """One line each, worst first; empty = no problems found."""
     unreadable: Sequence[SkippedFile]
+    """Files that cannot be decoded."""
     duplicates: Sequence[FileGroup]
     """The same bytes."""
     lookalikes: Sequence[FileGroup]
@@ -938,6 +979,7 @@ class CheckResult(Result):
     modes: Mapping[str, int]
     """Images by Pillow mode."""
     sizes: ImageSizes
+    """Sides of the images, in pixels."""
     ignored: Sequence[SkippedFile]
     """Files and folders that were not used, with the reason; what is in such a folder is not listed."""
     skipped: Mapping[str, int] = field(default_factory=dict)
@@ -949,6 +991,7 @@ class InspectedBlock(Result):
     """What one block weighs, for one image in fp32."""
 
     name: str
+    """The block."""
     parameters: int
     """Trainable scalars."""
     layers: int
@@ -968,8 +1011,11 @@ class InspectResult(Result):
     """What `inspect` returns: a network's blocks."""
 
     format_version: int
+    """Version of the format."""
     model: str
+    """The model as it was asked for."""
     architecture: str
+    """Name of the network."""
     image_size: int
     """Side of the input in pixels."""
     granularity: str
@@ -983,24 +1029,33 @@ class Evaluation(Result):
     """What `evaluate` returns, and an entry of evaluations.json: a saved model's scores on labelled images."""
 
     data: str
+    """Folder or table of the images."""
     split: str
     """test, or all."""
     images: int
     """Readable images that were scored."""
     accuracy: float
+    """Share of the images that are classified correctly."""
     balanced_accuracy: float
+    """Mean recall over the classes that have images."""
     macro_precision: float
+    """Mean precision over the classes that have images."""
     macro_recall: float
+    """The same as `balanced_accuracy`."""
     macro_f1: float
+    """Mean F1 over the classes that have images."""
     negative_log_likelihood: float
     """Mean over the images, in nats."""
     calibration_error: float
+    """Expected calibration error: mean distance of confidence and accuracy over bins of confidence."""
     interval95: Interval
     """95 % bootstrap interval of the accuracy over the images."""
     confusion_matrix: Sequence[Sequence[int]]
     """Images by [true class][predicted class]."""
     per_class: Sequence[ClassScores]
+    """Scores of every class."""
     unreadable: Sequence[SkippedFile]
+    """Files that cannot be decoded."""
     seen: Mapping[str, int] = field(default_factory=dict)
     """How many of the images trained ("train") or selected ("val") the model."""
     notes: Sequence[str] = ()
@@ -1014,7 +1069,9 @@ class EvaluationLog(Result):
     """evaluations.json: every `evaluate` of the run, the oldest first."""
 
     format_version: int
+    """Version of the format."""
     evaluations: Sequence[Evaluation]
+    """One entry for each call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1022,7 +1079,9 @@ class Likelihood(Result):
     """One class and its probability."""
 
     label: str = field(metadata={"key": "class"})
+    """The class."""
     probability: float
+    """Its probability."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1030,6 +1089,7 @@ class Prediction(Result):
     """One image and its likeliest classes."""
 
     path: str
+    """The image."""
     top: Sequence[Likelihood]
     """The likeliest first."""
 
@@ -1039,10 +1099,13 @@ class Predictions(Result):
     """What `predict` returns."""
 
     format_version: int
+    """Version of the format."""
     model: str
     """The folder of the model."""
     predictions: Sequence[Prediction]
+    """One entry for each image that could be read."""
     unreadable: Sequence[SkippedFile]
+    """Files that cannot be decoded."""
     ignored: Sequence[SkippedFile]
     """Files that are not images."""
 
@@ -1052,9 +1115,11 @@ class PredictionFile(Result):
     """What `predict_to` returns: the predictions themselves are in the file."""
 
     format_version: int
+    """Version of the format."""
     model: str
     """The folder or file of the model."""
     file: str
+    """The file that was written."""
     predicted: int
     """Images predicted by this call."""
     unreadable: int
@@ -1093,6 +1158,7 @@ class ExportResult(Result):
     """
 
     format_version: int
+    """Version of the format."""
     format: str
     """onnx, torch or openvino."""
     precision: str
@@ -1120,6 +1186,7 @@ class ExportResult(Result):
     opset: int | None = field(default=None, metadata=_OPTIONAL)
     """Operator set of the ONNX file."""
     int8: Int8 | None = field(default=None, metadata=_OPTIONAL)
+    """What 8-bit integers change; None if the model computes in fp32."""
     at: str
     """UTC, ISO 8601."""
 
@@ -1129,8 +1196,11 @@ class OtherMap(Result):
     """What a further run makes of an explained image."""
 
     run: str
+    """Folder of the run."""
     predicted: str = ""
+    """The class that it predicts."""
     probability: float | None = None
+    """Probability of that class."""
     picture: str
     """Its Grad-CAM overlay: a file relative to the run folder."""
 
@@ -1148,8 +1218,11 @@ class ExplainedImage(Result):
     predicted: str | None
     """Class predicted by the fine-tuned network; all maps of the image are for this class."""
     probability_before: float | None = None
+    """Probability of the class predicted before fine-tuning."""
     probability: float | None = None
+    """Probability of the class predicted after fine-tuning."""
     image: str | None = None
+    """Picture of the image as the network gets it."""
     before: str | None = None
     """Grad-CAM overlay of the network before fine-tuning."""
     after: str | None = None
@@ -1157,6 +1230,7 @@ class ExplainedImage(Result):
     all: str | None = None
     """All of them side by side."""
     beside: Sequence[OtherMap] = ()
+    """Maps of further runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1164,6 +1238,7 @@ class BlockChange(Result):
     """What fine-tuning changed in one block."""
 
     name: str
+    """The block."""
     weight_change: float | None
     """Distance of the weights from the pretrained ones, over the length of those."""
     norm_drift: float | None
@@ -1181,8 +1256,11 @@ class SourceAccuracy(Result):
     """What is left of the pretraining task, by its own classifier."""
 
     accuracy_before: float
+    """Before fine-tuning."""
     accuracy_after: float
+    """After fine-tuning, with the features of the new network."""
     images: int
+    """Number of images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1202,16 +1280,23 @@ class Explanation(Result):
     """explain.json, and what `explain` returns."""
 
     format_version: int
+    """Version of the format."""
     environment: Environment | None = field(default=None, metadata=_OPTIONAL)
+    """Versions, hardware and command."""
     head_before: str = "fine_tuned"
     """The head before fine-tuning in the pictures: linear_probe or fine_tuned."""
     layer: str = ""
     """The module whose output Grad-CAM weighs."""
     images: Sequence[ExplainedImage]
+    """One entry for each image with its maps."""
     unreadable: Sequence[SkippedFile] = ()
+    """Files that cannot be decoded."""
     ignored: Sequence[SkippedFile] = ()
+    """Files that are no images."""
     drift: Drift | None = None
+    """What fine-tuning changed in every block; None if it was not measured."""
     notes: Sequence[str] = ()
+    """What a reader should know beside the figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1219,9 +1304,11 @@ class CellData(Result):
     """The images of a recipe's cell, without paths."""
 
     classes: Sequence[str]
+    """Names of the classes."""
     images: Mapping[str, int]
     """Number of images by split: train, val, test."""
     fingerprint: str
+    """SHA-256 over pixels, labels and splits."""
     test_images: str | None = field(default=None, metadata=_OPTIONAL)
     """Fingerprint of the names and labels of the test images: cells with equal ones can be paired."""
 
@@ -1231,7 +1318,9 @@ class ScoredCellRow(Row):
     """A scored row of a recipe's cell: a `ScoredRow` without its plan, with the test images that were right."""
 
     strategy: str
+    """The strategy with its arguments."""
     chosen: str
+    """The strategy with the arguments that tuning chose."""
     learning_rate: float
     """Base learning rate per step; 0 = none, the head is a solved linear probe."""
     batch_norm: str | None = field(default=None, metadata=_OPTIONAL)
@@ -1241,12 +1330,19 @@ class ScoredCellRow(Row):
     trainable_percent: float
     """Parameters that train, in percent of all."""
     cost: Cost
+    """What tuning and final trainings took."""
     best_epochs: Sequence[int | None]
+    """The epoch that was kept of every final training."""
     versus_full: Versus | None
+    """Difference to full fine-tuning; None where there is no such row."""
     train: SplitScores
+    """Scores on the training images."""
     val: SplitScores
+    """Scores on the validation images."""
     test: TestScores | None
+    """Scores on the test images; None without a test split."""
     search: SearchRecord | None = field(default=None, metadata=_OPTIONAL)
+    """The course of its search; None for strategies that do not search."""
     nearest_neighbors: NearestNeighbors | None = field(default=None, metadata=_OPTIONAL)
     """Beside a solved linear probe: what the same features give without any head."""
     test_right: Sequence[str]
@@ -1258,7 +1354,9 @@ class FailedCellRow(Row):
     """A row of a recipe's cell that could not be trained."""
 
     strategy: str
+    """The strategy with its arguments."""
     error: str | None
+    """Why it could not be trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1266,8 +1364,11 @@ class CellFigures(Result):
     """What a recipe's cell keeps of its comparison, without paths."""
 
     environment: Environment
+    """Versions, hardware and command."""
     model: ModelFacts
+    """The pretrained network."""
     data: CellData
+    """The images and their splits."""
     request: JsonObject
     """The part of `Request.to_dict()` that decides the figures."""
     rows: Sequence[Row]
@@ -1289,6 +1390,7 @@ class CellSetting(Result):
     batch_size: int | None = field(default=None, metadata=_OPTIONAL)
     """Images per optimizer step."""
     optimizer: str | None = field(default=None, metadata=_OPTIONAL)
+    """Name of the optimizer."""
     epochs: int | None = field(default=None, metadata=_OPTIONAL)
     """Most epochs of a training."""
 
@@ -1298,10 +1400,13 @@ class RecipeCell(Result):
     """One comparison of a recipe, as its folder stores it; it means the same on any machine."""
 
     format_version: int
+    """Version of the format."""
     recipe: str
+    """Name of the recipe."""
     cell: str
     """The name of its file."""
     setting: CellSetting
+    """What tells this cell from the others."""
     varied: Sequence[str]
     """Axes of a grid that are not at its center."""
     key: str
@@ -1309,8 +1414,11 @@ class RecipeCell(Result):
     rates_tuned: Mapping[str, float]
     """Learning rates by strategy, where the recipe tunes one rate for all rows."""
     environment: Environment
+    """Versions, hardware and command."""
     model: ModelFacts
+    """The pretrained network."""
     data: CellData
+    """The images and their splits."""
     request: JsonObject
     """The part of `Request.to_dict()` that decides the figures."""
     rows: Sequence[Row]
@@ -1334,6 +1442,7 @@ class PlannedRow(Result):
     """What one strategy would do."""
 
     strategy: str
+    """The strategy with its arguments."""
     network: str | None = field(default=None, metadata=_OPTIONAL)
     """Model and image size; None = there is a single network."""
     blocks: Sequence[str] | None
@@ -1348,6 +1457,7 @@ class PlannedRow(Result):
     units: float
     """Work in full fine-tunings."""
     trainings: int
+    """Number of trainings at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1359,10 +1469,13 @@ class DryRun(Result):
     """
 
     format_version: int
+    """Version of the format."""
     verb: str
     """fit or compare."""
     data: DataFacts
+    """The images and their splits."""
     model: ModelFacts
+    """The pretrained network."""
     augmentation: AugmentationChoice | None
     """What `augment` auto settles on; None = an augmentation was given."""
     request: JsonObject
@@ -1370,11 +1483,13 @@ class DryRun(Result):
     warnings: Sequence[str]
     """One line each, as `thawline check` has them, then notes on the splits."""
     rows: Sequence[PlannedRow]
+    """One row for each strategy."""
     seconds: float
     """Wall time at most, on this machine."""
     units: float
     """Work in full fine-tunings."""
     trainings: int
+    """Number of trainings of all rows at most."""
     memory_bytes: int
     """Memory of the largest training step."""
 
@@ -1384,9 +1499,11 @@ class RunRecord(Result):
     """run.json: what a run was asked to do, and where it began."""
 
     format_version: int
+    """Version of the format."""
     request: JsonObject
     """`Request.to_dict()`; `Request.from_dict` reads it."""
     environment: Environment
+    """Versions, hardware and command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -1394,6 +1511,7 @@ class Thumbnails(Result):
     """thumbnails.json: small pictures of the images that the report shows."""
 
     format_version: int
+    """Version of the format."""
     side: int
     """Pixels of the longer side."""
     images: Mapping[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from tests.data.conftest import MakeFolder, Picture
 from thawline.data.decode import decode, load
@@ -130,7 +131,20 @@ def test_an_endless_label_is_one_line(label: int) -> None:
     assert len(str(caught.value)) < 250
 
 
-@pytest.mark.parametrize("data", [None, 5, 1.5, object()])
+class Endless(IterableDataset[object]):
+    """Has neither a length nor places."""
+
+    def __iter__(self) -> Iterator[object]:
+        yield Image.new("RGB", (8, 8)), 0
+
+
+@pytest.mark.parametrize("data", [None, 5, 1.5, object(), Endless()])
 def test_what_is_no_data_is_one_line(data: object, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the data must be a folder, a table"):
+        name_of(data, tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("data", [{"train": "photos/train", "val": "photos/val"}, {"train": [], "test": Path("test")}])
+def test_paths_by_split_are_one_line(data: object, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="pass the folder that holds train, val and test"):
         name_of(data, tmp_path)  # type: ignore[arg-type]

@@ -200,7 +200,7 @@ def test_too_few_validation_images_cost_the_features_only(
 
 
 def test_other_runs_stand_beside(run: Path, runs: Path, images: Path) -> None:
-    explained = api.explain(run, images / "test" / "red", beside=[runs / "linear_probe"])
+    explained = api.explain(run, images / "test" / "red", beside=runs / "linear_probe")
     (image, *_) = explained.images
     (other,) = image.beside
     assert other.run == "linear_probe"

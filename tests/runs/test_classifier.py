@@ -133,6 +133,16 @@ def test_every_evaluation_is_added_to_the_log(folder: Path, tmp_path: Path) -> N
     assert scores[0].accuracy == sum(scores[0].confusion_matrix[i][i] for i in range(4)) / 8
 
 
+def test_a_folder_without_digests_stays_usable(folder: Path, tmp_path: Path) -> None:
+    model, data = tmp_path / "model", labelled(tmp_path / "data")
+    shutil.copytree(folder, model)
+    (model / "SHA256SUMS").unlink()  # as every folder that another program saved
+    first, second = (api.evaluate(model, data).accuracy for _ in range(2))
+    assert first == second
+    assert not (model / "SHA256SUMS").exists()
+    assert len(json.loads((model / "evaluations.json").read_text())["evaluations"]) == 2
+
+
 def test_a_damaged_log_is_one_line_that_names_the_file_and_the_key(folder: Path, tmp_path: Path) -> None:
     model, data = tmp_path / "model", labelled(tmp_path / "data")
     shutil.copytree(folder, model)

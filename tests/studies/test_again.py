@@ -16,15 +16,22 @@ from torch import Tensor
 
 from tests.small_runs import Stop, save_model, small_request
 from thawline import api
+from thawline.callback import Callback
 from thawline.config import Request
 from thawline.errors import InputError, OptionError, RunFolderError
 from thawline.model.apply import statistics
 from thawline.model.load import LoadedModel, load_model, load_saved
+from thawline.plan import FineTunePlan
+from thawline.records import environment
 from thawline.results import FitResults
 from thawline.runs.again import fit_again, model_source, old_model, seen_before
 from thawline.runs.files import read_run
+from thawline.runs.folder import RunFolder
+from thawline.runs.setup import open_experiment
 from thawline.search.baselines import again_candidates
 from thawline.search.encoding import AGAIN, AgainEncoding
+from thawline.strategies.auto import AutoConfig
+from thawline.studies.pairs import Comparable
 from thawline.training.mixing import mixed
 
 CLASSES = ("red", "zebra", "blue")
@@ -297,3 +304,12 @@ def test_rows_of_new_classes_must_train_if_anything_does() -> None:
     still = AGAIN[0]
     assert encoding.phenotype(encoding.genes_of((0, None, None, None), still)) == (0, None, None, 0)
     assert encoding.phenotype(encoding.genes_of((None,) * 4, still)) == (None,) * 4
+
+
+def test_the_contest_between_networks_trains_the_old_model_too(old: Path, images: Path, tmp_path: Path) -> None:
+    request = replace(again(images, old, "auto:budget=2x"), model=model_source(str(old)))
+    with RunFolder.create(tmp_path / "run", request, environment(device="cpu", threads=1)) as folder:
+        experiment = open_experiment(folder, Callback()).experiment
+        comparable = Comparable.of(experiment, AutoConfig(budget="2x"))
+        record = comparable.train(comparable.first, 0)
+    assert not FineTunePlan.from_dict(record.plan).is_untrained

@@ -64,7 +64,7 @@ def test_subtune_selects_once_per_norm_mode_and_counts_it(images: Path, tmp_path
 def test_adding_a_strategy_to_a_finished_comparison_trains_only_that_one(images: Path, tmp_path: Path) -> None:
     first = api.run(small_request(images, ("full",), learning_rate=1e-3), tmp_path / "run")
     before = {record.key for record in Ledger(tmp_path / "run" / "ledger.journal").records}
-    grown = api.resume(tmp_path / "run", add=("linear_probe",))
+    grown = api.resume(tmp_path / "run", add="linear_probe")
     after = Ledger(tmp_path / "run" / "ledger.journal").records
     assert grown["rows"][0]["test"] == first["rows"][0]["test"]
     assert [row["strategy"] for row in grown["rows"]] == ["full", "linear_probe"]

@@ -12,7 +12,7 @@ from torch import nn
 from thawline import api
 from thawline.config import TrainConfig
 from thawline.errors import OptionError
-from thawline.training.device import require_threads, resolve
+from thawline.training.device import apply, require_threads, resolve, settings_restored
 
 NETWORK = nn.Conv2d(4, 4, 3)
 
@@ -47,3 +47,18 @@ def test_more_threads_than_a_machine_can_run_are_refused_for_a_new_run(
     require_threads(16)
     with pytest.raises(OptionError, match="`threads` must be at most 16, 8 for each of this machine's 2 processors"):
         api.fit(tmp_path, tmp_path / "run", strategy="full", threads=17)
+
+
+def test_a_caller_keeps_its_own_settings_of_pytorch() -> None:
+    before = torch.get_num_threads(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    try:
+        torch.set_num_threads(2)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
+        with settings_restored():
+            apply(TrainConfig(threads=1, device="cpu"))
+            assert (torch.get_num_threads(), torch.backends.cudnn.deterministic) == (1, True)
+        assert torch.get_num_threads() == 2
+        assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (False, True)
+    finally:
+        torch.set_num_threads(before[0])
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]

@@ -124,6 +124,14 @@ def test_what_mixtures_cost_is_counted(
     assert trained.image_passes == CONFIG.epochs * (len(images.train) + len(images.val)) + trained.mixing_passes
 
 
+def test_mixtures_without_moving_statistics_take_no_pass_over_train(
+    model: LoadedModel, blocks: tuple[Block, ...]
+) -> None:
+    plan = replace(phased(blocks, 1, (0.0, 0.5, 1.0)), norm="eval")
+    trained = Trainer(model, data(), CONFIG).train(plan, blocks, seed=0)
+    assert trained.mixing_passes == 3 * len(data().val)
+
+
 def test_mixtures_go_from_the_probe_to_the_best_epoch_after_it(
     model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,3 +135,28 @@ def test_closing_keeps_what_is_finished() -> None:
     jobs.close()
     assert kept.arrived == ["a"]
     assert jobs.count == 0
+
+
+class Broken(Executor):
+    """Takes nothing any more."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        raise BrokenExecutor("its process was killed")
+
+
+def test_a_broken_executor_ends_the_run_however_often_it_is_asked() -> None:
+    jobs = Kept().jobs(Broken())
+    for _ in range(2):  # a look ahead swallows the first error
+        with pytest.raises(RunError, match="the executor is broken"):
+            jobs.finish(job("a"))
+    assert jobs.count == 0
+
+
+def test_an_executor_that_breaks_with_a_job_ends_the_run_however_often_it_is_asked() -> None:
+    executor = Scripted(a=[gone("there")])
+    jobs = Kept().jobs(executor)
+    jobs.submit(job("a"))
+    jobs.executor = Broken()
+    for _ in range(2):
+        with pytest.raises(RunError, match="the executor is broken"):
+            jobs.finish(job("a"))

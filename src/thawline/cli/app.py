@@ -136,7 +136,6 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _root(
-    context: typer.Context,
     version: Annotated[bool, Option("--version", help="Print the version and exit.")] = False,
     debug: Annotated[
         bool, Option("--debug", help="Show tracebacks, also of a report that could not be drawn.")
@@ -145,7 +144,6 @@ def _root(
     if version:
         typer.echo(f"thawline {__version__}")
         raise typer.Exit
-    context.obj = {"debug": debug}
 
 
 @app.command(cls=GroupedCommand)

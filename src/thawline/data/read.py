@@ -52,9 +52,10 @@ def name_of(data: Data, cache: Path, *, trainable: bool = True) -> str:
     train, others = _by_split(data)
     if isinstance(train, list | tuple):
         return str(_manifest(read_pairs(train, **cast("Any", others), trainable=trainable), cache))
-    if not hasattr(train, "__getitem__"):
+    if not (hasattr(train, "__getitem__") and hasattr(train, "__len__")):
         raise DataError(
-            f"the data must be a folder, a table, (path, label) pairs or a dataset, got {type(data).__name__}."
+            "the data must be a folder, a table, (path, label) pairs or a dataset with a length, got "
+            f"{type(data).__name__}."
         )
     images = read_dataset(cast("ImageDataset", train), cache, **cast("Any", others), trainable=trainable)
     return str(images.root / "images.csv")
@@ -67,6 +68,11 @@ def _by_split(data: object) -> tuple[object, dict[str, object]]:
     found = {split_of(str(name)) or "": part for name, part in data.items()}
     if "train" not in found or "" in found or len(found) < len(data):
         raise DataError(f"data by split needs the keys train and, if you like, val and test, got {', '.join(data)}.")
+    if path := next((part for part in found.values() if isinstance(part, str | Path)), None):
+        raise DataError(
+            f"data by split takes datasets or lists of (path, label), got the path {str(path)!r}; pass the folder that "
+            "holds train, val and test."
+        )
     return found["train"], {name: part for name, part in found.items() if name != "train"}
 
 

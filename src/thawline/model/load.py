@@ -92,6 +92,7 @@ class LoadedModel:
         with torch.no_grad():
             for name, tensor in named_tensors(self.module):
                 tensor.copy_(state[name])
+        self.trained = None
 
     @property
     def own_files(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,14 +35,14 @@ from thawline.model.load import load_model, load_saved
 from thawline.model.own import is_own
 from thawline.model.trust import ASK, Trust, code_to_run
 from thawline.model.weights import fill, read_saved
-from thawline.records import FORMAT_VERSION
+from thawline.records import FORMAT_VERSION, write_json
 from thawline.results import Evaluation, EvaluationLog, SkippedFile
 from thawline.runs.files import EVALUATION_LOG, REQUEST, RESULTS, read_if_there, write
 from thawline.runs.folder import RunFolder
 from thawline.runs.listed import is_refitted, seen
 from thawline.runs.model_folder import MODEL_FOLDER
 from thawline.runs.sealed import updating
-from thawline.sums import check_sums
+from thawline.sums import SUMS_FILE, check_sums
 from thawline.training import evaluation
 
 BATCH = 64
@@ -260,7 +261,9 @@ def _log(folder: Path, scores: Evaluation) -> None:
     """Append scores; another process may score the same model."""
     with updating(folder):
         log = EvaluationLog(format_version=FORMAT_VERSION, evaluations=[*_logged(folder), scores])
-        write(folder / EVALUATION_LOG, log)
+        # A SHA256SUMS that named the log alone would say that the model's own files are missing.
+        keep = write if os.path.lexists(folder / SUMS_FILE) else write_json
+        keep(folder / EVALUATION_LOG, log)
 
 
 def _absent(classes: Sequence[str], present: Collection[str]) -> list[str]:

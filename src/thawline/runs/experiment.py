@@ -473,7 +473,10 @@ class Experiment(Problem):
             raise RunFolderError(f"{wrong}, so that training cannot be scored; {_NEW_RUN}.")
         self.callback.note(f"{wrong}; training it again.")
         self.ledger.forget_ahead(record.key)
-        if self.go_on(record, keep_weights=True)[0].checkpoint != record.checkpoint:
+        again = self.go_on(record, keep_weights=True)[0]
+        if again.error:
+            raise RunFolderError(f"{wrong}, and training it again failed: {again.error}")
+        if again.checkpoint != record.checkpoint:
             raise RunFolderError(f"{wrong}, and training it again did not give the same weights; {_NEW_RUN}.")
 
     def _checkpoint(self, record: TrainingRecord) -> Path:
@@ -512,8 +515,8 @@ class NotYet(BaseException):
 class Lookahead(Experiment):
     """Runs a procedure as far as its trainings are there, and hands the next ones to the workers.
 
-    It writes nothing and reports no progress: what it finds it keeps for itself. What needs this process's network, the
-    test split, or the time, ends it.
+    It reports no progress, and keeps the trainings that it finds for itself; a search enters its candidates in the
+    ledger, as it will when the run gets there. What needs this process's network, the test split, or the time, ends it.
     """
 
     kept: dict[str, TrainingRecord]

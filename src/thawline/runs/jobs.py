@@ -66,8 +66,8 @@ class Jobs:
         key = job.record.key
         self._raise_error(key)
         if key not in self._jobs:
+            self._start(job)
             self._jobs[key] = job
-            self._start(key)
 
     def finish(self, job: Job) -> None:
         """Hand out a job and wait until it has come back; raises what it raised."""
@@ -118,8 +118,7 @@ class Jobs:
         self._running.clear()
         self._jobs.clear()
 
-    def _start(self, key: Key) -> None:
-        job = self._jobs[key]
+    def _start(self, job: Job) -> None:
         packed = pack(job, self.micro_batch())
         try:
             if isinstance(self.executor, Pool):
@@ -131,7 +130,7 @@ class Jobs:
             raise RunError(
                 f"the executor is broken ({_words(error)}); `thawline resume` goes on with another one."
             ) from error
-        self._running[future] = key
+        self._running[future] = job.record.key
 
     def _raise_error(self, key: Key) -> None:
         if error := self._errors.get(key):
@@ -141,18 +140,21 @@ class Jobs:
         """Try again what was lost; returns the error that ends the run instead, if that was the last attempt."""
         self._attempts[key] += 1
         place, reason = getattr(error, "place", ""), getattr(error, "reason", _words(error))
-        self.lost(self._jobs[key], self._attempts[key], place, reason)
+        job = self._jobs[key]
+        self.lost(job, self._attempts[key], place, reason)
         if self._attempts[key] < ATTEMPTS:
             try:
-                self._start(key)
+                self._start(job)
             except RunError as broken:
+                del self._jobs[key]
                 return broken
             return None
-        record = self._jobs.pop(key).record
+        del self._jobs[key]
+        record = job.record
         return RunError(
             f"{record.strategy} (seed {record.seed}) was lost with its worker {ATTEMPTS} times, the last time on "
-            f"{place or 'an unknown machine'} ({reason}); mostly memory runs out there. Fewer workers, or a smaller "
-            "`batch_size`, then `thawline resume`."
+            f"{place or 'an unknown machine'} ({reason}); mostly memory runs out there. `thawline resume` with "
+            "fewer workers, or begin a new run with a smaller `batch_size`."
         )
 
 

@@ -99,7 +99,7 @@ class Setting:
     def fingerprint(self) -> str:
         """Equal settings have equal ones."""
         head = self.kept_head.fingerprint if self.kept_head else ""
-        rows = [part.rows.tolist() for part in (self.train, self.val)]
+        rows = [(part.rows.tolist(), part.labels.tolist()) for part in (self.train, self.val)]
         network = (self.weights_fingerprint, asdict(self.preprocessing), head)
         return fingerprint(self.request.to_dict(), *network, self.pixels.sha256, rows)
 

@@ -174,7 +174,8 @@ class Halving:
 
     def _certain(self, batch: Sequence[Candidate]) -> Iterator[Task]:
         """Those of a batch that the budget will allow whatever comes of the ones before: prices are the most."""
-        if len(batch) <= self.budget.limit.at_once:
+        # The clock is asked for one candidate at a time, and its answers are journalled: none may be asked for twice.
+        if 1 < self.budget.limit.at_once >= len(batch):
             pairs = zip(batch, self._affordable(batch), strict=False)
             certain = takewhile(lambda pair: pair[0] == pair[1], pairs)
             yield from (self._task(candidate, self.seeds[0]) for candidate, _ in certain)

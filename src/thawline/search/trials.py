@@ -104,7 +104,7 @@ class CandidateLedger:
 
 
 class Clockings:
-    """Pairs of numbers in a study's user attributes; implements `search.meter.Journal`."""
+    """Pairs of numbers in a study's user attributes; implements `search.budget.Journal`."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study

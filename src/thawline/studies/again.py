@@ -158,6 +158,8 @@ class OldImages:
             on_bad="skip",
         )
         good = [number for number, facts in enumerate(store.facts) if not facts.error]
+        if not good:
+            raise OptionError(f"`keep_old`: no {split} image of {old.name} can be read; leave `keep_old` out.")
         labels = [experiment.classes.index(rows[number].label) for number in good]
         return cls(np.asarray(store.array)[good], torch.tensor(labels), experiment)
 

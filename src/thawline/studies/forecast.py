@@ -23,6 +23,8 @@ from thawline.training.trainer import Trainer
 
 BASELINES = 3
 """Rows that `fit` trains beside the result of a search: the probe, the last blocks, everything."""
+BASELINES_AGAIN = 4
+"""The same where a model is fitted again: first blocks, last blocks, norms, everything."""
 UNITS_PER_TRAINING = 0.1
 """Mean units of work of a training up to its next rung: most end after a few epochs, many train few blocks."""
 TRAININGS_PER_CANDIDATE = 3
@@ -173,7 +175,8 @@ class SearchEstimate(Unscored):
         seeds = request.search.seeds
         if request.images.stream:  # then final trainings are on other images, without baselines
             return super().halve(settings)
-        finals = BASELINES * seeds if request.verb == "fit" else 0
+        baselines = BASELINES_AGAIN if self.experiment.keeps_head else BASELINES
+        finals = baselines * seeds if request.verb == "fit" else 0
         # The first training of the result is within the budget, and so is what its rows are made of.
         self.costs.append(Forecast(0.0, 0.0, 0).plus(full, times=finals - 1))
         self.costs.append(Forecast(0.0, 0.0, 0).plus(full, times=(seeds - 1) * _further_members(settings, request)))

@@ -36,7 +36,7 @@ from thawline.runs.ledger import Ledger
 from thawline.runs.setup import Opened
 from thawline.runs.workforce import Workers
 from thawline.search.networks import Standing, chosen, promoted, ranked, within_reach
-from thawline.strategies.auto import AutoConfig, Budget, with_other_budget
+from thawline.strategies.auto import AMOUNTS, AutoConfig, Budget, with_other_budget
 from thawline.strategies.base import variants
 from thawline.studies.pairs import Comparable, Pair, Screening, accuracy_of, measure, pairs_of, right_of, screened
 from thawline.training.evaluation import bootstrap_interval
@@ -369,8 +369,8 @@ class _Contest:
         """The budget of the search that follows: what was not spent on other pairs, in the unit of the chosen one."""
         amount = self.budget.amount
         if self.budget.unit == "seconds":
-            left = amount - self._spent_on_probes() - sum(each.seconds for each in others)
-            return f"{max(1.0, left):.0f}s"
+            left = max(1.0, amount - self._spent_on_probes() - sum(each.seconds for each in others))
+            return f"{left:.0f}s" if left in AMOUNTS else f"{left / 3600:.3f}h"
         if self.budget.unit == "candidates":
             return f"{max(1, round(amount) - sum(each.tried for each in others))}candidates"
         return f"{max(1.0, (amount - on_others) / self._ratio(facts)):.2f}x"

@@ -228,7 +228,7 @@ class Comparable:
     @property
     def first(self) -> Candidate:
         """The first candidate that trains."""
-        return next(each for each in self.halving.first() if not self._plan(each).is_solved)
+        return next(each for each in self.halving.first() if not self._plan(each).is_untrained)
 
     def price(self, candidate: Candidate, rung: int, below: int | None) -> float:
         """Units of work up to the end of a rung, from the end of the rung `below`."""

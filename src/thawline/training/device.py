@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -42,6 +43,18 @@ def apply(resolved: TrainConfig) -> None:
     # The same seed must give the same result; benchmarking kernels may choose another one each time.
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """Afterwards PyTorch is set as it was before: a caller's notebook must not stay on one thread."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    deterministic, benchmark = cudnn.deterministic, cudnn.benchmark
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
 
 
 def require_threads(threads: int) -> None:

@@ -54,9 +54,7 @@ class RefitTrainer(Trainer):
         was validated; it has more steps, since an epoch has more images. `probe` is the one that the head started from
         there: it is solved again with its penalty, and its temperature is kept. Raises as `train` does.
         """
-        while True:
-            with self._fitting_memory():
-                return self._refit(plan, blocks, seed, epochs, probe)
+        return self._retried(lambda: self._refit(plan, blocks, seed, epochs, probe))
 
     def refit_average(
         self,
@@ -68,9 +66,7 @@ class RefitTrainer(Trainer):
         probe: ProbeRecord | None,
     ) -> Refitted:
         """The average of the weights of refits, loaded into the network; the rest as in `average` and `refit`."""
-        while True:
-            with self._fitting_memory():
-                return self._refit_average(plan, blocks, states, seed, probe)
+        return self._retried(lambda: self._refit_average(plan, blocks, states, seed, probe))
 
     def refit_distilled(
         self,
@@ -82,9 +78,7 @@ class RefitTrainer(Trainer):
         epochs: int,
     ) -> Refitted:
         """The same as `refit` from the first of `states`, those of refits, on their mean output; see `distil`."""
-        while True:
-            with self._fitting_memory():
-                return self._refit_distilled(plan, blocks, states, seed, epochs)
+        return self._retried(lambda: self._refit_distilled(plan, blocks, states, seed, epochs))
 
     def _refit(
         self, plan: FineTunePlan, blocks: Sequence[Block], seed: int, epochs: int, known: ProbeRecord | None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ from thawline.training.processes import Group
 from thawline.training.schedule import batches
 from thawline.training.steps import Steps
 from thawline.training.temperature import scaled_log_loss
+
+Found = TypeVar("Found")
 
 NO_KEPT_HEAD = (
     "plan: head_start 'kept' needs a `model` that is the folder of a run, or a timm folder with label names, of which "
@@ -156,10 +158,10 @@ class Trainer:
         runs out of memory then raises PyTorch's error, because all would have to take smaller batches.
         """
         self._group = group
+        chosen = images or self.data.train
+        attempt = partial(self._train, plan, blocks, seed, chosen, until, start, on_epoch or _ignore)
         try:
-            while True:
-                with self._fitting_memory() if group is None else nullcontext():
-                    return self._train(plan, blocks, seed, images or self.data.train, until, start, on_epoch or _ignore)
+            return self._retried(attempt) if group is None else attempt()
         finally:
             self._group = None
 
@@ -178,9 +180,7 @@ class Trainer:
         `train_loss` is recorded. Batch-norm statistics that were trained are recomputed from the training images.
         Raises `FrozenBlockMovedError` if a block that no member trains did not stay bit-identical.
         """
-        while True:
-            with self._fitting_memory():
-                return self._average(plan, blocks, states, seed, train_loss)
+        return self._retried(lambda: self._average(plan, blocks, states, seed, train_loss))
 
     def mean_output(
         self, plan: FineTunePlan, states: Sequence[Mapping[str, Tensor]], *, seed: int, train_loss: float
@@ -209,9 +209,7 @@ class Trainer:
         `states` are those of `plan.members`, in their order. Their outputs are of the views of the training images that
         each epoch sees, in eval mode. The rest as in `train`.
         """
-        while True:
-            with self._fitting_memory():
-                return self._distil(plan, blocks, states, seed, on_epoch or _ignore)
+        return self._retried(lambda: self._distil(plan, blocks, states, seed, on_epoch or _ignore))
 
     @cached_property
     def linear_head(self) -> nn.Linear | None:
@@ -249,28 +247,25 @@ class Trainer:
 
     def probabilities(self, rows: np.ndarray) -> Tensor:
         """Class probabilities of unaugmented images, [n, classes] float32 on the CPU."""
-        while True:
-            with self._fitting_memory():
-                self.forward.keep_group(rows)
-                return torch.softmax(self._logits(rows), dim=1).cpu()
+        return self._retried(lambda: self._softmax(rows))
+
+    def _softmax(self, rows: np.ndarray) -> Tensor:
+        self.forward.keep_group(rows)
+        return torch.softmax(self._logits(rows), dim=1).cpu()
 
     def head_inputs(self, rows: np.ndarray) -> Tensor:
         """What enters the linear head for unaugmented images, [n, d] float32 on the CPU.
 
         The network must have its pretrained weights below the head.
         """
-        while True:
-            with self._fitting_memory():
-                return self.features().of(rows)
+        return self._retried(lambda: self.features().of(rows))
 
     def nearest_neighbors(self, test: LabelledRows | None) -> dict[str, Tensor]:
         """Votes of the nearest training images in the features of the pretrained network, [n, classes] float32.
 
         For val, and for test if there is one. The network must have its pretrained weights below the head.
         """
-        while True:
-            with self._fitting_memory():
-                return self.features().neighbors(test)
+        return self._retried(lambda: self.features().neighbors(test))
 
     def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Generator[AppliedPlan]:
         """Take real training steps of `plan` through the whole network, one per item, for measurements.
@@ -283,7 +278,7 @@ class Trainer:
         rows = np.arange(min(self.config.batch_size, len(self.data.train)))
         try:
             for _ in range(steps):
-                self._step_once(applied, rows)
+                self._retried(lambda: self._step_once(applied, rows))
                 yield applied
         finally:
             applied.finish()
@@ -430,8 +425,7 @@ class Trainer:
         load_trained_state(self.network, averaged)
         self.forward.boundary, passes = boundary, 0
         if plan.norm == "train" and trains_statistics(self.network, blocks, united):
-            self._settle_norms(applied, seed)
-            passes = len(self.data.train)
+            passes = self._settle_norms(applied, seed)
         self.check_frozen(united, blocks)
         return {name: tensor.cpu() for name, tensor in applied.trained_state().items()}, passes
 
@@ -599,8 +593,7 @@ class Trainer:
         for share in applied.plan.interpolation:
             load_trained_state(self.network, mixed(best.start, trained, share))
             if 0 < share < 1:
-                self._settle_norms(applied, seed)
-                passes += len(self.data.train)
+                passes += self._settle_norms(applied, seed)
             passes += len(self.data.val)
             record, right = self._validate(len(best.epochs), best.epochs[best.epoch].train_loss)
             if best.improves(record):
@@ -608,11 +601,17 @@ class Trainer:
         load_trained_state(self.network, best.state)
         return passes
 
-    def _settle_norms(self, applied: AppliedPlan, seed: int) -> None:
-        """Recompute the batch-norm statistics of trained blocks for the current weights, from the training images."""
+    def _settle_norms(self, applied: AppliedPlan, seed: int) -> int:
+        """Recompute batch-norm statistics that move for the current weights, from the training images.
+
+        Returns the number of images forwarded: none where no statistics move.
+        """
         applied.start_epoch(self.config.epochs - 1)
         norms = [norm for norm in batch_norms(self.network).values() if norm.training]
+        if not norms:
+            return 0
         self._recompute(norms, self.data.train, seed)
+        return len(self.data.train)
 
     def _recompute(self, norms: Collection[_BatchNorm], images: LabelledRows, seed: int) -> None:
         """Recompute the statistics of some batch norms from images, without their labels."""
@@ -628,23 +627,20 @@ class Trainer:
         return {name: state[name].detach() for name in names}
 
     def _step_once(self, applied: AppliedPlan, rows: np.ndarray) -> None:
-        while True:
-            with self._fitting_memory():
-                if applied.plan.is_untrained:
-                    self._logits(rows)
-                else:
-                    self._steps(applied, self.data.train).step(rows, epoch=0).item()
-                return
+        if applied.plan.is_untrained:
+            self._logits(rows)
+        else:
+            self._steps(applied, self.data.train).step(rows, epoch=0).item()
 
-    @contextmanager
-    def _fitting_memory(self) -> Iterator[None]:
-        """Where memory runs out inside, halve the micro-batch and go on after the context, to try again."""
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self._halve_micro_batch(error)
+    def _retried(self, attempt: Callable[[], Found]) -> Found:
+        """What `attempt` returns; where memory runs out in it, it is made again with half the micro-batch."""
+        while True:
+            try:
+                return attempt()
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve_micro_batch(error)
 
     def _halve_micro_batch(self, error: Exception) -> None:
         """Halve the micro-batch; raises `TooLittleMemoryError` if it would fall below two images."""
