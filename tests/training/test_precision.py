@@ -78,7 +78,9 @@ def test_timing_changes_neither_the_network_nor_the_random_numbers(monkeypatch: 
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    found = time_steps(model, SIZE)
+    with torch.no_grad():  # whatever the caller does
+        found = time_steps(model, SIZE)
+    assert found is not None
     assert found["fp32"] > 0 < found["bf16"]
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -86,15 +88,23 @@ def test_timing_changes_neither_the_network_nor_the_random_numbers(monkeypatch: 
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_no_step_is_taken_where_even_products_gain_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_product_that_was_slow_by_chance_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_products(monkeypatch, fp32=1e-9, bf16=2e-9)
+    found = time_steps(network(), SIZE)
+    assert found is not None
+    assert found["fp32"] > 1e-6, "the time of a step"
+
+
+def test_no_step_is_taken_where_products_are_hopeless(monkeypatch: pytest.MonkeyPatch) -> None:
     of_products(monkeypatch, fp32=1.0, bf16=50.0)
     monkeypatch.setattr(precision, "_step", lambda *_: pytest.fail("a step could take minutes"))
     assert time_steps(network(), SIZE) == {"fp32": 1.0, "bf16": 50.0}
 
 
-def test_a_network_that_cannot_run_stays_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_cannot_run_stays_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of_products(monkeypatch, fp32=2.0, bf16=1.0)
     assert faster_precision(nn.Linear(5, 3), SIZE, threads=1) == "fp32"
+    assert not [*tmp_path.rglob("precision.json")], "what went wrong is not remembered"
 
 
 def of_products(monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float) -> None:

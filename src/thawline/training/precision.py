@@ -34,7 +34,10 @@ SECONDS = 2.0
 PRODUCT = 256
 """Rows and columns of the matrices that are multiplied first: a processor without the instructions may need minutes
 for a step."""
-_TIMINGS, _VERSION, _LIMIT_BYTES = "precision.json", 2, 2**24
+HOPELESS = 4
+"""How many times as long such a product takes in bf16 where no step is tried: about 40 times without the instructions.
+Less than twice as long proves nothing, since the matrices are small and the machine may be busy."""
+_TIMINGS, _VERSION, _LIMIT_BYTES = "precision.json", 3, 2**24
 
 
 def faster_precision(
@@ -49,8 +52,10 @@ def faster_precision(
     cache = cache_folder.user_cache() / "precision"
     known = cache_folder.read(cache, key, _read, note)
     if known is None:
+        if (found := time_steps(network, image_size)) is None:
+            return "fp32"  # and asked again next time: what went wrong may have been the machine's
         with cache_folder.building(cache) as folder:
-            (folder / _TIMINGS).write_text(json.dumps(time_steps(network, image_size)), encoding="utf-8")
+            (folder / _TIMINGS).write_text(json.dumps(found), encoding="utf-8")
             # If another process was faster, what it found holds for both.
             entry = cache_folder.publish(folder, cache, key)
         cache_folder.prune(cache, _LIMIT_BYTES, keep=entry)
@@ -58,19 +63,19 @@ def faster_precision(
     return "bf16" if known["fp32"] > GAIN * known["bf16"] else "fp32"
 
 
-def time_steps(network: nn.Module, image_size: int) -> dict[str, float]:
+def time_steps(network: nn.Module, image_size: int) -> dict[str, float] | None:
     """Seconds of the fastest training step (or product of matrices) by precision; `network` is left as it is.
 
-    Equal where the network cannot be trained at all: whoever trains it will see why.
+    None where the network cannot be trained at all: whoever trains it will see why.
     """
     products = _fastest(_product)
-    if products["bf16"] >= products["fp32"]:
+    if products["bf16"] > HOPELESS * products["fp32"]:
         return products
     try:
-        with generator_restored():
+        with generator_restored(), torch.enable_grad():
             return _fastest(_step(network, image_size))
     except (MemoryError, *FAULTS):
-        return {"fp32": 0.0, "bf16": 0.0}
+        return None
 
 
 def _fastest(action: Callable[[], object]) -> dict[str, float]:
