@@ -46,7 +46,7 @@ def opened(place: Place, settings: Settings) -> Iterator[Experiment]:
         data=str(manifest.resolve()),
         model=f"local-dir:{(settings.shared / 'weights' / place.backbone).resolve()}",
         strategies=("full",),  # not asked for: each method makes its own row
-        train=TrainConfig(epochs=settings.epochs, device="cpu", threads=1),
+        train=TrainConfig(epochs=settings.epochs, device="cpu", threads=1, precision="fp32"),
         images=DataConfig(image_size=place.image_size, augment="none", seed=place.split),
         search=TuningConfig(seeds=1),
         cache=CACHE,
