@@ -81,6 +81,17 @@ def against(found: Versus, images: int, trainings: int, reference: str, same: st
     return "; ".join([sentence, *_unconfirmed(found), *_too_few(ends, images)])
 
 
+def briefly(found: Versus, images: int) -> str:
+    """The same for a cell of a table: `+2.3 points (+0.1 to +4.4), no clear difference`."""
+    if "points" not in found.words:  # of one and the same plan
+        return found.words
+    low, high = (_points(end) for end in difference_interval(found, images))
+    outcome = "no clear difference"
+    if differs(found):
+        outcome = "better" if found.difference > 0 else "worse"
+    return f"{_points(found.difference)} points ({low} to {high}), {outcome}"
+
+
 def _each(trainings: int) -> str:
     """What neither the interval nor p covers: other test images would differ, and so would other trainings."""
     if trainings == 1:

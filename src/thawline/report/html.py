@@ -37,18 +37,20 @@ from thawline.report.plan_words import (
 from thawline.report.reading import Run
 from thawline.report.summary import (
     again_notes,
+    answer,
+    answer_against_full,
     calibration_note,
     comparison_headline,
     copied_note,
     depth_in_words,
     ensemble_note,
     fit_command,
-    headline,
     network_table,
     networks_in_words,
     pick_note,
     refit_note,
     row_notes,
+    row_verdict,
     search_notes,
     table_row,
 )
@@ -101,6 +103,7 @@ def _context(run: Run) -> Context:
         "snowflake": SNOWFLAKE,
         "bands": bands,
         "any_solved": any(SOLVED in each.drawing for each in bands),
+        "verdicts": [(row.label, verdict) for row in run.scored if (verdict := row_verdict(row, run.results.data))],
         "row_notes": _row_notes(run),
         "batch_norm": BATCH_NORM_SHORT if any(row.batch_norm for row in run.scored) else "",
         "scale": scale(),
@@ -115,6 +118,7 @@ def _context(run: Run) -> Context:
         "keep_old": run.results.keep_old if isinstance(run.results, FitResults) else None,
         **_of_the_networks(run.results),
         "calibration_note": calibration_note(run.results) if isinstance(run.results, FitResults) else "",
+        "against_full": answer_against_full(run.results) if isinstance(run.results, FitResults) else "",
         "refit_note": refit_note(run.results) if isinstance(run.results, FitResults) else "",
     }
     return {**shared, **_of_the_rows(run), **_of_the_shown(run)}
@@ -139,7 +143,7 @@ def _row_notes(run: Run) -> list[str]:
 
 
 def _answer(results: FitResults | Comparison) -> str:
-    return headline(results) if isinstance(results, FitResults) else comparison_headline(results)
+    return answer(results) if isinstance(results, FitResults) else comparison_headline(results)
 
 
 def _frozen_kept(results: FitResults | Comparison) -> str:

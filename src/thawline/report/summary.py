@@ -63,6 +63,8 @@ class TableRow:
     memory: str = ""
     """Peak of the process until the row's trainings were over, so never less than that of the rows before."""
     verdict: str = ""
+    brief: str = ""
+    """The verdict without what a reader needs only once: trainings, p-values, how many images would do."""
 
     @property
     def label(self) -> str:
@@ -72,16 +74,33 @@ class TableRow:
 
 def headline(results: FitResults) -> str:
     """The answer with its uncertainty; says so when full fine-tuning wins, and recommends nothing that only guesses."""
+    return " ".join(filter(None, (answer(results), answer_against_full(results))))
+
+
+def answer(results: FitResults) -> str:
+    """The first part of the headline: what was found, and how good it is."""
     found = _measured(results, results.data)
     if guess := _guessing(results, results.data):
         whose = "The model before the refit" if results.refit else "The saved model"
         return f"Nothing to recommend: {guess}. {whose} has {found}."
     said = f"{answer_in_words(results)}: {found}."
-    if made_by(results).partition(":")[0] == "full" and results.baselines:
+    if _is_full(results):
         return f"On validation full fine-tuning is as good as anything tried, so use it. {said}"
     if results.versus_full and verdicts.differs(results.versus_full) and results.versus_full.difference < 0:
-        said = f"On these test images full fine-tuning did better than this plan. {said}"
-    return f"{said}{_against_full(results, results.data)}{_untuned_full(results)}"
+        return f"On these test images full fine-tuning did better than this plan. {said}"
+    return said
+
+
+def answer_against_full(results: FitResults) -> str:
+    """The second part: the comparison with full fine-tuning; empty where there is none."""
+    if _guessing(results, results.data) or _is_full(results):
+        return ""
+    return " ".join(filter(None, (_against_full(results, results.data), _untuned_full(results))))
+
+
+def _is_full(results: FitResults) -> bool:
+    """Whether the answer of a search is full fine-tuning itself."""
+    return made_by(results).partition(":")[0] == "full" and bool(results.baselines)
 
 
 def _untuned_full(results: FitResults) -> str:
@@ -89,7 +108,7 @@ def _untuned_full(results: FitResults) -> str:
     ways = results.search.ways or {} if results.search else {}
     if results.versus_full is None or ways.get(verdicts.REFERENCE, True) is not None:
         return ""
-    return f" {_no_room(verdicts.REFERENCE)}"
+    return _no_room(verdicts.REFERENCE)
 
 
 def row_verdict(row: ScoredRow, data: DataFacts) -> str:
@@ -101,6 +120,15 @@ def row_verdict(row: ScoredRow, data: DataFacts) -> str:
         against = row.versus_best.words if row.versus_best else "best on validation"
         return "; ".join(filter(None, (verdicts.guessing(row.test), against)))
     return verdicts.row(row.test, row.versus_full, data.images["test"]) if row.test else _guessing(row, data)
+
+
+def brief_verdict(row: ScoredRow, data: DataFacts) -> str:
+    """The same for a cell of a table."""
+    if row.network and row.test and row.versus_best is None:
+        return "best on validation"
+    versus = row.versus_best if row.network else row.versus_full
+    compared = verdicts.briefly(versus, data.images["test"]) if versus and row.test else ""
+    return "; ".join(filter(None, (_guessing(row, data).partition(" (")[0], compared)))
 
 
 def _measured(row: ScoredRow, data: DataFacts) -> str:
@@ -125,7 +153,7 @@ def _against_full(row: ScoredRow, data: DataFacts) -> str:
     if row.versus_full is None or row.test is None:
         return ""
     words = verdicts.against_full(row.versus_full, data.images["test"], row.test.accuracy.n)
-    return f" {sentence(words)}"
+    return sentence(words)
 
 
 def search_notes(search: SearchRecord | None, *, baselines: bool = True) -> list[str]:
@@ -390,6 +418,7 @@ def table_row(row: Row, data: DataFacts) -> TableRow:
         time=duration(row.cost.seconds),
         memory=mebibytes(row.cost.peak_memory_bytes),
         verdict=row_verdict(row, data),
+        brief=brief_verdict(row, data),
     )
 
 

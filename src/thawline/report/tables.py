@@ -85,7 +85,7 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     console.print()
     console.print(block_band(results.blocks))
     console.print()
-    print_table(console, results.rows, results.data, run)
+    print_table(console, results.rows, results.data, run, said=summary.headline(results))
     for note in filter(None, [*_notes(results), summary.calibration_note(results)]):
         console.print(visible(note), highlight=False, markup=False)
     for note in summary.again_notes(results):
@@ -170,8 +170,11 @@ def _print_network_table(console: Console, matrix: summary.NetworkTable) -> None
         console.print(f"Accuracy on {matrix.split}; * best on validation.", style="dim", highlight=False)
 
 
-def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Path) -> None:
-    """The results table, as many of its columns as fit, and below it what its figures are and the verdicts."""
+def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Path, *, said: str = "") -> None:
+    """The results table, as many of its columns as fit, and below it what its figures are and the verdicts.
+
+    A verdict that was `said` before is not repeated.
+    """
     lines = [summary.table_row(row, data) for row in rows]
     names = [name for name in COLUMNS if name != "batch_norm" or any(line.batch_norm for line in lines)]
     if any(line.network for line in lines):
@@ -192,7 +195,7 @@ def print_table(console: Console, rows: Sequence[Row], data: DataFacts, run: Pat
     if "batch_norm" in names:
         console.print(BATCH_NORM_SHORT, style="dim", highlight=False)
     for line in lines:
-        if line.verdict:
+        if line.verdict and sentence(line.verdict) not in said:
             console.print(visible(f"{line.label}: {line.verdict}"), highlight=False, markup=False)
     for note in (note for row in summary.scored(rows) for note in summary.row_notes(row)):
         console.print(visible(note), highlight=False, markup=False)

@@ -20,7 +20,7 @@ from thawline.strategies.full import Full
 from thawline.studies.answers import handed_over
 from thawline.studies.auto import leading_rate, make_halving, rung_epochs, tuned_by_halving
 from thawline.studies.biotune import fresh_seeds, make_driver, search_seeds, training_parts, tuned_by_evolution
-from thawline.training.pause import keep_latest
+from thawline.training.pause import PAUSED_BYTES, keep_latest
 from thawline.training.trainer import NO_KEPT_HEAD
 
 RATE_LADDER = tuple(round(step * 10.0**power, 12) for power in range(-7, 1) for step in (1, 3))
@@ -95,7 +95,7 @@ class CandidateTrainings:
         kept = self.keeps_weights and record.until is None
         trained, paused = self.experiment.go_on(record, before, start, self._part(task), keep_weights=kept)
         if paused is not None:
-            keep_latest(self.experiment.paused, record.key, paused)
+            keep_latest(self.experiment.paused, record.key, paused, PAUSED_BYTES)
         if trained.error and self.charge_failures:
             # The epoch in which it failed is not known, and a failure must not count as free.
             epochs = () if before is None else before.epochs
@@ -103,8 +103,10 @@ class CandidateTrainings:
         return trained
 
     def _is_over(self, before: TrainingRecord, task: Task) -> bool:
-        """Whether the training up to the rung below ended before it got there."""
-        return len(before.epochs) < self.rungs[task.rung - 1]
+        """Whether the training up to the rung below ran out of patience there."""
+        patience, ran = self.experiment.request.train.patience, len(before.epochs)
+        out_of_patience = 0 < patience <= ran - 1 - (before.best_epoch or 0)
+        return ran < self.rungs[task.rung - 1] or out_of_patience
 
     def _before(self, task: Task) -> TrainingRecord | None:
         """The same training up to the rung below; None for extra seeds, which train in one go."""
