@@ -1292,7 +1292,7 @@ class Explanation(Result):
     unreadable: Sequence[SkippedFile] = ()
     """Files that cannot be decoded."""
     ignored: Sequence[SkippedFile] = ()
-    """Files that are no images."""
+    """Files that are not images."""
     drift: Drift | None = None
     """What fine-tuning changed in every block; None if it was not measured."""
     notes: Sequence[str] = ()
@@ -1334,7 +1334,7 @@ class ScoredCellRow(Row):
     best_epochs: Sequence[int | None]
     """The epoch that was kept of every final training."""
     versus_full: Versus | None
-    """Difference to full fine-tuning; None where there is no such row."""
+    """Difference from full fine-tuning; None if that was not run."""
     train: SplitScores
     """Scores on the training images."""
     val: SplitScores

@@ -1,4 +1,4 @@
-"""Overlays: the image where there is no heat, color where there is; captions that always fit."""
+"""Overlays: cold regions show the image, hot ones the color; captions that always fit."""
 
 from __future__ import annotations
 

@@ -50,7 +50,6 @@ from thawline.report.summary import (
     pick_note,
     refit_note,
     row_notes,
-    row_verdict,
     search_notes,
     table_row,
 )
@@ -103,7 +102,6 @@ def _context(run: Run) -> Context:
         "snowflake": SNOWFLAKE,
         "bands": bands,
         "any_solved": any(SOLVED in each.drawing for each in bands),
-        "verdicts": [(row.label, verdict) for row in run.scored if (verdict := row_verdict(row, run.results.data))],
         "row_notes": _row_notes(run),
         "batch_norm": BATCH_NORM_SHORT if any(row.batch_norm for row in run.scored) else "",
         "scale": scale(),

@@ -27,7 +27,7 @@ class StepCost:
 
     seconds_per_image: float
     memory_bytes: int
-    """As of `bytes_of_a_step`."""
+    """Counted as in `bytes_of_a_step`."""
 
 
 def step_cost(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> StepCost:
