@@ -173,6 +173,7 @@ def test_a_searching_strategy_is_a_row_of_a_comparison(searching: str, images: P
     assert probe["test"]
 
 
+@pytest.mark.thorough
 def test_a_searching_strategy_is_forecast_fitted_interrupted_and_resumed(
     searching: str, images: Path, tmp_path: Path
 ) -> None:

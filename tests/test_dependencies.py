@@ -39,6 +39,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.thorough
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     pinned = {normal(line.partition("==")[0]) for line in constraints()}
     homes = packages_distributions()

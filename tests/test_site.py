@@ -116,6 +116,7 @@ def _append(page: Path, text: str) -> None:
     page.write_text(f"{page.read_text(encoding='utf-8')}\n{text}\n", encoding="utf-8")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

@@ -59,6 +59,7 @@ def test_a_narrow_interval_is_not_called_too_few_images() -> None:
     )
 
 
+@pytest.mark.thorough
 def test_so_many_images_narrow_the_interval_as_said() -> None:
     """The estimate from 200 images, tried: the interval over as many as it asks for is ± 2 points wide."""
     generator = np.random.default_rng(0)

@@ -101,7 +101,8 @@ class Board:
 
 
 def read_boards(folder: Path) -> list[Board]:
-    """The boards whose cells lie in `folder`/BACKBONE/SET/SPLIT/; `RunFolderError` for a file that is damaged.
+    """The boards whose cells lie in `folder`/BACKBONE/SET/SPLIT/, those of most data sets first; `RunFolderError` for a
+    file that is damaged.
 
     A board without any cell of the reference is left out.
     """
@@ -110,7 +111,7 @@ def read_boards(folder: Path) -> list[Board]:
         result = read(path, CellResult)
         results[result.backbone, result.split].append(result)
     boards = [board_of(found) for _, found in sorted(results.items())]
-    return [board for board in boards if board.sets]
+    return sorted((board for board in boards if board.sets), key=lambda board: -len(board.sets))
 
 
 def board_of(results: Sequence[CellResult]) -> Board:

@@ -189,6 +189,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert not (tmp_path / "run").exists(), "the mended command could not use the same --out"
 
 
+@pytest.mark.thorough
 def test_class_names_are_only_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +203,7 @@ def test_class_names_are_only_names(
     assert [row["name"] for row in results["test"]["per_class"]] == sorted(names)
 
 
+@pytest.mark.thorough
 def test_a_class_called_dot_dot_slash_cannot_leave_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +215,7 @@ def test_a_class_called_dot_dot_slash_cannot_leave_the_run(
     assert {path.name for path in tmp_path.iterdir()} - before == {"run", "cache"}
 
 
+@pytest.mark.thorough
 def test_an_output_folder_with_a_run_or_with_files_is_refused(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +247,7 @@ def test_an_output_folder_where_nothing_can_be_written(
     assert "cannot be written" in one_line(capsys)
 
 
+@pytest.mark.thorough
 def test_fit_prints_a_forecast_the_table_and_lines_that_open_the_model(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +265,7 @@ def test_fit_prints_a_forecast_the_table_and_lines_that_open_the_model(
     assert model.num_classes == 2
 
 
+@pytest.mark.thorough
 def test_predict_and_evaluate(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +301,7 @@ def test_predict_and_evaluate(
     assert "zebra" in one_line(capsys)
 
 
+@pytest.mark.thorough
 def test_json_on_standard_output_is_one_object(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +326,7 @@ def test_a_folder_that_is_no_run(
     assert str(tmp_path) in one_line(capsys)
 
 
+@pytest.mark.thorough
 def test_ctrl_c_ends_with_130_and_a_way_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -334,6 +341,7 @@ def test_ctrl_c_ends_with_130_and_a_way_on(
     assert run(capsys, monkeypatch, ["resume", tmp_path / "run"]) == 0
 
 
+@pytest.mark.thorough
 def test_compare_says_where_everything_is_and_how_to_get_a_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,6 +468,7 @@ def test_a_dry_run_says_what_would_happen_and_leaves_nothing_behind(
     assert "is not empty, and not a run folder" in one_line(capsys)
 
 
+@pytest.mark.thorough
 def test_the_options_that_a_run_keeps_repeat_it(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,6 +183,7 @@ def test_a_wrong_value_names_the_flag_or_the_keyword(
     assert message == f"thawline: {as_flags(str(caught.value))}\n"
 
 
+@pytest.mark.thorough
 def test_no_error_of_the_library_names_a_flag() -> None:
     # Recipes are repeated from the command line only.
     outside = [path for path in PACKAGE.rglob("*.py") if path.parent.name not in ("cli", "recipes")]

@@ -86,6 +86,7 @@ def test_a_schedule_cannot_end_before_the_training() -> None:
         TrainConfig(epochs=30, schedule_epochs=20)
 
 
+@pytest.mark.thorough
 def test_the_crop_reaches_the_pixels_and_the_saved_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.small_runs import small_request
     from thawline.data.demo import write_digits

@@ -167,6 +167,7 @@ def test_formats_modes_sizes_and_oddities_are_counted(make_folder: MakeFolder) -
     assert written["oddities"] == {"16-bit, 32-bit or floating-point": 1, "transparency": 1}
 
 
+@pytest.mark.thorough
 def test_check_looks_with_the_eyes_of_fit(
     make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

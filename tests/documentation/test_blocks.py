@@ -97,6 +97,7 @@ def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize("page", [page for page in PAGES if "```" in text_of(page)], ids=name_of)
 def test_the_blocks_run(page: Path, prepared: Prepared) -> None:

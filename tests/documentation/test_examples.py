@@ -14,6 +14,7 @@ FAST = {"own_network"}
 LONGEST = 40
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "example",
     [

@@ -69,6 +69,7 @@ def test_cka_by_hand() -> None:
     assert linear_cka(first, mixed) == pytest.approx(expected)
 
 
+@pytest.mark.thorough
 def test_cka_is_the_printed_formula_where_images_abound() -> None:
     first = features(4000, 3)
     second = first @ features(3, 4, seed=1) + features(4000, 4, seed=2)

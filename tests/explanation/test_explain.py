@@ -73,6 +73,7 @@ class Words(HTMLParser):
         self.text += data
 
 
+@pytest.mark.thorough
 def test_fit_ends_with_the_images_of_its_report_explained(images: Path, tmp_path: Path) -> None:
     request = small_request(images, ("full",), verb="fit", learning_rate=1e-2)
     api.run(replace(request, explain=True), tmp_path / "run")
@@ -84,6 +85,7 @@ def test_fit_ends_with_the_images_of_its_report_explained(images: Path, tmp_path
     assert "Not measured in this run" not in page.text
 
 
+@pytest.mark.thorough
 def test_results_are_safe_whatever_becomes_of_the_maps(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +108,7 @@ def test_results_are_safe_whatever_becomes_of_the_maps(
     assert any("no layer has a gradient" in text and "thawline explain" in text for text in told.texts)
 
 
+@pytest.mark.thorough
 def test_what_is_written(run: Path, images: Path) -> None:
     explained = api.explain(run, [images / "test" / "red" / "0.png", images / "test" / "blue"])
     assert json.loads((run / "explain.json").read_text()) == explained.to_dict()
@@ -126,6 +129,7 @@ def test_what_is_written(run: Path, images: Path) -> None:
     assert len(page.sources) == 3 * 9
 
 
+@pytest.mark.thorough
 def test_no_prediction_of_a_head_that_was_fitted_to_the_image(run: Path, images: Path, tmp_path: Path) -> None:
     """A copy under another name is the same image; one that was not trained on has its prediction."""
     trained_on, other = [images / line.path for line in read_splits(run / "splits.csv") if line.split == "train"][:2]
@@ -150,6 +154,7 @@ def test_the_screen_leaves_it_out_too_and_says_what_the_head_is() -> None:
     assert "these predictions mean little" in fallback
 
 
+@pytest.mark.thorough
 def test_predictions_are_those_of_predict(run: Path, images: Path) -> None:
     some = [images / "test" / name / f"{number}.png" for name in ("blue", "red") for number in range(2)]
     explained = api.explain(run, some).images
@@ -164,6 +169,7 @@ def drift_of(explained: Explanation) -> Drift:
     return explained.drift
 
 
+@pytest.mark.thorough
 def test_blocks_change_where_they_were_trained(runs: Path, images: Path) -> None:
     full, probe = (
         drift_of(api.explain(runs / name, images / "test" / "red" / "0.png")).blocks
@@ -199,6 +205,7 @@ def test_too_few_validation_images_cost_the_features_only(
     assert explained.notes == [explaining._FEW_IMAGES]
 
 
+@pytest.mark.thorough
 def test_other_runs_stand_beside(run: Path, runs: Path, images: Path) -> None:
     explained = api.explain(run, images / "test" / "red", beside=runs / "linear_probe")
     (image, *_) = explained.images
@@ -210,6 +217,7 @@ def test_other_runs_stand_beside(run: Path, runs: Path, images: Path) -> None:
     assert len(Words((run / "explain" / "index.html").read_text()).sources) == 4 * 8
 
 
+@pytest.mark.thorough
 def test_a_run_on_other_classes_cannot_stand_beside(run: Path, images: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "renamed"
     shutil.copytree(images, renamed)
@@ -220,6 +228,7 @@ def test_a_run_on_other_classes_cannot_stand_beside(run: Path, images: Path, tmp
         api.explain(run, images / "test" / "red", beside=[other])
 
 
+@pytest.mark.thorough
 def test_unreadable_images_are_listed(run: Path, images: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
@@ -233,6 +242,7 @@ def test_unreadable_images_are_listed(run: Path, images: Path, tmp_path: Path) -
         api.explain(run, tmp_path / "absent.png")
 
 
+@pytest.mark.thorough
 def test_hostile_names_are_drawn_as_they_are(run: Path, images: Path, tmp_path: Path) -> None:
     path = tmp_path / HOSTILE.replace("/", "|")
     shutil.copy(images / "test" / "red" / "0.png", path)
@@ -244,6 +254,7 @@ def test_hostile_names_are_drawn_as_they_are(run: Path, images: Path, tmp_path: 
     assert all(file.name.isascii() and len(file.name) < 80 for file in (run / "explain").iterdir())
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name == "nt", reason="Windows names are Unicode")
 def test_a_name_that_is_not_unicode(run: Path, images: Path, tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.png"))
@@ -253,6 +264,7 @@ def test_a_name_that_is_not_unicode(run: Path, images: Path, tmp_path: Path) -> 
     assert json.loads((run / "explain.json").read_text())["images"][0] == image.to_dict()
 
 
+@pytest.mark.thorough
 def test_without_its_images_a_run_still_shows_its_weights(images: Path, tmp_path: Path) -> None:
     moved_away = tmp_path / "data"
     shutil.copytree(images, moved_away)
@@ -267,6 +279,7 @@ def test_without_its_images_a_run_still_shows_its_weights(images: Path, tmp_path
     assert "was trained on other features" in (run / "explain" / "index.html").read_text()
 
 
+@pytest.mark.thorough
 def test_a_layer_by_name(run: Path, images: Path) -> None:
     image = images / "test" / "red" / "0.png"
     assert api.explain(run, image, layer="blocks.1").layer == "blocks.1"
@@ -274,6 +287,7 @@ def test_a_layer_by_name(run: Path, images: Path) -> None:
         api.explain(run, image, layer="nowhere")
 
 
+@pytest.mark.thorough
 def test_only_a_finished_fit_is_explained(images: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="is not a run folder"):
         api.explain(tmp_path, images)
@@ -291,6 +305,7 @@ def test_other_weights_than_the_run_started_from(run: Path, images: Path) -> Non
         api.explain(run, images / "test")
 
 
+@pytest.mark.thorough
 def test_accuracy_on_the_pretraining_task_is_measured_where_its_images_are_kept(images: Path, tmp_path: Path) -> None:
     request = small_request(images, ("full",), verb="fit", learning_rate=1e-2)
     api.run(replace(request, model=f"local-dir:{demo_network()}", weights=None), tmp_path / "run")
@@ -303,6 +318,7 @@ def test_accuracy_on_the_pretraining_task_is_measured_where_its_images_are_kept(
     assert source.accuracy_after < source.accuracy_before
 
 
+@pytest.mark.thorough
 def test_the_command(run: Path, images: Path) -> None:
     image = str(images / "test" / "red" / "0.png")
     shown = CliRunner().invoke(app, ["explain", str(run), image])

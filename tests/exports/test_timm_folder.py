@@ -126,6 +126,7 @@ def test_tied_tensors_are_saved_under_each_name(make: Make, save: Save, assert_s
     assert_same(module, folder)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("wrapper", [nn.DataParallel, torch.compile])
 def test_wrappers_leave_no_prefix(wrapper: Any, make: Make, save: Save, assert_same: AssertSame) -> None:
     # Trap 7.

@@ -42,6 +42,7 @@ def _damaged(base: Base, files: str, killed: str | None, reading: str, mutation:
     return attempt(base, damage.make(base, "damage", target, path, reading, _in_place(mutation)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("files", "killed", "reading", "mutation"),
     [
@@ -94,6 +95,7 @@ def test_readers_take_or_refuse_mutated_input(base: Base, name: str) -> None:
     assert {result.group for result in results} == {name}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("hook", [die_at_name("/results.json"), die_at_operation(40, Counter())])
 def test_killed_run_ends_like_the_undisturbed_one(base: Base, tmp_path: Path, hook: Callable[[], None]) -> None:
     base.state("probe")
@@ -101,6 +103,7 @@ def test_killed_run_ends_like_the_undisturbed_one(base: Base, tmp_path: Path, ho
     assert finish(base, "probe", tmp_path).outcome == "held"
 
 
+@pytest.mark.thorough
 def test_run_on_a_full_disk_says_so_and_is_resumed(base: Base, tmp_path: Path) -> None:
     base.state("probe")
     full = run(base.begin("probe"), tmp_path, hook=full_after(120_000, Counter()))
@@ -153,6 +156,7 @@ def test_any_standard_output_will_do(base: Base, stream: str, reading: str) -> N
     _require_right(attempt(base, streams.make(base, "streams", stream, reading, kind="probe")))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")])
 def test_interrupted_run_says_how_to_go_on(base: Base, tmp_path: Path, number: signal.Signals, said: str) -> None:
     base.state("probe")

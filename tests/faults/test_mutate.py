@@ -34,6 +34,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.thorough
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(value=json_values, seed=st.integers(0, 2**32))
 def test_edited_json_stays_json(value: object, seed: int) -> None:

@@ -115,6 +115,7 @@ def test_transformer_norms_go_with_the_layer_they_feed() -> None:
     assert {"patch_embed", "pos_embed"} <= set(blocks["patch_embed"])
 
 
+@pytest.mark.thorough
 def test_distilled_and_auxiliary_classifiers_are_head() -> None:
     assert partition(on_meta("deit_tiny_distilled_patch16_224"), "stage", 224)[-1].prefixes == ("head", "head_dist")
     assert set(partition(on_meta("volo_d1_224"), "stage", 224)[-1].prefixes) == {"head", "aux_head"}
@@ -133,6 +134,7 @@ def test_networks_without_coarse_groups_are_divided_by_their_feature_modules(nam
     assert 5 <= len(blocks) <= 7
 
 
+@pytest.mark.thorough
 def test_an_encoder_without_classifier_is_refused() -> None:
     with pytest.raises(ModelError, match="mobilenetv5_300m_enc has no classifier"):
         partition(on_meta("mobilenetv5_300m_enc"), "stage", 224)

@@ -63,6 +63,7 @@ def boundaries(
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "size"),
     [*FAMILIES.items(), *(pytest.param(*family, marks=pytest.mark.slow) for family in SLOW_FAMILIES.items())],
@@ -80,6 +81,7 @@ def test_a_cut_before_any_block_changes_no_logit(name: str, size: int) -> None:
         assert torch.equal(network(images[order]), expected)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_vit", "test_convnext", "densenet121"])
 def test_training_behind_a_cut_gives_the_same_gradients_and_statistics(name: str) -> None:
     network, images = network_of(name, 64), images_of(64, 8)

@@ -101,6 +101,7 @@ def test_prefix_is_one_pass_over_every_view_and_the_validation_images(
     assert table.prefix(PROBE, views, 60, 20, 10) == pytest.approx((passes * 60 + 20) * (ONE + TWO) / unit)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_convnext", "levit_128s"])
 def test_real_weights_and_the_meta_device_count_the_same(name: str) -> None:
     size = 224 if name == "levit_128s" else 160
@@ -111,6 +112,7 @@ def test_real_weights_and_the_meta_device_count_the_same(name: str) -> None:
     assert WorkTable.measure(model, blocks, size) == WorkTable.measure(on_meta, blocks, size)
 
 
+@pytest.mark.thorough
 def test_no_flop_is_lost_or_counted_twice() -> None:
     with torch.device("meta"):
         model = timm.create_model("resnet50", num_classes=1000)

@@ -208,6 +208,7 @@ def test_an_onnx_file_classifies(onnx_file: Path, tmp_path: Path) -> None:
     assert red == pytest.approx(float(np.exp(logits[0]) / np.exp(logits).sum()), abs=1e-5)
 
 
+@pytest.mark.thorough
 def test_an_onnx_file_is_run_without_torch(onnx_file: Path, tmp_path: Path) -> None:
     script = (
         "import sys, runpy\n"

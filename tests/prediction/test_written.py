@@ -69,6 +69,7 @@ def test_a_file_has_what_predict_returns_and_the_reasons(folder: Path, photos: P
     assert [guess[2] for guess in guesses] == pytest.approx([guess[2] for guess in wanted], abs=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", FORMS)
 def test_cut_anywhere_and_repeated_every_image_is_there_once(folder: Path, photos: Path, form: str) -> None:
     (photos / "0" / "bad, \n name.jpg").write_text("no image")

@@ -450,6 +450,7 @@ def figures(cells: Sequence[RecipeCell]) -> list[Any]:
     return [[{**row.to_dict(), "cost": row.cost.work} for row in scored(cell)] for cell in cells]
 
 
+@pytest.mark.thorough
 def test_a_study_killed_and_gone_on_with_is_the_unbroken_study(images: Path, tmp_path: Path) -> None:
     shares = [f"depth:share={share}" for share in (0, 50, 100)]
     recipe = tiny("depth", f"strategies = {shares}\nrate_from = {shares[-1:]}\nseeds = 2")
@@ -478,6 +479,7 @@ def test_a_study_killed_and_gone_on_with_is_the_unbroken_study(images: Path, tmp
     assert again.folders == []
 
 
+@pytest.mark.thorough
 def test_a_grid_runs_to_a_table_for_each_axis(images: Path, tmp_path: Path) -> None:
     recipe = tiny(
         "grid",
@@ -492,6 +494,7 @@ def test_a_grid_runs_to_a_table_for_each_axis(images: Path, tmp_path: Path) -> N
     assert "batch_size 8" in rate.notes[0]
 
 
+@pytest.mark.thorough
 def test_partial_and_full_run_to_macro_figures_and_confusion_matrices(images: Path, tmp_path: Path) -> None:
     recipe = tiny("classes", 'strategies = ["last_blocks:k=1", "full"]\nlearning_rate = 1e-3')
     overview, partial, full = gather(recipe, run_cells(recipe, expand(recipe, small(images)).cells, tmp_path, Runner()))
@@ -500,6 +503,7 @@ def test_partial_and_full_run_to_macro_figures_and_confusion_matrices(images: Pa
         assert [sum(map(int, line[1:])) for line in table.rows] == [8, 8]
 
 
+@pytest.mark.thorough
 def test_cells_of_other_settings_are_never_mixed_in(images: Path, tmp_path: Path) -> None:
     recipe = tiny("classes", 'strategies = ["linear_probe"]\nlearning_rate = 1e-3')
     cells = expand(recipe, small(images)).cells
@@ -516,6 +520,7 @@ def test_cells_of_other_settings_are_never_mixed_in(images: Path, tmp_path: Path
         run_cells(other, expand(other, small(images, seed=1)).cells, tmp_path, Runner())
 
 
+@pytest.mark.thorough
 def test_a_cell_that_fails_stands_in_no_others_way(images: Path, tmp_path: Path) -> None:
     study, missing, out = tmp_path / "tiny.toml", tmp_path / "missing", tmp_path / "out"
     text = TINY.format(kind="accuracy", run='strategies = ["full"]\nlearning_rate = 1e-3', more="")
@@ -581,6 +586,7 @@ def test_the_list_says_what_each_study_is_and_how_large() -> None:
     assert found["mobilenetv2-grid"]["comparisons"] == len(cells)
 
 
+@pytest.mark.thorough
 def test_a_study_ends_with_a_page_that_report_draws_again(images: Path, tmp_path: Path) -> None:
     study, out = tmp_path / "tiny.toml", tmp_path / "out"
     run_ = 'strategies = ["full", "linear_probe"]\nlearning_rate = 1e-3'

@@ -127,6 +127,7 @@ def test_table_1_brings_table_2_and_figure_2() -> None:
     assert plans.rows == [["stem", "❄", "10"], ["head", "1", "0.1"]]
 
 
+@pytest.mark.thorough
 def test_a_study_of_shares_runs_to_its_tables(images: Path, tmp_path: Path) -> None:
     specs = [f"biotune:folds={folds},{SMALL}" for folds in (4, 1)]
     recipe = tiny("data_share", f"strategies = {specs}")

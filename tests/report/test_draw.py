@@ -30,6 +30,7 @@ def compare(images: Path, out: Path, callback: Callback) -> None:
     api.run(small_request(images, ("linear_probe",), learning_rate=1e-3), out, callback)
 
 
+@pytest.mark.thorough
 def test_a_comparison_ends_with_its_report(tmp_path: Path) -> None:
     write_digits(tmp_path / "digits", train_per_class=4, val_per_class=4, seed=0)
     told = Told()

@@ -171,6 +171,7 @@ def test_many_classes_have_a_map_and_a_list(tmp_path: Path) -> None:
     assert any(attrs.get("class") == "map" for tag, attrs in drawn.tags if tag == "figure")
 
 
+@pytest.mark.thorough
 def test_the_page_stays_small_whatever_the_images(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", classes=[f"{at} {'x' * 230}" for at in range(30)], images=900)
     run = read_run(folder)
@@ -193,6 +194,7 @@ def test_what_explain_left_is_drawn(tmp_path: Path) -> None:
     assert overlays == ["Grad-CAM before fine-tuning", "Grad-CAM of depth-<25>"]  # that of after is gone
 
 
+@pytest.mark.thorough
 def test_drawing_imports_no_torch(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a run", classes=("a", "b"))
     script = (

@@ -83,6 +83,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augmentation, "mirror_test", refuse)
 
 
+@pytest.mark.thorough
 def test_classes_that_a_mirror_exchanges_turn_flips_off(sideways: Path, tmp_path: Path) -> None:
     told = Told()
     results = api.run(request(sideways), tmp_path / "run", told)
@@ -104,6 +105,7 @@ def test_classes_that_a_mirror_exchanges_turn_flips_off(sideways: Path, tmp_path
     assert keys_of(tmp_path / "run") == keys_of(tmp_path / "given")
 
 
+@pytest.mark.thorough
 def test_classes_that_a_mirror_leaves_alone_keep_flips(upright: Path, tmp_path: Path) -> None:
     told = Told()
     results = api.run(request(upright), tmp_path / "run", told)
@@ -113,6 +115,7 @@ def test_classes_that_a_mirror_leaves_alone_keep_flips(upright: Path, tmp_path: 
     assert digest_of(tmp_path / "run") == digest_of(tmp_path / "given")
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_keeps_the_choice_and_does_not_measure_again(
     sideways: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_resumed_run_keeps_the_choice_and_does_not_measure_again(
     assert keys_of(tmp_path / "run") == keys_of(tmp_path / "whole")
 
 
+@pytest.mark.thorough
 def test_a_run_killed_between_ledger_and_request_keeps_the_choice(
     sideways: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +152,7 @@ def test_a_run_killed_between_ledger_and_request_keeps_the_choice(
     assert api.resume(tmp_path / "run").request["images"]["augment"] == "mild_no_flip"
 
 
+@pytest.mark.thorough
 def test_a_request_that_a_failing_resume_restores_is_settled_again(sideways: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         api.run(request(sideways), tmp_path / "run", Told(after=0))
@@ -168,6 +173,7 @@ def test_a_given_augmentation_is_not_measured(sideways: Path, tmp_path: Path, au
     assert "mirror test" not in page_of(tmp_path / "run")
 
 
+@pytest.mark.thorough
 def test_a_comparison_tells_what_was_measured_too(sideways: Path, tmp_path: Path) -> None:
     results = api.run(request(sideways, verb="compare", strategies=("linear_probe",)), tmp_path / "run")
     assert results.augmentation is not None
@@ -176,6 +182,7 @@ def test_a_comparison_tells_what_was_measured_too(sideways: Path, tmp_path: Path
     assert api.resume(tmp_path / "run", add=["norm_only"]).augmentation == results.augmentation
 
 
+@pytest.mark.thorough
 def test_where_it_cannot_be_measured_flips_stay_and_one_line_says_so(
     sideways: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_the_range_over_the_dataset_decides_and_predict_decodes_alike(tmp_path: 
     assert f"more than {bits} bits hold" in found.unreadable[0].reason
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_keeps_the_depth(tmp_path: Path) -> None:
     request = replace(_request(_write(tmp_path / "images", 12)), strategies=("last_blocks:k=1",))
     api.run(request, tmp_path / "whole")
@@ -97,6 +98,7 @@ def test_a_resumed_run_keeps_the_depth(tmp_path: Path) -> None:
     assert len({digest(Ledger(tmp_path / name / LEDGER).records) for name in ("whole", "run")}) == 1
 
 
+@pytest.mark.thorough
 def test_the_option_decides_against_the_range(tmp_path: Path) -> None:
     data = _write(tmp_path / "images", 12)
     api.run(_request(data, bit_depth="16"), tmp_path / "whole")
@@ -108,6 +110,7 @@ def test_the_option_decides_against_the_range(tmp_path: Path) -> None:
         api.run(_request(data, bit_depth="10"), tmp_path / "ten")
 
 
+@pytest.mark.thorough
 def test_whole_16_bit_and_8_bit_images_are_as_before(images: Path, tmp_path: Path) -> None:
     for data in (images, _write(tmp_path / "whole", 16)):
         notes = Notes()

@@ -54,6 +54,7 @@ def _zero(cache: Path) -> None:
     array.flush()
 
 
+@pytest.mark.thorough
 def test_damaged_pixels_change_neither_the_next_run_nor_a_resumed_one(
     images: Path, cache: Path, tmp_path: Path
 ) -> None:

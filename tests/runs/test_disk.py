@@ -95,6 +95,7 @@ def test_evaluations_at_the_same_time_are_all_logged(run: Path, images: Path) ->
     assert len(read(run / "evaluations.json", EvaluationLog).evaluations) == 9
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "said", "advice"), ERRORS)
 def test_a_report_that_cannot_be_written_is_one_line(
     run: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str, advice: str
@@ -135,6 +136,7 @@ class Removed(Callback):
         self.change()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("moved", [True, False])
 def test_a_run_that_is_removed_ends_with_one_line(images: Path, tmp_path: Path, moved: bool) -> None:
     out, elsewhere = tmp_path / "run", tmp_path / "elsewhere"

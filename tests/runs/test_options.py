@@ -87,6 +87,7 @@ def test_a_limit_keeps_the_classes_in_proportion(flat: Path, tmp_path: Path) -> 
         api.run(quick(flat, limit=1), tmp_path / "other")
 
 
+@pytest.mark.thorough
 def test_without_a_test_split_there_are_no_test_figures_and_the_user_is_told(images: Path, tmp_path: Path) -> None:
     shutil.copytree(images, tmp_path / "two", ignore=shutil.ignore_patterns("test"))
     notes = Notes()
@@ -127,6 +128,7 @@ def test_a_resumed_run_refuses_images_that_changed(flat: Path, tmp_path: Path) -
         api.resume(tmp_path / "run")
 
 
+@pytest.mark.thorough
 def test_python_objects_train_like_the_folder_they_came_from(images: Path, tmp_path: Path) -> None:
     pairs = [(path, path.parent.name) for path in sorted((images / "train").glob("*/*.png"))]
     pictures = [(Image.open(path).copy(), label) for path, label in pairs]

@@ -157,6 +157,7 @@ def test_an_edited_request_is_refused_by_name(stopped: Path, tmp_path: Path, opt
         api.resume(run)
 
 
+@pytest.mark.thorough
 def test_strategies_may_be_added_and_images_may_move(stopped: Path, images: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(stopped, tmp_path / "run"))
     moved = Path(shutil.copytree(images, tmp_path / images.name))
@@ -215,6 +216,7 @@ def _damage_weights_and_scores(run: Path) -> None:
     scores.write_bytes(scores.read_bytes()[:-1] + b"\1")
 
 
+@pytest.mark.thorough
 def test_damaged_weights_and_scores_are_computed_again_and_that_is_said(
     stopped: Path, images: Path, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "model.safetensors")
 
 
+@pytest.mark.thorough
 def test_a_streamed_run_ends_with_the_weights_of_a_plain_one(images: Path, tmp_path: Path) -> None:
     request, notes = small_request(images, ("last_blocks:k=2",), "fit", **FIXED), Notes()
     plain, stream = api.run(request, tmp_path / "plain"), api.run(streamed(request), tmp_path / "stream", notes)
@@ -104,6 +105,7 @@ def test_several_networks_and_old_images_are_refused(images: Path) -> None:
         Request.from_options("fit", str(images), ("auto",), {"keep_old": True, "head": "keep", "stream": True})
 
 
+@pytest.mark.thorough
 def test_without_a_cache_the_answer_is_the_same_but_for_rounding(images: Path, tmp_path: Path) -> None:
     request = streamed(small_request(images, ("last_blocks:k=2",), "fit", **FIXED))
     api.run(request, tmp_path / "cached")

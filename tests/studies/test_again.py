@@ -159,6 +159,7 @@ def test_a_new_class_makes_the_head_train_with_the_first_blocks(folder: Path, im
     assert plan.phases[0].trained == (plan.blocks[0], plan.blocks[-1])
 
 
+@pytest.mark.thorough
 def test_auto_starts_from_the_old_model_and_resumes_to_the_same_digest(old: Path, images: Path, tmp_path: Path) -> None:
     request = again(images, old, "auto:budget=4candidates,answer=pick")
     whole = fitted(request, tmp_path / "whole")
@@ -171,6 +172,7 @@ def test_auto_starts_from_the_old_model_and_resumes_to_the_same_digest(old: Path
     assert changed(saved(tmp_path / "whole"), saved(tmp_path / "stopped")) == set()
 
 
+@pytest.mark.thorough
 def test_keeping_the_old_skill_saves_a_mean_of_both_ends(old: Path, images: Path, tmp_path: Path) -> None:
     fitted(again(images, old, "full:norm=kept"), tmp_path / "new")
     results = fitted(again(images, old, "full:norm=kept", keep_old=True), tmp_path / "kept")

@@ -70,6 +70,7 @@ def test_a_further_seed_trains_every_ingredient_and_is_proof(averaged: Path) -> 
     assert row["cost"]["proof"] == pytest.approx(sum(record.work for record in finals))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("answer", [pytest.param("average", marks=pytest.mark.slow), "ensemble"])
 def test_killed_and_resumed_is_the_uninterrupted_run(images: Path, tmp_path: Path, averaged: Path, answer: str) -> None:
     whole = averaged
@@ -86,6 +87,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run(images: Path, tmp_path: Pat
     assert row_of(run)["test"] == row_of(whole)["test"]
 
 
+@pytest.mark.thorough
 def test_an_ensemble_has_the_mean_output_of_its_members(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,12 +131,14 @@ def test_ingredients_that_are_lost_or_damaged_are_trained_again(images: Path, tm
     assert len(experiment.ledger.records) == 3
 
 
+@pytest.mark.thorough
 def test_the_pick_alone_mixes_nothing(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     api.run(request_for(images, "pick"), run)
     assert FineTunePlan.from_dict(row_of(run)["plan"]).mixture is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("answer", ["average", "ensemble"])
 def test_fit_scores_the_pick_beside_the_answer_in_one_row(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str

@@ -150,6 +150,7 @@ def test_every_candidate_is_a_trial_with_a_score_for_every_rung(raced: Path) -> 
         assert list(trial.intermediate_values) == search["rungs"][: reached + 1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("trainings", [pytest.param(0, marks=SLOW), pytest.param(3, marks=SLOW), 6])
 def test_interrupted_and_resumed_is_the_uninterrupted_search(
     images: Path, finished: Path, tmp_path: Path, trainings: int
@@ -163,6 +164,7 @@ def test_interrupted_and_resumed_is_the_uninterrupted_search(
     assert_same(run, finished)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("trainings", [pytest.param(9, marks=SLOW), 12])
 def test_interrupted_between_rungs_and_resumed_is_the_uninterrupted_search(
     images: Path, raced: Path, tmp_path: Path, trainings: int
@@ -181,6 +183,7 @@ def assert_same(run: Path, other: Path) -> None:
     assert passes[0] == passes[1]
 
 
+@pytest.mark.thorough
 def test_the_order_of_trainings_never_matters(
     images: Path, raced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +192,7 @@ def test_the_order_of_trainings_never_matters(
     assert answer(tmp_path / "run") == answer(raced)
 
 
+@pytest.mark.thorough
 def test_no_cache_and_no_memory_for_what_paused_change_nothing(
     images: Path, raced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +201,7 @@ def test_no_cache_and_no_memory_for_what_paused_change_nothing(
     assert answer(tmp_path / "run") == answer(raced)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "sampler", ["tpe", *(pytest.param(sampler, marks=pytest.mark.slow) for sampler in ("gp", "random", "grid"))]
 )
@@ -216,6 +221,7 @@ def test_only_the_proposals_of_samplers_differ(images: Path, tmp_path: Path, sam
     assert later[0] != later[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "without", [*QUICK, *(pytest.param(name, marks=SLOW) for name in get_args(Component) if name not in QUICK)]
 )
@@ -240,11 +246,13 @@ def test_every_component_can_be_left_out(images: Path, tmp_path: Path, without: 
     assert results["cost"]["work"] <= 2
 
 
+@pytest.mark.thorough
 def test_a_number_of_candidates_is_a_budget_too(images: Path, tmp_path: Path) -> None:
     results = api.run(request_for(images, "auto:budget=6candidates"), tmp_path / "run")
     assert len(results["search"]["candidates"]) == 6
 
 
+@pytest.mark.thorough
 def test_wall_time_is_journalled_so_that_a_resumed_search_decides_the_same(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +271,7 @@ def test_wall_time_is_journalled_so_that_a_resumed_search_decides_the_same(
     assert read_json(run / "comparison.json")["rows"][0]["search"]["candidates"]
 
 
+@pytest.mark.thorough
 def test_time_is_looked_at_before_every_training(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, seconds = Trainer.train, [0.0]
 
@@ -278,6 +287,7 @@ def test_time_is_looked_at_before_every_training(images: Path, tmp_path: Path, m
     assert 1 <= sum(record.purpose == "search" for record in records) <= 5
 
 
+@pytest.mark.thorough
 def test_a_budget_too_small_for_full_fine_tuning_still_proves_its_answer_against_it(
     images: Path, tmp_path: Path
 ) -> None:
@@ -287,6 +297,7 @@ def test_a_budget_too_small_for_full_fine_tuning_still_proves_its_answer_against
     assert results["cost"]["work"] <= 1
 
 
+@pytest.mark.thorough
 def test_what_diverges_later_is_paid_for_and_comes_last(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +319,7 @@ def test_what_diverges_later_is_paid_for_and_comes_last(
     assert results["cost"]["work"] <= BUDGET
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rate", [pytest.param(1e-9, marks=SLOW), 100.0])
 def test_any_rate_that_is_accepted_can_be_searched_around(images: Path, tmp_path: Path, rate: float) -> None:
     request = request_for(images, "auto:budget=1x", verb="compare")

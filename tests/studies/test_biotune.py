@@ -119,6 +119,7 @@ def test_the_record_of_a_search_is_what_the_tables_need(finished: Path) -> None:
     assert search["work"] == pytest.approx(sum(tuning))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "trainings", [pytest.param(0, marks=pytest.mark.slow), 7, pytest.param(22, marks=pytest.mark.slow)]
 )
@@ -156,6 +157,7 @@ def test_kill_9_and_resume_is_the_uninterrupted_search(images: Path, finished: P
     assert answer(run) == answer(finished)
 
 
+@pytest.mark.thorough
 def test_the_order_of_trainings_never_matters(
     images: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +168,7 @@ def test_the_order_of_trainings_never_matters(
     assert order != [record.key for record in Ledger(finished / "ledger.journal").records]
 
 
+@pytest.mark.thorough
 def test_candidates_train_on_their_fold_and_nothing_else_does(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +190,7 @@ def test_candidates_train_on_their_fold_and_nothing_else_does(
     assert results["search"]["trainings"] == len([seed for seed, _ in seen if seed >= TUNING_SEED_OFFSET])
 
 
+@pytest.mark.thorough
 def test_one_fold_is_the_whole_training_split_and_elites_cost_nothing_again(images: Path, tmp_path: Path) -> None:
     results = api.run(request_for(images, ONE_SEED.replace("folds=2", "folds=1")), tmp_path / "run")
     assert results["search"]["data_share"] == 1
@@ -195,6 +199,7 @@ def test_one_fold_is_the_whole_training_split_and_elites_cost_nothing_again(imag
     assert results["search"]["trainings"] <= EVALUATIONS - 2 + 2
 
 
+@pytest.mark.thorough
 def test_a_diverged_candidate_scores_nothing_and_spares_the_search(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

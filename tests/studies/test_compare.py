@@ -115,6 +115,7 @@ def test_predictions_hold_every_row_seed_and_image(finished: Path) -> None:
     assert all(abs(sum(float(line[name]) for name in CLASSES) - 1) < 1e-5 for line in lines)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "trainings", [pytest.param(0, marks=pytest.mark.slow), 3, pytest.param(16, marks=pytest.mark.slow)]
 )
@@ -187,6 +188,7 @@ def test_the_test_split_is_scored_once_per_row_and_seed(
     assert all(scored)
 
 
+@pytest.mark.thorough
 def test_a_diverged_training_spares_the_others(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Trainer.train
 
@@ -203,6 +205,7 @@ def test_a_diverged_training_spares_the_others(images: Path, tmp_path: Path, mon
     assert all("nan" in str(record.error) for record in failed)
 
 
+@pytest.mark.thorough
 def test_fit_saves_a_model_that_timm_opens(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     results = api.run(small_request(images, ("auto",), verb="fit"), run)
@@ -224,6 +227,7 @@ def test_fit_saves_a_model_that_timm_opens(images: Path, tmp_path: Path) -> None
     assert len(json.loads((run / "evaluations.json").read_text())["evaluations"]) == 1
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_weights(images: Path, tmp_path: Path) -> None:
     weights = []
     for name in ("a", "b"):

@@ -178,6 +178,7 @@ def test_a_network_that_needs_too_much_memory_is_left_out(
     assert row.versus_best is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("trainings", [*(pytest.param(count, marks=SLOW) for count in (0, 1, 3, 7)), 5])
 def test_interrupted_and_resumed_is_the_uninterrupted_run(
     images: Path, finished: Path, tmp_path: Path, trainings: int
@@ -200,6 +201,7 @@ def test_no_cache_changes_nothing(images: Path, finished: Path, tmp_path: Path) 
     assert found_in(tmp_path / "run")["digest"] == found_in(finished)["digest"]
 
 
+@pytest.mark.thorough
 def test_a_single_network_is_in_memory(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import gc
 

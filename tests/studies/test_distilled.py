@@ -58,6 +58,7 @@ def test_it_is_a_training_on_candidates_that_were_paid_for_within_the_budget(dis
     assert tuned.image_passes == 4 * 24 + 2 * 16 + len(plan.members) * 24
 
 
+@pytest.mark.thorough
 def test_killed_in_the_last_training_and_resumed_is_the_uninterrupted_run(
     images: Path, tmp_path: Path, distilled: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_killed_in_the_last_training_and_resumed_is_the_uninterrupted_run(
     assert row_of(run)["test"] == row_of(distilled)["test"]
 
 
+@pytest.mark.thorough
 def test_the_other_answers_are_what_they_are_without_it(images: Path, tmp_path: Path) -> None:
     """Limited by candidates, all searches are the same, and the distilled network is the only further training."""
     request = request_for(images, "average")
@@ -129,6 +131,7 @@ def test_a_budget_without_room_for_a_search_is_refused(images: Path, tmp_path: P
         api.run(request, tmp_path / "run")
 
 
+@pytest.mark.thorough
 def test_fit_saves_it_scores_the_others_beside_it_and_refits_it(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

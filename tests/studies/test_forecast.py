@@ -54,6 +54,7 @@ def test_the_forecast_counts_the_refit(images: Path, tmp_path: Path, strategy: s
     assert told.trainings == 2 == len(Ledger(tmp_path / "run" / "ledger.journal").records)
 
 
+@pytest.mark.thorough
 def test_a_resumed_run_is_told_what_is_left_to_tune(images: Path, tmp_path: Path) -> None:
     request = one_epoch(small_request(images, ("linear_probe:solver=sgd", "full")))
     with pytest.raises(KeyboardInterrupt):
@@ -63,6 +64,7 @@ def test_a_resumed_run_is_told_what_is_left_to_tune(images: Path, tmp_path: Path
     assert told.trainings == 2 * (6 + 1) - 4
 
 
+@pytest.mark.thorough
 def test_the_forecast_of_auto_is_its_budget_and_the_proof_beside_it(images: Path, tmp_path: Path) -> None:
     class Units(Callback):
         units = 0.0

@@ -27,6 +27,7 @@ OF_OLD = ("norm_statistics", "unchanged")
 """These train nothing, and need a model that is fitted again: tests/studies/test_again.py."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("spec", [SMALL.get(name, name) for name in STRATEGIES if name not in OF_OLD])
 def test_every_strategy_fits_and_saves_a_plain_timm_model(spec: str, images: Path, tmp_path: Path) -> None:
     request = small_request(images, (spec,), verb="fit", learning_rate=1e-2)
@@ -50,6 +51,7 @@ def test_norm_only_leaves_every_kernel_as_pretrained(images: Path, tmp_path: Pat
     assert not all(torch.equal(saved[name], pristine[name]) for name in pristine if name not in kernels)
 
 
+@pytest.mark.thorough
 def test_subtune_selects_once_per_norm_mode_and_counts_it(images: Path, tmp_path: Path) -> None:
     comparison = api.run(small_request(images, ("subtune:most=1,gain=0",)), tmp_path / "run")
     (row,) = comparison["rows"]

@@ -100,6 +100,7 @@ def test_trainings_of_the_comparison_are_not_repeated(finished: Path) -> None:
     assert len(own) == len(set(own))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("trainings", [*(pytest.param(count, marks=SLOW) for count in (0, 1, 2, 4, 5)), 3])
 def test_interrupted_in_any_stage_and_resumed_is_the_uninterrupted_run(
     images: Path, finished: Path, tmp_path: Path, trainings: int
@@ -200,6 +201,7 @@ def test_a_budget_of_time_or_candidates_is_shared_by_all_pairs(
         assert chosen.facts.seconds_per_unit is not None
 
 
+@pytest.mark.thorough
 def test_a_dry_run_says_what_each_pair_would_take_and_leaves_nothing(images: Path, tmp_path: Path) -> None:
     notes = Notes()
     planned = api.dry_run(request_for(images), tmp_path / "run", notes)

@@ -197,6 +197,7 @@ def test_only_the_lowest_seed_is_refitted(images: Path, tmp_path: Path) -> None:
     assert [record.seed for record in records(tmp_path / "run")["refit"]] == [results.saved_seed]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("answer", ["average", "ensemble"])
 def test_every_ingredient_is_refitted(
     images: Path, tmp_path: Path, answer: str, monkeypatch: pytest.MonkeyPatch

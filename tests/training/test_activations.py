@@ -99,6 +99,7 @@ def probabilities(trainer: Trainer, images: TrainingData) -> torch.Tensor:
     return torch.cat([trainer.probabilities(split.rows) for split in (images.train, images.val)])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("views", [None, 2])
 def test_kept_and_recomputed_prefixes_give_the_same_weights_to_the_last_bit(
     model: LoadedModel, blocks: tuple[Block, ...], views: int | None

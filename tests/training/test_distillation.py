@@ -146,6 +146,7 @@ def test_blocks_that_it_does_not_train_keep_their_bits_although_a_teacher_trains
     assert equal(found.state, loaded)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["plain", "adapter"])
 def test_in_parts_it_is_the_same(
     model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch, kind: str

@@ -58,6 +58,7 @@ def in_parts(trainer: Trainer, plan: FineTunePlan, blocks: tuple[Block, ...], *s
     return parts
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["constant", "last", "penalty", "adapter", "relative", "phases"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_in_parts_as_in_one_go(model: LoadedModel, blocks: tuple[Block, ...], kind: str, optimizer: Any) -> None:

@@ -59,6 +59,7 @@ def processes() -> Iterator[Executor]:
         yield pool
 
 
+@pytest.mark.thorough
 def test_threads_find_what_one_process_finds(images: Path, tmp_path: Path, threads: Executor) -> None:
     alone = api.run(request_for(images), tmp_path / "alone")
     found = api.run(request_for(images), tmp_path / "run", None, Workers(threads))
@@ -121,6 +122,7 @@ class Failing(ThreadPoolExecutor):
         return done
 
 
+@pytest.mark.thorough
 def test_a_task_raises_its_own_error_and_what_is_finished_is_kept(images: Path, tmp_path: Path) -> None:
     request = request_for(images)
     failing = Failing(2)
@@ -148,6 +150,7 @@ def test_a_run_that_others_began_is_resumed_alone(images: Path, tmp_path: Path, 
     assert isinstance(resumed.rows[0], ScoredRow)
 
 
+@pytest.mark.thorough
 def test_weights_that_were_trained_ahead_and_lost_are_trained_again(
     images: Path, tmp_path: Path, threads: Executor
 ) -> None:
