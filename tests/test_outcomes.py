@@ -145,6 +145,7 @@ def test_a_result_finds_its_model_from_another_folder(
     assert not relative.model.training
 
 
+@pytest.mark.thorough
 def test_an_edited_plan_is_trained_as_it_is(fitted: FitRun, images: Path, tmp_path: Path) -> None:  # noqa: F811
     edited = fitted.plan.freeze(fitted.plan.blocks[0]).train(fitted.plan.blocks[1], 2e-4)
     (tmp_path / "plan.json").write_text(edited.to_json())

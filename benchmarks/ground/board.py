@@ -101,10 +101,9 @@ class Board:
 
 
 def read_boards(folder: Path) -> list[Board]:
-    """The boards whose cells lie in `folder`/BACKBONE/SET/SPLIT/, those of most data sets first; `RunFolderError` for a
-    file that is damaged.
+    """The boards whose cells lie in `folder`/BACKBONE/SET/SPLIT/; `RunFolderError` for a file that is damaged.
 
-    A board without any cell of the reference is left out.
+    Those of most data sets come first. A board without any cell of the reference is left out.
     """
     results: dict[tuple[str, int], list[CellResult]] = defaultdict(list)
     for path in sorted(folder.glob("*/*/*/*.json")):

@@ -43,6 +43,7 @@ def test_images_are_gray_and_32_pixels_wide(digits: Path) -> None:
         assert (image.mode, image.size, image.getextrema()[1]) == ("L", (32, 32), 255)
 
 
+@pytest.mark.thorough
 def test_the_seed_decides_the_split(digits: Path, tmp_path: Path) -> None:
     again = write_digits(tmp_path / "again", train_per_class=20, val_per_class=10, seed=0)
     other = write_digits(tmp_path / "other", train_per_class=20, val_per_class=10, seed=1)

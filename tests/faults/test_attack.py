@@ -126,6 +126,7 @@ def test_hostile_models_are_refused(base: Base, case: str) -> None:
     _require_right(attempt(base, models.make(base, "models", case, "predict-model", kind="probe")))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "pair", "reading"),
     [

@@ -94,6 +94,7 @@ def test_vgg_stages_lie_between_poolings_and_the_old_linear_layers_are_no_part_o
     assert blocks[-1].size == 4096 * 10 + 10
 
 
+@pytest.mark.thorough
 def test_final_norms_join_the_block_before() -> None:
     assert named(partition(on_meta("densenet121"), "stage", 224))["features.denseblock4"] == (
         "features.denseblock4",

@@ -60,6 +60,7 @@ def test_fingerprint_is_of_the_pretrained_tensors_only(folder: Path) -> None:
     assert model.weights_fingerprint != load_model("mobilenetv2_050", 10, weights="random").weights_fingerprint
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", ["test_resnet", "test_efficientnet", "test_vit", "test_convnext", "swin_tiny_patch4_window7_224"]
 )

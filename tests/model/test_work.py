@@ -121,6 +121,7 @@ def test_no_flop_is_lost_or_counted_twice() -> None:
         assert table.flops == pytest.approx(2 * 4.09e9, rel=0.01)  # 4.1 G multiply-adds, as published
 
 
+@pytest.mark.thorough
 def test_attention_products_are_counted() -> None:
     with torch.device("meta"):
         model = timm.create_model("vit_tiny_patch16_224", num_classes=10)

@@ -137,6 +137,7 @@ def run(arguments: list[object], monkeypatch: pytest.MonkeyPatch) -> int:
     return int(end.value.code or 0)
 
 
+@pytest.mark.thorough
 def test_the_command_prints_tables_and_writes_files(
     folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,6 +51,7 @@ def test_a_comparison_ends_with_its_report(tmp_path: Path) -> None:
     assert not any("report" in note for note in told.notes)
 
 
+@pytest.mark.thorough
 def test_a_run_stopped_before_its_report_is_closed_by_resume(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_run_stopped_before_its_report_is_closed_by_resume(
     assert (run / "report.html").stat().st_mtime_ns == drawn
 
 
+@pytest.mark.thorough
 def test_other_versions_are_said_on_resume(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stopped(Told):
         def training_started(self, record: TrainingRecord) -> None:

@@ -162,6 +162,7 @@ def test_a_request_that_a_failing_resume_restores_is_settled_again(sideways: Pat
     assert api.resume(tmp_path / "run").request["images"]["augment"] == "mild_no_flip"
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("augment", ["none", "mild", "strong_no_flip"])
 def test_a_given_augmentation_is_not_measured(sideways: Path, tmp_path: Path, augment: str) -> None:

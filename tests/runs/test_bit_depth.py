@@ -57,6 +57,7 @@ def _depth(run: Path) -> str:
     return str(stored["request"]["images"]["bit_depth"])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bits", [10, 12])
 def test_the_range_over_the_dataset_decides_and_predict_decodes_alike(tmp_path: Path, bits: int) -> None:
     data, notes = _write(tmp_path / "images", bits), Notes()

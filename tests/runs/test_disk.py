@@ -148,6 +148,7 @@ def test_a_run_that_is_removed_ends_with_one_line(images: Path, tmp_path: Path, 
         assert api.resume(elsewhere)["rows"][0]["strategy"] == "linear_probe"
 
 
+@pytest.mark.thorough
 def test_other_errors_of_the_disk_promise_resume(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     monkeypatch.setattr("thawline.studies.compare.write", _breaks(errno.EIO))

@@ -78,6 +78,7 @@ def lines_of(folder: Path) -> Callable[[Tensor], Tensor]:
     return cast("Callable[[Tensor], Tensor]", found["model"])
 
 
+@pytest.mark.thorough
 def test_every_member_opens_in_timm_by_itself(finished: Path) -> None:
     model = finished / "model"
     assert sorted(path.name for path in model.iterdir()) == [
@@ -100,6 +101,7 @@ def test_every_member_opens_in_timm_by_itself(finished: Path) -> None:
     assert not torch.allclose(first, second)
 
 
+@pytest.mark.thorough
 def test_members_say_which_they_are_and_what_they_train(finished: Path) -> None:
     origins = [json.loads((finished / "model" / name / "thawline.json").read_text()) for name in ("1", "2")]
     assert [origin["member"] for origin in origins] == [{"number": 1, "of": 2}, {"number": 2, "of": 2}]
@@ -111,6 +113,7 @@ def test_members_say_which_they_are_and_what_they_train(finished: Path) -> None:
     assert "Ensemble of 2 networks" in (finished / "model" / "README.md").read_text()
 
 
+@pytest.mark.thorough
 def test_evaluate_gives_the_scores_of_the_run(finished: Path, images: Path) -> None:
     scores = api.evaluate(finished, str(images))
     assert scores.accuracy == results_of(finished)["test"]["accuracy"]["per_seed"][0]
@@ -119,12 +122,14 @@ def test_evaluate_gives_the_scores_of_the_run(finished: Path, images: Path) -> N
     assert len(alone.predictions) == len(together.predictions)
 
 
+@pytest.mark.thorough
 def test_the_explanation_is_of_the_first_member_and_says_so(finished: Path) -> None:
     explanation = read_json(finished / "explain.json")
     assert "ensemble of 2 networks" in explanation["notes"][0]
     assert "Grad-CAM and block changes are of the first" in (finished / "report.html").read_text()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [
@@ -149,6 +154,7 @@ def test_a_damaged_ensemble_is_refused(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -177,6 +183,7 @@ def test_an_ensemble_that_cannot_be_used_gets_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_members_of_other_classes_are_refused(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(finished / "model", folder)
@@ -219,5 +226,6 @@ def _trusted() -> Any:
     return TRUSTED
 
 
+@pytest.mark.thorough
 def test_a_member_is_pretrained_weights_like_any_timm_folder(finished: Path) -> None:
     assert load_model(f"local-dir:{finished / 'model' / '1'}", 2).num_classes == 2

@@ -60,6 +60,7 @@ def compared(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.thorough
 def test_every_json_file_of_a_run_reads_back_to_the_letter(fitted: Path, compared: Path, tmp_path: Path) -> None:
     seen = set()
     for folder in (fitted, compared):
@@ -79,6 +80,7 @@ def test_what_fit_returns_is_what_it_stored(images: Path, tmp_path: Path) -> Non
     assert stored.to_dict() == found.to_dict()
 
 
+@pytest.mark.thorough
 def test_rows_are_read_as_what_they_are(compared: Path, tmp_path: Path) -> None:
     stored = read_json(compared / "comparison.json")
     stored["rows"].append({"strategy": "lora", "error": "the loss became nan", "versus_full": None})
@@ -88,6 +90,7 @@ def test_rows_are_read_as_what_they_are(compared: Path, tmp_path: Path) -> None:
     assert failed == FailedRow(strategy="lora", error="the loss became nan")
 
 
+@pytest.mark.thorough
 def test_old_code_reads_results_by_key(fitted: Path) -> None:
     results = read(fitted / "results.json", FitResults)
     assert results["test"]["accuracy"]["mean"] == results.test.accuracy.mean if results.test else False
@@ -100,6 +103,7 @@ def test_old_code_reads_results_by_key(fitted: Path) -> None:
     assert "search" not in results.baselines["linear_probe"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
@@ -122,6 +126,7 @@ def test_a_key_that_does_not_fit_is_named(
         read(tmp_path / "results.json", FitResults)
 
 
+@pytest.mark.thorough
 def test_a_missing_key_is_named_with_its_row(compared: Path, tmp_path: Path) -> None:
     stored = read_json(compared / "comparison.json")
     del stored["rows"][1]["cost"]["work"]
@@ -133,6 +138,7 @@ def test_a_missing_key_is_named_with_its_row(compared: Path, tmp_path: Path) -> 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_results_of_an_earlier_version_still_read(fitted: Path, tmp_path: Path) -> None:
     shutil.copytree(fitted, tmp_path / "run")
     stored = read_json(fitted / "results.json")
@@ -146,6 +152,7 @@ def test_results_of_an_earlier_version_still_read(fitted: Path, tmp_path: Path) 
     assert api.report(tmp_path / "run").is_file()
 
 
+@pytest.mark.thorough
 def test_the_plan_reads_back(fitted: Path, tmp_path: Path) -> None:
     plan = read_plan(fitted / "plan.json")
     assert plan == read(fitted / "results.json", FitResults).plan
@@ -155,6 +162,7 @@ def test_the_plan_reads_back(fitted: Path, tmp_path: Path) -> None:
             read_plan(tmp_path / "plan.json")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("request_", [{}, {"train": 5}, {"train": {"epochs": "x"}}, {"strategies": 5}, {"verb": "x"}])
 def test_options_in_results_are_read_or_refused(fitted: Path, tmp_path: Path, request_: dict[str, object]) -> None:
     stored = read_json(fitted / "results.json")
@@ -163,6 +171,7 @@ def test_options_in_results_are_read_or_refused(fitted: Path, tmp_path: Path, re
         read(tmp_path / "results.json", FitResults)
 
 
+@pytest.mark.thorough
 def test_predictions_read_back(compared: Path, tmp_path: Path) -> None:
     path = compared / "predictions.csv"
     classes, lines = files.prediction_classes(path), list(read_predictions(path))
@@ -173,6 +182,7 @@ def test_predictions_read_back(compared: Path, tmp_path: Path) -> None:
     assert {line.split for line in of_full} == {"val", "test"}
 
 
+@pytest.mark.thorough
 def test_damaged_predictions_are_one_line(compared: Path, tmp_path: Path) -> None:
     text = (compared / "predictions.csv").read_text(encoding="utf-8")
     (tmp_path / "predictions.csv").write_text(f"{text}full,0,test,a.png,green,0.5,0.5\n", encoding="utf-8")
@@ -180,6 +190,7 @@ def test_damaged_predictions_are_one_line(compared: Path, tmp_path: Path) -> Non
         list(read_predictions(tmp_path / "predictions.csv"))
 
 
+@pytest.mark.thorough
 def test_the_accuracy_of_the_predictions_is_that_of_the_results(compared: Path) -> None:
     run = read_run(compared)
     assert run.predictions is not None
@@ -189,6 +200,7 @@ def test_the_accuracy_of_the_predictions_is_that_of_the_results(compared: Path) 
     assert right == pytest.approx(run.shown.test.accuracy.per_seed[0])
 
 
+@pytest.mark.thorough
 def test_the_comparison_table_has_the_figures_of_the_rows(fitted: Path) -> None:
     results = read(fitted / "results.json", FitResults)
     with (fitted / "comparison.csv").open(encoding="utf-8", newline="") as table:
@@ -200,6 +212,7 @@ def test_the_comparison_table_has_the_figures_of_the_rows(fitted: Path) -> None:
     assert len(others) == len(results.baselines)
 
 
+@pytest.mark.thorough
 def test_every_field_of_a_result_is_in_its_json(fitted: Path) -> None:
     stored = json.loads((fitted / "results.json").read_text(encoding="utf-8"))
     results = read(fitted / "results.json", FitResults)

@@ -56,6 +56,7 @@ def flat(images: Path, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.thorough
 def test_unreadable_files_are_listed_and_left_out(flat: Path, tmp_path: Path) -> None:
     (flat / "red" / "broken.png").write_text("no picture")
     with pytest.raises(DataError, match=r"broken\.png"):

@@ -51,6 +51,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum here")
 def test_sha256sum_agrees_with_every_file(finished: Path) -> None:
     named = {*digests(finished), *(f"explain/{name}" for name in digests(finished / "explain"))}

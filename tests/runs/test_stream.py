@@ -84,6 +84,7 @@ def test_an_interrupted_streamed_run_goes_on_to_the_same_answer(images: Path, tm
     assert api.resume(tmp_path / "run", None).digest == whole.digest
 
 
+@pytest.mark.thorough
 def test_a_damaged_image_in_a_stream_is_refused_or_left_out(images: Path, tmp_path: Path) -> None:
     copy = tmp_path / "images"
     shutil.copytree(images, copy)

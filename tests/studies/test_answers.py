@@ -52,6 +52,7 @@ def row_of(run: Path) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.thorough
 def test_an_average_is_of_trainings_that_were_paid_for(averaged: Path) -> None:
     row, records = row_of(averaged), Ledger(averaged / "ledger.journal").records
     plan = FineTunePlan.from_dict(row["plan"])
@@ -63,6 +64,7 @@ def test_an_average_is_of_trainings_that_were_paid_for(averaged: Path) -> None:
     assert row["cost"]["work"] <= 3
 
 
+@pytest.mark.thorough
 def test_a_further_seed_trains_every_ingredient_and_is_proof(averaged: Path) -> None:
     row, records = row_of(averaged), Ledger(averaged / "ledger.journal").records
     finals = [record for record in records if record.purpose == "final"]
@@ -178,6 +180,7 @@ def test_an_answer_whose_plan_has_a_row_gets_no_second_one(
     assert found.pick == pick
 
 
+@pytest.mark.thorough
 def test_the_ensemble_after_the_average_is_in_the_ledger(images: Path, tmp_path: Path) -> None:
     request = request_for(images, "average")
     with RunFolder.create(tmp_path / "run", request, environment(device="cpu", threads=1)) as folder:

@@ -73,6 +73,7 @@ def test_everything_up_to_the_saved_model_stays_within_the_budget(finished: Path
     assert {candidate["epochs"] for candidate in results["search"]["candidates"]} == {EPOCHS}, "all to the end"
 
 
+@pytest.mark.thorough
 def test_proposals_train_by_rungs_and_most_end_early(raced: Path) -> None:
     search = read_json(raced / "results.json")["search"]
     assert len(search["generations"]) > 1
@@ -87,6 +88,7 @@ def test_proposals_train_by_rungs_and_most_end_early(raced: Path) -> None:
     assert {record.seed for record in records} <= {0, 1, 2}
 
 
+@pytest.mark.thorough
 def test_a_training_in_rungs_is_the_training_in_one_go(images: Path, raced: Path, tmp_path: Path) -> None:
     records = Ledger(raced / "ledger.journal").records
     in_rungs = next(record for record in records if record.purpose == "search" and record.until is None)
@@ -140,6 +142,7 @@ def test_where_files_lie_does_not_travel_with_the_model(finished: Path, images: 
         assert str(images.parent) not in text
 
 
+@pytest.mark.thorough
 def test_every_candidate_is_a_trial_with_a_score_for_every_rung(raced: Path) -> None:
     search = read_json(raced / "results.json")["search"]
     trials = study_of(raced).get_trials()

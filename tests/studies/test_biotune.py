@@ -56,6 +56,7 @@ def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.thorough
 def test_every_candidate_is_a_trial_that_any_optuna_tool_reads(finished: Path) -> None:
     study = study_of(finished)
     assert study.study_name.removeprefix("thawline-search:") == variants(SPEC)[0].spec
@@ -76,6 +77,7 @@ def test_every_candidate_is_a_trial_that_any_optuna_tool_reads(finished: Path) -
     assert set(importance) == {*read_json(finished / "results.json")["search"]["genes"]}
 
 
+@pytest.mark.thorough
 def test_trainings_are_counted_once_however_often_a_plan_comes_back(finished: Path) -> None:
     records = [record for record in Ledger(finished / "ledger.journal").records if record.purpose == "search"]
     candidates = read_json(finished / "results.json")["search"]["candidates"]
@@ -88,6 +90,7 @@ def test_trainings_are_counted_once_however_often_a_plan_comes_back(finished: Pa
     assert not fresh & {0, TUNING_SEED_OFFSET, TUNING_SEED_OFFSET + 1}
 
 
+@pytest.mark.thorough
 def test_the_winner_is_the_best_on_validation_of_those_retrained(finished: Path) -> None:
     results = read_json(finished / "results.json")
     final = [candidate for candidate in results["search"]["candidates"] if candidate["operator"] == "retrained"]
@@ -102,6 +105,7 @@ def test_the_winner_is_the_best_on_validation_of_those_retrained(finished: Path)
     assert results["search"]["trainable_percent"] == pytest.approx(results["trainable_percent"])
 
 
+@pytest.mark.thorough
 def test_the_record_of_a_search_is_what_the_tables_need(finished: Path) -> None:
     search = read_json(finished / "results.json")["search"]
     assert [generation["generation"] for generation in search["generations"]] == [0, 1, 2]
@@ -230,6 +234,7 @@ def test_when_everything_diverges_the_run_says_so(
     assert "every top candidate failed" in rows[0]["error"]
 
 
+@pytest.mark.thorough
 def test_a_search_stands_beside_tuned_strategies(images: Path, tmp_path: Path) -> None:
     small = "biotune:population=2,elites=1,generations=1,seeds=1,top=1,encoding=split"
     comparison = api.run(small_request(images, ("linear_probe", small)), tmp_path / "run")

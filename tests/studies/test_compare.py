@@ -164,6 +164,7 @@ def test_resuming_a_finished_run_trains_and_scores_nothing(finished: Path, monke
     assert json.loads((finished / "comparison.json").read_text())["rows"] == before["rows"]
 
 
+@pytest.mark.thorough
 def test_the_test_split_is_scored_once_per_row_and_seed(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def found_in(run: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.thorough
 def test_every_strategy_has_a_row_on_every_network_that_can_be_had(finished: Path, told: Told) -> None:
     comparison = read_json(finished / "comparison.json")
     assert [(row["network"], row["strategy"]) for row in comparison["rows"]] == [
@@ -107,6 +108,7 @@ def test_every_strategy_has_a_row_on_every_network_that_can_be_had(finished: Pat
     assert {name.partition(": ")[0] for name in told.trained} == set(NAMES)
 
 
+@pytest.mark.thorough
 def test_rows_are_paired_with_the_best_of_all_networks_over_the_same_test_images(finished: Path) -> None:
     found = api.resume(finished)
     assert isinstance(found, Comparison)
@@ -132,6 +134,7 @@ def test_rows_are_paired_with_the_best_of_all_networks_over_the_same_test_images
         assert probe.versus_full.difference == pytest.approx(expected.mean()), "against full of its own network"
 
 
+@pytest.mark.thorough
 def test_work_counts_full_fine_tunings_of_the_costliest_network(finished: Path) -> None:
     comparison = read_json(finished / "comparison.json")
     flops = {each["name"]: each["facts"]["unit_flops"] for each in comparison["networks"] if "facts" in each}
@@ -142,6 +145,7 @@ def test_work_counts_full_fine_tunings_of_the_costliest_network(finished: Path) 
         assert [row["cost"]["work"] for row in joined] == pytest.approx([share * row["cost"]["work"] for row in own])
 
 
+@pytest.mark.thorough
 def test_files_name_the_network_of_every_row(finished: Path) -> None:
     lines = list(csv.DictReader((finished / "comparison.csv").read_text().splitlines()))
     assert [(line["network"], line["strategy"]) for line in lines] == [(name, spec) for name in NAMES for spec in ROWS]
@@ -151,6 +155,7 @@ def test_files_name_the_network_of_every_row(finished: Path) -> None:
     assert not list(finished.glob("models/*/checkpoints"))
 
 
+@pytest.mark.thorough
 def test_the_file_of_options_repeats_the_comparison(finished: Path) -> None:
     options = read_config(finished / "config.toml", "compare")
     rows = tuple(str(options["strategies"]).split(","))

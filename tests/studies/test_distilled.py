@@ -41,6 +41,7 @@ def mixed_in(run: Path) -> list[TrainingRecord]:
     return [record for record in Ledger(run / "ledger.journal").records if "mixture" in record.plan]
 
 
+@pytest.mark.thorough
 def test_it_is_a_training_on_candidates_that_were_paid_for_within_the_budget(distilled: Path) -> None:
     row, records = row_of(distilled), Ledger(distilled / "ledger.journal").records
     plan = FineTunePlan.from_dict(row["plan"])
@@ -99,6 +100,7 @@ def test_the_other_answers_are_what_they_are_without_it(images: Path, tmp_path: 
     assert all(pick and pick.plan == picks[0].plan for pick in picks if picks[0])
 
 
+@pytest.mark.thorough
 def test_lost_weights_are_trained_again_bit_for_bit_and_plan_json_repeats_them(
     images: Path, tmp_path: Path, distilled: Path
 ) -> None:

@@ -30,6 +30,7 @@ def one_epoch(request: Request) -> Request:
     return replace(request, train=replace(request.train, epochs=1))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("verb", "strategies", "search", "trainings"),
     [

@@ -63,6 +63,7 @@ def test_subtune_selects_once_per_norm_mode_and_counts_it(images: Path, tmp_path
     assert len(row["plan"]["phases"][0]["learning_rates"]) == 6
 
 
+@pytest.mark.thorough
 def test_adding_a_strategy_to_a_finished_comparison_trains_only_that_one(images: Path, tmp_path: Path) -> None:
     first = api.run(small_request(images, ("full",), learning_rate=1e-3), tmp_path / "run")
     before = {record.key for record in Ledger(tmp_path / "run" / "ledger.journal").records}

@@ -71,6 +71,7 @@ def found_in(run: Path) -> dict[str, Any]:
     return {"digest": results["digest"], "choice": choice, "trials": trials}
 
 
+@pytest.mark.thorough
 def test_a_network_is_chosen_and_the_run_goes_on_with_it(finished: Path) -> None:
     results = read_json(finished / "results.json")
     models = results["models"]
@@ -84,6 +85,7 @@ def test_a_network_is_chosen_and_the_run_goes_on_with_it(finished: Path) -> None
     assert (finished / "model" / "config.json").is_file()
 
 
+@pytest.mark.thorough
 def test_the_budget_holds_for_everything_together(finished: Path) -> None:
     results = read_json(finished / "results.json")
     models = results["models"]
@@ -91,6 +93,7 @@ def test_the_budget_holds_for_everything_together(finished: Path) -> None:
     assert models["work_of_probes"] + models["work_of_trainings"] <= 2, "half of it is for the choice"
 
 
+@pytest.mark.thorough
 def test_trainings_of_the_comparison_are_not_repeated(finished: Path) -> None:
     chosen = read_json(finished / "results.json")["models"]["chosen"].partition(" ")[0]
     compared = {record.key for record in Ledger(finished / "models" / f"{chosen}@32" / "ledger.journal").records}
@@ -231,6 +234,7 @@ def test_a_dry_run_without_any_network_is_an_input_error(images: Path, tmp_path:
         api.dry_run(request_for(images, Candidates(("no_such_network", "nor_this_one"))), tmp_path / "run")
 
 
+@pytest.mark.thorough
 def test_check_and_inspect_take_the_folder_of_a_run(images: Path, finished: Path) -> None:
     blocks = api.inspect(str(finished))
     assert blocks.image_size == 32

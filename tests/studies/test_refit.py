@@ -116,6 +116,7 @@ def test_the_saved_model_is_the_refit_and_its_frozen_blocks_are_the_start(
     assert results_of(refitted)["frozen_bit_identical"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("done", [0, 1])
 def test_killed_and_resumed_is_the_uninterrupted_run(images: Path, refitted: Path, tmp_path: Path, done: int) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -133,6 +134,7 @@ class StopAtTheEnd(Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.thorough
 def test_damaged_weights_of_a_refit_are_trained_again(images: Path, refitted: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(request_for(images), tmp_path / "run", StopAtTheEnd())
@@ -239,6 +241,7 @@ def test_it_is_refused_where_it_makes_no_sense(images: Path, tmp_path: Path) -> 
     assert isinstance(shown.exception, OptionError)  # a line, and exit code 2
 
 
+@pytest.mark.thorough
 def test_if_a_refit_fails_the_scored_model_is_saved(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,6 +179,7 @@ def test_a_phase_that_comes_back_is_not_the_first_one_again(tiny: LoadedModel) -
     assert_alike(cached.train(plan, blocks, seed=0), plain.train(plan, blocks, seed=0))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("batch", [3, 4, 5, 8, 16, 20])
 def test_batches_of_all_sizes_are_alike(batch: int) -> None:
     model = load_model("mobilenetv3_small_050", 2, weights="random", image_size=SIZE)
@@ -219,6 +220,7 @@ def test_a_halved_batch_is_known_from_the_start(tiny: LoadedModel) -> None:
     assert trainer.micro_batch == kept(trainer).batch == 4
 
 
+@pytest.mark.thorough
 def test_phases_penalties_adapters_and_relative_rates_are_equal_too(tiny: LoadedModel) -> None:
     blocks = partition(tiny.module, "stage", SIZE)
     head, some = {blocks[-1].name: 1e-2}, {block.name: 1e-2 for block in blocks[-3:]}
@@ -267,6 +269,7 @@ def test_a_full_network_is_not_cut(tiny: LoadedModel) -> None:
     assert Trainer(tiny, data(), CONFIG, MEMORY).train(last(blocks, len(blocks)), blocks, seed=0).cache_hits == 0
 
 
+@pytest.mark.thorough
 def test_the_budget_holds_and_the_store_used_longest_ago_makes_way(tiny: LoadedModel) -> None:
     blocks = partition(tiny.module, "stage", SIZE)
     roomy = Trainer(tiny, data(), CONFIG, MEMORY)

@@ -167,6 +167,7 @@ def test_in_parts_it_is_the_same(
         torch.testing.assert_close(again.state, whole.state)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("most", [2**28, 1])
 def test_a_refit_of_it_is_the_beginning_of_the_same_training(
     model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch, most: int

@@ -136,6 +136,7 @@ def test_a_task_raises_its_own_error_and_what_is_finished_is_kept(images: Path, 
     assert resumed.digest == alone.digest
 
 
+@pytest.mark.thorough
 def test_a_run_that_others_began_is_resumed_alone(images: Path, tmp_path: Path, threads: Executor) -> None:
     request = request_for(images)
     with pytest.raises(KeyboardInterrupt):
