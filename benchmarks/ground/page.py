@@ -3,7 +3,7 @@
     python -m benchmarks.ground.page                                   results/ground.md
     python -m benchmarks.ground.page --into README.md ...              and the short forms that these files ask for
 
-A file asks for the form `summary` or `table` (`FORMS`) by two lines, between which it is written:
+A file asks for the form `summary`, `tables` or `table` (`FORMS`) by two lines, between which it is written:
 
     <!-- proving ground, summary: written by benchmarks.ground.page -->
     <!-- end of the proving ground -->
@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.ground.board import REFERENCE, Board, read_boards
@@ -76,7 +76,7 @@ def spliced(path: Path, boards: Sequence[Board], link: str) -> str:
         before, begin, rest = text.partition(f"{BEGIN.format(name)}\n")
         _, end, after = rest.partition(f"{END}\n")
         if begin and end:
-            return "\n".join([before + begin, *(form(board, link) for board in boards), end + after])
+            return "\n".join([before + begin, *form(boards, link), end + after])
     asked = " or ".join(f"{BEGIN.format(name)!r}" for name in FORMS)
     raise InputError(f"{path} must have the line {asked}, and below it {END!r}.")
 
@@ -108,12 +108,12 @@ def _summary(board: Board, link: str) -> str:
     return "\n".join(parts).replace("\n### ", "\n#### ")
 
 
-def _table(board: Board, _: str) -> str:
-    return readme_table(board).to_markdown()
-
-
-FORMS = {"summary": _summary, "table": _table}
-"""What is written into other files, from a board and the folder of its pictures seen from there."""
+FORMS: Mapping[str, Callable[[Sequence[Board], str], list[str]]] = {
+    "summary": lambda boards, link: [_summary(board, link) for board in boards],
+    "tables": lambda boards, _: [readme_table(board).to_markdown() for board in boards],
+    "table": lambda boards, _: [readme_table(board).to_markdown() for board in boards[:1]],  # the one of most data sets
+}
+"""What is written into other files, from the boards and the folder of their pictures seen from there."""
 
 
 def title(board: Board) -> str:
