@@ -3,7 +3,7 @@
     python -m benchmarks.ground.page                                   results/ground.md
     python -m benchmarks.ground.page --into README.md ...              and the short forms that these files ask for
 
-A file asks for the form `summary`, `tables` or `table` (`FORMS`) by two lines, between which it is written:
+A file asks for the form `summary` or `table` (`FORMS`) by two lines, between which it is written:
 
     <!-- proving ground, summary: written by benchmarks.ground.page -->
     <!-- end of the proving ground -->
@@ -110,7 +110,6 @@ def _summary(board: Board, link: str) -> str:
 
 FORMS: Mapping[str, Callable[[Sequence[Board], str], list[str]]] = {
     "summary": lambda boards, link: [_summary(board, link) for board in boards],
-    "tables": lambda boards, _: [readme_table(board).to_markdown() for board in boards],
     "table": lambda boards, _: [readme_table(board).to_markdown() for board in boards[:1]],  # the one of most data sets
 }
 """What is written into other files, from the boards and the folder of their pictures seen from there."""
