@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from thawline.results import Environment
 from thawline.runs.files import read
 
 REFERENCE, PROBE, NEIGHBOURS = "full", "linear_probe", "kNN"
+TUNED_FULL = "full:head_start=tuned"
+"""The reference of boards that lack the first, as they hold the rows of a trial and no others."""
 STUDY = "study"
 """The group of methods that have a table of their own and no row in the others."""
 
@@ -76,9 +78,15 @@ class Board:
     """Hardware and versions, a sentence each."""
 
     @property
+    def reference(self) -> str:
+        """The method that the others are compared with."""
+        return reference_of(self.rows)
+
+    @property
     def sets(self) -> list[str]:
         """Data sets of the board, in the order in which they run."""
-        return [name for name in SETS if name in self.row(REFERENCE)] + sorted(set(self.row(REFERENCE)) - set(SETS))
+        scored = self.row(self.reference)
+        return [name for name in SETS if name in scored] + sorted(set(scored) - set(SETS))
 
     @property
     def methods(self) -> list[str]:
@@ -116,7 +124,8 @@ def read_boards(folder: Path) -> list[Board]:
 def board_of(results: Sequence[CellResult]) -> Board:
     """The board of cells that share backbone and split; a data set waits until the reference has been there."""
     cells = [cell for result in results for cell in cells_of(result)]
-    sets = {cell.data for cell in cells if cell.method == REFERENCE}
+    reference = reference_of({cell.method for cell in cells})
+    sets = {cell.data for cell in cells if cell.method == reference}
     cells = [cell for cell in cells if cell.data in sets]
     rows = {
         method: {cell.data: cell for cell in cells if cell.method == method}
@@ -130,6 +139,11 @@ def board_of(results: Sequence[CellResult]) -> Board:
         sorted({result.commit for result in results}),
         sorted({machine(result.environment) for result in results}),
     )
+
+
+def reference_of(methods: Collection[str]) -> str:
+    """The method of these that the others are compared with."""
+    return TUNED_FULL if TUNED_FULL in methods and REFERENCE not in methods else REFERENCE
 
 
 def machine(facts: Environment) -> str:

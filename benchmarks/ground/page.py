@@ -24,7 +24,7 @@ from benchmarks.ground.board import REFERENCE, Board, read_boards
 from benchmarks.ground.duels import duel_tables
 from benchmarks.ground.pictures import Picture, pictures
 from benchmarks.ground.regimes import backbone_table, depth_table, regime_table
-from benchmarks.ground.splits import is_development
+from benchmarks.ground.splits import is_development, purpose
 from benchmarks.ground.study import study_table
 from benchmarks.ground.tables import AUTO, accuracy_table, readme_table, share_table, summary_table, versus_table
 from benchmarks.ground.trial import trial_tables
@@ -59,7 +59,8 @@ def write_all(results: Path, into: Sequence[Path] = ()) -> None:
             f"{results} has no data set with a cell of {REFERENCE}; `python -m benchmarks.ground` makes them."
         )
     published = [board for board in boards if not is_development(board.split)]
-    short = {path: spliced(path, published, os.path.relpath(results, path.parent)) for path in into}
+    first = [board for board in published if purpose(board.split) == "published"]
+    short = {path: spliced(path, first, os.path.relpath(results, path.parent)) for path in into}
     for picture in (picture for board in boards for picture in pictures(board)):
         write_text(results / picture.file_name, picture.svg)
     for some, suffix in ((published, ""), ([board for board in boards if board not in published], "-development")):
@@ -85,7 +86,8 @@ def page(boards: Sequence[Board], link: str) -> str:
     """Everything about boards of one kind; `link`: the folder of the pictures, seen from the page."""
     intro = "Written by `python -m benchmarks.ground.page`; one JSON per cell in ground/.\n"
     parts = [part for board in boards for part in _section(board, link)]
-    both = [backbone_table(boards).to_markdown()] if len(boards) > 1 else []
+    regimes = [board for board in boards if board.reference == REFERENCE]
+    both = [backbone_table(regimes).to_markdown()] if len(regimes) > 1 else []
     return "\n".join(["# The proving ground\n", intro, *both, *parts])
 
 
@@ -117,8 +119,7 @@ FORMS: Mapping[str, Callable[[Sequence[Board], str], list[str]]] = {
 
 def title(board: Board) -> str:
     """Heading of a board."""
-    kind = "development" if is_development(board.split) else "published"
-    return f"{board.backbone}, split {board.split} ({kind}), {counted(len(board.sets), 'data set')}"
+    return f"{board.backbone}, split {board.split} ({purpose(board.split)}), {counted(len(board.sets), 'data set')}"
 
 
 def _shown(picture: Picture, link: str) -> str:
@@ -132,8 +133,9 @@ def tables(board: Board) -> Iterator[Table]:
         yield versus_table(board, AUTO)
     yield accuracy_table(board)
     yield from filter(None, [study_table(board)])
-    yield depth_table(board)
-    yield regime_table(board)
+    if board.reference == REFERENCE:
+        yield depth_table(board)
+        yield regime_table(board)
     yield from duel_tables(board)
     yield share_table(board)
     yield from trial_tables(board)

@@ -24,6 +24,8 @@ from thawline.records import write_text
 
 DEVELOPMENT = (0, 1)
 PUBLISHED = (200,)
+TRIAL = (201,)
+"""Drawn for the third trial of `auto`, whose rows alone are run on it."""
 TEST_SHARE = 0.3
 """Largest fraction of the images that is held out as test when there is no official test split."""
 
@@ -41,6 +43,13 @@ class Sizes:
 def is_development(split: int) -> bool:
     """Whether results on this split are for development only and are not published."""
     return split < PUBLISHED[0]
+
+
+def purpose(split: int) -> str:
+    """What a split is for, in a word."""
+    if is_development(split):
+        return "development"
+    return "trial" if split in TRIAL else "published"
 
 
 def write_manifest(data: Path, split: int, sizes: Sizes, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from benchmarks.ground.board import PROBE, REFERENCE, Board, Cell, parsed
+from benchmarks.ground.board import PROBE, REFERENCE, TUNED_FULL, Board, Cell, parsed
 from benchmarks.ground.statistics import OverSets, Ranking, paired_interval, verdict
 from thawline.formatting import counted, figure
 from thawline.recipes.recipe import Table
@@ -20,7 +20,7 @@ ANSWER = f"{AUTO}:answer={AutoConfig().answer}"
 IN_SHORT = {
     ANSWER: "**`auto`, the default**: one network",
     f"{AUTO}:answer=ensemble": "**`auto --answer ensemble`**: up to three",
-    "full:head_start=tuned": "everything; rate, batch norm and head start tuned",
+    TUNED_FULL: "everything; rate, batch norm and head start tuned",
     "layer_decay:head_start=tuned": "everything, slower towards the input; likewise tuned",
     "last_blocks:head_start=tuned": "the last 1, 2 or 3 blocks; likewise tuned",
     PROBE: "the head alone: linear probe, solved",
@@ -70,7 +70,8 @@ def _accuracy(board: Board, method: str, data: str, best: float) -> str:
 
 def summary_table(board: Board) -> Table:
     """Every method against full fine-tuning, with the data set as the unit."""
-    ranks, against = ranking(board).ranks, versus(board, REFERENCE)
+    reference = board.reference
+    ranks, against = ranking(board).ranks, versus(board, reference)
     lines = [
         [
             f"`{label(name, board)}`",
@@ -83,14 +84,14 @@ def summary_table(board: Board) -> Table:
         ]
         for name in board.methods
     ]
-    header = ["method", "sets", "mean", "rank", f"minus `{REFERENCE}`", *VERSUS, "work", "seconds"]
+    header = ["method", "sets", "mean", "rank", f"minus `{reference}`", *VERSUS, "work", "seconds"]
     note = (
         f"Mean and rank: for the {counted(len(board.complete), 'method')} with all "
         f"{counted(len(board.sets), 'data set')}; rank 1 is best. {VERSUS_NOTE} Work: tuning and final training, in "
         "full fine-tunings; seconds: wall time of the same; both are means over data sets. A training of another "
         "library counts as one unit. A data set on which a method failed is in none of its figures."
     )
-    return Table(f"Against `{REFERENCE}`, tuned with the norm mode among what is tuned", header, lines, [note])
+    return Table(f"Against `{reference}`, tuned with the norm mode among what is tuned", header, lines, [note])
 
 
 def versus_table(board: Board, reference: str) -> Table:

@@ -11,9 +11,10 @@ from benchmarks.ground.methods import ANSWERS, AUTO, FIXED, RANDOM
 from benchmarks.ground.tables import ANSWER, over, over_sets, points
 from thawline.recipes.recipe import Table
 
-ENSEMBLE = "auto:answer=ensemble"
-DISTILLED = "auto:answer=distilled"
+AVERAGE, ENSEMBLE, DISTILLED = (f"auto:answer={answer}" for answer in ("average", "ensemble", "distilled"))
 FULL, *_ = (method.name for method in FIXED)
+HEAD_FIRST = "full:head_start=probe"
+"""The best fixed way of the first trial, with both networks."""
 NOT_FIXED = {"auto", "biotune", "fastai", "hf", "timm", NEIGHBOURS}
 """Searches, other libraries, and what nobody would hand over."""
 
@@ -46,7 +47,8 @@ def claims(board: Board) -> Sequence[Claim]:
     """What was wanted, where both sides have been on this board."""
     fixed = best_fixed(board)
     wanted = {ANSWER: 0.7, DISTILLED: 0.7, ENSEMBLE: 2.0}
-    against_fixed = [Claim(name, fixed, least, True) for name, least in wanted.items()] if fixed else []
+    ways = filter(None, dict.fromkeys([fixed, HEAD_FIRST]))
+    against_fixed = [Claim(name, way, least, True) for way in ways for name, least in wanted.items()]
     others = [
         Claim(ANSWER, FULL, 1.5, True),
         Claim(ANSWER, AUTO.name, 0.7),

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.ground.board import parsed, read_boards
-from benchmarks.ground.page import write_all
+from benchmarks.ground.board import TUNED_FULL, parsed, read_boards
+from benchmarks.ground.page import BEGIN, END, write_all
 from benchmarks.ground.schema import CellResult
 from thawline.errors import InputError, RunFolderError
 from thawline.records import environment, pack_bits, write_json
@@ -65,6 +65,27 @@ def test_a_data_set_waits_for_the_reference(tmp_path: Path) -> None:
     )
     (board,) = read_boards(tmp_path)
     assert (board.sets, board.methods, list(board.row("depth"))) == (["mnist"], ["full", "depth"], ["mnist"])
+
+
+def test_a_board_of_a_trial_alone_has_the_reference_of_the_trial(tmp_path: Path) -> None:
+    write(tmp_path, result(TUNED_FULL, "mnist", 201), result("auto", "mnist", 201), result("auto", "dtd10", 201))
+    (board,) = read_boards(tmp_path)
+    assert (board.reference, board.sets) == (TUNED_FULL, ["mnist"])
+    write(tmp_path, result("full", "dtd10", 201))
+    (board,) = read_boards(tmp_path)
+    assert (board.reference, board.sets) == ("full", ["dtd10"])
+
+
+def test_short_forms_are_made_from_published_splits_alone(tmp_path: Path) -> None:
+    cells = tmp_path / "ground"
+    write(cells, *(result(name, "mnist", 200) for name in ("full", "linear_probe")), result(TUNED_FULL, "dtd10", 201))
+    (file := tmp_path / "README.md").write_text(f"{BEGIN.format('summary')}\n{END}\n", encoding="utf-8")
+    write_all(cells, [file])
+    assert "split 200 (published)" in file.read_text(encoding="utf-8")
+    assert "split 201" not in file.read_text(encoding="utf-8")
+    page = (tmp_path / "ground.md").read_text(encoding="utf-8")
+    assert "split 201 (trial)" in page
+    assert page.count("Which data set is which") == 1
 
 
 def test_splits_and_backbones_are_boards_of_their_own(tmp_path: Path) -> None:
