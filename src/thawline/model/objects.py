@@ -7,6 +7,7 @@ from pathlib import Path
 
 import timm
 import torch
+from filelock import FileLock
 from timm.models import save_for_hf
 from torch import nn
 
@@ -31,9 +32,11 @@ def source_of(model: object, cache: Path) -> object:
         )
     _require_usual(model, architecture)
     folder = cache / f"{architecture}-{_digest(model)}"
-    if not folder.is_dir():
-        with replacing(folder) as partial:
-            save_for_hf(model, str(partial), safe_serialization=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # processes of one script may all be given the same network
+        if not folder.is_dir():
+            with replacing(folder) as partial:
+                save_for_hf(model, str(partial), safe_serialization=True)
     return f"local-dir:{folder.absolute()}"
 
 
