@@ -113,7 +113,7 @@ def test_the_answer_is_an_argument_of_auto() -> None:
     for strategy, answer, says in (
         ("auto", "votes", "`answer` must be one of pick, average, ensemble, distilled, got 'votes'."),
         ("auto", ["pick"], "`answer` must be one of"),
-        ("full", "pick", "`answer` is for `strategy` auto; full hands over what it trains."),
+        ("full", "pick", "`answer` is for `strategy` auto; full returns the model it trains."),
         ("auto:answer=pick", "pick", "the answer is given twice, as `answer` pick and in `strategy` auto:answer=pick"),
         (5, "pick", "`strategy` must be a string, got 5."),
     ):

@@ -1,4 +1,4 @@
-"""Which blocks of a pretrained vision model to train on your images, and how fast each: thawline measures it."""
+"""Which blocks of a pretrained network should you train, and at what learning rate? thawline measures it."""
 
 from __future__ import annotations
 

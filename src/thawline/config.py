@@ -117,13 +117,13 @@ class ModelOptions:
     group: ClassVar[str] = "Model"
 
     model: str = DEFAULT_MODEL
-    """Pretrained model: a timm name, local-dir:PATH, hf-hub:NAME, file.py:factory, or the folder of a finished fit,
-    whose model is then fitted again. Several, each with an option of its own (in Python a list): `fit` finds out within
-    its budget which of them to fine-tune, `compare` runs every strategy on each."""
+    """Pretrained model: a timm name, local-dir:PATH, hf-hub:NAME, file.py:factory, or the folder of a finished fit, to
+    fine-tune its model again. Repeat the option for several models (in Python, pass a list): `fit` chooses among them
+    within its budget, `compare` runs every strategy on each."""
     weights: str | None = None
     """Pretrained weights: a file, a folder, or "random"; default: the model's own."""
     granularity: Granularity = "stage"
-    """What counts as one block: stage = a stage of the network, group = a residual block or the like (timm's finest
+    """What counts as one block: stage = a stage of the network, group = a residual block or similar unit (timm's finest
     groups), layer = a single convolution or linear layer."""
 
 
@@ -134,8 +134,9 @@ class AgainOptions:
     group: ClassVar[str] = "Model"
 
     head: Head = "auto"
-    """Classifier of a `model` that is a run folder or a timm folder with label names: keep = classes of the same name
-    keep their rows, others get new ones; new = a new classifier; auto = keep where any name is the same."""
+    """Classifier when `model` is a run folder or a timm folder with label names: keep = reuse the weights of classes
+    with the same name and initialize new ones for the rest; new = a new classifier; auto = keep if any class name
+    matches, otherwise new."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,18 +146,19 @@ class DataConfig:
     group: ClassVar[str] = "Data"
 
     image_size: Annotated[int | None, IMAGE_SIZE] = None
-    """Side of the square network input, in pixels; default: the model's own. Several, as with `model`: `fit` chooses
-    among all pairs of a model and a size, `compare` runs all of them."""
+    """Side of the square network input, in pixels; default: the model's own. Repeatable, like `model`: `fit` chooses
+    among all pairs of model and size, `compare` runs all of them."""
     crop_pct: Annotated[float | None, Range(0.1, 1)] = None
     """Side of the center crop divided by the shorter side of the resized image, as in timm; default: the model's
     own."""
     augment: Augment = "auto"
     """Augmentation of training images. mild: random shift (by up to 1/8 of the side), horizontal flip, rotation by up
     to 10 degrees; strong: random resized crop (at least half the area), flip, rotation, color jitter of 0.2;
-    mild_no_flip, strong_no_flip: the same without flips; auto: mild, or mild_no_flip if a linear probe recognizes
-    mirrored validation images significantly worse, which is measured before any training."""
+    mild_no_flip, strong_no_flip: the same without flips; auto: mild, or mild_no_flip if a linear probe is significantly
+    worse on mirrored validation images, which is measured before any training."""
     views: Annotated[int, Range(0, 1_000_000, "0 = new ones in every epoch")] = 4
-    """Augmented versions of each training image, drawn once and used in turn by epoch; 0 = new ones in every epoch."""
+    """Number of augmented versions of each training image, generated once and used in turn by epoch; 0 = new ones in
+    every epoch."""
     test_share: Annotated[float | None, Range(0, 1, above=True, below=True)] = None
     """Fraction held out as test when the data has no test split; default: 0.2, or none (no test scores) when the
     data has a val split."""
@@ -166,19 +168,19 @@ class DataConfig:
     """Regular expression for image paths: images with the same first capture group (patient, camera, video) stay in
     one split."""
     on_bad: OnBad = "error"
-    """Unreadable images, and class folders that have no others: error = stop before training, skip = list them and
-    leave them out."""
+    """What to do with unreadable images, and with class folders that contain no others: error = stop before training,
+    skip = list and exclude them."""
     bit_depth: BitDepth = "auto"
-    """Bits that the values of 16-bit files really have, as those of X-ray, thermal and microscope cameras: auto =
+    """Actual bit depth of the values in 16-bit files, such as those of X-ray, thermal and microscope cameras: auto =
     from the largest value in the dataset."""
     stream: bool = False
-    """For more images than the disk has room for: final trainings decode every image when they need it, search and
-    tuning have a stratified subset (`search_images`), and nothing is kept of the rest."""
+    """For datasets too large for the disk: final trainings decode each image when they need it, search and tuning use a
+    stratified subset (`search_images`), and nothing else is cached."""
     search_images: Annotated[int, Range(10, ANY_COUNT)] = 10_000
     """With `stream`, the number of training and validation images used for search and tuning; a larger subset contains
     every smaller one. Linear probes are solved on them, and training scores are computed on them."""
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0
-    """Random seed of splits, subset, augmentation, head initialization, batch order and dropout."""
+    """Random seed for splits, subset, augmentation, head initialization, batch order and dropout."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
@@ -200,29 +202,30 @@ class TrainConfig:
     """Weight decay of the optimizer; never applied to biases and norm layers."""
     patience: Annotated[int, Range(0, 1_000_000, "0 = never stop early")] = 5
     """Stop a training after this many epochs without a better validation score; 0 = never stop early. Candidates of the
-    strategy auto keep their last epoch and never stop early."""
+    strategy auto never stop early and keep the weights of their last epoch."""
     warmup_share: Annotated[float, Range(0, 1, below=True)] = 0.05
-    """Fraction of all steps over which the learning rates rise linearly from 0; then they follow a cosine to 0."""
+    """Fraction of all steps used for linear warmup of the learning rates from 0; after that they follow a cosine to
+    0."""
     schedule_epochs: Annotated[int | None, COUNT] = None
     """Length of the cosine schedule in epochs, at least `epochs`; default: `epochs`. If longer, training ends before
     the learning rates reach 0."""
     balance: Balance = "none"
-    """Correction of class imbalance: loss = weight each class by its effective number of images (Cui et al. 2019, beta
-    0.999), sampler = draw every class equally often."""
+    """Correction for class imbalance: loss = weight each class by its effective number of images (Cui et al. 2019, beta
+    0.999), sampler = sample every class equally often."""
     metric: Metric = "accuracy"
-    """Validation score that selects epoch, learning rate and arguments. auto ranks plans by their validation loss
-    instead, in which macro_f1 gives every class the same weight."""
+    """Validation metric that selects epoch, learning rate and arguments. auto ranks plans by validation loss instead;
+    with macro_f1, every class has the same weight in that loss."""
     label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0
     """Label smoothing of the training loss."""
     clip_norm: Annotated[float | None, Range(1e-9, 1e9)] = None
-    """Clip the gradient of all trained parameters together to this 2-norm; default: no clipping."""
+    """Clip the global gradient norm (2-norm over all trained parameters) to this value; default: no clipping."""
     precision: Precision = "auto"
-    """Precision of training: auto = bf16 where the device supports it natively and, on a CPU, where a few timed steps
-    are at least 1.2 times as fast with it, else fp32. What was timed is remembered for this network and machine."""
+    """Training precision: auto = bf16 if the device supports it natively and, on a CPU, if a few timed steps are at
+    least 1.2 times as fast with it, otherwise fp32. The timing is cached for this network and machine."""
     device: Device = "auto"
     """Device to train on: auto = cuda if available, else mps, else cpu."""
     threads: Annotated[int, Range(0, 1024, "0 = physical cores")] = 0
-    """CPU threads per training; 0 = physical cores. It changes rounding, so it is recorded with the run."""
+    """CPU threads per training; 0 = physical cores. The number affects rounding, so it is recorded with the run."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
@@ -237,14 +240,14 @@ class TuningConfig:
     group: ClassVar[str] = "Tuning"
 
     seeds: Annotated[int, Range(1, 1000)] = 1
-    """Final trainings per strategy, each with its own head initialization, batch order and dropout; two or more give a
-    standard error."""
+    """Number of final trainings per strategy, each with its own head initialization, batch order and dropout; two or
+    more give a standard error."""
     learning_rate: Annotated[float | None, Range(1e-9, 100)] = None
     """Base learning rate; default: 1e-3 for `fit` of a named strategy, else tuned on validation."""
     norm: Norm = "tuned"
-    """Batch norm of trained blocks: moving = statistics of the batch, which also move the stored ones; kept = the
-    stored statistics of the pretrained network; tuned = whichever is better on validation. Networks without batch norm
-    are not affected."""
+    """Batch norm of trained blocks: moving = normalize with batch statistics and update the running statistics; kept =
+    use the running statistics of the pretrained network; tuned = whichever is better on validation. No effect on
+    networks without batch norm."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
@@ -261,11 +264,10 @@ class CacheOptions:
     group: ClassVar[str] = "Cache"
 
     cache_memory: str | int = "1G"
-    """Memory for the outputs of frozen blocks, which all trainings of a run share, such as 500M (GPU memory where
-    training is on a GPU); 0 = none. Another size may round differently, which training can
-    amplify."""
+    """Memory for cached outputs of frozen blocks, shared by all trainings of a run, such as 500M (GPU memory when
+    training on a GPU); 0 = none. Changing the size may change rounding, which training can amplify."""
     cache_disk: str | int = "4G"
-    """Disk space for these outputs when the memory is full, such as 10G; 0 = none. Freed when the run ends."""
+    """Disk space for these outputs once the memory is full, such as 10G; 0 = none. Freed when the run ends."""
 
 
 @dataclass(frozen=True)
@@ -297,19 +299,19 @@ class WorkerOptions:
     group: ClassVar[str] = "Workers"
 
     workers: str | int | None = None
-    """Processes that train side by side: a number, or auto = as many as this machine, or the cluster of `ray`, has
-    processors for; default: this process trains alone, or auto with `ray`. Where `threads` is left out, a training has
-    as many as `cpus_per_worker`, however many workers there are."""
+    """Number of processes that train in parallel, or auto = as many as this machine (or the cluster of `ray`) has CPUs
+    for; default: this process alone, or auto with `ray`. If `threads` is not set, each training uses `cpus_per_worker`
+    threads, regardless of the number of workers."""
     ray: str | None = None
-    """Cluster of Ray that has the workers: local = one on this machine, made for this run; auto = the one that this
-    machine belongs to; or its address, such as 10.0.0.1:6379. Default: processes of this machine, without Ray."""
+    """Ray cluster that runs the workers: local = start one on this machine for this run; auto = the one that this
+    machine belongs to; or an address such as 10.0.0.1:6379. Default: processes of this machine, without Ray."""
     cpus_per_worker: Annotated[int | None, Range(1, 1024)] = None
-    """Processors that each worker has to itself; default: 1."""
+    """CPUs reserved for each worker; default: 1."""
     gpus_per_worker: Annotated[float, Range(0, 64)] = 0.0
-    """GPUs that each worker of `ray` has to itself, or a fraction of one."""
+    """GPUs reserved for each worker of `ray`; may be a fraction."""
     mixed_machines: bool = False
-    """Allow workers with other versions of PyTorch, timm or numpy, or other instructions of their processors, than the
-    machine that asks them. Two runs may then end differently; the ledger says who trained what."""
+    """Allow workers with other versions of PyTorch, timm or numpy, or another CPU instruction set, than the machine
+    that starts them. Two runs may then give different results; the ledger records which worker trained what."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
@@ -351,8 +353,8 @@ class RunOptions(WorkerOptions, CacheOptions, TuningConfig, TrainConfig, DataCon
     """
 
     preset: str | None = None
-    """Options of a published protocol: paper = BioTune (Colan et al. 2025), with three seeds. Options that you give
-    take precedence."""
+    """Options of a published protocol: paper = BioTune (Colan et al. 2025), with three seeds. Options that you set take
+    precedence."""
     track: Sequence[str] = ()
     """Also log every training to tensorboard, mlflow or both (tensorboard,mlflow). Nothing leaves this machine."""
 
@@ -365,38 +367,37 @@ class FitOptions(RunOptions):
     """Strategy that chooses what to train, with arguments after a colon: last_blocks:k=3. `thawline strategies` lists
     them."""
     budget: str | None = None
-    """Cost limit of the strategy auto, everything up to the saved model included except a refit: 5x (default) = the
-    work of five full fine-tunings, 30m = wall time (two runs may then decide differently), or 40candidates."""
+    """Budget of the strategy auto, for everything up to the saved model except a refit: 5x (default) = as much work as
+    five full fine-tunings, 30m = wall time (two runs may then make different choices), or 40candidates."""
     plan: str | None = None
-    """Train this plan, in place of one that `strategy` makes: a plan.json, edited or not, or the folder of a run that
-    has one; in Python also a `FineTunePlan`. Its rates are those that are used."""
+    """Train this plan instead of one made by `strategy`: a plan.json, edited or not, or a run folder that has one; in
+    Python also a `FineTunePlan`. Its learning rates are used as they are."""
     answer: Answer | None = None
-    """What the strategy auto hands over: pick = its best candidate; average (default) = one network with the mean
-    weights of its best candidates, or the pick where that has a lower validation loss; ensemble = up to three networks
-    whose probabilities are averaged; distilled = one network, the best candidate trained once more on the mean output
-    of three, or the average or the pick where that has a lower validation loss."""
+    """The model that `auto` returns: pick = its best candidate; average (default) = one network with the averaged
+    weights of its best candidates, or the pick if that has a lower validation loss; ensemble = up to three networks
+    with averaged probabilities; distilled = one network, the best candidate trained once more on the mean output of
+    three, or the average or the pick if that has a lower validation loss."""
     latency: str | None = None
-    """Longest time that the network of the answer may take for a single image on this machine, such as 5ms; pairs of a
-    model and a size that take longer are listed and not trained. Two runs may then decide differently."""
+    """Maximum inference time of the chosen network for a single image on this machine, such as 5ms; pairs of model and
+    size that take longer are listed but not trained. Two runs may then make different choices."""
     parameters: str | None = None
-    """Largest number of parameters of the network of the answer, such as 3M or 800K; larger ones are listed and not
+    """Maximum number of parameters of the chosen network, such as 3M or 800K; larger networks are listed but not
     trained."""
     refit: bool = False
-    """Save a model that was trained once more, on train and val together, for as many epochs as the scored training
-    ran up to the weights that were kept. It has seen more images and has no score of its own: all scores are those of
-    the model before the refit, which was trained on train alone. Learning rates follow the schedule of `epochs`; there
-    are more steps, since an epoch has more images. With several `seeds`, the lowest is refitted. The cost comes on top
-    of `budget`."""
+    """Save a model that was retrained on train and val together, for as many epochs as the scored training took to
+    reach the weights it kept. It has seen more images but has no score of its own: all scores are those of the model
+    before the refit, which was trained on train alone. Learning rates follow the schedule of `epochs`, with more steps
+    because an epoch has more images. With several `seeds`, the lowest is refitted. The cost is not part of `budget`."""
     keep_old: bool = False
-    """Save a model that is also good on the images that the old one was fitted to: weights between the old ones and the
-    new ones (WiSE-FT, Wortsman et al. 2022), the share chosen on both validation splits. Needs a `model` that is a run
-    folder whose images are still there, and a kept head."""
+    """Save a model that still works on the images that the old one was trained on: weights interpolated between old and
+    new (WiSE-FT, Wortsman et al. 2022), with the ratio chosen on both validation splits. Needs a `model` that is a run
+    folder whose images still exist, and a kept head."""
     calibrate: Calibrate = "auto"
-    """Divide the saved model's logits by a temperature, fitted on validation (Guo et al. 2017): auto = where the
-    cross-validated log-loss is lower by more than its standard error, on = always, off = never. The predicted class
-    never changes."""
+    """Temperature scaling: divide the saved model's logits by a temperature fitted on validation (Guo et al. 2017).
+    auto = if that lowers the cross-validated log-loss by more than its standard error, on = always, off = never. The
+    predicted class never changes."""
     explain: bool = True
-    """End with Grad-CAM of the images in the report and with the changes in every block."""
+    """After training, compute Grad-CAM for the images in the report, and the changes in every block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -470,9 +471,9 @@ class PredictOptions:
     """The numbers that `predict` takes."""
 
     top: Annotated[int, COUNT] = 5
-    """Classes per image."""
+    """Number of classes per image."""
     batch_size: Annotated[int | None, COUNT] = None
-    """Images that the network gets at once; default: 64, fewer where images are large."""
+    """Images per batch; default: 64, fewer if images are large."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
@@ -483,7 +484,7 @@ class DashboardOptions:
     """The numbers that `dashboard` takes."""
 
     port: Annotated[int, Range(1, 65535)] = 8080
-    """Port on this machine that the page is served at."""
+    """Local port of the page."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
@@ -494,7 +495,7 @@ class ServeOptions:
     """The numbers that `serve` takes."""
 
     port: Annotated[int, PORT] = 0
-    """Port of the page on this machine; 0 = any that is free."""
+    """Local port of the page; 0 = any free port."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
@@ -505,12 +506,13 @@ class ExportOptions:
     """What `export` takes besides places."""
 
     to: ExportFormat = "onnx"
-    """Format to write: onnx for ONNX Runtime and most others, torch = a torch.export program (.pt2), openvino."""
+    """Format to export: onnx for ONNX Runtime and most other runtimes, torch = a torch.export program (.pt2), or
+    openvino."""
     int8: bool = False
-    """Compute in 8-bit integers (ONNX only): smaller and often faster. Calibrated on training images, and refused
-    if it loses more than `max_loss` on validation."""
+    """Quantize to 8-bit integers (ONNX only): smaller and often faster. Calibrated on training images, and rejected if
+    it loses more than `max_loss` on validation."""
     max_loss: Annotated[float, Range(0, 100, "percentage points")] = 0.5
-    """Accuracy in percentage points on validation that int8 may lose."""
+    """Maximum loss of validation accuracy allowed for int8, in percentage points."""
 
     def __post_init__(self) -> None:
         _refuse(first_fault(self))
@@ -630,13 +632,15 @@ class Request:
 
     def _require_choice(self, candidates: Candidates) -> None:
         """Refuse several networks where the rest of the request does not allow them."""
-        _require(not self.images.stream, "stream", "left out where there are several networks or limits of them", True)
+        _require(
+            not self.images.stream, "stream", "left out with several networks, or with `latency` or `parameters`", True
+        )
         if self.verb == "fit":
             name, _, arguments = self.strategies[0].partition(":")
-            _require(name == "auto", "strategy", "auto where the run chooses the network", self.strategies[0])
+            _require(name == "auto", "strategy", "auto when the run chooses the network", self.strategies[0])
             searched = "baselines" not in arguments and "starts" not in arguments
             _require(
-                searched, "strategy", "auto with its baselines, with which networks are compared", self.strategies[0]
+                searched, "strategy", "auto with its baselines, which are used to compare networks", self.strategies[0]
             )
         shared = self.weights in (None, "random") or len(candidates.models) == 1
         _require(shared, "weights", 'left out or "random" for several models', self.weights)

@@ -434,8 +434,8 @@ def test_a_study_with_failed_cells_prints_its_tables_and_ends_with_one_line(
     screen, errors = capsys.readouterr()
     assert screen.startswith("# tables")
     assert errors == (
-        "thawline: net--DTD (the first of 2 comparisons that failed): 'torchvision:DTD' cannot be read. "
-        "All others are finished; the same command runs only those that failed.\n"
+        "thawline: net--DTD (the first of 2 failed comparisons): 'torchvision:DTD' cannot be read. All others are "
+        "finished; rerun the same command to retry only those that failed.\n"
     )
 
 

@@ -65,7 +65,7 @@ def test_a_signal_is_one_line(
     before = signal.getsignal(number)
     assert _main(["fit", "photos", "--out", str(out)], monkeypatch) == 128 + number
     name = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
-    way_on = f"`thawline resume {out}` continues it" if begun else "nothing was started"
+    way_on = f"run `thawline resume {out}` to continue" if begun else "nothing was started"
     assert capsys.readouterr().err == f"thawline: {name}; {way_on}.\n"
     assert signal.getsignal(number) is before
 
@@ -126,7 +126,7 @@ TWICE = """
 import os, signal, sys
 from thawline.cli.interrupts import INTERRUPTS
 with INTERRUPTS.raised():
-    INTERRUPTS.way_on = lambda: "`x` continues it"
+    INTERRUPTS.way_on = lambda: "run `x` to continue"
     try:
         os.kill(os.getpid(), signal.SIGINT)
     finally:
@@ -142,4 +142,4 @@ def test_a_second_signal_ends_at_once_with_one_line(said: str) -> None:
     assert done.stdout == ""
     assert done.returncode == 143
     assert done.stderr.count("thawline: ") == 1
-    assert done.stderr.endswith("; `x` continues it.\n")
+    assert done.stderr.endswith("; run `x` to continue.\n")

@@ -156,7 +156,10 @@ def test_messages_may_name_every_option_of_every_command() -> None:
         ("leave them out with `on_bad='skip'`.", "leave them out with --on-bad skip."),
         ("`test_share=0.2` holds one out", "--test-share 0.2 holds one out"),
         ("`explain=False` leaves it out", "--no-explain leaves it out"),
-        ("`thawline resume run` continues it; `epoch` stays", "`thawline resume run` continues it; `epoch` stays"),
+        (
+            "run `thawline resume run` to continue; `epoch` stays",
+            "run `thawline resume run` to continue; `epoch` stays",
+        ),
     ],
 )
 def test_the_command_line_shows_options_as_flags(message: str, shown: str) -> None:

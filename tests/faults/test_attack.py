@@ -162,7 +162,7 @@ def test_any_standard_output_will_do(base: Base, stream: str, reading: str) -> N
 def test_interrupted_run_says_how_to_go_on(base: Base, tmp_path: Path, number: signal.Signals, said: str) -> None:
     base.state("probe")
     ran = run(base.begin("probe"), tmp_path, hook=signal_at_name("/evaluations/", number))
-    last = f"thawline: {said}; `thawline resume run` continues it."
+    last = f"thawline: {said}; run `thawline resume run` to continue."
     assert (ran.code, ran.said.splitlines()[-1]) == (128 + number, last)
     assert finish(base, "probe", tmp_path).outcome == "held"
 

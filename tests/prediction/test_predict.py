@@ -162,9 +162,9 @@ def test_bad_options_are_one_line(
     folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["predict", folder, photos, "--csv", "-", "--jsonl", "-"], monkeypatch) == 2
-    assert capsys.readouterr().err == "thawline: --csv and --jsonl are two forms of one table; give one of them.\n"
+    assert capsys.readouterr().err == "thawline: --csv and --jsonl cannot both be given; leave one of them out.\n"
     assert run(["predict", folder, photos, "--csv", "-", "--json"], monkeypatch) == 2
-    assert capsys.readouterr().err.startswith("thawline: --json prints all answers as one object")
+    assert capsys.readouterr().err.startswith("thawline: --json cannot be combined with - for --csv or --jsonl")
     assert run(["predict", folder, photos, "--batch-size", "0"], monkeypatch) == 2
     assert "--batch-size" in capsys.readouterr().err
 

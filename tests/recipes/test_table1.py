@@ -160,7 +160,7 @@ def test_nine_sets_and_four_networks_run_to_the_papers_tables(
     others = [f"{model}--{name}" for name in TWO for model in RECIPE.run.models[1:]]
     assert study.run(*two) == (0, others), "those of ResNet-50 are there"
     page, cells = study.screen[study.screen.index("# biotune-table1") :], study.cells()
-    assert (study.out / "tables.md").read_text() == page.removesuffix(f"\n{study.out / 'report.html'} shows it.\n")
+    assert (study.out / "tables.md").read_text() == page.removesuffix(f"\nReport: {study.out / 'report.html'}\n")
     assert study.run(*two) == (0, [])
     assert study.screen.endswith(page)
     assert study.cells() == cells

@@ -216,7 +216,7 @@ def test_the_command_lists_first_and_sends_nothing_without_a_yes(
     said = capsys.readouterr()
     assert f"To {hub.endpoint}/{REPOSITORY}, seen by only those whom its owner lets in (private):" in said.out
     assert [line.split()[-1] for line in said.out.splitlines()[1:-1]] == EXPECTED
-    assert said.err == "thawline: nothing was sent; answer y, or pass --yes.\n"
+    assert said.err == "thawline: nothing was uploaded; answer y, or pass --yes.\n"
     assert hub.asked == []
     assert run(["push", saved, REPOSITORY, "--yes"], monkeypatch) == 0
     assert capsys.readouterr().out.endswith(f"{hub.endpoint}/{REPOSITORY}\n")

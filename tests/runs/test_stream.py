@@ -100,7 +100,7 @@ def test_a_damaged_image_in_a_stream_is_refused_or_left_out(images: Path, tmp_pa
 
 
 def test_several_networks_and_old_images_are_refused(images: Path) -> None:
-    with pytest.raises(OptionError, match="`stream` must be left out where there are several networks"):
+    with pytest.raises(OptionError, match="`stream` must be left out with several networks"):
         Request.from_options("fit", str(images), ("auto",), {"model": ["resnet18", "resnet34"], "stream": True})
     with pytest.raises(OptionError, match="`keep_old` must be left out with `stream`"):
         Request.from_options("fit", str(images), ("auto",), {"keep_old": True, "head": "keep", "stream": True})

@@ -68,11 +68,16 @@ RECIPE_OPTIONS = frozenset(
 )
 """Options that `compare --recipe` takes."""
 
-Data = Annotated[str, Argument(help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}.")]
+Data = Annotated[
+    str, Argument(help=f"Image folder with class folders or train/val/test splits; .csv table; {named_forms()}.")
+]
 OptionalData = Annotated[
     str | None,
     Argument(
-        help=f"Folder of class or train/val/test folders; .csv table; {named_forms()}. Required unless --config has it."
+        help=(
+            f"Image folder with class folders or train/val/test splits; .csv table; {named_forms()}. Required unless "
+            "--config has it."
+        )
     ),
 ]
 ConfigFile = Annotated[
@@ -87,18 +92,21 @@ DryRunFlag = Annotated[
     bool,
     Option(
         "--dry-run",
-        help="Only say what would be trained, on which images, and how long it takes at most; no folder is made.",
+        help="Print what would be trained, on which images, and the maximum time; train nothing and create no folder.",
     ),
 ]
 NEEDS_DATA = "{} needs DATA, a folder of images"
-OUT_HELP = "New folder for everything that this run produces."
+OUT_HELP = "New folder for all output of this run."
 Out = Annotated[Path, Option(help=OUT_HELP)]
 RunArgument = Annotated[Path, Argument(help="Run folder.")]
-TrustCode = Annotated[bool, Option("--trust-code", help="Run the Python code that the folder names for its network.")]
-Code = Annotated[
-    str | None, Option(help="Code of the network, file.py:factory, to run in place of what the folder names.")
+TrustCode = Annotated[
+    bool, Option("--trust-code", help="Allow running the Python code that the folder names for its network.")
 ]
-Json = Annotated[bool, Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+Code = Annotated[
+    str | None,
+    Option(help="Code that builds the network, file.py:factory, to run instead of the code that the folder names."),
+]
+Json = Annotated[bool, Option("--json", help="Print a single JSON object to standard output, and nothing else.")]
 
 
 class _Commands(TyperGroup):
@@ -125,8 +133,8 @@ def summary(text: str | None) -> str:
 
 app = typer.Typer(
     cls=_Commands,
-    help="Which blocks of a pretrained vision model should be trained on your images, and how fast each?",
-    epilog="Exit codes: 0 done, 1 the run failed, 2 the input was wrong, 130 interrupted (143 SIGTERM, 129 SIGHUP).",
+    help="Which blocks of a pretrained network should you train, and at what learning rate?",
+    epilog="Exit codes: 0 success, 1 the run failed, 2 invalid input, 130 interrupted (143 SIGTERM, 129 SIGHUP).",
     no_args_is_help=True,
     context_settings={"max_content_width": HELP_WIDTH},
     rich_markup_mode=None,
@@ -137,9 +145,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, Option("--version", help="Print the version and exit.")] = False,
-    debug: Annotated[
-        bool, Option("--debug", help="Show tracebacks, also of a report that could not be drawn.")
-    ] = False,
+    debug: Annotated[bool, Option("--debug", help="Show tracebacks, including those of a failed report.")] = False,
 ) -> None:
     if version:
         typer.echo(f"thawline {__version__}")
@@ -157,10 +163,10 @@ def fit(
     dry_run: DryRunFlag = False,
     as_json: Json = False,
 ) -> None:
-    """Find a fine-tuning plan, train it, save the model.
+    """Find a fine-tuning plan, train it, and save the model.
 
-    The result is scored beside the usual baselines. The strategies auto and biotune search; any other one tunes the
-    arguments that you leave out, and batch norm, at 1e-3 or at --learning-rate.
+    The result is compared with the usual baselines. The strategies auto and biotune search for a plan; all others tune
+    batch norm and the arguments that you leave out, at 1e-3 or at --learning-rate.
     """
     data, given = _with_config("fit", config, data, given)
     if data is None:
@@ -180,20 +186,20 @@ def compare(
     recipe: Annotated[
         str | None,
         Option(
-            help=f"Published study to repeat: {', '.join(recipe_names())}, or a .toml file.",
+            help=f"Published study to reproduce: {', '.join(recipe_names())}, or a .toml file.",
             rich_help_panel=STUDIES,
             autocompletion=lambda incomplete: [name for name in recipe_names() if name.startswith(incomplete)],
         ),
     ] = None,
     show_list: Annotated[
-        bool, Option("--list", help="List the published studies, and do nothing else.", rich_help_panel=STUDIES)
+        bool, Option("--list", help="List the published studies and exit.", rich_help_panel=STUDIES)
     ] = False,
     recipe_data: Annotated[
         list[str] | None,
         Option(
             "--data",
-            help="With --recipe, which of its datasets to run, once for each: NAME as in its tables, NAME=FOLDER for "
-            "images of your own under that name, or just a FOLDER. Default: all that can be downloaded.",
+            help="With --recipe, a dataset to run (repeatable): NAME as in the recipe's tables, NAME=FOLDER for your "
+            "own images under that name, or just FOLDER. Default: all that can be downloaded.",
             rich_help_panel=STUDIES,
         ),
     ] = None,
@@ -203,16 +209,17 @@ def compare(
         bool,
         Option(
             "--full-grid",
-            help="Run every combination of a recipe's axes, not one axis at a time.",
+            help="Run every combination of a recipe's axes, instead of varying one axis at a time.",
             rich_help_panel=STUDIES,
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare strategies, or repeat a published study.
+    """Compare strategies, or reproduce a published study.
 
-    Every strategy is tuned by the same rule and trained on the same splits, seeds and batches. A study runs one network
-    on one dataset after the other, forecasts the time of each, and is continued by the same command.
+    Every strategy is tuned by the same rule and trained on the same splits, with the same seeds and batches. A study
+    runs its pairs of network and dataset one after another and forecasts the time of each; rerun the same command to
+    continue an interrupted study.
     """
     from thawline.strategies.base import split_specs
 
@@ -220,7 +227,7 @@ def compare(
         _list_recipes(as_json)
         return
     if out is None:
-        raise OptionError("compare needs `out`, a new folder for everything that it produces.")
+        raise OptionError("compare needs `out`, a new folder for its output.")
     data, given = _with_config("compare", config, data, given)
     own = {**given, "strategies": split_specs(given["strategies"])} if "strategies" in given else dict(given)
     if recipe is not None:
@@ -232,7 +239,7 @@ def compare(
         else:
             _repeat_study(recipe, out, overrides, track, as_json)
     elif data is None or recipe_data:
-        raise OptionError(f"{NEEDS_DATA.format('compare')} (`data` is for `recipe`).")
+        raise OptionError(f"{NEEDS_DATA.format('compare')} (`data` is only for `recipe`).")
     else:
         rows = own.get("strategies", CompareOptions.strategies)
         _run("compare", data, rows, own, out, as_json, dry_run=dry_run)
@@ -285,26 +292,26 @@ def _models(given: Given) -> dict[str, list[str]]:
 def _repeat_study(recipe: str, out: Path, overrides: Mapping[str, Any], track: str, as_json: bool) -> None:
     from thawline import api
 
-    INTERRUPTS.way_on = lambda: "the same command continues it"
+    INTERRUPTS.way_on = lambda: "rerun the same command to continue"
     with _callback(as_json) as callback:
         study = api.repeat_study(recipe, out, overrides, tracked(track, callback))
     if as_json:
         _print_json(study.cells)
     else:
-        sys.stdout.write(f"{study.tables}\n{out / 'report.html'} shows it.\n")
+        sys.stdout.write(f"{study.tables}\nReport: {out / 'report.html'}\n")
         _is_kept(out)
     if study.failed:
         name, reason = next(iter(study.failed.items()))
-        others = f" (the first of {len(study.failed)} comparisons that failed)" if len(study.failed) > 1 else ""
+        others = f" (the first of {len(study.failed)} failed comparisons)" if len(study.failed) > 1 else ""
         raise RunError(
-            f"{name}{others}: {reason} All others are finished; the same command runs only those that failed."
+            f"{name}{others}: {reason} All others are finished; rerun the same command to retry only those that failed."
         )
 
 
 @app.command(cls=StrictCommand)
 def resume(
     run: RunArgument,
-    add: Annotated[str | None, Option(help="Strategies to add to a comparison; only they are trained.")] = None,
+    add: Annotated[str | None, Option(help="Strategies to add to a comparison; only these are trained.")] = None,
     trust_code: TrustCode = False,
     code: Code = None,
     track: Annotated[str | None, Option(help=help_of("track"))] = None,
@@ -326,7 +333,7 @@ def resume(
     from thawline import api
     from thawline.strategies.base import split_specs
 
-    INTERRUPTS.way_on = lambda: f"{_resuming(run, trust_code=trust_code, code=code)} continues it"
+    INTERRUPTS.way_on = lambda: f"run {_resuming(run, trust_code=trust_code, code=code)} to continue"
     with _callback(as_json) as callback:
         trusted: dict[str, Any] = {"trust_code": trust_code, "code": code}
         results = api.resume(run, callback, add=split_specs(add or ""), track=track or "", **trusted, **asked)
@@ -339,7 +346,7 @@ def demo(
 ) -> None:
     """Run fit on handwritten digits, in under a minute.
 
-    Data and weights are embedded: it works offline.
+    Works offline: data and weights are bundled.
     """
     from thawline import api
 
@@ -352,7 +359,7 @@ def demo(
 @app.command(cls=GroupedCommand)
 def check(
     data: Data,
-    out: Annotated[Path | None, Option(help="Also write everything found to this JSON file.")] = None,
+    out: Annotated[Path | None, Option(help="Also write all findings to this JSON file.")] = None,
     model: Annotated[str | None, Option(help=help_of("model", InspectOptions))] = None,
     image_size: Annotated[str | None, number_option(InspectOptions, "image_size")] = None,
     crop_pct: Annotated[str | None, number_option(DataConfig, "crop_pct")] = None,
@@ -362,8 +369,8 @@ def check(
 ) -> None:
     """Find problems in a dataset.
 
-    Unreadable files, copies, one image under two labels or in two splits, near-duplicates, small or unequal classes.
-    Model and size are those of the training to come, which may not be able to take every image.
+    Reports unreadable files, exact copies, images with two labels or in two splits, near-duplicates, and small or
+    imbalanced classes. Pass the model and image size that you will train with to also find images they would reject.
     """
     _require_there(data)
     from thawline import api
@@ -397,9 +404,9 @@ def inspect_model(
     granularity: Annotated[str, Option(help=help_of("granularity"))] = "stage",
     as_json: Json = False,
 ) -> None:
-    """List a model's blocks and what each costs.
+    """List a model's blocks and their cost.
 
-    Parameters, FLOPs, bytes at each boundary, share of the work.
+    Shows parameters, FLOPs, bytes at each block boundary, and share of the work.
     """
     from thawline import api
 
@@ -414,7 +421,7 @@ def inspect_model(
 def list_strategies(as_json: Json = False) -> None:
     """List the strategies and their arguments.
 
-    What each trains, its arguments with their defaults, and the values that tuning tries.
+    Shows what each one trains, its arguments with their defaults, and the values that tuning tries.
     """
     from thawline.strategies.base import listed
 
@@ -429,9 +436,10 @@ def init(
     out: Annotated[Path, Option(help="New file.")] = Path("thawline.toml"),
     as_json: Json = False,
 ) -> None:
-    """Write a file of all options, for --config.
+    """Write a config file with all options.
 
-    Every option of fit and compare is in it with its meaning and its default, commented out.
+    It lists every option of fit and compare with its description and default, commented out. Edit it and pass it to
+    --config.
     """
     if is_there(out):
         raise OptionError(f"{out} exists already; choose another `out`, or remove it.")
@@ -446,7 +454,7 @@ def init(
 @app.command(cls=StrictCommand)
 def evaluate(
     run: RunArgument,
-    data: Annotated[str, Argument(help="Folder of images; its test split if it has one, else all of it.")],
+    data: Annotated[str, Argument(help="Image folder; its test split is used if it has one, otherwise all images.")],
     trust_code: TrustCode = False,
     code: Code = None,
     as_json: Json = False,
@@ -467,10 +475,10 @@ def evaluate(
 
 @app.command(cls=StrictCommand)
 def report(run: RunArgument, as_json: Json = False) -> None:
-    """Draw report.html of a finished run again.
+    """Regenerate report.html of a finished run.
 
-    From its records, without training or loading a model. Of a study that `compare --recipe` ran, the folder that
-    --out named: its tables.md and report.html.
+    Uses the records of the run, without training or loading a model. For a study of `compare --recipe`, pass its --out
+    folder to regenerate tables.md and report.html.
     """
     from thawline.recipes.runs import is_study
 
@@ -488,21 +496,25 @@ def report(run: RunArgument, as_json: Json = False) -> None:
 
 @app.command(cls=StrictCommand)
 def predict(
-    run: Annotated[Path, Argument(help="Run folder, any timm folder of a model, or an .onnx file (without PyTorch).")],
+    run: Annotated[Path, Argument(help="Run folder, timm model folder, or .onnx file (which needs no PyTorch).")],
     images: Annotated[
         list[Path],
-        Argument(help="Image files, folders of them, .csv or .tsv tables with a column path, .txt lists of paths."),
+        Argument(
+            help="Image files, folders of images, .csv or .tsv tables with a path column, or .txt lists of paths."
+        ),
     ],
     csv: Annotated[
         str | None,
         Option(
             metavar="FILE",
-            help="Append to this CSV file: path, rank, class, probability, error. Images that it has are skipped, so "
-            "the same command goes on after a stop. Use - to print the table instead.",
+            help="Append predictions to this CSV file, with columns path, rank, class, probability, error. Images "
+            "that are already in it are skipped, so rerunning the command resumes it. Use - to print the table "
+            "instead.",
         ),
     ] = None,
     jsonl: Annotated[
-        str | None, Option(metavar="FILE", help="The same in JSON Lines, an object per image; - prints them.")
+        str | None,
+        Option(metavar="FILE", help="Same as --csv, but in JSON Lines, with one object per image; - prints them."),
     ] = None,
     top: Annotated[str, number_option(PredictOptions, "top")] = str(PredictOptions.top),
     batch_size: Annotated[str | None, number_option(PredictOptions, "batch_size")] = None,
@@ -510,18 +522,18 @@ def predict(
     code: Code = None,
     as_json: Json = False,
 ) -> None:
-    """Classify images, with probabilities.
+    """Predict the classes of images.
 
-    Files that cannot be read are listed. Images are decoded while the network computes, and the answers are printed or
-    written as they come.
+    Prints the most likely classes with their probabilities, and lists files that cannot be read. Images are decoded in
+    parallel with inference, and predictions are printed or written as they are made.
     """
     from thawline.prediction import predict as predicting
     from thawline.prediction.opened import open_classifier
 
     if csv is not None and jsonl is not None:
-        raise OptionError("`csv` and `jsonl` are two forms of one table; give one of them.")
+        raise OptionError("`csv` and `jsonl` cannot both be given; leave one of them out.")
     if as_json and "-" in (csv, jsonl):
-        raise OptionError("--json prints all answers as one object, and - as a table; give one of them.")
+        raise OptionError("--json cannot be combined with - for `csv` or `jsonl`; leave one of them out.")
     size = None if batch_size is None else int(read_option(PredictOptions, "batch_size", batch_size))
     options = PredictOptions(top=int(read_option(PredictOptions, "top", top)), batch_size=size)
     form: Form | None = "csv" if csv is not None else "jsonl" if jsonl is not None else None
@@ -529,7 +541,7 @@ def predict(
     # Standard output belongs to the answers, on a terminal too.
     with live.CommandCallback(terminal.console(sys.stderr)) as callback:
         if form is not None and file not in (None, "-"):
-            INTERRUPTS.way_on = lambda: "the same command continues it"
+            INTERRUPTS.way_on = lambda: "rerun the same command to continue"
             given: dict[str, Any] = {"trust_code": trust_code, "code": code, "callback": callback}
             done = predicting.predict_to(run, images, str(file), form=form, **vars(options), **given)
         else:
@@ -567,21 +579,21 @@ def _print_answers(call: PredictCall, form: Form | Literal["json"] | None) -> No
 
 @app.command(cls=StrictCommand)
 def serve(
-    run: Annotated[Path, Argument(help="Run folder, any timm folder of a model, or an .onnx file.")],
+    run: Annotated[Path, Argument(help="Run folder, timm model folder, or .onnx file.")],
     port: Annotated[str, number_option(ServeOptions, "port")] = str(ServeOptions.port),
     trust_code: TrustCode = False,
     code: Code = None,
 ) -> None:
-    """Try a model on a page in the browser.
+    """Try a model in the browser.
 
-    Drop photos, see their classes and where the network looks. The page is for this machine alone; its address
-    holds a secret. It shows the run's report, too. Ctrl-C ends it.
+    Drop photos onto a page to see their predicted classes and Grad-CAM. The page is reachable only from this machine,
+    at a secret address; it also links to the run's report. Press Ctrl-C to stop.
     """
     from thawline.serving.serve import open_server
 
     number = ServeOptions(port=int(read_option(ServeOptions, "port", port))).port
     server = open_server(run, port=number, trust_code=trust_code, code=code)
-    sys.stdout.write(f"{server.url}\nOpen it in a browser on this machine. Ctrl-C ends it.\n")
+    sys.stdout.write(f"{server.url}\nOpen this address in a browser on this machine. Press Ctrl-C to stop.\n")
     sys.stdout.flush()
     try:
         server.serve_forever()
@@ -595,16 +607,18 @@ def serve(
 
 @app.command(cls=StrictCommand)
 def push(
-    run: Annotated[Path, Argument(help="Run folder, or any timm folder of a model.")],
-    repository: Annotated[str, Argument(metavar="ORG/NAME", help="Repository of the Hugging Face Hub; made if new.")],
-    public: Annotated[bool, Option("--public", help="Let everybody see it; otherwise it is private.")] = False,
-    yes: Annotated[bool, Option("--yes", help="Do not ask before sending, as in scripts.")] = False,
+    run: Annotated[Path, Argument(help="Run folder, or timm model folder.")],
+    repository: Annotated[
+        str, Argument(metavar="ORG/NAME", help="Hugging Face Hub repository; created if it does not exist.")
+    ],
+    public: Annotated[bool, Option("--public", help="Make the repository public; default: private.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Upload without asking for confirmation, as in scripts.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Send a saved model to the Hugging Face Hub.
+    """Upload a saved model to the Hugging Face Hub.
 
-    The files of model/, and no images, paths or logs. Lists them and asks first. HF_ENDPOINT names another hub; `hf
-    auth login` or HF_TOKEN logs in.
+    Uploads the files in model/, and no images, paths or logs. Lists the files and asks first. Log in with `hf auth
+    login` or HF_TOKEN; set HF_ENDPOINT to use another hub.
     """
     from thawline.runs.hub import send, shipment
 
@@ -612,7 +626,7 @@ def push(
     listed = _console() if not as_json else terminal.console(sys.stderr)
     console.print_shipment(listed, f"{what.endpoint}/{what.repository}", what.files, public=public)
     if not yes and not _agreed():
-        raise OptionError("nothing was sent; answer y, or pass `yes`.")
+        raise OptionError("nothing was uploaded; answer y, or pass `yes`.")
     url = send(what)
     if as_json:
         _print_json({"url": url, "files": [name for name, _ in what.files]})
@@ -624,20 +638,20 @@ def _agreed() -> bool:
     """Whether the user, asked on the terminal, says yes; without a terminal nobody does."""
     if not sys.stdin.isatty():
         return False
-    sys.stderr.write("Send? [y/N] ")
+    sys.stderr.write("Upload? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 @app.command(cls=StrictCommand)
 def export(
-    run: Annotated[Path, Argument(help="Run folder, or any timm folder of a model.")],
+    run: Annotated[Path, Argument(help="Run folder, or timm model folder.")],
     to: Annotated[
         str, Option(help=as_flags(field_docs(ExportOptions)["to"]), metavar="[onnx|torch|openvino]")
     ] = ExportOptions.to,
-    out: Annotated[Path | None, Option(help="Folder to write; default: RUN/exports/FORMAT.")] = None,
+    out: Annotated[Path | None, Option(help="Output folder; default: RUN/exports/FORMAT.")] = None,
     images: Annotated[
-        list[Path] | None, Option(help="Image files to verify with, or folders of them; default: the run's own.")
+        list[Path] | None, Option(help="Image files or folders to verify with; default: the run's own images.")
     ] = None,
     int8: Annotated[bool, Option("--int8", help=as_flags(field_docs(ExportOptions)["int8"]))] = False,
     max_loss: Annotated[str, number_option(ExportOptions, "max_loss")] = str(ExportOptions.max_loss),
@@ -645,11 +659,11 @@ def export(
     code: Code = None,
     as_json: Json = False,
 ) -> None:
-    """Write the model for ONNX Runtime, PyTorch or OpenVINO.
+    """Export a model for ONNX Runtime, PyTorch or OpenVINO.
 
-    Takes images as uint8, gives class probabilities; normalization and softmax are inside. Opened in a fresh process on
-    image files: where it does not give the probabilities of predict, nothing is left behind. classify.py beside it
-    needs only the runtime, NumPy and Pillow.
+    The exported model takes uint8 images and returns class probabilities; normalization and softmax are included. It is
+    verified on image files in a fresh process: if its probabilities differ from those of predict, nothing is written.
+    The classify.py next to it needs only the runtime, NumPy and Pillow.
     """
     options = ExportOptions(  # before anything heavy is imported
         to=cast(ExportFormat, to), int8=int8, max_loss=read_option(ExportOptions, "max_loss", max_loss)
@@ -678,13 +692,13 @@ def export(
 @app.command(cls=StrictCommand)
 def explain(
     run: RunArgument,
-    images: Annotated[list[Path], Argument(help="Image files, or folders of them.")],
+    images: Annotated[list[Path], Argument(help="Image files or folders of images.")],
     layer: Annotated[
         str | None, Option(help="Module whose output Grad-CAM uses; default: the last suitable one.")
     ] = None,
     beside: Annotated[
         list[Path] | None,
-        Option(help="Another run of the same network, as a column; may be given several times."),
+        Option(help="Another run of the same network, shown as a column; repeatable."),
     ] = None,
     trust_code: TrustCode = False,
     code: Code = None,
@@ -692,8 +706,8 @@ def explain(
 ) -> None:
     """Show what fine-tuning changed: Grad-CAM, blocks.
 
-    Where the network looks, before and after fine-tuning, and what changed in every block. Writes explain.json and
-    explain/index.html into the run folder. Only training and validation images are compared.
+    Computes Grad-CAM before and after fine-tuning, and the changes in every block. Writes explain.json and
+    explain/index.html to the run folder. Features are compared on training and validation images only.
     """
     from thawline import api
 
@@ -715,14 +729,16 @@ def dashboard(
 ) -> None:
     """Show every training of a run in the browser.
 
-    Opens optuna-dashboard on a copy of the run's ledger: what you change or delete there, you change in the copy. Only
-    this machine can reach it. Ctrl-C ends it.
+    Opens optuna-dashboard on a copy of the run's ledger, so nothing that you change or delete there affects the run. It
+    is reachable only from this machine. Press Ctrl-C to stop.
     """
     from thawline.runs.dashboard import serve
 
     number = DashboardOptions(port=int(read_option(DashboardOptions, "port", port))).port
-    INTERRUPTS.way_on = lambda: "the run is as it was"
-    serve(run, number, lambda address: sys.stdout.write(f"{address} shows a copy of {run}; Ctrl-C ends it.\n"))
+    INTERRUPTS.way_on = lambda: "the run is unchanged"
+    serve(
+        run, number, lambda address: sys.stdout.write(f"Showing a copy of {run} at {address}. Press Ctrl-C to stop.\n")
+    )
 
 
 def main() -> None:

@@ -9,8 +9,11 @@ Example = tuple[str, str]
 
 EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "fit": (
-        ("Find which blocks to train and how fast, within the default budget", "thawline fit photos --out run"),
-        ("How long would that take? Nothing is trained", "thawline fit photos --out run --dry-run"),
+        (
+            "Find which blocks to train, and at what learning rate",
+            "thawline fit photos --out run",
+        ),
+        ("Estimate the time; nothing is trained", "thawline fit photos --out run --dry-run"),
         (
             "Another network, larger images, ten minutes at most",
             "thawline fit photos --model resnet50 --imgsz 288 --budget 10m --out run",
@@ -35,50 +38,53 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             "On two networks, in one table",
             "thawline compare photos --model resnet18 --model mobilenetv3_large_100 --out league",
         ),
-        ("Published studies that can be repeated", "thawline compare --list"),
-        ("Repeat one of them on your own images", "thawline compare --recipe depth --data photos --out study"),
+        ("List the published studies", "thawline compare --list"),
+        ("Reproduce one of them on your own images", "thawline compare --recipe depth --data photos --out study"),
     ),
     "resume": (
         ("Continue a run that was interrupted", "thawline resume run"),
         ("Two more strategies for a comparison", "thawline resume league --add lp_ft,norm_only"),
     ),
-    "demo": (("Ready in under a minute, offline", "thawline demo --out demo"),),
+    "demo": (("Takes under a minute, works offline", "thawline demo --out demo"),),
     "check": (
         ("Before you train", "thawline check photos"),
-        ("All findings, for a program", "thawline check photos --json > findings.json"),
-        ("Images of one patient belong together", "thawline check photos --group-pattern '(patient\\d+)'"),
+        ("All findings as JSON", "thawline check photos --json > findings.json"),
+        ("Keep images of one patient in the same split", "thawline check photos --group-pattern '(patient\\d+)'"),
     ),
     "inspect": (
         ("The stages of a network", "thawline inspect resnet50"),
-        ("Every layer, at the size that you train with", "thawline inspect vit_small_patch16_224 --granularity layer"),
+        (
+            "Every layer, at the image size that you train with",
+            "thawline inspect vit_small_patch16_224 --granularity layer",
+        ),
     ),
     "strategies": (("All strategies and their arguments", "thawline strategies"),),
     "evaluate": (("Score the saved model on other labelled images", "thawline evaluate run other-photos"),),
     "report": (
-        ("Draw the report again", "thawline report run"),
-        ("The page of a published study that was repeated", "thawline report study"),
+        ("Regenerate the report", "thawline report run"),
+        ("Regenerate the report of a published study", "thawline report study"),
     ),
     "predict": (
         ("Classify a folder", "thawline predict run new-photos"),
         (
-            "The likeliest class of each image, as a spreadsheet",
+            "The most likely class of each image, as a CSV file",
             "thawline predict run new-photos --top 1 --csv new.csv",
         ),
     ),
     "serve": (("Drop photos on a page in the browser", "thawline serve run"),),
     "export": (
-        ("For ONNX Runtime, verified on the run's own images", "thawline export run"),
-        ("For OpenVINO, verified on other images", "thawline export run --to openvino --images new-photos"),
+        ("To ONNX, verified on the run's own images", "thawline export run"),
+        ("To OpenVINO, verified on other images", "thawline export run --to openvino --images new-photos"),
     ),
-    "push": (("To a private repository of the Hub, after a look at the list", "thawline push run me/pets"),),
+    "push": (("Upload to a private Hub repository, after confirmation", "thawline push run me/pets"),),
     "explain": (
         ("Grad-CAM before and after fine-tuning", "thawline explain run photos/cat/1.jpg photos/dog"),
-        ("Beside another run of the same network", "thawline explain run photos --beside other-run"),
+        ("Next to another run of the same network", "thawline explain run photos --beside other-run"),
     ),
     "init": (
         ("Write thawline.toml, edit it, use it", "thawline init"),
         ("Under another name", "thawline init --out experiment.toml"),
     ),
-    "dashboard": (("Every training in the browser", "thawline dashboard run"),),
+    "dashboard": (("All trainings in the browser", "thawline dashboard run"),),
 }
 """Every command by name; a test parses them all."""

@@ -107,7 +107,7 @@ class Interrupts:
 def begun_or_not(command: str, request: Path) -> WayOn:
     """`command` continues a run once its request is written, unless that of another run was there before."""
     others = request.exists()
-    return lambda: f"{command} continues it" if request.exists() and not others else "nothing was started"
+    return lambda: f"run {command} to continue" if request.exists() and not others else "nothing was started"
 
 
 def _hidden_by(error: BaseException | None) -> Interrupted | None:

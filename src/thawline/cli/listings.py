@@ -35,8 +35,8 @@ def print_dry_run(console: Console, planned: DryRun) -> None:
     console.print(table)
     if several and planned.verb == "fit":
         console.print(
-            "\nOne of these networks is chosen within the budget: all are probed, those that may be the best are "
-            "trained for a few epochs. A row is what it takes if all of the budget goes to that network.",
+            "\nOne of these networks is chosen within the budget: all are probed, and those that may be the best are "
+            "trained for a few epochs. Each row is the cost if the whole budget goes to that network.",
             highlight=False,
         )
     console.print(
@@ -46,8 +46,8 @@ def print_dry_run(console: Console, planned: DryRun) -> None:
         highlight=False,
     )
     console.print(
-        f"Work counts full fine-tunings{' of the costliest network' if several else ''}. Nothing was trained, and no "
-        "folder was made; the decoded images stay in the cache.",
+        f"Work is measured in full fine-tunings{' of the costliest network' if several else ''}. Nothing was trained "
+        "and no folder was created; the decoded images stay in the cache.",
         style="dim",
         highlight=False,
     )

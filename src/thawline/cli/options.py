@@ -198,7 +198,7 @@ class StrictCommand(TyperCommand):
             single = [each for each in order if each.param_type_name == "option" and not each.multiple]
             for option, count in Counter(single).items():
                 if count > 1:
-                    listed = ", in which commas separate several" if option.name in COMMA_SEPARATED else ""
+                    listed = " (a comma-separated list)" if option.name in COMMA_SEPARATED else ""
                     raise OptionError(f"{option.opts[0]} is given {count} times; it takes one value{listed}.")
         return super().parse_args(ctx, args)
 

@@ -28,40 +28,41 @@ class StrategyEntry:
 OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "auto": StrategyEntry(
         "thawline.strategies.auto:Auto",
-        "the best of a learned list of plans, tried within a budget; with more of it also plans of a search",
+        "the best plan of a learned list, tried within a budget; a larger budget also searches for new plans",
     ),
     "biotune": StrategyEntry(
-        "thawline.strategies.biotune:BioTune", "blocks and rates found by evolution, a search of many trainings"
+        "thawline.strategies.biotune:BioTune",
+        "blocks and learning rates found by evolutionary search, with many trainings",
     ),
-    "linear_probe": StrategyEntry("thawline.strategies.linear_probe:LinearProbe", "the head alone, solved exactly"),
+    "linear_probe": StrategyEntry("thawline.strategies.linear_probe:LinearProbe", "the head only, solved exactly"),
     "last_blocks": StrategyEntry("thawline.strategies.last_blocks:LastBlocks", "the last k blocks and the head"),
-    "full": StrategyEntry("thawline.strategies.full:Full", "everything, at one rate"),
+    "full": StrategyEntry("thawline.strategies.full:Full", "everything, at one learning rate"),
     "full_10x_head": StrategyEntry(
-        "thawline.strategies.full_10x_head:FullTenfoldHead", "everything, the head ten times as fast"
+        "thawline.strategies.full_10x_head:FullTenfoldHead", "everything, with 10x the learning rate for the head"
     ),
     "last_layers": StrategyEntry(
         "thawline.strategies.last_layers:LastLayers", "the last k layers (convolutions or linear) and the head"
     ),
-    "depth": StrategyEntry(
-        "thawline.strategies.depth:Depth", "a share of the layers from the top (in percent), and the head"
-    ),
+    "depth": StrategyEntry("thawline.strategies.depth:Depth", "a percentage of the layers, from the top, and the head"),
     "layer_decay": StrategyEntry(
-        "thawline.strategies.layer_decay:LayerDecay", "everything, slower by a factor with every block below the head"
+        "thawline.strategies.layer_decay:LayerDecay",
+        "everything, with a learning rate that decays by a factor with every block below the head",
     ),
     "l2_sp": StrategyEntry(
-        "thawline.strategies.l2_sp:L2SP", "everything, pulled back to the pretrained weights (squared distance)"
+        "thawline.strategies.l2_sp:L2SP", "everything, regularized toward the pretrained weights (squared distance)"
     ),
     "l1_sp": StrategyEntry(
-        "thawline.strategies.l1_sp:L1SP", "everything, pulled back to the pretrained weights (absolute distance)"
+        "thawline.strategies.l1_sp:L1SP", "everything, regularized toward the pretrained weights (absolute distance)"
     ),
     "gradual_last_first": StrategyEntry(
-        "thawline.strategies.gradual_last_first:GradualLastFirst", "everything, thawed from the head down"
+        "thawline.strategies.gradual_last_first:GradualLastFirst", "everything, unfrozen gradually from the head down"
     ),
     "gradual_first_last": StrategyEntry(
-        "thawline.strategies.gradual_first_last:GradualFirstLast", "everything, thawed from the stem up"
+        "thawline.strategies.gradual_first_last:GradualFirstLast", "everything, unfrozen gradually from the stem up"
     ),
     "auto_rgn": StrategyEntry(
-        "thawline.strategies.auto_rgn:AutoRGN", "everything, each tensor in proportion to its relative gradient norm"
+        "thawline.strategies.auto_rgn:AutoRGN",
+        "everything, with learning rates proportional to the relative gradient norm of each tensor",
     ),
     "lora": StrategyEntry(
         "thawline.strategies.lora:LoRA",
@@ -70,18 +71,18 @@ OWN_STRATEGIES: dict[str, StrategyEntry] = {
     "lp_ft": StrategyEntry("thawline.strategies.lp_ft:LPFT", "the head first, then everything"),
     "norm_only": StrategyEntry("thawline.strategies.norm_only:NormOnly", "norm layers, biases and the head"),
     "first_blocks": StrategyEntry(
-        "thawline.strategies.first_blocks:FirstBlocks", "the first k blocks, and a head that is not kept"
+        "thawline.strategies.first_blocks:FirstBlocks", "the first k blocks, and the head unless it is kept"
     ),
     "norm_statistics": StrategyEntry(
         "thawline.strategies.norm_statistics:NormStatistics",
-        "nothing, but batch-norm statistics are recomputed on the new images (fit again)",
+        "nothing; only batch-norm statistics are recomputed on the new images (fit again)",
     ),
     "unchanged": StrategyEntry(
-        "thawline.strategies.unchanged:Unchanged", "nothing: the old model as it is (fit again)"
+        "thawline.strategies.unchanged:Unchanged", "nothing: the old model, unchanged (fit again)"
     ),
-    "subtune": StrategyEntry("thawline.strategies.subtune:SubTune", "blocks chosen greedily, and the head"),
+    "subtune": StrategyEntry("thawline.strategies.subtune:SubTune", "blocks selected greedily, and the head"),
     "wise_ft": StrategyEntry(
-        "thawline.strategies.wise_ft:WiSEFT", "the head first, then everything, mixed with the start"
+        "thawline.strategies.wise_ft:WiSEFT", "the head first, then everything; weights interpolated between the two"
     ),
 }
 

@@ -54,23 +54,23 @@ class AutoConfig:
     budget: str = "5x"
     """5x = as much work as five full fine-tunings, 30m = wall time, 40candidates = number of plans."""
     sampler: SamplerName = "biotune"
-    """Proposes candidates: biotune (its evolutionary operators), tpe, gp, cma, random or grid."""
+    """Sampler that proposes candidates: biotune (its evolutionary operators), tpe, gp, cma, random or grid."""
     norm: Norm = TUNED
-    """Batch norm of trained blocks: tuned = a gene of every candidate; moving or kept = the same for all."""
+    """Batch norm of trained blocks: tuned = chosen for each candidate; moving or kept = the same for all."""
     head_start: HeadOption = "tuned"
-    """What the head of every candidate starts from: random weights, the solved linear probe, or the kept head of a
-    model that is fitted again; tuned = random and probe, or where a head is kept, kept and probe."""
+    """Initial head of every candidate: random weights, the solved linear probe, or the kept head of a model that is
+    fitted again; tuned = random and probe, or, if a head is kept, kept and probe."""
     answer: Answer = "average"
-    """What is handed over: pick = the best candidate; average = one network with the mean of the weights of the best
-    candidates that start from the same probe, where it has a lower validation loss than the pick; ensemble = up to
-    three networks whose probabilities are averaged; distilled = the best candidate, trained once more from its own
-    weights on the labels and on the mean output of up to three, where its validation loss is no higher than that of the
-    pick, and otherwise as average. The budget includes that training."""
+    """The model that `auto` returns: pick = the best candidate; average = one network with the averaged weights of the
+    best candidates that start from the same probe, if it has a lower validation loss than the pick; ensemble = up to
+    three networks with averaged probabilities; distilled = the best candidate, trained once more from its own weights
+    on the labels and on the mean output of up to three, if its validation loss is no higher than that of the pick,
+    otherwise as average. The budget includes that training."""
     without: str = "none"
-    """Components to leave out, joined by +: decoupling (rates independent of freezing; norms and probe_start go with
-    it), norms (pretrained batch-norm statistics), probe_start (heads that start from the solved probe), baselines
-    (initial candidates), rungs (short trainings first), extra_seeds (for the best, where they cannot be told apart),
-    parsimony (one-standard-error rule)."""
+    """Components to disable, joined by +: decoupling (rates independent of freezing; also disables norms and
+    probe_start), norms (pretrained batch-norm statistics), probe_start (heads that start from the solved probe),
+    baselines (initial candidates), rungs (short trainings first), extra_seeds (for the best candidates if they cannot
+    be told apart), parsimony (one-standard-error rule)."""
 
     def __post_init__(self) -> None:
         Budget.parse(self.budget)
@@ -119,7 +119,7 @@ def with_answer(strategy: str, answer: str | None) -> str:
         return strategy
     if answer not in (answers := get_args(Answer)):
         raise OptionError(f"`answer` must be one of {', '.join(answers)}, got {shown(answer)}.")
-    return _with(strategy, "answer", answer, "{} hands over what it trains")
+    return _with(strategy, "answer", answer, "{} returns the model it trains")
 
 
 def _require_text(strategy: object) -> None:

@@ -39,12 +39,12 @@ class Strategy:
     """
 
     norm: Norm = TUNED
-    """Batch norm of trained blocks: moving = statistics of the batch, which also move the stored ones; kept = the
-    stored statistics of the pretrained network; tuned = whichever is better on validation."""
+    """Batch norm of trained blocks: moving = normalize with batch statistics and update the running statistics; kept =
+    use the running statistics of the pretrained network; tuned = whichever is better on validation."""
     head_start: HeadOption = "random"
-    """What the head starts from: random weights; probe = the solved linear probe, as in LP-FT (Kumar et al. 2022);
-    kept = the head of a model that is fitted again, which is the default where there is one; tuned = whichever is best
-    on validation. The probe is made with the stored statistics, so with it the tuned `norm` is kept."""
+    """Initial head: random = random weights; probe = the solved linear probe, as in LP-FT (Kumar et al. 2022); kept =
+    the head of a model that is fitted again, the default if there is one; tuned = whichever is best on validation. The
+    probe is solved with the running statistics, so with it the tuned `norm` is kept."""
 
     name: ClassVar[str]
     """The key in `STRATEGIES`."""

@@ -21,27 +21,29 @@ class EvolutionConfig:
     """An evolutionary search for a plan; the defaults are those of BioTune (Colan et al. 2025)."""
 
     population: Annotated[int, Range(2, 10_000)] = 10
-    """Plans that compete in a generation."""
+    """Number of plans in a generation."""
     elites: Annotated[int, Range(1, 10_000)] = 3
-    """The best of them, kept and probed; the others are replaced by children."""
+    """Number of best plans that are kept and probed; the others are replaced by offspring."""
     generations: Annotated[int, Range(1, 10_000)] = 10
-    """After the initial one, which is drawn at random."""
+    """Number of generations after the initial one, which is random."""
     seeds: Annotated[int, Range(1, 1000)] = 3
-    """Trainings of a plan in the search, and fresh ones of each of the top plans at its end."""
+    """Trainings per plan in the search, and new trainings of each of the top plans at its end."""
     folds: Annotated[int, Range(1, 1000)] = 2
-    """Parts of the training split, stratified; a generation trains on one of them, each in turn."""
+    """Number of stratified parts of the training split; each generation trains on one of them, in turn."""
     exploration: Annotated[float, Range(0, 1, above=True)] = 0.25
-    """How far at most a probe of an elite moves one gene, which lies between 0 and 1."""
+    """Largest change of one gene, which lies between 0 and 1, in a probe of an elite."""
     top: Annotated[int, Range(1, 10_000)] = 5
-    """Plans that are trained on the full training split with fresh seeds in the end; the best on validation wins."""
+    """Number of plans that are finally trained on the full training split with new seeds; the best on validation
+    wins."""
     encoding: Encoding = "biotune"
-    """Genes to plans: biotune as published, split without its tie between freezing and high rates, or depth alone."""
+    """Mapping from genes to plans: biotune as published, split without its tie between freezing and high rates, or
+    depth alone."""
     norm: Norm = "moving"
     """Batch norm of trained blocks: moving as in the paper, or kept."""
     head_start: HeadStart = "random"
-    """What the head of every candidate starts from: random weights as in the paper, or the solved linear probe."""
+    """Initial head of every candidate: random weights as in the paper, or the solved linear probe."""
     without: str = "none"
-    """Parts to leave out, joined by +: threshold (fixed instead of a gene), exploitation (probes of elites), momentum,
+    """Parts to disable, joined by +: threshold (fixed instead of a gene), exploitation (probes of elites), momentum,
     adoption, rotation (of folds)."""
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ class L1SP(Strategy):
     """L1-SP (Li, Grandvalet and Davoine 2018), as a proximal step apart from the optimizer, so that Adam obeys."""
 
     strength: Annotated[float, STRENGTH] = 1e-4
-    """Multiplies the absolute distance to the pretrained weights."""
+    """Factor of the absolute distance to the pretrained weights."""
     head_strength: Annotated[float, STRENGTH] = 0.01
     """Half of it multiplies the squared norm of the head."""
 

@@ -17,8 +17,9 @@ class LinearProbe(Strategy):
     """The head is fitted, everything else stays as pretrained, norm statistics included."""
 
     solver: Solver = "auto"
-    """How the head is fitted: lbfgs = logistic regression solved exactly on the frozen features, its L2 penalty picked
-    on validation; sgd = trained like any other block; auto = lbfgs if the head is a single linear layer, else sgd."""
+    """How the head is fitted: lbfgs = logistic regression solved exactly on the frozen features, with an L2 penalty
+    chosen on validation; sgd = trained like any other block; auto = lbfgs if the head is a single linear layer,
+    otherwise sgd."""
 
     name: ClassVar[str] = "linear_probe"
     unsaid: ClassVar[tuple[str, ...]] = ("solver", *Strategy.unsaid)

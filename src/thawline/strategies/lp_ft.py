@@ -19,8 +19,8 @@ def require_two_epochs(context: StrategyContext, name: str) -> None:
     """`PlanError` if the head's phase leaves no epoch to everything else."""
     if context.epochs < 2:
         raise PlanError(
-            f"strategy {name!r}: trains the head first and everything after it, so it needs at least 2 epochs, "
-            f"got {context.epochs}; raise `epochs`, or use linear_probe or full."
+            f"strategy {name!r}: trains the head first and then everything, so it needs at least 2 epochs, got "
+            f"{context.epochs}; raise `epochs`, or use linear_probe or full."
         )
 
 

@@ -17,11 +17,11 @@ class SubTune(Strategy):
     """Greedy forward selection of blocks (SubTuning, Kaplun et al. 2023). Costs one training per block and step."""
 
     most: Annotated[int, Range(1, 100_000)] = 3
-    """Blocks below the head that are added at most."""
+    """Maximum number of blocks below the head that are added."""
     gain: Annotated[float, Range(0, 1)] = 0.005
-    """Validation score, 0 to 1, that a block must add to be kept."""
+    """Minimum gain in validation score, 0 to 1, for a block to be kept."""
     selecting_rate: Annotated[float, Range(1e-9, 100)] = 1e-3
-    """Learning rate of the trainings that select; the rate of the plan is tuned afterwards, with the blocks settled."""
+    """Learning rate of the selection trainings; the rate of the plan is tuned afterwards, with the blocks fixed."""
 
     name: ClassVar[str] = "subtune"
 
