@@ -115,12 +115,11 @@ def strategies_page() -> str:
     sections = [_section(f"`{name}`", _strategy(name, entry.help)) for name, entry in OWN_STRATEGIES.items()]
     intro = (
         "Arguments follow a colon: `last_blocks:k=3`, `lora:rank=8,alpha=16`. Tuning tries values for arguments that "
-        "you leave out.\n\n"
-        "Every strategy takes two more. `norm` is what batch norm of trained blocks does: `moving` = statistics of the "
-        "batch, which also move the stored ones; `kept` = the stored statistics of the pretrained network. Left open, "
-        "tuning tries both if the plan trains any batch norm; `--norm` sets it for all strategies of a run. "
-        "`head_start` is what the head starts from: `random`, `probe`, `kept` (of a model that is fitted again), or "
-        "`tuned`, which tries them."
+        "you leave out.\n\nEvery strategy accepts two more. `norm` is what batch norm of trained blocks does: "
+        "`moving` = normalize with batch statistics and update the running statistics; `kept` = use the running "
+        "statistics of the pretrained network. If unset, tuning tries both if the plan trains any batch norm; "
+        "`--norm` sets it for all strategies of a run. `head_start` is what the head starts from: `random`, `probe`, "
+        "`kept` (of a model that is fitted again), or `tuned`, which tries them."
     )
     return "\n\n".join(["# Strategies", intro, *sections]) + "\n"
 

@@ -129,16 +129,16 @@ def guesser() -> TestScores:
 
 
 def test_guessing_is_called_guessing() -> None:
-    assert verdicts.guessing(guesser()) == "no better than guessing (0.200 by always naming the most frequent class)"
+    assert verdicts.guessing(guesser()) == "no better than guessing (majority-class baseline: 0.200)"
     above = on_test([[5, 1, 1, 1, 1], [2, 2, 2, 2, 1], *([[2, 2, 2, 2, 1]] * 3)], 0.12, 0.4)
-    assert verdicts.guessing(above).startswith("cannot be told apart from guessing (0.200")
+    assert verdicts.guessing(above).startswith("cannot be told apart from guessing (majority-class baseline: 0.200")
 
 
 def test_nothing_is_recommended_that_only_guesses() -> None:
     found = row("linear_probe", HEAD_ALONE, 0.2, 1.0, test=True, versus_full=None)
     found = replace(found, test=guesser())
     answer = summary.headline(fit_results(found))
-    assert answer.startswith("Nothing to recommend: no better than guessing (0.200")
+    assert answer.startswith("Nothing to recommend: no better than guessing (majority-class baseline: 0.200")
     assert "Train the head" not in answer
     compared = comparison(found)
     assert summary.comparison_headline(compared).startswith("Nothing to recommend: the best on validation is no better")
@@ -154,7 +154,9 @@ def test_the_majority_class_is_guessing_and_skill_on_rare_classes_is_not() -> No
 
 
 def test_guessing_without_a_test_split_is_by_the_classes() -> None:
-    assert verdicts.guessing_on_validation(scores(0.21), 5, 60).startswith("no better than guessing (0.200")
+    assert verdicts.guessing_on_validation(scores(0.21), 5, 60) == (
+        "no better than guessing (chance level: 0.200 balanced accuracy)"
+    )
     assert verdicts.guessing_on_validation(scores(0.4), 5, 60) == ""
 
 
@@ -223,7 +225,7 @@ def test_train_images_are_drawn_anew_too() -> None:
 
 def test_a_curve_of_guesses_says_nothing() -> None:
     words = verdicts.depth(DEPTH, [guesser()] * 3, 60, 3)
-    assert words == "Nothing can be read off the curve: at no share is the network better than guessing."
+    assert words == "The curve is not informative: the network is no better than guessing at any share."
 
 
 # F6: what frozen blocks are identical to
@@ -278,8 +280,8 @@ def mirrored(log_loss: float, mirrored_log_loss: float, p: float, images: int = 
 def test_flips_go_off_only_where_mirror_images_are_clearly_worse() -> None:
     figures = "accuracy 0.892 as they are and 0.840 mirrored, log-loss"
     assert mirrored(0.347, 0.515, 1e-5) == (
-        "Flips off: your classes are not mirror-symmetric. A linear probe recognizes images clearly worse when they "
-        f"are mirrored: {figures} 0.347 and 0.515 (250 validation images, p < 0.001)."
+        "Flips off: your classes are not mirror-symmetric. A linear probe is clearly worse on mirrored images: "
+        f"{figures} 0.347 and 0.515 (250 validation images, p < 0.001)."
     )
     assert "p = 0.0052)" in mirrored(0.347, 0.515, 0.0052)
     assert mirrored(0.347, 0.515, 0.06, images=12) == (

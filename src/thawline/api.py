@@ -290,13 +290,13 @@ def _resumed(
             _add_strategies(folder, add)
         finished = folder.results()
         if finished is not None:
-            callback.note(f"{folder.path} is already finished; nothing is trained or scored again.")
+            callback.note(f"{folder.path} is already finished; there is nothing left to train or score.")
             if not is_closed(folder):
                 _require_trust(folder, trust)
                 close(folder, callback)
             return finished
         if changed := ", ".join(folder.other_environment()):
-            callback.note(f"Not what the run began with: {changed}; what is trained now may differ for that.")
+            callback.note(f"The environment has changed since the run started: {changed}; new trainings may differ.")
         try:
             _require_trust(folder, trust)
             return _work(folder, callback, workers)
@@ -383,7 +383,7 @@ def repeat_study(
     raised only if no cell of this call could be run.
     """
     if joined() is not None:
-        raise OptionError("a `recipe` cannot be repeated by several processes; start it without torchrun.")
+        raise OptionError("a `recipe` cannot run in several processes; start it without torchrun.")
     callback, folder = callback or Callback(), Path(out)
     study = load_recipe(recipe)
     expansion = expand(study, Overrides(**(overrides or {})))
@@ -582,8 +582,8 @@ def with_plan(request: Request, plan: FineTunePlan | str | Path, options: Mappin
         raise OptionError(f"`plan` and `{clash[0]}` cannot both be given; leave one of them out.")
     if not isinstance(plan, FineTunePlan | str | Path):
         raise OptionError(
-            f"`plan` must be a FineTunePlan, a plan.json or the folder of a run, got {type(plan).__name__}; "
-            "results have theirs in `.plan`, and `FineTunePlan.from_dict` reads a dict."
+            f"`plan` must be a FineTunePlan, a plan.json or a run folder, got {type(plan).__name__}; pass "
+            "`results.plan`, or read a dict with `FineTunePlan.from_dict`."
         )
     found = plan if isinstance(plan, FineTunePlan) else find_plan(Path(plan))
     if options.get("granularity", found.granularity) != found.granularity:
@@ -618,10 +618,10 @@ def _require_trust(folder: RunFolder, trust: Trust) -> None:
     """Raise `InputError` if the run's model is code that the user does not allow to run, or names other code."""
     models = folder.request().models
     if len(models) > 1 and trust.code is not None:
-        raise OptionError(f"`code` names a single network, and {folder.path} has several; take `trust_code`.")
+        raise OptionError(f"`code` names a single network, and {folder.path} has several; use `trust_code` instead.")
     for model in models:
         if (named := code_to_run(model, folder.file(REQUEST), trust)) != model:
-            raise OptionError(f"`code` must be {model}, with which {folder.path} began, got {named}.")
+            raise OptionError(f"`code` must be {model}, which {folder.path} was started with, got {named}.")
 
 
 def _add_strategies(folder: RunFolder, add: str | Sequence[str]) -> None:
@@ -692,7 +692,7 @@ def _work(folder: RunFolder, callback: Callback, workers: Workers | None) -> Fit
             callback.forecast(expected.seconds, expected.units, expected.trainings, expected.memory_bytes)
             if opened.experiment.request.refit:
                 searches = variants(opened.experiment.request.strategies[0])[0].searches
-                beyond = ", which comes on top of the budget of the search" if searches else ""
+                beyond = ", which is not part of the search budget" if searches else ""
                 callback.note(f"The forecast includes the refit on train and val{beyond}.")
             return _train(opened, callback)
     except OSError as error:

@@ -98,10 +98,10 @@ _REMEDIES = {
     (errno.EMFILE, errno.ENFILE): "raise the limit on open files (`ulimit -n`)",
     (errno.EFBIG,): "raise the limit on the size of files (`ulimit -f`)",
     (errno.ENAMETOOLONG,): "choose a shorter path",
-    (errno.ENOENT, errno.ENOTDIR): "put back what was moved or removed",
-    (errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY): "move away what is in its place",
+    (errno.ENOENT, errno.ENOTDIR): "restore what was moved or removed",
+    (errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY): "move what is in its place",
     (errno.ENOMEM,): "free some memory",
-    (errno.EBUSY, errno.EAGAIN): "close what is using it",
+    (errno.EBUSY, errno.EAGAIN): "close the program that uses it",
 }
 
 

@@ -173,7 +173,7 @@ class ProgressCallback(Callback):
 
     def trained_ahead(self, record: TrainingRecord, running: int) -> None:
         """Show what workers do, which is reported in its own time; elsewhere a line a minute."""
-        status = f"done by a worker, {running} more on their way; {self._status(record)}"
+        status = f"done by a worker, {running} more running; {self._status(record)}"
         self._show(self._title(record), status)
         if not self.changes and time.monotonic() - self._last_line > SILENCE:
             self.note(f"{self._title(record)}: {status}")

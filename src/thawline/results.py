@@ -371,8 +371,8 @@ class ScoredRow(Row):
     plan: FineTunePlan
     """In the JSON `FineTunePlan.to_dict()`, which `FineTunePlan.from_dict` reads."""
     batch_norm: str | None = field(default=None, metadata=_OPTIONAL)
-    """Batch norm of the trained blocks: moving (statistics of the batch, which also move the stored ones) or kept (the
-    stored statistics); None = no block with batch norm trains."""
+    """Batch norm of the trained blocks: moving (batch statistics, which also update the running ones) or kept (the
+    running statistics); None = no block with batch norm trains."""
     probe_strength: float | None = field(default=None, metadata=_OPTIONAL)
     """L2 penalty of the linear probe that the head is or starts from; None = it starts from random weights."""
     train: SplitScores

@@ -50,9 +50,9 @@ UNKNOWN_START = "thawline cannot tell whether your code loads pretrained weights
 MIRRORED_P, MIRRORED_RISE, MIRRORED_NATS = 0.01, 0.1, 0.01
 """Mirror images are worse where their log-loss rises by this share and by so many nats, with a p-value below that."""
 MIRROR_TEST = (
-    "Before any training, the mirror test: a linear probe learns from the training images as they are, then classifies "
-    "the validation images and their mirror images. If it recognizes the mirror images clearly worse, left and right "
-    "matter in your classes, and flipping training images at random would teach the network wrong examples."
+    "Before any training, the mirror test: a linear probe learns from the training images as they are, then "
+    "classifies the validation images and their mirror images. If it is clearly worse on the mirror images, left and "
+    "right matter in your classes, and random flips would give the network wrong training examples."
 )
 _TAIL = 0.025
 """What a 95 % interval leaves out on either side."""
@@ -112,23 +112,23 @@ def fitted_again(facts: FitAgain, refusal: str) -> str:
     rest = "".join(f"; {count} {word} ({listed})" for count, word, listed in others)
     if facts.head == "kept":
         shared = counted(len(facts.kept), "class", "classes")
-        return f"Fitting {facts.source} again: the head is kept for {shared} of the same name{rest}."
+        return f"Fitting {facts.source} again: the head is kept for {shared} with the same name{rest}."
     return f"Fitting {facts.source} again with a new head{f': {refusal}' if refusal else ''}{rest}."
 
 
 def seen_before(facts: FitAgain) -> str:
     """Which of the new images the old model knows, as a sentence; empty if it knows none."""
-    uses = {"train": "trained", "val": "selected"}
-    found = [f"{count:,} {uses[split]}" for split, count in facts.seen.items()]
+    uses = {"train": "training", "val": "validation"}
+    found = [f"{count:,} for {uses[split]}" for split, count in facts.seen.items()]
     if not found:
         return ""
-    tested = f"; {facts.seen_in_test:,} of them are test images here, whose scores may be too high"
-    return f"Of these images {' and '.join(found)} the old model{tested if facts.seen_in_test else ''}."
+    tested = f"; {facts.seen_in_test:,} of them are test images here, so test scores may be too high"
+    return f"Of these images, the old model used {' and '.join(found)}{tested if facts.seen_in_test else ''}."
 
 
 def forgotten(before: float, after: float, ends: Interval, images: int, missing: int) -> str:
     """What fitting again did to the old test images, as a sentence."""
-    gone = f" ({missing:,} more are not there any more)" if missing else ""
+    gone = f" ({missing:,} more no longer exist)" if missing else ""
     return (
         f"On {counted(images, 'test image')} of the old run{gone} the old model had accuracy {figure(before)}; the "
         f"saved model has {figure(after)} (difference {_points(after - before)} points, 95 % interval "
@@ -140,7 +140,7 @@ def kept_old(chosen: TriedShare, trained: TriedShare) -> str:
     """What the share of old weights costs on either split, against the trained network, as a sentence."""
     if chosen.old_share == 0:
         return (
-            "The trained network was kept whole: no share of the old weights is better on both validation splits "
+            "The trained weights are saved unchanged: mixing in old weights is no better on both validation splits "
             f"together ({figure(trained.val)} on the new one, {figure(trained.old_val)} on the old one)."
         )
     old = 100 * chosen.old_share
@@ -195,7 +195,7 @@ def measured(scores: SplitScores, images: int) -> str:
     spread = "" if accuracy.standard_error is None else f", standard error {figure(accuracy.standard_error)}"
     trainings = "one training" if accuracy.n == 1 else f"mean of {accuracy.n} trainings{spread}"
     if not isinstance(scores, TestScores):
-        return f"accuracy {figure(accuracy.mean)} on validation, which also chose (no test split; {trainings})"
+        return f"accuracy {figure(accuracy.mean)} on validation (also used for selection; no test split; {trainings})"
     ends = interval(accuracy_interval(scores.interval95, accuracy.mean, images))
     return (
         f"accuracy {figure(accuracy.mean)} on test (95 % interval over {counted(images, 'test image')}: {ends}; "
@@ -235,7 +235,7 @@ def guessing(scores: TestScores | Evaluation) -> str:
     if low > level + _ROUNDING or _is_balanced_skill(scores):
         return ""
     said = "no better than guessing" if accuracy <= level + _ROUNDING else "cannot be told apart from guessing"
-    return f"{said} ({figure(level)} by always naming the most frequent class)"
+    return f"{said} (majority-class baseline: {figure(level)})"
 
 
 def guessing_on_validation(scores: SplitScores, classes: int, images: int) -> str:
@@ -244,7 +244,7 @@ def guessing_on_validation(scores: SplitScores, classes: int, images: int) -> st
     reach = 1.96 * math.sqrt(level * (1 - level) / max(images, 1))
     if scores.balanced_accuracy.mean > level + reach:
         return ""
-    return f"no better than guessing ({figure(level)} by always naming one class)"
+    return f"no better than guessing (chance level: {figure(level)} balanced accuracy)"
 
 
 def _is_balanced_skill(scores: TestScores | Evaluation) -> bool:
@@ -261,7 +261,7 @@ def _is_balanced_skill(scores: TestScores | Evaluation) -> bool:
 def depth(curve: DepthCurve, tests: Sequence[TestScores], images: int, trainings: int) -> str:
     """What a depth curve shows: the best share and where over-fitting begins; `tests` are the scores of its rows."""
     if tests and all(map(guessing, tests)):
-        return "Nothing can be read off the curve: at no share is the network better than guessing."
+        return "The curve is not informative: the network is no better than guessing at any share."
     return f"{_best_depth(curve, images, trainings)} {_over_fitting(curve, trainings)}"
 
 
@@ -295,8 +295,8 @@ def before_fine_tuning(head: str) -> str:
     """What predictions before fine-tuning are worth, by the head that made them: linear_probe or fine_tuned."""
     if head == "linear_probe":
         return (
-            "Before fine-tuning, the head is a linear probe: a logistic regression on the features of training images. "
-            "It predicts nothing for an image that it was fitted to."
+            "Before fine-tuning, the head is a linear probe: a logistic regression on the features of training "
+            "images. It makes no prediction for images that it was fitted to."
         )
     return (
         "Before fine-tuning, the head is the fine-tuned one, since no linear probe could be fitted. It was trained on "
@@ -329,8 +329,8 @@ def mirrored(found: MirrorTest) -> str:
     if is_worse_mirrored(found):
         chance = f"p = {found.p:.2g}" if found.p >= 0.001 else "p < 0.001"
         return (
-            "Flips off: your classes are not mirror-symmetric. A linear probe recognizes images clearly worse when "
-            f"they are mirrored: {figures} ({images}, {chance})."
+            "Flips off: your classes are not mirror-symmetric. A linear probe is clearly worse on mirrored images: "
+            f"{figures} ({images}, {chance})."
         )
     if _rises(found):
         return (
@@ -362,16 +362,17 @@ def calibrated(found: Calibration, *, refitted: bool = False) -> str:
     images = counted(found.images, "validation image")
     if found.temperature == 1:
         if found.gain_error is None:
-            return f"Probabilities are not scaled: {images} are too few to fit a temperature on."
-        return f"Probabilities are not scaled: on {images} no temperature clearly lowers the log-loss."
+            return f"No temperature scaling: {images} are too few to fit a temperature."
+        return f"No temperature scaling: no temperature clearly lowers the log-loss on {images}."
     split, before, after = "validation", found.val_before, found.val_after
     if found.test_before is not None and found.test_after is not None:
         split, before, after = "test", found.test_before, found.test_after
     whose = " before the refit" if refitted else ""
     return (
-        f"The saved model's logits are divided by a temperature of {figure(found.temperature)}, fitted on {images}"
-        f"{whose}; its calibration error on {split} is {figure(after)} instead of {figure(before)}. Predicted classes "
-        "stay the same. `predict`, `evaluate` and exports scale; timm, transformers and the scores of this run do not."
+        f"The saved model's logits are divided by a temperature of {figure(found.temperature)}, fitted on "
+        f"{images}{whose}; its calibration error on {split} is {figure(after)} instead of {figure(before)}. Predicted "
+        "classes do not change. `predict`, `evaluate` and exports apply the temperature; timm, transformers and the "
+        "scores of this run do not."
     )
 
 
@@ -398,7 +399,7 @@ def frozen_kept(frozen: int, request: Mapping[str, object], plan: FineTunePlan |
     """
     if not frozen:
         return ""
-    but = " but for the recomputed statistics" if plan is not None and plan.statistics == "recomputed" else ""
+    but = " except for the recomputed statistics" if plan is not None and plan.statistics == "recomputed" else ""
     start = started_from(request)
     kept = f"{counted(frozen, 'frozen block')} bit-identical to {start}{but}, checked after every training."
     return " ".join(filter(None, (kept, start_warning(request))))

@@ -383,7 +383,7 @@ def test_strategies_lists_every_one_with_its_arguments(
     assert found["last_blocks"]["arguments"] == {"k": 1}
     assert found["last_blocks"]["tuned"] == {"k": [1, 2, 3]}
     assert run(capsys, monkeypatch, ["strategies"]) == 0
-    assert "k=1; left open, tuning tries 1, 2, 3" in capsys.readouterr().out
+    assert "k=1; if unset, tuning tries 1, 2, 3" in capsys.readouterr().out
 
 
 def test_the_module_runs_as_a_program() -> None:

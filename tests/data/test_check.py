@@ -191,9 +191,9 @@ def test_what_cannot_be_split_is_found(
 ) -> None:
     monkeypatch.setenv("THAWLINE_CACHE", str(tmp_path / "cache"))
     root = make_folder({"a": 12, "rare": 1})
-    (line,) = (line for line in api.check(root).warnings if line.startswith("Training would refuse"))
+    (line,) = (line for line in api.check(root).warnings if line.startswith("Training would reject"))
     with pytest.raises(DataError) as caught:
         api.fit(root, tmp_path / "run", model="test_vit", weights="random", image_size=32)
-    assert line == f"Training would refuse these images: {caught.value}"
+    assert line == f"Training would reject these images: {caught.value}"
     with pytest.raises(OptionError, match="`image_size` must be"):
         api.check(root, image_size=10**400)

@@ -91,7 +91,7 @@ def test_check_says_what_is_lost(tmp_path: Path) -> None:
             values = np.random.default_rng([number, ord(name)]).integers(0, 1 << 20, (8, 8)).astype(np.uint32)
             (tmp_path / name / f"{number}.tif").write_bytes(tiff(values))
     (line,) = check(read_images(tmp_path)).warnings
-    assert line.startswith("24 images of 32-bit or floating-point values: each is stretched from its own darkest")
+    assert line.startswith("24 images of 32-bit or floating-point values: each is scaled from its own minimum")
 
 
 @pytest.mark.parametrize("name", ["png with alpha", "tiff in planes", "ppm"])

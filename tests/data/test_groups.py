@@ -37,7 +37,7 @@ def test_groups_are_read_off_the_paths() -> None:
     images = _patients({"a": [2, 1], "b": [1]})
     assert [item.group for item in with_groups(images, r"(\w-p\d+)-").items] == ["a-p00", "a-p00", "a-p01", "b-p00"]
     assert [item.group for item in with_groups(images, r"a-p\d+").items] == ["a-p00", "a-p00", "a-p01", None]
-    assert with_groups(images, r"a-p\d+").notes == ("1 image not matched by the group pattern, in no group",)
+    assert with_groups(images, r"a-p\d+").notes == ("1 image not matched by the group pattern, so in no group",)
 
 
 def test_patterns_that_cannot_be_used() -> None:

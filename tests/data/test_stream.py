@@ -82,10 +82,12 @@ def test_a_file_that_changes_or_vanishes_ends_the_run(
 ) -> None:
     streamed, _ = opened(files, preprocessing, tmp_path / "cache")
     picture(99, 40, 40).save(files[2])
-    with pytest.raises(RunError, match=r"2\.png' has changed since the run began; put it back as it was"):
+    with pytest.raises(
+        RunError, match=r"2\.png' has changed since the run started; restore it, then continue with `thawline resume`"
+    ):
         streamed[np.array([1, 2])]
     files[3].unlink()
-    with pytest.raises(RunError, match=r"3\.png' cannot be opened any more \(No such file"):
+    with pytest.raises(RunError, match=r"3\.png' can no longer be opened \(No such file"):
         streamed[np.array([3])]
 
 

@@ -105,15 +105,17 @@ def test_channels_last_outputs_are_found() -> None:
 
 def test_a_layer_that_cannot_be_used_is_named() -> None:
     network, images, classes = ThreeLayers().eval(), torch.randn(2, 3, 12, 12), torch.tensor([0, 1])
-    with pytest.raises(OptionError, match="the network has no layer 'nothing'; its outermost are one, pool, two"):
+    with pytest.raises(
+        OptionError, match="the network has no layer 'nothing'; its top-level modules are one, pool, two"
+    ):
         grad_cam(network, images, classes, "nothing")
-    with pytest.raises(OptionError, match=r"'fc' returns .*, which has no grid"):
+    with pytest.raises(OptionError, match=r"'fc' returns .*, which is not a spatial feature map"):
         grad_cam(network, images, classes, "fc")
 
 
 def test_a_network_without_places_has_no_map() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
-    with pytest.raises(ModelError, match="no module with a grid"):
+    with pytest.raises(ModelError, match="no module with a spatial feature map"):
         find_layer(network, torch.randn(2, 3, 4, 4))
 
 

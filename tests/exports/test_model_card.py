@@ -116,7 +116,7 @@ def test_data_preprocessing_decoding_and_versions_are_in_words() -> None:
     text = model_card(CARD)
     assert "1,200 train, 400 val, 400 test images" in text
     assert "shorter side is resized (bicubic) to 109 pixels, then the central 96 x 96 pixels are taken" in text
-    assert "minus 0.5, 0.5, 0.5, divided by 0.25, 0.25, 0.25" in text
+    assert "normalized with mean 0.5, 0.5, 0.5 and standard deviation 0.25, 0.25, 0.25" in text
     assert "Pillow decodes the first frame." in text
     assert "thawline 0.1.0, torch 2.14.1" in text
     assert "optuna" not in text

@@ -115,9 +115,7 @@ def test_what_somebody_else_wrote_is_left_alone(tmp_path: Path, kind: str) -> No
         (folder / "thesis.txt").write_text("mine")
     if kind == "folder whose mark is a folder":
         (folder / THAWLINE_FILE).mkdir()
-    with pytest.raises(
-        RunFolderError, match=r"model holds something that thawline did not write; choose another `out`"
-    ):
+    with pytest.raises(RunFolderError, match=r"model contains files that thawline did not write; choose another `out`"):
         write_folder(folder, TEXTS, network())
     assert (folder if kind == "file" else folder / "thesis.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -146,10 +146,12 @@ def test_the_command_prints_tables_and_writes_files(
     assert run(["predict", folder, photos, "--top", "1", "--csv", "-"], monkeypatch) == 0
     printed = capsys.readouterr().out
     assert run(["predict", folder, photos, "--top", "1", "--csv", file], monkeypatch) == 0
-    assert capsys.readouterr().out == f"12 predictions added to {file}; 1 could not be read, for the reasons in it.\n"
+    assert (
+        capsys.readouterr().out == f"12 predictions added to {file}; 1 could not be read (the file has the reasons).\n"
+    )
     assert file.read_bytes().decode().splitlines() == printed.splitlines()
     assert run(["predict", folder, photos, "--top", "1", "--csv", file], monkeypatch) == 0
-    assert capsys.readouterr().out == f"0 predictions added to {file}; 13 images were in it.\n"
+    assert capsys.readouterr().out == f"0 predictions added to {file}; 13 images were already in it.\n"
     assert run(["predict", folder, photos, "--jsonl", "-", "--batch-size", "3"], monkeypatch) == 0
     assert len([*map(json.loads, capsys.readouterr().out.splitlines())]) == 13
     assert run(["predict", folder, photos], monkeypatch) == 0
@@ -181,7 +183,7 @@ def test_an_export_is_not_taken_for_a_damaged_model(tmp_path: Path, photos: Path
     (tmp_path / "export").mkdir()
     (tmp_path / "export" / "export.json").write_text("{}")
     (tmp_path / "export" / "SHA256SUMS").write_text("")
-    with pytest.raises(RunFolderError, match=r"export is an export: give the run"):
+    with pytest.raises(RunFolderError, match=r"export is an export: pass the run"):
         thawline.predict(tmp_path / "export", photos)
 
 

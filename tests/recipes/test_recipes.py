@@ -510,7 +510,7 @@ def test_cells_of_other_settings_are_never_mixed_in(images: Path, tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         run_cells(recipe, cells, tmp_path, Runner(Stop(0)))
     longer = expand(recipe, small(images, epochs=3)).cells
-    with pytest.raises(RunFolderError, match="begun with other settings"):
+    with pytest.raises(RunFolderError, match="started with other settings"):
         run_cells(recipe, longer, tmp_path, Runner())
     run_cells(recipe, cells, tmp_path, Runner())
     with pytest.raises(RunFolderError, match="run with other settings"):

@@ -84,7 +84,7 @@ def test_other_versions_are_said_on_resume(images: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(run_folder, "environment", lambda **_: changed)
     told = Told()
     api.resume(tmp_path / "run", told)
-    (note,) = (note for note in told.notes if note.startswith("Not what the run began with"))
+    (note,) = (note for note in told.notes if note.startswith("The environment has changed since the run started"))
     for change in (f"scipy {now.packages['scipy']} -> 8.8", f"Python {now.python} -> 9.9", "-> abacus"):
         assert change in note
     assert "new" not in note.partition(";")[0]

@@ -48,7 +48,7 @@ def test_the_baseline_that_the_search_settled_on_is_named() -> None:
     baselines = [row("full", (1e-3,) * 4, 0.7, 1.0), row("linear_probe", plan, 0.8, 0.4)]
     found = fit_results(row("auto", plan, 0.8, 5.0, search=search()), baselines)
     assert copied_note(found) == (
-        "linear_probe is the plan that the search settled on; what it cost to find is the work of auto."
+        "linear_probe is the plan that the search chose; the cost of the search is in the work of auto."
     )
     assert copied_note(replace(found, baselines={})) == ""
     assert copied_note(replace(found, search=None)) == ""

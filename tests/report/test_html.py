@@ -123,11 +123,11 @@ def test_batch_norm_and_head_start_are_said_of_each_plan(tmp_path: Path) -> None
     write_json(folder / "comparison.json", stored)
     drawn = page(folder).text
     for words in (
-        "full at 1e-3; head from random weights; batch norm with the statistics of each batch",
+        "full at 1e-3; head from random weights; batch norm with batch statistics",
         "batch norm kept, head start random",
-        "The winning plan: head from random weights; batch norm keeps its stored statistics.",
+        "The winning plan: head from random weights; batch norm keeps its running statistics.",
         "Batch norm of the trained blocks: kept.",
-        "moving = statistics of each batch",
+        "moving = batch statistics",
     ):
         assert words in drawn
 
@@ -251,7 +251,7 @@ def test_an_average_is_not_called_the_plan_that_won_the_search(tmp_path: Path) -
     mixed = replace(plan, mixture=Mixture("weights", (Ingredient(plan, 1),)))
     write_json(folder / "results.json", {**stored, "plan": mixed.to_dict()})
     drawn = page(folder).text
-    assert "Handed over: mean weights of 2 trainings (1: " in drawn
+    assert "The returned model: mean weights of 2 trainings (1: " in drawn
     assert "2: the same as 1 with another seed; head from random weights" in drawn
     assert "The winning plan" not in drawn
 

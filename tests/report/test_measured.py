@@ -65,7 +65,7 @@ def test_the_best_of_both_modes_stand_side_by_side() -> None:
 
 @pytest.mark.parametrize(
     ("kept", "moving", "words"),
-    [(1.0, 1.04, "hardly a difference"), (1.0, 0.9, "statistics of their own"), (0.0, 0.0, "hardly a difference")],
+    [(1.0, 1.04, "negligible difference"), (1.0, 0.9, "statistics of their own"), (0.0, 0.0, "negligible difference")],
 )
 def test_a_small_difference_says_nothing(kept: float, moving: float, words: str) -> None:
     (note,) = measured_notes(search(candidate(kept, "kept", "random"), candidate(moving, "moving", "random")), ())

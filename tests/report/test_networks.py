@@ -99,9 +99,9 @@ def test_what_was_only_probed_says_so() -> None:
     ("trials", "room", "said"),
     [
         ((BEST, WORSE), 1.0, "would not change the network"),
-        ((BEST, replace(EQUAL, epochs=8)), 1.0, "cannot tell equal from it after whole trainings"),
-        ((BEST, EQUAL), 1.0, "might change the network: it would train equal to the end"),
-        ((BEST, EQUAL), 0.4, "would still not pay for a whole training of equal"),
+        ((BEST, replace(EQUAL, epochs=8)), 1.0, "cannot tell equal apart from it after full-length trainings"),
+        ((BEST, EQUAL), 1.0, "might change the network: it would also train equal to the end"),
+        ((BEST, EQUAL), 0.4, "would still not cover a full-length training of equal"),
     ],
 )
 def test_twice_the_budget_matters_where_the_images_leave_it_open(

@@ -55,10 +55,10 @@ def test_rates_in_words(rates: tuple[float | None, ...], words: str) -> None:
     ("others", "words"),
     [
         ({"parts": "norms_and_biases"}, "only norms and biases of each block"),
-        ({"adapter": Adapter(8, 2.0)}, "low-rank updates in place of the weights"),
-        ({"rate_rule": "relative_gradient"}, "each tensor's rate follows its gradient"),
-        ({"batch_norm": "kept"}, "batch norm keeps its stored statistics"),
-        ({"batch_norm": "moving"}, "batch norm with the statistics of each batch"),
+        ({"adapter": Adapter(8, 2.0)}, "low-rank updates instead of full weights"),
+        ({"rate_rule": "relative_gradient"}, "each tensor's rate follows its relative gradient norm"),
+        ({"batch_norm": "kept"}, "batch norm keeps its running statistics"),
+        ({"batch_norm": "moving"}, "batch norm with batch statistics"),
     ],
 )
 def test_what_rates_do_not_tell_is_said(others: dict[str, Any], words: str) -> None:
@@ -84,7 +84,7 @@ def test_a_solved_probe_has_a_penalty_and_no_rate() -> None:
 
 def test_a_head_that_starts_from_the_probe_is_said_whether_it_trains_or_not() -> None:
     found = row_of(1e-4, 1e-3, head_start="probe", batch_norm="kept")
-    facts = "head from the linear probe, L2 1e-2; batch norm keeps its stored statistics"
+    facts = "head from the linear probe, L2 1e-2; batch norm keeps its running statistics"
     assert plan_words.plan_in_words(found) == f"Train blocks.0 at 1e-4 and the head at 1e-3 ({facts})"
     still = row_of(None, 1e-4, None, head_start="probe", batch_norm="kept")
     assert plan_words.plan_in_words(still) == f"Train blocks.1 at 1e-4, keep the head, freeze the rest ({facts})"
@@ -99,7 +99,7 @@ def test_a_network_without_batch_norm_has_no_word_of_it() -> None:
 
 def test_a_probe_above_moving_statistics_is_doubted() -> None:
     *_, doubt = plan_words.defined(row_of(1e-4, 1e-3, head_start="probe", batch_norm="moving"))
-    assert doubt.startswith("The head starts from a probe that was made with the stored statistics")
+    assert doubt.startswith("The head starts from a probe solved with the running statistics")
     assert doubt.endswith("compare it with norm=kept or head_start=random.")
 
 
@@ -127,7 +127,7 @@ def test_an_average_lists_its_trainings_and_says_once_what_they_share() -> None:
         "1: blocks.1 and the head at 1e-3; 2: everything at 1e-4; 3: the same as 1 with another seed; 4: the same as 2 "
         "with another seed"
     )
-    shared = "head from the linear probe, L2 1e-2; batch norm keeps its stored statistics"
+    shared = "head from the linear probe, L2 1e-2; batch norm keeps its running statistics"
     assert plan_words.plan_in_words(row) == f"Average the weights of 4 trainings ({listed}; {shared})"
     assert plan_words.besides_rates(row) == [f"mean weights of 4 trainings ({listed}; {shared})"]
     assert plan_words.named(row) == "full, mean weights of 4 trainings"
@@ -170,8 +170,8 @@ def test_a_distilled_network_is_said_with_what_it_learned_from() -> None:
         batch_norm="kept",
     )
     listed = (
-        "1: blocks.1 and the head at 1e-3, head from the linear probe, batch norm keeps its stored statistics; 2: "
-        "everything at 1e-4, head from random weights, batch norm with the statistics of each batch"
+        "1: blocks.1 and the head at 1e-3, head from the linear probe, batch norm keeps its running statistics; 2: "
+        "everything at 1e-4, head from random weights, batch norm with batch statistics"
     )
     said = "rain one network once more on the mean output of 2 candidates"
     assert plan_words.plan_in_words(row) == f"T{said} ({listed})"
@@ -181,9 +181,9 @@ def test_a_distilled_network_is_said_with_what_it_learned_from() -> None:
     assert plan_words.base_rate(row) == "1e-3"
     made, norm = plan_words.defined(row)
     assert made == (
-        f"The network was trained once more on the mean output of 2 candidates ({listed}). It started from the trained "
-        "weights of 1, with its learning rates and their schedule from the beginning; the mean output has a share of "
-        "0.7 in the loss, the labels have 0.3."
+        f"The network was trained once more on the mean output of 2 candidates ({listed}). It started from the "
+        "trained weights of 1, with the same learning rates and a restarted schedule; in the loss, the mean output "
+        "has a weight of 0.7 and the labels of 0.3."
     )
     assert norm == plan_words.BATCH_NORM_DEFINED["kept"]
 
@@ -197,10 +197,10 @@ def test_an_ensemble_lists_its_networks_with_what_is_different() -> None:
         batch_norm="moving",
     )
     listed = (
-        "1: blocks.1 and the head at 1e-3, head from random weights, batch norm with the statistics of each batch, "
-        "share 0.2; 2: the solved linear probe, share 0.4; 3: everything at 1e-4 and the head at 1e-2, head from the "
-        "linear probe, batch norm keeps its stored statistics, share 0.2; 4: the head alone at 1e-2, head from random "
-        "weights, share 0.2"
+        "1: blocks.1 and the head at 1e-3, head from random weights, batch norm with batch statistics, share 0.2; 2: "
+        "the solved linear probe, share 0.4; 3: everything at 1e-4 and the head at 1e-2, head from the linear probe, "
+        "batch norm keeps its running statistics, share 0.2; 4: the head alone at 1e-2, head from random weights, "
+        "share 0.2"
     )
     assert plan_words.plan_in_words(row) == f"Ensemble of 4 networks, mean of their probabilities ({listed})"
     assert plan_words.besides_rates(row) == [f"mean output of 4 networks ({listed})"]
@@ -216,7 +216,7 @@ def test_networks_of_an_ensemble_that_train_alike_say_so_once() -> None:
     row = mixed("outputs", solved, batch_norm="kept", head_start="probe", norm="eval")
     assert plan_words.plan_in_words(row) == (
         "Ensemble of 2 networks, mean of their probabilities (1: blocks.1 and the head at 1e-3; 2: the solved linear "
-        "probe; head from the linear probe, L2 1e-2; batch norm keeps its stored statistics)"
+        "probe; head from the linear probe, L2 1e-2; batch norm keeps its running statistics)"
     )
 
 

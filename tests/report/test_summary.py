@@ -54,9 +54,9 @@ def test_what_an_ensemble_adds_and_costs_is_said() -> None:
     said = (
         "The mean output of 2 networks has 0.750 on validation and 0.750 on test, against 0.700 on validation and 0.700"
     )
-    saves = " The same command with --answer ensemble and another --out saves it."
+    saves = " To save it, run the same command with --answer ensemble and another --out."
     assert summary.ensemble_note(results) == f"{said} on test for the saved network.{saves}"
-    took = "; it takes 2 ms an image against 1 (batch 32; batch 1: 8.12 against 4; this machine)."
+    took = "; it takes 2 ms per image against 1 (batch 32; batch 1: 8.12 against 4; this machine)."
     assert summary.ensemble_note(replace(results, latency=latency)).endswith(f"saved network{took}{saves}")
     pick = replace(row("pick", (None, None, None, 1e-3), 0.65, 1.0), plan=alone)
     told = summary.ensemble_note(replace(saved(both, "auto"), baselines={"pick": pick}, latency=latency))
@@ -74,7 +74,7 @@ def test_an_ensemble_of_one_network_adds_nothing() -> None:
 def test_a_pick_that_is_a_baseline_is_named() -> None:
     results = saved(plan(1e-4, 1e-3), "auto")
     assert summary.pick_note(replace(results, pick="full")) == (
-        "full is the pick of the search; what it cost to find is the work of auto."
+        "full is the pick of the search; the cost of the search is in the work of auto."
     )
     for own in (None, "pick", "auto"):
         assert summary.pick_note(replace(results, pick=own)) == ""
@@ -83,7 +83,7 @@ def test_a_pick_that_is_a_baseline_is_named() -> None:
 def test_training_everything_in_another_way_is_not_full_fine_tuning() -> None:
     found = summary.headline(saved(plan(1e-4, 1e-3, norm="eval"), "auto", batch_norm="kept"))
     assert "so use it" not in found
-    assert "(head from random weights; batch norm keeps its stored statistics): accuracy 0.700" in found
+    assert "(head from random weights; batch norm keeps its running statistics): accuracy 0.700" in found
 
 
 def test_the_first_line_says_so_when_full_fine_tuning_wins() -> None:
@@ -102,7 +102,7 @@ def test_full_fine_tuning_as_one_of_several_trainings_is_no_advice_to_use_it(of:
 
 def test_without_a_test_split_the_sentence_says_validation() -> None:
     found = summary.headline(saved(plan(None, 1e-3), "linear_probe", test=False, val=scores(0.7, seeds=1)))
-    assert "accuracy 0.700 on validation, which also chose (no test split; one training)." in found
+    assert "accuracy 0.700 on validation (also used for selection; no test split; one training)." in found
 
 
 def test_one_seed_has_the_same_kind_of_interval() -> None:
@@ -196,7 +196,7 @@ def test_nearest_neighbors_are_a_note_beside_the_probe() -> None:
 )
 def test_a_probes_head_above_moving_statistics_has_a_note(start: Any, mode: str, notes: int) -> None:
     found = tuned("full", 0.9, plan=plan(1e-3, 1e-3, head_start=start), batch_norm=mode)
-    assert ["made with the stored statistics" in note for note in summary.row_notes(found)] == [True] * notes
+    assert ["solved with the running statistics" in note for note in summary.row_notes(found)] == [True] * notes
 
 
 def test_rates_and_durations() -> None:
@@ -207,7 +207,7 @@ def test_rates_and_durations() -> None:
 def test_why_the_plan_of_a_search_is_not_that_of_the_highest_score() -> None:
     candidates = [candidate(0, slot, score) for slot, score in enumerate((0.5, 0.6, 0.6))]
     found = search(candidates=candidates, winner=[0, 0], best=[0, 1])
-    chosen = "Chosen in the search: 0.500 on validation (one training); the table has new trainings."
+    chosen = "Chosen in the search: 0.500 on validation (one training); the table shows new trainings."
     assert summary.choice_note(found) == (
         f"{chosen} The best candidate (generation 0, candidate 1) had 0.600 (one training); the difference is within "
         "one standard error, so the simpler plan wins."
@@ -246,5 +246,5 @@ def test_baselines_that_a_search_did_not_finish_are_named() -> None:
     }
     short, none = summary.unfinished_notes(search(rungs=[2, 5], ways=trials))
     assert short.startswith("last_blocks was trained for 2 of 5 epochs")
-    assert none.startswith("The budget had no room to try full")
+    assert none.startswith("The budget was too small to try full")
     assert summary.unfinished_notes(search()) == []

@@ -87,7 +87,7 @@ def test_a_wide_table_shows_everything_a_referee_asks_for() -> None:
     for figure in (*figures, "14 min", "1,234 MiB"):
         assert figure in full
     assert "comparison.csv" not in shown(180, ROWS)
-    assert "moving = statistics of each batch" in shown(180, ROWS)
+    assert "moving = batch statistics" in shown(180, ROWS)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 150, 180])

@@ -92,7 +92,7 @@ def test_classes_that_a_mirror_exchanges_turn_flips_off(sideways: Path, tmp_path
     assert choice.mirror_test is not None
     assert results.request["images"]["augment"] == choice.augment == "mild_no_flip"
     assert told.lines == [choice.words]
-    assert choice.words.startswith("Flips off: your classes are not mirror-symmetric. A linear probe recognizes")
+    assert choice.words.startswith("Flips off: your classes are not mirror-symmetric. A linear probe is clearly")
     assert f"{choice.mirror_test.mirrored_log_loss:.3f} (60 validation images, p < 0.001)." in choice.words
     assert 0 < choice.work < 1
     stored = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))

@@ -141,7 +141,7 @@ class Removed(Callback):
 def test_a_run_that_is_removed_ends_with_one_line(images: Path, tmp_path: Path, moved: bool) -> None:
     out, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
     callback = Removed(lambda: out.rename(elsewhere) if moved else shutil.rmtree(out))
-    with pytest.raises(RunError, match="was moved or removed while the run worked in it"):
+    with pytest.raises(RunError, match="was moved or removed during the run"):
         api.run(small_request(images, ("linear_probe", "full"), learning_rate=1e-3), out, callback)
     assert not out.exists()
     if moved:

@@ -109,7 +109,7 @@ def test_members_say_which_they_are_and_what_they_train(finished: Path) -> None:
     assert "val" not in origins[0], "the scores are the ensemble's"
     card = (finished / "model" / "2" / "README.md").read_text()
     assert "It is member 2 of 2 of an ensemble" in card
-    assert "Everything here is about the ensemble of 2 networks" in card
+    assert "These scores are those of the ensemble of 2 networks" in card
     assert "Ensemble of 2 networks" in (finished / "model" / "README.md").read_text()
 
 
@@ -126,7 +126,7 @@ def test_evaluate_gives_the_scores_of_the_run(finished: Path, images: Path) -> N
 def test_the_explanation_is_of_the_first_member_and_says_so(finished: Path) -> None:
     explanation = read_json(finished / "explain.json")
     assert "ensemble of 2 networks" in explanation["notes"][0]
-    assert "Grad-CAM and block changes are of the first" in (finished / "report.html").read_text()
+    assert "Grad-CAM and block changes are those of the first" in (finished / "report.html").read_text()
 
 
 @pytest.mark.thorough

@@ -56,7 +56,11 @@ def test_onnx_gives_what_predict_gives(model: Path, images: Path) -> None:
     result = thawline.export(model, images=images / "val")
     assert result.largest_difference < 1e-5
     assert (result.agreeing, result.images, result.batches) == (12, 12, (1, 3, 8))
-    assert str(result).splitlines()[0].startswith("onnx, fp32, opset 18: 12 of 12 image files get the class")
+    assert (
+        str(result)
+        .splitlines()[0]
+        .startswith("onnx, fp32, opset 18: 12 of 12 image files get the same class as from predict")
+    )
     assert "<table" in result._repr_html_()
     folder = result.path
     assert folder == model / "exports" / "onnx"

@@ -161,7 +161,7 @@ def test_exactly_the_model_is_sent_to_a_private_repository(hub: StandIn, saved: 
 
 def test_a_public_repository_gets_nothing_private(hub: StandIn, saved: Path) -> None:
     hub.private = False
-    with pytest.raises(OptionError, match=r"thaw/flowers is public: everybody would see"):
+    with pytest.raises(OptionError, match=r"thaw/flowers is public, so everyone could see"):
         send(shipment(saved, REPOSITORY, endpoint=hub.endpoint))
     assert hub.files == {}
     send(shipment(saved, REPOSITORY, public=True, endpoint=hub.endpoint))
@@ -173,14 +173,14 @@ def test_a_public_repository_gets_nothing_private(hub: StandIn, saved: Path) -> 
 
 def test_a_refusal_is_one_line(hub: StandIn, saved: Path) -> None:
     hub.forbids = True
-    with pytest.raises(RunError, match=r"did not take thaw/flowers .*`hf auth login` logs in") as refused:
+    with pytest.raises(RunError, match=r"rejected thaw/flowers .*log in with `hf auth login`") as refused:
         send(shipment(saved, REPOSITORY, endpoint=hub.endpoint))
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["flowers", "a/b/c", "../up", "a/b?", "", "http://x/y"])
 def test_what_names_no_repository_is_refused(saved: Path, name: str) -> None:
-    with pytest.raises(OptionError, match="names no repository of the Hub; write ORGANISATION/NAME"):
+    with pytest.raises(OptionError, match="is not the name of a Hub repository; write ORGANISATION/NAME"):
         shipment(saved, name)
 
 
@@ -189,7 +189,7 @@ def test_code_of_the_user_and_folders_without_a_model_are_refused(saved: Path, t
         shipment(tmp_path, REPOSITORY)
     shutil.copytree(saved / "model", tmp_path / "own")
     (tmp_path / "own" / OWN_FILE).write_text("{}")
-    with pytest.raises(ModelError, match="opens only with Python code of your own"):
+    with pytest.raises(ModelError, match="needs your own Python code"):
         shipment(tmp_path / "own", REPOSITORY)
 
 
@@ -214,7 +214,7 @@ def test_the_command_lists_first_and_sends_nothing_without_a_yes(
     monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", hub.endpoint)
     assert run(["push", saved, REPOSITORY], monkeypatch) == 2
     said = capsys.readouterr()
-    assert f"To {hub.endpoint}/{REPOSITORY}, seen by only those whom its owner lets in (private):" in said.out
+    assert f"Upload to {hub.endpoint}/{REPOSITORY}, visible to only people with access (private):" in said.out
     assert [line.split()[-1] for line in said.out.splitlines()[1:-1]] == EXPECTED
     assert said.err == "thawline: nothing was uploaded; answer y, or pass --yes.\n"
     assert hub.asked == []

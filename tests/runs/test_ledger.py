@@ -260,6 +260,6 @@ def test_a_smaller_batch_is_remembered(tmp_path: Path) -> None:
 def test_a_run_that_has_yet_to_choose_its_network_names_another_version(tmp_path: Path) -> None:
     Ledger(tmp_path / "ledger.journal").bind_choice({"model": "a"})
     Ledger(tmp_path / "ledger.journal").bind_choice({"model": "a"})
-    with pytest.raises(RunFolderError, match=r"another version of thawline began the run; .*`out`\.$") as refused:
+    with pytest.raises(RunFolderError, match=r"another version of thawline started the run; .*`out`\.$") as refused:
         Ledger(tmp_path / "ledger.journal").bind_choice({"model": "a", "stream": False})
     assert refused.value.exit_code == 2

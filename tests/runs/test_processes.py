@@ -98,7 +98,7 @@ def test_two_processes_end_with_the_weights_of_one(images: Path, tmp_path: Path)
     _done(_command(images, alone, epochs=17), tmp_path / "alone.txt")  # 51 steps
     said = _done(_command(images, both, epochs=17), tmp_path / "both.txt", processes=2)
     assert said.count("2 processes train last_blocks:k=3,norm=kept together") == 1
-    assert said.count("Everything is in") == 1, "only one process writes to the screen"
+    assert said.count("All results are in") == 1, "only one process writes to the screen"
 
     one, two = (read(run / RESULTS["fit"], FitResults) for run in (alone, both))
     assert (one.processes, two.processes) == (None, 2)

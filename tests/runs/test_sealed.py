@@ -237,7 +237,7 @@ def test_what_comes_out_differently_is_refused(stopped: Path, tmp_path: Path, mo
     _damage_weights_and_scores(run)
     different = lambda self, record, **_: (replace(record, checkpoint="0" * 64), None)  # noqa: E731
     monkeypatch.setattr(Experiment, "go_on", different)
-    with pytest.raises(RunFolderError, match="training it again did not give the same weights; start a new run"):
+    with pytest.raises(RunFolderError, match="training it again gave different weights; start a new run"):
         api.resume(run)
 
 

@@ -47,7 +47,7 @@ def test_a_streamed_run_ends_with_the_weights_of_a_plain_one(images: Path, tmp_p
     ours, theirs = weights(tmp_path / "plain"), weights(tmp_path / "stream")
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert (stream.val, stream.test, stream.digest) == (plain.val, plain.test, plain.digest)
-    assert any("search and tuning had 14 training and 10 validation images" in note for note in notes.notes)
+    assert any("search and tuning used 14 training and 10 validation images" in note for note in notes.notes)
     assert any("Images are streamed" in note for note in stream.data.notes)
 
 

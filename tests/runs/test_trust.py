@@ -122,7 +122,7 @@ def test_the_command_line_names_its_options(
         return ended.value.code
 
     assert run("evaluate", folder / "fit", images) == 2
-    assert "then --trust-code runs it, or --code file.py:factory names the file" in capsys.readouterr().err
+    assert "then pass --trust-code to run it, or --code file.py:factory to name the file" in capsys.readouterr().err
     assert run("evaluate", folder / "fit", images, "--trust-code") == 0
     assert run("evaluate", folder / "fit", images, "--code", f"{finished / 'net.py'}:build") == 0
 

@@ -337,7 +337,7 @@ def test_an_interrupted_search_takes_the_same_way() -> None:
     assert runs[0] == runs[1]
     trials = storage.get_all_trials(storage.get_study_id_from_name("search"))
     assert [trial.value for trial in trials] == list(curves.values())
-    with pytest.raises(RunFolderError, match="went another way at generation 0, slot 0"):
+    with pytest.raises(RunFolderError, match="took another path at generation 0, slot 0"):
         halving(Scripted(curves), unnamed(*HEADS[1:3]), own_ledger=ledger(storage)).run()
 
 

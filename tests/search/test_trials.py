@@ -55,7 +55,7 @@ def test_a_candidate_is_journalled_once_however_often_it_is_asked_for() -> None:
 def test_other_genes_at_a_stored_place_are_refused() -> None:
     storage = InMemoryStorage()
     ledger(storage).ask([FIRST, SECOND])
-    with pytest.raises(RunFolderError, match="another way at generation 1, slot 3"):
+    with pytest.raises(RunFolderError, match="took another path at generation 1, slot 3"):
         ledger(storage).ask([FIRST, replace(SECOND, genes=FIRST.genes)])
 
 

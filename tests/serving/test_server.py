@@ -320,7 +320,7 @@ def test_an_error_inside_is_said_and_the_next_photo_works(server: PhotoServer, m
 def test_it_listens_on_loopback_alone_and_a_port_that_is_taken_is_one_line(server: PhotoServer, folder: Path) -> None:
     assert server.server_address[0] == "127.0.0.1"
     assert len(server.token) >= 32
-    with pytest.raises(OptionError, match=rf"`port` {server.server_port} cannot be listened on"):
+    with pytest.raises(OptionError, match=rf"cannot listen on `port` {server.server_port} "):
         open_server(folder, port=server.server_port)
 
 

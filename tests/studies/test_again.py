@@ -83,7 +83,7 @@ def test_rows_of_shared_classes_give_the_logits_of_the_old_model_and_new_rows_ar
     facts = fit_again(request, model, classes)
     assert facts is not None
     assert (facts.kept, facts.new, facts.vanished) == (["blue", "red"], ["amber"], ["zebra"])
-    assert "kept for 2 classes of the same name; 1 class new (amber); 1 class gone (zebra)" in facts.words
+    assert "kept for 2 classes with the same name; 1 class new (amber); 1 class gone (zebra)" in facts.words
     kept, image = model.kept_head, torch.randn(4, 3, 32, 32)
     assert kept is not None
     assert not kept.is_complete
@@ -270,7 +270,7 @@ def test_a_kept_head_needs_an_old_model(images: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "message"),
-    [("linear_probe", "does not train from the old model"), ("auto:answer=ensemble", "leave out `answer='ensemble'`")],
+    [("linear_probe", "does not fine-tune the old model"), ("auto:answer=ensemble", "leave out `answer='ensemble'`")],
 )
 def test_what_cannot_keep_the_old_skill_is_refused_before_anything_is_trained(
     strategy: str, message: str, old: Path, images: Path, tmp_path: Path

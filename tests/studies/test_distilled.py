@@ -129,7 +129,7 @@ def test_a_budget_without_room_for_a_search_is_refused(images: Path, tmp_path: P
         images=replace(request.images, augment=augment, views=0),  # type: ignore[arg-type]
     )
     kept = {"none": "1.4", "mild": "2.1"}[augment]
-    with pytest.raises(OptionError, match=rf"2x is too little for `answer` distilled.* up to {kept} full"):
+    with pytest.raises(OptionError, match=rf"2x is too small for `answer` distilled.* up to {kept} full"):
         api.run(request, tmp_path / "run")
 
 
@@ -146,7 +146,7 @@ def test_fit_saves_it_scores_the_others_beside_it_and_refits_it(
     assert "ensemble" in results.baselines
     said = f"trained once more on the mean output of {len(results.plan.members)} candidates (1:"
     page = (tmp_path / "run" / "report.html").read_text()
-    assert f"Handed over: {said}" in page
+    assert f"The returned model: {said}" in page
     assert "on_outputs" in page
     assert f"The network was {said}" in (tmp_path / "run" / "model" / "README.md").read_text()
     refits = [record for record in Ledger(tmp_path / "run" / "ledger.journal").records if record.purpose == "refit"]

@@ -85,7 +85,7 @@ def test_a_tracker_that_fails_is_one_warning_and_the_run_goes_on(
     request = small_request(images, ("linear_probe:solver=sgd",), verb="fit", learning_rate=1e-2)
     results = api.run(request, tmp_path / "run", tracked("broken", heard))
     warned = [args[0] for name, args, _ in heard.calls if "Broken" in str(args[:1]) and name == "note"]  # type: ignore
-    assert warned == ["Broken failed (ValueError: no space); the run goes on without it."]
+    assert warned == ["Broken failed (ValueError: no space); the run continues without it."]
     names = [name for name, *_ in heard.calls]
     assert names.count("run_started") == names.count("run_ended") == 1
     assert names.index("run_started") < names.index("training_started") < names.index("run_ended")

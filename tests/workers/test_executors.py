@@ -195,7 +195,7 @@ def test_a_killed_process_loses_its_task_alone(images: Path, tmp_path: Path) -> 
     assert [loss["place"]] == told.killed
     assert loss["attempt"] == 1
     assert loss["training"] in {record.key for record in Ledger(tmp_path / "run" / LEDGER).records}
-    assert any(f"The worker {told.killed[0]} is gone" in note for note in told.notes)
+    assert any(f"Lost the worker {told.killed[0]} " in note for note in told.notes)
     assert not multiprocessing.active_children()
 
 

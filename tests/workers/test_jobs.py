@@ -124,7 +124,7 @@ def test_workers_that_end_as_they_begin_are_said_in_one_line() -> None:
             future.set_exception(gone("node 1"))
             return future
 
-    with pytest.raises(RunError, match=r"workers end as they begin .*__main__"):
+    with pytest.raises(RunError, match=r"workers exit as soon as they start .*__main__"):
         Kept().jobs(Dead()).check()
 
 

@@ -148,7 +148,7 @@ class Check:
         lines = [
             (self.unreadable, f"{counted(len(self.unreadable), 'image cannot', 'images cannot')} be read."),
             (self.narrow, self._narrow_line()),
-            (self.refusal, f"Training would refuse these images: {self.refusal}"),
+            (self.refusal, f"Training would reject these images: {self.refusal}"),
             *self._of_decoding(),
             (self.contradictions, f"{_copied(self.contradictions)} with two or more labels; all copies go to train."),
             (
@@ -183,8 +183,8 @@ class Check:
             ),
             (
                 self._stretched,
-                f"{counted(self._stretched, 'image')} of 32-bit or floating-point values: each is stretched from its "
-                "own darkest to its own brightest value, so brightness cannot be compared between them.",
+                f"{counted(self._stretched, 'image')} of 32-bit or floating-point values: each is scaled from its own "
+                "minimum to its own maximum, so brightness is not comparable between them.",
             ),
             (
                 _FRAMES in self.oddities,
@@ -217,8 +217,8 @@ class Check:
     def _narrow_line(self) -> str:
         first = self.images.name(self.images.items[self.narrow[0]]) if self.narrow else ""
         return (
-            f"{counted(len(self.narrow), 'image is', 'images are')} too narrow to be resized to "
-            f"{self.image_size} pixels (`image_size`), so training would refuse them; first: {first!r}."
+            f"{counted(len(self.narrow), 'image is', 'images are')} too narrow to be resized to {self.image_size} "
+            f"pixels (`image_size`), so training would reject them; first: {first!r}."
         )
 
     def result(self) -> CheckResult:

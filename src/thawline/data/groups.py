@@ -43,7 +43,7 @@ def with_groups(images: ImageSet, pattern: str) -> ImageSet:
     names = [match and match.group(1 if expression.groups else 0) for match in found]
     items = tuple(replace(item, group=name or None) for item, name in zip(images.items, names, strict=True))
     lonely = sum(item.group is None for item in items)
-    note = (f"{counted(lonely, 'image')} not matched by the group pattern, in no group",) if lonely else ()
+    note = (f"{counted(lonely, 'image')} not matched by the group pattern, so in no group",) if lonely else ()
     return replace(images, items=items, notes=(*images.notes, *note))
 
 

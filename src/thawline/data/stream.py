@@ -137,9 +137,9 @@ class PixelStream:
         try:
             content = read_regular(path)
         except OSError as error:
-            raise RunError(f"{str(path)!r} cannot be opened any more ({error.strerror}); {_PUT_BACK}.") from error
+            raise RunError(f"{str(path)!r} can no longer be opened ({error.strerror}); {_PUT_BACK}.") from error
         if sha256(content).hexdigest() != self.facts[row].sha256:
-            raise RunError(f"{str(path)!r} has changed since the run began; {_PUT_BACK}.")
+            raise RunError(f"{str(path)!r} has changed since the run started; {_PUT_BACK}.")
         with quiet():
             image = self._transform(to_rgb(load(content), self.preprocessing.bit_depth))
         return np.frombuffer(image.tobytes(), np.uint8).reshape(size, size, 3)
@@ -162,7 +162,7 @@ class PixelStream:
         return max(self._workers, min(MOST_AHEAD, AHEAD_BYTES * len(self) // max(1, self.nbytes)))
 
 
-_PUT_BACK = "put it back as it was, then `thawline resume` continues the run"
+_PUT_BACK = "restore it, then continue with `thawline resume`"
 
 
 def open_stream(

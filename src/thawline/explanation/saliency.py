@@ -57,7 +57,7 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor, layer: str) ->
     features, nudge = held[-1]
     grid = layouts.grid(features, len(images))
     if grid is None:
-        raise OptionError(f"layer {layer!r} returns {tuple(features.shape)}, which has no grid of positions.")
+        raise OptionError(f"layer {layer!r} returns {tuple(features.shape)}, which is not a spatial feature map.")
     (gradient,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), nudge)
     weights = on_grid(gradient, grid).mean((2, 3), keepdim=True)
     return F.relu((weights * on_grid(features, grid)).sum(dim=1))
@@ -80,7 +80,7 @@ def find_layer(network: nn.Module, images: Tensor) -> str:
     """
     candidates = [candidate for candidate in _candidates(network, images) if candidate.grid.side > 1]
     if not candidates:
-        raise ModelError(f"{type(network).__name__} has no module with a grid of positions; name one with `layer`.")
+        raise ModelError(f"{type(network).__name__} has no module with a spatial feature map; name one with `layer`.")
     fine = [candidate for candidate in candidates if candidate.grid.side >= FEWEST_POSITIONS]
     if not fine:
         finest = max(candidate.grid.side for candidate in candidates)
@@ -133,7 +133,7 @@ def _weighed(logits: Tensor) -> Tensor:
 def _known(network: nn.Module, layer: str) -> str:
     if layer not in dict(network.named_modules()) or not layer:
         last = [name for name, _ in network.named_children()]
-        raise OptionError(f"the network has no layer {layer!r}; its outermost are {', '.join(last)}.")
+        raise OptionError(f"the network has no layer {layer!r}; its top-level modules are {', '.join(last)}.")
     return layer
 
 

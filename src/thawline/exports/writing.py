@@ -89,7 +89,7 @@ def _refuse_foreign(folder: Path, mark: str) -> None:
         raise RunFolderError(f"{around} is not a folder, so {folder} cannot be made; choose another `out`.")
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not is_free and not (folder / mark).is_file():
-        raise RunFolderError(f"{folder} holds something that thawline did not write; choose another `out`.")
+        raise RunFolderError(f"{folder} contains files that thawline did not write; choose another `out`.")
 
 
 def _save_weights(weights: dict[str, Tensor], path: Path) -> None:

@@ -54,7 +54,7 @@ def _hub_file(repository: str, filenames: Sequence[str], name: str) -> Path:
     try:
         validate_repo_id(repository)
     except HFValidationError:
-        raise ModelError(f"{name!r} names no repository of the Hub; write hf-hub:ORGANISATION/NAME.") from None
+        raise ModelError(f"{name!r} is not the name of a Hub repository; write hf-hub:ORGANISATION/NAME.") from None
     for filename in filenames:
         cached = huggingface_hub.try_to_load_from_cache(repository, filename, revision=revision or None)
         if isinstance(cached, str):

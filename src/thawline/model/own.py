@@ -98,7 +98,7 @@ def _require_trainable(source: str, module: object) -> nn.Module:
     return module
 
 
-_UNDIVIDED = "whose layers cannot be trained or frozen one by one; return the network that it was made from"
+_UNDIVIDED = "whose layers cannot be trained or frozen individually; return the original network"
 
 
 def examine(network: OwnNetwork, num_classes: int, image_size: int, *, is_filled: bool) -> tuple[str, ...]:

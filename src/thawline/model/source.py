@@ -93,7 +93,9 @@ def _resolve_weights_folder(origin: Origin, folder: Path, image_size: int | None
 def _resolve_source(source: str, image_size: int | None) -> Origin:
     kind, separator, identifier = source.partition(":")
     if separator and not identifier.strip():
-        raise ModelError(f"{source!r} ends at its colon; write {kind}:{_AFTER_THE_COLON.get(kind, 'FACTORY')}.")
+        raise ModelError(
+            f"{source!r} has nothing after its colon; write {kind}:{_AFTER_THE_COLON.get(kind, 'FACTORY')}."
+        )
     if separator and kind == "local-dir":
         return _resolve_folder(source, Path(identifier).expanduser(), image_size)
     if separator and kind in ("hf-hub", "hf_hub"):

@@ -36,14 +36,14 @@ def code_to_run(source: str, named_by: Path, trust: Trust) -> str:
         place, _, factory = source.rpartition(":")
         raise ModelError(
             f"{named_by} names Python code that would run on this machine: function {factory!r} of {place!r}. Read it "
-            "first; then `trust_code=True` runs it, or `code='file.py:factory'` names the file to run."
+            "first; then pass `trust_code=True` to run it, or `code='file.py:factory'` to name the file to run."
         )
     return source
 
 
 def _named(source: str, named_by: Path, code: str) -> str:
     if not is_own(source):
-        raise OptionError(f"`code` is for networks of one's own, but {named_by} names none; leave it out.")
+        raise OptionError(f"`code` is only for custom networks, but {named_by} names none; leave it out.")
     if not is_own(code):
         raise OptionError(f"`code` must be file.py:factory, got {code!r}.")
     place, _, factory = code.rpartition(":")

@@ -167,7 +167,7 @@ def _begin(folder: Path, key: str) -> None:
     if not mark.exists() or not any(path.is_dir() for path in folder.iterdir()):
         write_json(mark, {"format_version": FORMAT_VERSION, "key": key})
     if _stored(mark, "key") != key:
-        raise RunFolderError(f"{folder} was begun with other settings; remove it, or choose another `out`.")
+        raise RunFolderError(f"{folder} was started with other settings; remove it, or choose another `out`.")
 
 
 def _row(row: Row, right: Sequence[str]) -> Row:

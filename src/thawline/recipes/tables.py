@@ -94,8 +94,8 @@ def _architecture_tables(cells: Sequence[RecipeCell]) -> Iterable[Table]:
 def _strategy_tables(heading: str, cells: Mapping[str, RecipeCell]) -> Iterable[Table]:
     """Test accuracy of every strategy in every cell and its gain relative to full fine-tuning; intervals; choices."""
     notes = [
-        "Test accuracy in %, mean ± standard error over seeds; in brackets the gain relative to full; bold = highest; "
-        "guessing = not better than always naming the most frequent class (95 % over test images).",
+        "Test accuracy in %, mean ± standard error over seeds; in brackets the gain relative to full; bold = "
+        "highest; guessing = no better than the majority-class baseline (95 % over test images).",
         f"\\* = differs from full: paired permutation test over the test images, Holm, p < {SIGNIFICANT}.",
     ]
     group = list(cells.values())

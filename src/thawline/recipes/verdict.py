@@ -26,7 +26,7 @@ def headline(recipe: Recipe, cells: Sequence[RecipeCell]) -> str:
     if recipe.kind == "grid":
         return f"Highest on validation: {_best_of_grid(cells)}"
     found = findings(recipe, cells)
-    return found[0] if len(found) == 1 else f"{counted(len(cells), 'comparison')}; what came out of each is below."
+    return found[0] if len(found) == 1 else f"{counted(len(cells), 'comparison')}; results for each are below."
 
 
 def findings(recipe: Recipe, cells: Sequence[RecipeCell]) -> list[str]:

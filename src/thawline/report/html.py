@@ -269,7 +269,7 @@ def _searches(run: Run) -> list[DrawnSearch]:
 
 def _plan_of_search(row: ScoredRow) -> str:
     """Empty of a solved probe. A mixture is made of the winner and others, so it is not the plan that won."""
-    label = "Handed over" if is_mixture(row) else "The winning plan"
+    label = "The returned model" if is_mixture(row) else "The winning plan"
     facts = "; ".join(besides_rates(row))
     return f"{label}: {facts}." if facts else ""
 

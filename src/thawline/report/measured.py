@@ -58,7 +58,7 @@ def _contrast(
     )
     low, high = sorted(best, key=lambda mode: _loss(best[mode]))
     clear = _loss(best[high]) - _loss(best[low]) > CLOSE * _loss(best[low])
-    so = f"so {words[low][1]}" if clear else "which is hardly a difference"
+    so = f"so {words[low][1]}" if clear else "which is a negligible difference"
     return [f"{subject}: on validation the best plan {first}, the best {second}, {so}."]
 
 

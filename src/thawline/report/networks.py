@@ -34,25 +34,28 @@ def doubled_in_words(choice: NetworkChoice, room: float) -> str:
     open_ones = [trial for trial in _compared(choice) if trial.versus_chosen and trial.versus_chosen.interval95[1] >= 0]
     if not open_ones:
         return (
-            "Twice the budget would not change the network, since all others are clearly worse on validation; it would "
-            "go into the search of the plan."
+            "Doubling the budget would not change the network, because all others are clearly worse on validation; "
+            "it would go into the search for the plan."
         )
     short = [trial for trial in open_ones if (trial.epochs or 0) < choice.epochs]
     images = counted(choice.validation_images, "validation image")
     if not short:
         return (
-            f"Twice the budget would hardly change the network: {images} cannot tell {_listed(open_ones)} from it "
-            "after whole trainings; more validation images would."
+            f"Doubling the budget would hardly change the network: {images} cannot tell {_listed(open_ones)} apart "
+            "from it after full-length trainings; more validation images would help."
         )
     affordable: list[NetworkTrial] = []
     for trial in short:
         if sum(each.unit_share or 0 for each in (*affordable, trial)) <= room:
             affordable.append(trial)
     if not affordable:
-        return f"Twice the budget would still not pay for a whole training of {_listed(short)}, which may be as good."
+        return (
+            f"Doubling the budget would still not cover a full-length training of {_listed(short)}, which may be as "
+            "good."
+        )
     return (
-        f"Twice the budget might change the network: it would train {_listed(affordable)} to the end, too, which "
-        f"{images} cannot tell from it so far."
+        f"Doubling the budget might change the network: it would also train {_listed(affordable)} to the end, which "
+        f"{images} cannot tell apart from it so far."
     )
 
 

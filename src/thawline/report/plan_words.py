@@ -10,25 +10,25 @@ from thawline.records import TrainingRecord
 from thawline.results import ScoredCellRow, ScoredRow
 
 BATCH_NORM = {
-    "moving": "batch norm with the statistics of each batch",
-    "kept": "batch norm keeps its stored statistics",
+    "moving": "batch norm with batch statistics",
+    "kept": "batch norm keeps its running statistics",
 }
 """What the batch norm of trained blocks does, as a clause."""
 NORM_OF: Mapping[NormMode, str] = {"train": "moving", "eval": "kept"}
 """The mode of a plan in the words of an argument."""
 BATCH_NORM_DEFINED = {
     "moving": (
-        "Batch norm of the trained blocks: moving. While they train, it normalizes with the statistics of each batch, "
-        "which also move the stored statistics that predictions use."
+        "Batch norm of the trained blocks: moving. Training normalizes with batch statistics and updates the running "
+        "statistics, which inference uses."
     ),
     "kept": (
-        "Batch norm of the trained blocks: kept. It normalizes with the statistics stored in the network it started "
-        "from, in training as in prediction."
+        "Batch norm of the trained blocks: kept. Training and inference both normalize with the running statistics "
+        "of the network it started from."
     ),
 }
 """The same in full sentences."""
 BATCH_NORM_SHORT = (
-    "Batch norm of trained blocks: moving = statistics of each batch, which also move the stored ones; kept = stored "
+    "Batch norm of trained blocks: moving = batch statistics, which also update the running ones; kept = running "
     "statistics."
 )
 """Below a table that has the words."""
@@ -213,13 +213,13 @@ def _further(plan: FineTunePlan) -> list[str]:
     if plan.parts != "all":
         facts.append(f"only {plan.parts.replace('_', ' ')} of each block")
     if plan.adapter:
-        facts.append("low-rank updates in place of the weights")
+        facts.append("low-rank updates instead of full weights")
     if plan.penalty:
-        facts.append("pulled back to the weights it started from")
+        facts.append("regularized toward the weights it started from")
     if plan.rate_rule == "relative_gradient":
-        facts.append("each tensor's rate follows its gradient")
+        facts.append("each tensor's rate follows its relative gradient norm")
     if plan.interpolation:
-        facts.append("mixed with the weights it started from")
+        facts.append("interpolated with the weights it started from")
     return facts
 
 
@@ -273,8 +273,8 @@ def mismatch(row: ScoredRow) -> str:
     if batch_norm_in_words(row) != "moving" or head_in_words(row) != "probe" or is_distilled(row):
         return ""
     return (
-        "the head starts from a probe that was made with the stored statistics of batch norm, which the statistics of "
-        "a batch may not fit; compare it with norm=kept or head_start=random"
+        "the head starts from a probe solved with the running statistics of batch norm, which may not match batch "
+        "statistics; compare it with norm=kept or head_start=random"
     )
 
 
@@ -292,9 +292,9 @@ def _mixture_defined(row: ScoredRow) -> str:
     if plan.mixture is not None and plan.is_distilled:
         share = plan.mixture.output_share
         return (
-            f"The network was {mixture_in_words(plan)} ({_members_in_words(row)}). It started from the trained weights "
-            f"of 1, with its learning rates and their schedule from the beginning; the mean output has a share of "
-            f"{share:.3g} in the loss, the labels have {1 - share:.3g}."
+            f"The network was {mixture_in_words(plan)} ({_members_in_words(row)}). It started from the trained "
+            "weights of 1, with the same learning rates and a restarted schedule; in the loss, the mean output has a "
+            f"weight of {share:.3g} and the labels of {1 - share:.3g}."
         )
     made = f"The network has {'' if len(plan.members) == 1 else 'the '}{mixture_in_words(plan)}"
     if plan.is_ensemble:
@@ -307,10 +307,10 @@ def _head_defined(plan: FineTunePlan, strength: float | None) -> str:
         return "The head starts from random weights."
     if plan.head_start == "kept":
         start = "is" if plan.highest_rate(plan.blocks[-1]) is None else "starts from"
-        return f"The head {start} that of the old model, with random rows for classes that are new, if there are any."
+        return f"The head {start} that of the old model, with random rows for any new classes."
     how = (
-        "a logistic regression on the features of the network as it was, solved exactly with an L2 penalty"
-        f"{'' if strength is None else f' of {rate(strength)}'} picked on validation"
+        "a logistic regression on the features of the network before training, solved exactly with an L2 "
+        f"penalty{'' if strength is None else f' of {rate(strength)}'} chosen on validation"
     )
     if plan.is_solved:
         return f"The head is the linear probe: {how}. It has no learning rate."

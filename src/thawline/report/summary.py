@@ -169,8 +169,8 @@ def optimism_note(search: SearchRecord) -> str:
     if not search.optimism or figure(search.optimism) == figure(0):
         return ""
     return (
-        f"Validation accuracy is shown {figure(search.optimism)} lower than measured, to correct for having picked the "
-        "best of several plans on the same images (bootstrap)."
+        f"Validation accuracy is shown {figure(search.optimism)} lower than measured, to correct for selection bias: "
+        "the best of several plans was picked on the same images (bootstrap)."
     )
 
 
@@ -180,7 +180,7 @@ def choice_note(search: SearchRecord) -> str:
     if winner is None:
         return ""
     # A search with rungs hands over what it trained.
-    again = "" if search.rungs else "; the table has new trainings"
+    again = "" if search.rungs else "; the table shows new trainings"
     chosen = f"Chosen in the search: {winner.score:.3f} on validation ({_seeds(winner)}){again}."
     best = search.candidate(search.best) if search.best is not None else None
     if best is None or best == winner:
@@ -206,18 +206,18 @@ def copied_note(results: FitResults) -> str:
     same = [row.strategy for row in scored(results.baselines.values()) if row.plan == results.plan]
     if not same:
         return ""
-    return f"{same[0]} is the plan that the search settled on; what it cost to find is the work of {results.strategy}."
+    return f"{same[0]} is the plan that the search chose; the cost of the search is in the work of {results.strategy}."
 
 
 def pick_note(results: FitResults) -> str:
     """Which baseline is the pick, where something else is handed over; empty if the pick has a row of its own."""
     if results.pick in (None, PICK, results.strategy):
         return ""
-    return f"{results.pick} is the pick of the search; what it cost to find is the work of {results.strategy}."
+    return f"{results.pick} is the pick of the search; the cost of the search is in the work of {results.strategy}."
 
 
 def _no_room(name: str) -> str:
-    return f"The budget had no room to try {name}: its learning rate is the default."
+    return f"The budget was too small to try {name}, so it uses the default learning rate."
 
 
 def unfinished_notes(search: SearchRecord) -> list[str]:
@@ -450,8 +450,8 @@ def ensemble_note(results: FitResults) -> str:
     whose = f"the pick alone{row}" if is_saved else one_network
     networks = len(ensemble.plan.members)
     said = f"The mean output of {networks} networks has {_both(ensemble)}, against {_both(single)} for {whose}"
-    saves = "" if is_saved else " The same command with --answer ensemble and another --out saves it."
-    luck = " These validation accuracies include what they owe to selection." if _has_luck(results) else ""
+    saves = "" if is_saved else " To save it, run the same command with --answer ensemble and another --out."
+    luck = " These validation accuracies are not corrected for selection bias." if _has_luck(results) else ""
     return f"{said}{_latency(results.latency)}.{luck}{saves}"
 
 
@@ -468,7 +468,10 @@ def refit_note(results: FitResults) -> str:
     if results.refit is None:
         return ""
     cost = figure(results.cost.refit or 0, 2)
-    return f"{results.refit.words} The refit took the work of {cost} full fine-tunings, on top of that in the table."
+    return (
+        f"{results.refit.words} The refit took the work of {cost} full fine-tunings, in addition to the work in the "
+        "table."
+    )
 
 
 def _has_luck(row: ScoredRow) -> bool:
@@ -488,7 +491,7 @@ def _latency(measured: Sequence[Latency] | None) -> str:
     first, *others = measured
     further = "".join(f"; batch {each.batch_size}: {each.ensemble:.3g} against {each.single:.3g}" for each in others)
     return (
-        f"; it takes {first.ensemble:.3g} ms an image against {first.single:.3g} (batch {first.batch_size}{further}; "
+        f"; it takes {first.ensemble:.3g} ms per image against {first.single:.3g} (batch {first.batch_size}{further}; "
         "this machine)"
     )
 

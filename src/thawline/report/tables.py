@@ -77,7 +77,7 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     console.print()
     console.print(visible(summary.headline(results)), style="bold", highlight=False, markup=False)
     if mixed := mixed_from(results):
-        console.print(visible(sentence(f"made of {mixed}")), highlight=False, markup=False)
+        console.print(visible(sentence(f"members: {mixed}")), highlight=False, markup=False)
     if results.models:
         print_choice(console, results.models)
     if refit := summary.refit_note(results):
@@ -93,7 +93,7 @@ def print_fit(console: Console, results: FitResults, run: Path, snippet: str) ->
     if kept := verdicts.frozen_kept(sum(block.frozen for block in results.blocks), results.request, results.plan):
         console.print(f"\n{kept}", highlight=False)
     console.print(
-        f"\nEverything is in {visible(str(run))}; {visible(str(run))}/report.html shows it. Open the model:\n",
+        f"\nAll results are in {visible(str(run))}; see {visible(str(run))}/report.html. Load the model:\n",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -148,9 +148,7 @@ def print_comparison(console: Console, comparison: Comparison, run: Path) -> Non
         _print_network_table(console, matrix)
     if comparison.depth:
         console.print(summary.depth_in_words(comparison), highlight=False, markup=False)
-    text = (
-        f"\nEverything is in {visible(str(run))}; {visible(str(run))}/report.html shows it. A comparison saves no model"
-    )
+    text = f"\nAll results are in {visible(str(run))}; see {visible(str(run))}/report.html. A comparison saves no model"
     if command := summary.fit_command(comparison):
         text += "; this trains the best one on validation and saves it:"
     console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -284,15 +282,16 @@ def print_strategies(console: Console, strategies: Sequence[Mapping[str, Any]]) 
         for name, default in listed.get("arguments", {}).items():
             values = ", ".join(str(value) for value in listed["tuned"].get(name, ()))
             table.add_row(
-                "", Text(f"{name}={default}" + (f"; left open, tuning tries {values}" if values else ""), style="dim")
+                "", Text(f"{name}={default}" + (f"; if unset, tuning tries {values}" if values else ""), style="dim")
             )
         if "error" in listed:
             table.add_row("", Text(visible(listed["error"]), style="red"))
     console.print(table)
     console.print(
-        "\nArguments follow a colon: last_blocks:k=3, lora:rank=8,alpha=16. Every strategy takes norm=moving or kept "
-        "(batch norm of trained blocks: batch statistics, or the pretrained ones); left open, tuning tries both. "
-        "Every strategy takes head_start=probe, too: the head then starts from the solved linear probe.",
+        "\nArguments follow a colon: last_blocks:k=3, lora:rank=8,alpha=16. Every strategy accepts norm=moving or "
+        "norm=kept (batch norm of trained blocks: batch statistics, or the pretrained running statistics); if unset, "
+        "tuning tries both. Every strategy also accepts head_start=probe: the head then starts from the solved "
+        "linear probe.",
         style="dim",
         highlight=False,
     )
@@ -370,8 +369,8 @@ def print_skipped(
 
 def print_prediction_file(console: Console, done: PredictionFile) -> None:
     """What `predict` has written to a file."""
-    skipped = f"; {counted(done.there_before, 'image')} were in it" if done.there_before else ""
-    unreadable = f"; {done.unreadable:,} could not be read, for the reasons in it" if done.unreadable else ""
+    skipped = f"; {counted(done.there_before, 'image')} were already in it" if done.there_before else ""
+    unreadable = f"; {done.unreadable:,} could not be read (the file has the reasons)" if done.unreadable else ""
     console.print(
         visible(f"{counted(done.predicted, 'prediction')} added to {done.file}{skipped}{unreadable}."),
         highlight=False,
@@ -383,11 +382,11 @@ def print_prediction_file(console: Console, done: PredictionFile) -> None:
 
 def print_shipment(console: Console, address: str, files: Sequence[tuple[str, int]], *, public: bool) -> None:
     """What would leave this machine, where it would go, and who would see it; sizes in bytes."""
-    seen = "everybody" if public else "only those whom its owner lets in (private)"
-    console.print(visible(f"To {address}, seen by {seen}:"), highlight=False, markup=False, soft_wrap=True)
+    seen = "everyone (public)" if public else "only people with access (private)"
+    console.print(visible(f"Upload to {address}, visible to {seen}:"), highlight=False, markup=False, soft_wrap=True)
     for name, size in files:
         console.print(visible(f"{size:>14,}  {name}"), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{sum(size for _, size in files):>14,}  bytes in all", highlight=False, markup=False)
+    console.print(f"{sum(size for _, size in files):>14,}  bytes in total", highlight=False, markup=False)
 
 
 def print_exported(console: Console, exported: ExportResult) -> None:
@@ -401,14 +400,14 @@ def print_exported(console: Console, exported: ExportResult) -> None:
         table.add_row(name, own, *([other] if exported.int8 else []))
     console.print()
     console.print(
-        f"{exported.format}, {exported.precision}{opset}: {exported.agreeing} of {exported.images} image files get the "
-        f"class that predict gives, probabilities within {exported.largest_difference:.1e}.",
+        f"{exported.format}, {exported.precision}{opset}: {exported.agreeing} of {exported.images} image files get "
+        f"the same class as from predict, with probabilities within {exported.largest_difference:.1e}.",
         style="bold",
         highlight=False,
         markup=False,
     )
     console.print(
-        f"Opened in a fresh process by {_runtime(exported)}, from file to probability, in batches of "
+        f"Verified in a fresh process with {_runtime(exported)}, from file to probability, in batches of "
         f"{', '.join(map(str, exported.batches))}.\n",
         highlight=False,
         markup=False,
@@ -463,7 +462,7 @@ def print_explained(console: Console, explained: Explanation, run: Path) -> None
         _print_drift(console, explained.drift)
     page = run / "explain" / "index.html"
     console.print(
-        f"\nPictures and what the columns mean: {visible(str(page))}", highlight=False, markup=False, soft_wrap=True
+        f"\nImages and meaning of the columns: {visible(str(page))}", highlight=False, markup=False, soft_wrap=True
     )
 
 

@@ -46,10 +46,10 @@ def model_source(model: str) -> str:
     if (folder / MODEL_FOLDER).is_dir():
         folder = folder / MODEL_FOLDER
     if is_ensemble(folder):
-        raise RunFolderError(f"{folder} is an ensemble; name one of its networks, such as {folder / '1'}.")
+        raise RunFolderError(f"{folder} is an ensemble; pass one of its networks, such as {folder / '1'}.")
     if (folder / OWN_FILE).is_file():
         raise RunFolderError(
-            f"{folder} is a network of one's own code; name the code, `model='file.py:factory'`, with "
+            f"{folder} was built by custom code; pass the code, `model='file.py:factory'`, with "
             f"`weights='{folder / WEIGHTS_FILE}'`."
         )
     return f"{LOCAL}:{folder.absolute()}" if is_run or (folder / CONFIG_FILE).is_file() else model
@@ -131,13 +131,13 @@ def fit_again(request: Request, model: LoadedModel, classes: Sequence[str]) -> F
 def _refusal(request: Request, old: OldModel | None, names: Sequence[str] | None, classes: Sequence[str]) -> str | None:
     """Why no row can be kept; None if some can."""
     if request.weights is not None:
-        return "`weights` were given, which the head of the model does not belong to"
+        return "the head of the model does not belong to the given `weights`"
     if old is None:
         return f"{request.model} is neither the folder of a run nor a timm folder with label names"
     if names is None:
         return f"{old.folder} does not name its classes (label_names in {CONFIG_FILE})"
     if not set(names) & set(classes):
-        return f"none of the classes of {old.name} ({some(names, 5)}) is among those of these images"
+        return f"none of the classes of {old.name} ({some(names, 5)}) occurs in these images"
     return None
 
 

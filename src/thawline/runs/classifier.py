@@ -141,7 +141,7 @@ def _opened(folder: Path, trust: Trust) -> _Opened | None:
     """The network of a folder of timm or of the user's own code; None if it is neither."""
     if (folder / EXPORT_FILE).is_file():
         raise RunFolderError(
-            f"{folder} is an export: give the run that it was made of, or, to `predict` and `serve`, its model.onnx."
+            f"{folder} is an export: pass the run that was exported or, for `predict` and `serve`, its model.onnx."
         )
     check_sums(folder, (WEIGHTS_FILE,))
     if (folder / OWN_FILE).is_file():
@@ -183,8 +183,8 @@ def _opened_ensemble(folder: Path, trust: Trust) -> _Opened:
     for name, member in zip(about.members, members, strict=True):
         if (member.classes, member.preprocessing) != (first.classes, first.preprocessing):
             raise ModelError(
-                f"{folder / name} has other classes or preprocessing than {folder / about.members[0]}; they are not of "
-                "one ensemble."
+                f"{folder / name} has other classes or preprocessing than {folder / about.members[0]}; they do not "
+                "belong to the same ensemble."
             )
     networks = [member.network for member in members]
     network = Ensemble(networks, about.shares, first.preprocessing.image_size)
@@ -225,7 +225,7 @@ def evaluate(folder: Path, data: str, trust: Trust, callback: Callback) -> Evalu
     if unknown := sorted(labels_there - set(index)):
         raise DataError(
             f"{data!r}: the model does not know the {listed_classes(unknown)}; it knows {some(index, 10)}. Class "
-            "folders or labels must be called as in training."
+            "folders or labels must have the same names as in training."
         )
     probabilities, positions, unreadable = classifier.probabilities([item.path for item in items], callback)
     if not positions:

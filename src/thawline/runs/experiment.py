@@ -283,7 +283,7 @@ class Experiment(Problem):
         record = job.record
         self.ledger.keep_loss(record, attempt, place, reason)
         self.callback.note(
-            f"The worker {place} is gone ({reason}), and {record.strategy} (seed {record.seed}) with it, attempt "
+            f"Lost the worker {place} ({reason}) while it trained {record.strategy} (seed {record.seed}), attempt "
             f"{attempt}."
         )
 
@@ -371,7 +371,7 @@ class Experiment(Problem):
         content = save(probabilities)
         digest = sha256(content).hexdigest()
         if known and digest != known:
-            raise RunFolderError(f"{path} is damaged, and what is computed in its place is not the same; {_NEW_RUN}.")
+            raise RunFolderError(f"{path} is damaged, and computing it again gives a different result; {_NEW_RUN}.")
         write_bytes(path, content)
         if not known:
             self.ledger.commit_evaluation(record.key, digest, self._test_scores(probabilities))
@@ -436,8 +436,8 @@ class Experiment(Problem):
             sizes = {name: parameter.numel() for name, parameter in self.model.module.named_parameters()}
             share = sum(sizes[name] for name in names) / sum(sizes.values())
             self.callback.note(
-                f"Adapters leave {len(names)} weights as pretrained, {percent(share)} of all parameters: "
-                f"{shortened(names)}. They belong to no linear layer, ungrouped convolution or nn.MultiheadAttention."
+                f"Adapters do not train {len(names)} weights, {percent(share)} of all parameters: {shortened(names)}. "
+                "They are not part of a linear layer, ungrouped convolution or nn.MultiheadAttention."
             )
 
     def _smaller_batch(self, size: int) -> None:
@@ -477,7 +477,7 @@ class Experiment(Problem):
         if again.error:
             raise RunFolderError(f"{wrong}, and training it again failed: {again.error}")
         if again.checkpoint != record.checkpoint:
-            raise RunFolderError(f"{wrong}, and training it again did not give the same weights; {_NEW_RUN}.")
+            raise RunFolderError(f"{wrong}, and training it again gave different weights; {_NEW_RUN}.")
 
     def _checkpoint(self, record: TrainingRecord) -> Path:
         return self.folder.file(CHECKPOINTS, f"{record.key}.safetensors")

@@ -74,12 +74,12 @@ def export(
         network = FromPixels(classifier.network, classifier.preprocessing, classifier.temperature)
         metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
         write_program(options.to, partial, network, classifier.preprocessing.image_size, metadata)
-        callback.note(f"Verifying it on {counted(len(files), 'image file')}, in a fresh process.")
+        callback.note(f"Verifying the export on {counted(len(files), 'image file')} in a fresh process.")
         found = _reopened(partial, files)
         _require_same(found, expected, files, classifier, out)
         int8 = None
         if options.int8:
-            callback.note("Quantizing to int8 on training images, and scoring it on validation.")
+            callback.note("Quantizing to int8, calibrated on training images, and scoring on validation images.")
             int8 = _quantized(partial, classifier, own, found)
             found = _reopened(partial, files)
             _require_accurate(int8, found, options.max_loss)
@@ -154,11 +154,11 @@ def _of_the_run(folder: Path) -> Sequence[Listed]:
 def _require_images(own: Sequence[Listed]) -> None:
     """Raise an error unless the images that int8 is calibrated and scored with are there, before minutes are spent."""
     if {row.split for row in own} != {"train", "val"}:
-        raise OptionError("`int8` needs training and validation images; name the run folder of a finished fit.")
+        raise OptionError("`int8` needs training and validation images; pass the run folder of a finished fit.")
     if gone := [row.path for row in own if not is_there(row.path)]:
         raise DataError(
-            f"`int8` needs the images of the run, but {len(gone)} of {len(own)} are gone ({str(gone[0])!r}); put them "
-            "back."
+            f"`int8` needs the images of the run, but {len(gone)} of {len(own)} are missing ({str(gone[0])!r}); "
+            "restore them."
         )
 
 
@@ -232,7 +232,7 @@ def _require_same(
     if differences[worst] <= TOLERANCE:
         return
     own = next(_pixels([files[worst]], classifier, 1))
-    why = "the runtime computes something else"
+    why = "the runtime gives different results"
     if int(own.sum(dtype=int)) != found.pixels[worst]:
         why = f"{EXAMPLE_FILE} does not decode this kind of file as in training; convert it to 8-bit RGB"
     raise RunError(

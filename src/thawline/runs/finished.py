@@ -97,7 +97,10 @@ class FinishedRun:
         plan = self.results.plan
         if not plan.is_ensemble:
             return ""
-        return f"The model is an ensemble of {len(plan.members)} networks: Grad-CAM and block changes are of the first."
+        return (
+            f"The model is an ensemble of {len(plan.members)} networks: Grad-CAM and block changes are those of the "
+            "first."
+        )
 
     def listed(self) -> list[Listed]:
         """Every image of the run."""
@@ -156,7 +159,7 @@ def _require_its_model(run: Path, results: FitResults) -> None:
     origin = {"plan": plain(results.plan), "saved_seed": results.saved_seed}
     if not isinstance(record, dict) or any(record.get(key, value) != value for key, value in origin.items()):
         raise RunFolderError(
-            f"{run / MODEL_FOLDER} is not the model of this run, says its {THAWLINE_FILE}; restore it."
+            f"{run / MODEL_FOLDER} is not the model of this run according to its {THAWLINE_FILE}; restore it."
         )
 
 

@@ -71,7 +71,7 @@ class RunFolder:
     def require_free(cls, path: Path, request: Request) -> None:
         """Raise `RunFolderError` if a run of `request` cannot begin in `path`; writes nothing."""
         if (path / REQUEST).exists():
-            what = "a finished run;" if cls(path).results() else f"a run; `thawline resume {path}` continues it, or"
+            what = "a finished run;" if cls(path).results() else f"a run; continue it with `thawline resume {path}`, or"
             raise RunFolderError(f"{path} already holds {what} choose another `out`.")
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is a file; `out` must name a folder.")
@@ -81,8 +81,8 @@ class RunFolder:
         data = Path(request.data)
         if data.is_dir() and path.resolve().is_relative_to(data.resolve()):
             raise RunFolderError(
-                f"{path} is inside the images of {request.data}, which a later run would then learn from the pictures "
-                "in it; choose another `out`."
+                f"{path} is inside the images of {request.data}, so a later run would train on the pictures in it; "
+                "choose another `out`."
             )
 
     @classmethod
@@ -146,8 +146,8 @@ class RunFolder:
         """What ended the run, and how it goes on."""
         if not (self.path / REQUEST).is_file():
             return RunError(
-                f"{self.path} was moved or removed while the run worked in it; if it was moved, `thawline resume` "
-                "continues it there, else begin again."
+                f"{self.path} was moved or removed during the run; if it was moved, continue it there with `thawline "
+                "resume`, otherwise start again."
             )
         return RunError(f"{self.path}: {cause(error)}; {remedy(error)}, then `thawline resume {self.path}`.")
 

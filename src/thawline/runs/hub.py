@@ -51,11 +51,13 @@ def shipment(model: Path, repository: str, *, public: bool = False, endpoint: st
     else:
         repository_is_named = repository.count("/") == 1
     if not repository_is_named:
-        raise OptionError(f"{repository!r} names no repository of the Hub; write ORGANISATION/NAME.")
+        raise OptionError(f"{repository!r} is not the name of a Hub repository; write ORGANISATION/NAME.")
     folder = model / MODEL_FOLDER if (model / MODEL_FOLDER).is_dir() else model
     members = [folder / name for name in read_ensemble_folder(folder).members] if is_ensemble(folder) else [folder]
     if any((member / OWN_FILE).is_file() for member in members):
-        raise ModelError(f"{folder} opens only with Python code of your own, which is not in it; send a timm model.")
+        raise ModelError(
+            f"{folder} needs your own Python code, which it does not contain; upload a timm model instead."
+        )
     if not all((member / CONFIG_FILE).is_file() for member in members):
         raise RunFolderError(f"{model} does not contain a model: give a finished `fit` run, or a timm folder.")
     for member in members:
@@ -79,7 +81,7 @@ def send(what: Shipment) -> str:
         url = str(api.create_repo(what.repository, private=not what.public, exist_ok=True))
         if not what.public and not api.repo_info(what.repository).private:
             raise OptionError(
-                f"{what.repository} is public: everybody would see the model; choose another name, or pass `public`."
+                f"{what.repository} is public, so everyone could see the model; choose another name, or pass `public`."
             )
         api.create_commit(
             what.repository,
@@ -92,8 +94,8 @@ def send(what: Shipment) -> str:
         raise_if_out_of_memory(error)
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(
-            f"{what.endpoint} did not take {what.repository} ({reason}); `hf auth login` logs in with a token, which "
-            "needs the right to write there."
+            f"{what.endpoint} rejected {what.repository} ({reason}); log in with `hf auth login`, with a token that "
+            "has write access."
         ) from error
     return url
 

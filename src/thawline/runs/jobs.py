@@ -52,8 +52,8 @@ class Jobs:
                 future.result()
         except BrokenExecutor as error:
             raise RunError(
-                f"workers end as they begin ({_words(error)}); a Python script that starts some must do so below "
-                "`if __name__ == '__main__':`, and there must be memory for all of them."
+                f"workers exit as soon as they start ({_words(error)}); a Python script that starts workers must do "
+                "so below `if __name__ == '__main__':`, and there must be enough memory for all of them."
             ) from error
 
     @property
@@ -128,7 +128,7 @@ class Jobs:
                 future = self.executor.submit(perform, self.setting, packed)
         except BrokenExecutor as error:
             raise RunError(
-                f"the executor is broken ({_words(error)}); `thawline resume` goes on with another one."
+                f"the executor is broken ({_words(error)}); continue with another one using `thawline resume`."
             ) from error
         self._running[future] = job.record.key
 
@@ -153,8 +153,8 @@ class Jobs:
         record = job.record
         return RunError(
             f"{record.strategy} (seed {record.seed}) was lost with its worker {ATTEMPTS} times, the last time on "
-            f"{place or 'an unknown machine'} ({reason}); mostly memory runs out there. `thawline resume` with "
-            "fewer workers, or begin a new run with a smaller `batch_size`."
+            f"{place or 'an unknown machine'} ({reason}); usually it ran out of memory. Use `thawline resume` with "
+            "fewer workers, or start a new run with a smaller `batch_size`."
         )
 
 

@@ -187,7 +187,7 @@ class Ledger:
             "choice",
             fingerprint(plain(request)),
             "run.json does not have the options that this run began with: it was edited, or another version of "
-            "thawline began the run; undo the edit, or start a new run with another `out`.",
+            "thawline started the run; undo the edit, or start a new run with another `out`.",
         )
 
     def is_settled(self, name: str) -> bool:

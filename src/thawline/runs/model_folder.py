@@ -95,8 +95,8 @@ def _ensemble_card(results: FitResults, shares: Sequence[float]) -> str:
     calibration = f"\n{markdown(results.calibration.words)}\n" if results.calibration else ""
     return (
         f"# Ensemble of {len(shares)} networks\n\n"
-        f"Each folder holds a network that thawline fine-tuned from {source} and that opens by itself; its README.md "
-        f"says how. The answer of the ensemble is the mean of their class probabilities, in shares of {weights}.\n\n"
+        f"Each folder holds a network that thawline fine-tuned from {source}. It can be loaded on its own, as its "
+        f"README.md shows. The ensemble predicts the mean of their class probabilities, with weights {weights}.\n\n"
         f"{markdown(results.answer)}\n{refit}{calibration}"
     )
 

@@ -206,7 +206,7 @@ class Processes:
                     raise RunError(f"{self.store.get(stopped).decode()}.")
                 if limit is not None and time.monotonic() - begun > limit.total_seconds():
                     raise RunError(
-                        f"process {rank} of {self.count} did not answer for {_minutes(limit)}; is it still there?"
+                        f"process {rank} of {self.count} did not answer for {_minutes(limit)}; is it still running?"
                     )
                 time.sleep(_LOOK)
             return self.store.get(key).decode()

@@ -61,8 +61,8 @@ def results_are_safe(folder: Path, callback: Callback, failure: str, command: st
         if debugging():
             raise
         callback.note(
-            f"{failure} ({type(error).__name__}: {error}). All results are in {folder}{_kept_traceback(folder)}; "
-            f"`{command}` tries again."
+            f"{failure} ({type(error).__name__}: {error}). All results are in {folder}{_kept_traceback(folder)}; run "
+            f"`{command}` to try again."
         )
 
 

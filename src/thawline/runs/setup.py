@@ -202,11 +202,11 @@ def _report(
         f"{sizes['train']:,} train, {sizes['val']:,} val, {sizes['test']:,} test."
     )
     if not splits.has_test:
-        callback.note("No test split: there will be no test figures (`test_share=0.2` carves one off train).")
+        callback.note("No test split: no test scores will be reported (`test_share=0.2` holds out part of train).")
     if (batch_size := request.train.batch_size) > sizes["train"]:
         callback.note(
             f"`batch_size` {batch_size:,} is more than the {counted(sizes['train'], 'training image')}: every step "
-            "takes all of them."
+            "uses all of them."
         )
     for note in (*found.warnings, *splits.notes):
         callback.note(note)
@@ -260,8 +260,8 @@ def _sample(request: Request, images: ImageSet, data: TrainingData, stream: Pixe
     )
     train, val = (LabelledRows(np.flatnonzero(part), labels[part]) for part in (~of_val, of_val))
     words = (
-        f"Images are streamed: search and tuning had {len(train):,} training and {len(val):,} validation images "
-        "(`search_images`), and training scores are those of the former."
+        f"Images are streamed: search and tuning used {len(train):,} training and {len(val):,} validation images "
+        "(`search_images`), and training scores are computed on these training images."
     )
     views = augmenter(request.images, len(chosen), stream.preprocessing)
     names = [images.name(images.items[row]) for row in rows[chosen]]

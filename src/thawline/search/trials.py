@@ -54,8 +54,8 @@ class CandidateLedger:
                 self._study.add_trial(self._trial(candidate))
             elif stored.params != self._genes(candidate):
                 raise RunFolderError(
-                    f"the search in this run went another way at generation {candidate.generation}, slot "
-                    f"{candidate.slot}, probably since another version of thawline began it: start a new run with "
+                    f"the search in this run took another path at generation {candidate.generation}, slot "
+                    f"{candidate.slot}, probably because another version of thawline started it: start a new run with "
                     "another `out`."
                 )
         self._trials = self._read()

@@ -81,7 +81,7 @@ class PhotoServer(ThreadingHTTPServer):
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
             raise OptionError(
-                f"`port` {port} cannot be listened on ({error}); choose another, or 0 for any."
+                f"cannot listen on `port` {port} ({error}); choose another, or 0 for any free one."
             ) from error
 
     @property

@@ -42,7 +42,7 @@ def forgetting(experiment: Experiment) -> Forgetting | None:
     rows = _known(experiment, old, "test")
     there = [row for row in rows if row.path.is_file()]
     if not there:
-        why = "are not there any more" if rows else "of these classes: it has none"
+        why = "no longer exist" if rows else "have none of these classes"
         experiment.callback.note(f"What was forgotten could not be measured: the test images of {old.name} {why}.")
         return None
     before, after = (_right(folder, there) for folder in (old.folder, experiment.folder.file(MODEL_FOLDER)))
@@ -62,7 +62,7 @@ def require_old_images(experiment: Experiment, spec: str) -> None:
     if old is None or old.run is None or not experiment.keeps_head:
         raise OptionError("`keep_old` needs a `model` that is the folder of a finished fit, and a head that is kept.")
     if not any(row.path.is_file() for row in _known(experiment, old, "val")):
-        raise OptionError(f"`keep_old`: the validation images of {old.name} are not there; leave `keep_old` out.")
+        raise OptionError(f"`keep_old`: the validation images of {old.name} no longer exist; leave `keep_old` out.")
     if isinstance(strategy, AutoConfig) and strategy.answer in ("ensemble", "distilled"):
         raise OptionError(f"`keep_old` averages weights with the old ones; leave out `answer='{strategy.answer}'`.")
     if strategy.searches:
@@ -71,7 +71,9 @@ def require_old_images(experiment: Experiment, spec: str) -> None:
         plan = strategy.plan(Unscored(experiment, strategy, 1.0))
         starts = plan.head_start == "kept" and not plan.interpolation
     if not starts:
-        raise OptionError(f"`keep_old`: {spec} does not train from the old model to one end; take another strategy.")
+        raise OptionError(
+            f"`keep_old`: {spec} does not fine-tune the old model into a single network; use another strategy."
+        )
 
 
 def kept_old(experiment: Experiment, tuned: Tuned) -> tuple[Tuned, KeepOld]:

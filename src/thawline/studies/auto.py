@@ -176,8 +176,8 @@ def _require_room(settings: AutoConfig, left: float, kept: float) -> None:
     """The further training of a distilled answer must leave a full fine-tuning to search with."""
     if settings.answer == "distilled" and left < 1:
         raise OptionError(
-            f"`budget`: {settings.budget} is too little for `answer` distilled, whose last training takes up to "
-            f"{figure(kept, 1)} full fine-tunings and must leave at least 1 for the search; raise the budget, or take "
+            f"`budget`: {settings.budget} is too small for `answer` distilled, whose last training takes up to "
+            f"{figure(kept, 1)} full fine-tunings and must leave at least 1 for the search; raise the budget, or use "
             "another answer."
         )
 

@@ -110,8 +110,8 @@ class NetworkComparison:
         Raises `InputError` if none can be had, or if the images cannot be used.
         """
         self.callback.note(
-            f"Comparing strategies on {counted(len(self.entrants), 'network')}, one after the other; all are opened "
-            "once before."
+            f"Comparing strategies on {counted(len(self.entrants), 'network')}, one after another; each is opened "
+            "once beforehand."
         )
         expected = [found for entrant in self.entrants if (found := self._look_at(entrant)) is not None]
         if not self._able():
@@ -178,8 +178,8 @@ class NetworkComparison:
             self._test = own
         elif own != self._test:
             raise ModelError(
-                "its test images are not those of the other networks, since it cannot read all of them; compare it "
-                "alone."
+                "its test images differ from those of the other networks, because it cannot read all of them; "
+                "compare it alone."
             )
 
     def _compare(self, entrant: _Entrant) -> None:

@@ -236,7 +236,7 @@ class _Contest:
             return f"left out, {entrant.refusal[1]}"
         cost = network_facts_in_words(entrant.facts)
         if entrant.probe is None:
-            return f"no linear probe, since the head is not a single linear layer; {cost}."
+            return f"no linear probe, because the head is not a single linear layer; {cost}."
         probe = self._accuracy(entrant.probe)
         neighbors = entrant.screening.neighbors if entrant.screening else None
         beside = f", nearest neighbors {figure(neighbors.accuracy)}" if neighbors else ""

@@ -320,7 +320,7 @@ def require_refittable(experiment: Experiment, spec: str) -> None:
     if first.plan(Unscored(experiment, first, BASE_RATE)).interpolation:
         raise OptionError(
             f"`refit`: {spec} interpolates between weights and chooses the share on validation images, which a refit "
-            "does not have; leave `refit` out, or take another strategy."
+            "does not have; leave `refit` out, or use another strategy."
         )
 
 

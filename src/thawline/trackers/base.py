@@ -43,7 +43,7 @@ def _harmless(method: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:  # noqa: BLE001  # hours of training must not end because of a log
             self.failed = True
             what = " ".join(f"{type(error).__name__}: {error}".split())
-            self.tell(f"{type(self).__name__} failed ({what:.300}); the run goes on without it.")
+            self.tell(f"{type(self).__name__} failed ({what:.300}); the run continues without it.")
 
     return told
 

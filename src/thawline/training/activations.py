@@ -141,8 +141,8 @@ class Activations:
                 raise
             self._memory_works = False
             self.note(
-                "Less memory than `cache_memory` for the outputs of frozen blocks: the rest is kept on disk "
-                "(`cache_disk`) or recomputed, which takes longer and may change the last digits."
+                "Less memory than `cache_memory` is available for the outputs of frozen blocks: the rest is kept on "
+                "disk (`cache_disk`) or recomputed, which takes longer and may change the last digits."
             )
             return None
 

@@ -52,8 +52,8 @@ from thawline.training.temperature import scaled_log_loss
 Found = TypeVar("Found")
 
 NO_KEPT_HEAD = (
-    "plan: head_start 'kept' needs a `model` that is the folder of a run, or a timm folder with label names, of which "
-    "any is a class of these images (and `head` must not be new)."
+    "plan: head_start 'kept' needs a `model` that is the folder of a run, or a timm folder with label names, which "
+    "share a class with these images (and `head` must not be new)."
 )
 LEAST_CUT = 32
 """A batch is cut to the number of images, but not below the default batch size, so that such runs keep their bits."""
