@@ -117,11 +117,12 @@ class _Call:
     search: TuningConfig | None = None
     """The same of the options of tuning."""
     callback: Progress = AUTO
-    """Is told of the progress. "auto" = a line that changes on a terminal (standard error) or in a notebook, and a few
-    lines elsewhere; None = silence."""
+    """Receives the progress. "auto" = a live line on a terminal (standard error) or in a notebook, and a few lines
+    elsewhere; None = silent."""
     executor: Executor | None = None
-    """Any executor of `concurrent.futures` whose workers train side by side, in place of `workers` and `ray`; it is not
-    shut down. The answer is that of this process alone. Threads of one process take turns: use processes."""
+    """Any executor of `concurrent.futures` whose workers train in parallel, instead of `workers` and `ray`; it is not
+    shut down. The result is the same as that of this process alone. Threads of one process take turns: use
+    processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +142,11 @@ class CompareCall(CompareOptions, _Call):
 
 @takes(FitCall)
 def fit(data: Data, out: str | Path | None = None, **options: Any) -> FitRun:
-    """Find the plan, train it, score it beside the baselines, save the model; returns what results.json holds.
+    """Find the plan, train it, compare it with the baselines, save the model; returns the contents of results.json.
 
-    Takes every option of `thawline fit` by name: `image_size=96, epochs=12, cache_memory="500M"`. The result prints and
-    shows itself, and has `.plan`, `.model`, `.predict(images)` and `.path`.
-    Raises `InputError` before anything is trained if something cannot be used.
+    Takes every option of `thawline fit` by name: `image_size=96, epochs=12, cache_memory="500M"`. The result prints
+    itself, displays itself in a notebook, and has `.plan`, `.model`, `.predict(images)` and `.path`.
+    Raises `InputError` before any training if something cannot be used.
     """
     rename_listener("fit", options)
     refuse_unknown("fit", options, FitCall)
@@ -155,9 +156,9 @@ def fit(data: Data, out: str | Path | None = None, **options: Any) -> FitRun:
 
 @takes(CompareCall)
 def compare(data: Data, out: str | Path | None = None, **options: Any) -> ComparisonRun:
-    """Tune, train and score several strategies alike; returns what comparison.json holds.
+    """Tune, train and score several strategies by the same rule; returns the contents of comparison.json.
 
-    Takes every option of `thawline compare` by name; the rest as in `fit`.
+    Takes every option of `thawline compare` by name; otherwise as in `fit`.
     """
     rename_listener("compare", options)
     refuse_unknown("compare", options, CompareCall)
@@ -340,7 +341,7 @@ def check(
 ) -> Checked:
     """Audit a dataset: every file is decoded in full; the results are cached by file size and time.
 
-    The images are looked at as `fit` would with the same `model`, `image_size` and `crop_pct`, to find those that
+    The images are checked as in `fit` with the same `model`, `image_size` and `crop_pct`, to find those that
     cannot be resized; without a model, for 224 pixels and a crop of 0.875. It also says whether splits can be drawn.
     `on_bad`: as in `fit`, whether a class folder without usable images is an error ("error") or listed ("skip").
     """
@@ -375,7 +376,7 @@ def _geometry(model: str | None, options: DataConfig) -> tuple[int, float]:
 def repeat_study(
     recipe: str, out: str | Path, overrides: Mapping[str, Any] | None = None, callback: Callback | None = None
 ) -> Study:
-    """Run a published study, cell by cell, and gather its tables; call it again to continue an interrupted one.
+    """Run a published study, cell by cell, and collect its tables; call it again to continue an interrupted one.
 
     `overrides` are fields of `recipes.cells.Overrides`. The tables show all finished cells in `out`, also those of
     earlier calls with other overrides; they are also written to `out`/tables.md and, with a verdict, to
@@ -465,7 +466,7 @@ def evaluate(
     code: str | None = None,
     callback: Progress = AUTO,
 ) -> Scores:
-    """Score a run's saved model, or any timm folder, on labelled images; the scores are logged in the folder.
+    """Score a run's saved model, or any timm folder, on labeled images; the scores are logged in the folder.
 
     `data`: as in `fit`, but it may have a single class, a single image, or nothing but a test split.
     `trust_code`, `code`: as in `predict`. `callback` is also told where the scores could not be logged.
@@ -486,12 +487,12 @@ def predict(
     code: str | None = None,
     callback: Progress = AUTO,
 ) -> Guesses:
-    """The likeliest classes of images by a run's saved model, any timm folder, or an ONNX file that `export` wrote.
+    """Predict the classes of images with a run's saved model, any timm folder, or an ONNX file that `export` wrote.
 
     `images`: files, folders of them, .csv or .tsv tables with a column `path`, .txt lists of paths, PIL images, uint8
     arrays, a list of any of these, or a dataset with or without labels. Images that are not files are called `image 0`,
-    `image 1`, ... Files are in the order of their paths, each once. `batch_size`: images that the network gets at once;
-    None = 64, fewer where they are large. For more images than fit into memory, `predict_to`.
+    `image 1`, ... Files are in the order of their paths, each once. `batch_size`: images per batch; None = 64, fewer if
+    they are large. For more images than fit into memory, use `predict_to`.
 
     If the folder names Python code that builds the network, it runs only with `trust_code=True`, or if `code`
     (`file.py:factory`) names the code to run in its place.
@@ -504,7 +505,7 @@ def predict(
 
 @within_memory(FREE_MEMORY)
 def report(run_folder: str | Path) -> Path:
-    """Draw report.html of a finished run, or of a study, again from its records; returns its path."""
+    """Regenerate report.html of a finished run, or of a study, from its records; returns its path."""
     folder = Path(run_folder)
     return redraw(folder) if is_study(folder) else write_report(folder)
 
@@ -523,7 +524,7 @@ def export(
     code: str | None = None,
     callback: Progress = AUTO,
 ) -> Exported:
-    """Write a run's saved model, or any timm folder, for other runtimes, and verify it there; returns export.json.
+    """Export a run's saved model, or any timm folder, to other runtimes and verify it there; returns export.json.
 
     `to`: onnx, torch (a .pt2 program) or openvino; `out`: the folder to write, default RUN/exports/FORMAT. It is opened
     in a fresh process and classifies at least eight image files, those of the run or `images`. Raises `RunError`, and

@@ -1026,7 +1026,7 @@ class InspectResult(Result):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Result):
-    """What `evaluate` returns, and an entry of evaluations.json: a saved model's scores on labelled images."""
+    """What `evaluate` returns, and an entry of evaluations.json: a saved model's scores on labeled images."""
 
     data: str
     """Folder or table of the images."""

@@ -78,7 +78,7 @@ def test_parquet_files_and_a_test_split_without_labels(tmp_path: Path, cache: Pa
     table([None, None], 2).to_parquet(tmp_path / "set" / "test-00000-of-00001.parquet")
     images = read_huggingface(str(tmp_path / "set"), cache)
     assert rows(images) == [("train/00000000.jpg", "dog"), ("train/00000001.jpg", "cat")]
-    assert images.notes == ("2 unlabelled images in test left out",)
+    assert images.notes == ("2 unlabeled images in test left out",)
     assert [entry.name for entry in cache.iterdir()] == [images.root.name]
 
 

@@ -78,7 +78,7 @@ def test_images_without_a_label_are_left_out_and_said(tmp_path: Path, picture: P
     samples = [Sample(picture(0), "a"), Sample(picture(1), None), Sample(picture(2), " "), Sample(picture(3), "b")]
     images = materialise("x", samples, tmp_path, notes=["a note"])
     assert [path.stem for path in images.paths] == ["00000000", "00000003"]
-    assert images.notes == ("a note", "2 unlabelled images in the dataset left out")
+    assert images.notes == ("a note", "2 unlabeled images in the dataset left out")
 
 
 def test_a_finished_entry_is_found_and_the_source_not_asked(tmp_path: Path, picture: Picture) -> None:
@@ -164,7 +164,7 @@ def test_a_picture_that_cannot_be_loaded_is_named(tmp_path: Path, picture: Pictu
 
 
 def test_nothing_labelled(tmp_path: Path, picture: Picture) -> None:
-    with pytest.raises(DataError, match="'x' has no labelled images"):
+    with pytest.raises(DataError, match="'x' has no labeled images"):
         materialise("x", [Sample(picture(0), None)], tmp_path)
 
 

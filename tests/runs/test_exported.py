@@ -150,7 +150,7 @@ def test_a_full_disk_is_one_line_that_names_the_folder(
 def test_int8_without_the_images_of_the_run_is_refused_at_once(tmp_path: Path) -> None:
     rows = [Listed(f"{split}.png", tmp_path / f"{split}.png", "red", split) for split in ("train", "val")]
     (tmp_path / "val.png").touch()
-    with pytest.raises(DataError, match=r"1 of 2 are gone .*train\.png"):
+    with pytest.raises(DataError, match=r"1 of 2 are missing .*train\.png"):
         exported._require_images(rows)
 
 

@@ -101,7 +101,7 @@ def test_trusted_or_named_code_runs(folder: Path, finished: Path, images: Path, 
         USES["predict"](folder, images, code="resnet18")
     roundabout = f"{finished}/../{finished.name}/net.py:build"
     assert USES["add"](folder, images, code=roundabout)
-    with pytest.raises(OptionError, match=r"with which .* began"):
+    with pytest.raises(OptionError, match=r"which .* was started with"):
         USES["resume"](folder, images, code=f"{copied}/net.py:build")
 
 

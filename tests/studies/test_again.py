@@ -218,7 +218,7 @@ def test_without_a_shared_name_the_head_is_new(folder: Path) -> None:
     assert fit_again(request, model, ("cat", "dog")) is None
     assert model.kept_head is None
     keep = replace(request, head="keep")
-    with pytest.raises(OptionError, match=r"none of the classes of .* is among those of these images"):
+    with pytest.raises(OptionError, match=r"none of the classes of .* occurs in these images"):
         fit_again(keep, model, ("cat", "dog"))
 
 

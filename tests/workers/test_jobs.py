@@ -113,7 +113,9 @@ def test_an_executor_that_is_broken_is_said_in_one_line() -> None:
         def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
             raise BrokenExecutor("a process died")
 
-    with pytest.raises(RunError, match=r"the executor is broken \(a process died\); `thawline resume`"):
+    with pytest.raises(
+        RunError, match=r"the executor is broken \(a process died\); continue with another one using `thawline resume`"
+    ):
         Kept().jobs(Broken()).finish(job("a"))
 
 

@@ -459,7 +459,7 @@ def evaluate(
     code: Code = None,
     as_json: Json = False,
 ) -> None:
-    """Score a run's saved model on labelled images.
+    """Score a run's saved model on labeled images.
 
     Every evaluation is logged in the run folder.
     """

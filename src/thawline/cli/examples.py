@@ -59,7 +59,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ),
     ),
     "strategies": (("All strategies and their arguments", "thawline strategies"),),
-    "evaluate": (("Score the saved model on other labelled images", "thawline evaluate run other-photos"),),
+    "evaluate": (("Score the saved model on other labeled images", "thawline evaluate run other-photos"),),
     "report": (
         ("Regenerate the report", "thawline report run"),
         ("Regenerate the report of a published study", "thawline report study"),

@@ -250,7 +250,7 @@ def _content(image: _StoredImage | None) -> bytes:
 
 
 def _class_name(value: object, names: Sequence[str] | None) -> str | None:
-    """The class name; None = unlabelled (-1 in test sets without labels)."""
+    """The class name; None = unlabeled (-1 in test sets without labels)."""
     if names is None or value is None:
         return None if value is None else str(value)
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

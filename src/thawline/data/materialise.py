@@ -84,7 +84,7 @@ def find_or_write(source: str, cache: Path, key: str, write: Callable[[], ImageS
 def materialise(
     source: str, samples: Iterable[Sample], cache: Path, *, key: str | None = None, notes: Sequence[str] = ()
 ) -> ImageSet:
-    """Write every labelled image into a new entry of `cache`, published atomically.
+    """Write every labeled image into a new entry of `cache`, published atomically.
 
     Files are named by their position in the source: `test/00000017.png` is number 17 (from 0) of its test split.
     Without `key`, the entry is named by its content. Raises `DataError` if the source cannot be read, the cache is not
@@ -93,9 +93,9 @@ def materialise(
     with cache_folder.building(cache) as folder:
         rows, content, missing = _write_images(folder, source, samples)
         if not rows:
-            raise DataError(f"{source!r} has no labelled images.")
+            raise DataError(f"{source!r} has no labeled images.")
         left_out = [
-            f"{counted(count, 'unlabelled image')} in {split or 'the dataset'} left out"
+            f"{counted(count, 'unlabeled image')} in {split or 'the dataset'} left out"
             for split, count in missing.items()
         ]
         _write_table(folder, rows)
@@ -108,7 +108,7 @@ def materialise(
 def _write_images(
     folder: Path, source: str, samples: Iterable[Sample]
 ) -> tuple[list[tuple[str, str, str]], str, Counter[Split | None]]:
-    """The rows of the table, the SHA-256 of all files, and the number of unlabelled images per split."""
+    """The rows of the table, the SHA-256 of all files, and the number of unlabeled images per split."""
     rows: list[tuple[str, str, str]] = []
     content = sha256()
     seen: Counter[Split | None] = Counter()

@@ -159,7 +159,7 @@ def _cannot_be_drawn(source: str, heads: Mapping[str, nn.Module], reason: str) -
     name, module = next(iter(heads.items()))
     return ModelError(
         f"{source}: its head {name!r} ({type(module).__name__}) cannot be reinitialized from a seed "
-        f"({' '.join(reason.split())[:200]}); give it a reset_parameters() that initialises all its weights."
+        f"({' '.join(reason.split())[:200]}); give it a reset_parameters() that initializes all its weights."
     )
 
 

@@ -1,4 +1,4 @@
-"""A saved model: probabilities of images, scores on labelled folders."""
+"""A saved model: probabilities of images, scores on labeled folders."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def _how_to_get_one(folder: Path) -> str:
 
 
 def evaluate(folder: Path, data: str, trust: Trust, callback: Callback) -> Evaluation:
-    """Score a saved model on labelled images and log the scores in `folder`/evaluations.json, or say why not.
+    """Score a saved model on labeled images and log the scores in `folder`/evaluations.json, or say why not.
 
     Uses the test split of `data` if there is one, else all images. Classes are matched by name; raises `DataError` for
     a class that the model does not know.
