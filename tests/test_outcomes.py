@@ -128,7 +128,7 @@ def test_what_a_plan_starts_from_is_below_its_table(change: dict[str, Any], says
 
 @pytest.mark.parametrize("plan", [3, {"phases": []}, Checked])
 def test_what_is_no_plan_is_refused_in_one_line(plan: Any, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"`plan` must be a FineTunePlan, a plan.json or the folder of a run, got"):
+    with pytest.raises(OptionError, match=r"`plan` must be a FineTunePlan, a plan.json or a run folder, got"):
         thawline.fit(tmp_path, tmp_path / "run", plan=plan, callback=None)
 
 
