@@ -42,8 +42,9 @@ def forgetting(experiment: Experiment) -> Forgetting | None:
     rows = _known(experiment, old, "test")
     there = [row for row in rows if row.path.is_file()]
     if not there:
-        why = "no longer exist" if rows else "have none of these classes"
-        experiment.callback.note(f"What was forgotten could not be measured: the test images of {old.name} {why}.")
+        name = old.name
+        why = f"the test images of {name} no longer exist" if rows else f"{name} has no test images of these classes"
+        experiment.callback.note(f"What was forgotten could not be measured: {why}.")
         return None
     before, after = (_right(folder, there) for folder in (old.folder, experiment.folder.file(MODEL_FOLDER)))
     read = np.isfinite(before) & np.isfinite(after)
@@ -62,7 +63,7 @@ def require_old_images(experiment: Experiment, spec: str) -> None:
     if old is None or old.run is None or not experiment.keeps_head:
         raise OptionError("`keep_old` needs a `model` that is the folder of a finished fit, and a head that is kept.")
     if not any(row.path.is_file() for row in _known(experiment, old, "val")):
-        raise OptionError(f"`keep_old`: the validation images of {old.name} no longer exist; leave `keep_old` out.")
+        raise OptionError(f"`keep_old`: the validation images of {old.name} cannot be found; leave `keep_old` out.")
     if isinstance(strategy, AutoConfig) and strategy.answer in ("ensemble", "distilled"):
         raise OptionError(f"`keep_old` averages weights with the old ones; leave out `answer='{strategy.answer}'`.")
     if strategy.searches:
