@@ -24,8 +24,8 @@ from thawline.records import write_text
 
 DEVELOPMENT = (0, 1)
 PUBLISHED = (200,)
-TRIAL = (201,)
-"""Drawn for the third trial of `auto`, whose rows alone are run on it."""
+TRIAL = (201, 202)
+"""Drawn for the third and the fourth trial of `auto`, whose rows alone are run on them."""
 TEST_SHARE = 0.3
 """Largest fraction of the images that is held out as test when there is no official test split."""
 
