@@ -28,7 +28,7 @@ class Axis:
     def at(self, value: float) -> float:
         """Where a value lies, 0 to 100 from low to high; values beyond are held at the edge."""
         low, high, place = (math.log10(x) if self.log else x for x in (self.low, self.high, self._held(value)))
-        return 100 * (place - low) / (high - low) if high > low else 50.0
+        return 100 * ((place - low) / (high - low)) if high > low else 50.0
 
     def _held(self, value: float) -> float:
         return min(max(value, self.low), self.high)
