@@ -246,8 +246,8 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(
         DataError,
-        match=r"cannot write to the cache folder .*cache' .*; move what is in its place, or set THAWLINE_CACHE to another "
-        r"folder\.$",
+        match=r"cannot write to the cache folder .*cache' .*; move what is in its place, or set THAWLINE_CACHE "
+        r"to another folder\.$",
     ):
         build_pixels(files, preprocessing, cache=tmp_path / "cache")
 
