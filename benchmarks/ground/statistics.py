@@ -36,6 +36,11 @@ class OverSets:
         return self.mean - float(reach), self.mean + float(reach)
 
     @property
+    def above_zero(self) -> bool:
+        """Whether the whole interval lies above zero; not without one."""
+        return self.interval95 is not None and self.interval95[0] > 0
+
+    @property
     def higher(self) -> int:
         """Data sets with a difference above zero."""
         return sum(difference > 0 for difference in self.differences)

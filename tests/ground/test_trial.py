@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.ground.board import Board, Cell
+from benchmarks.ground.board import TUNED_FULL, Board, Cell
 from benchmarks.ground.methods import METHODS
 from benchmarks.ground.tables import ANSWER
-from benchmarks.ground.trial import ENSEMBLE, FULL, best_fixed, claims, trial_tables
+from benchmarks.ground.trial import ENSEMBLE, best_fixed, claims, trial_tables
 from tests.ground.made_up import board, cell
 
 SETS = ("dtd10", "isic5", "mnist")
@@ -25,7 +25,7 @@ def test_every_side_of_a_claim_is_a_method_that_runs() -> None:
     complete = made(*(row(method.name, 0.5, 0.5, 0.5) for method in METHODS))
     sides = {side for claim in claims(complete) for side in (claim.first, claim.second)}
     assert sides <= {method.name for method in METHODS}
-    assert {ANSWER, ENSEMBLE, FULL, "auto", "hf", "fastai"} <= sides
+    assert {ANSWER, ENSEMBLE, TUNED_FULL, "auto", "hf", "fastai"} <= sides
 
 
 def test_the_best_fixed_way_is_chosen_on_test_and_is_no_search() -> None:
@@ -59,7 +59,7 @@ def test_a_claim_holds_if_its_mean_and_its_interval_do() -> None:
 
 def test_what_is_shown_is_without_what_selection_gave() -> None:
     own = row(ANSWER, 0.6, 0.6, 0.6, val_accuracy=0.65, optimism=0.03, work=4.5, seconds=50.0)
-    _, costs = trial_tables(made(row("full", 0.5, 0.5, 0.5), own, row(FULL, 0.5, 0.5, 0.5)))
+    _, costs = trial_tables(made(row("full", 0.5, 0.5, 0.5), own, row(TUNED_FULL, 0.5, 0.5, 0.5)))
     assert list(costs.rows[0]) == [f"`{ANSWER}`", "3", "60.0", "+2.0", "4.50", "5.83"]
 
 
