@@ -225,7 +225,7 @@ def test_train_images_are_drawn_anew_too() -> None:
 
 def test_a_curve_of_guesses_says_nothing() -> None:
     words = verdicts.depth(DEPTH, [guesser()] * 3, 60, 3)
-    assert words == "The curve is not informative: the network is no better than guessing at any share."
+    assert words == "The depth curve is uninformative: no depth does better than chance."
 
 
 # F6: what frozen blocks are identical to

@@ -140,8 +140,9 @@ def kept_old(chosen: TriedShare, trained: TriedShare) -> str:
     """What the share of old weights costs on either split, against the trained network, as a sentence."""
     if chosen.old_share == 0:
         return (
-            "The trained weights are saved unchanged: mixing in old weights is no better on both validation splits "
-            f"together ({figure(trained.val)} on the new one, {figure(trained.old_val)} on the old one)."
+            "The trained weights are saved unchanged: interpolating with the old weights does not improve the "
+            f"two validation splits together ({figure(trained.val)} on the new one, {figure(trained.old_val)} on the "
+            "old one)."
         )
     old = 100 * chosen.old_share
     return (
@@ -261,7 +262,7 @@ def _is_balanced_skill(scores: TestScores | Evaluation) -> bool:
 def depth(curve: DepthCurve, tests: Sequence[TestScores], images: int, trainings: int) -> str:
     """What a depth curve shows: the best share and where over-fitting begins; `tests` are the scores of its rows."""
     if tests and all(map(guessing, tests)):
-        return "The curve is not informative: the network is no better than guessing at any share."
+        return "The depth curve is uninformative: no depth does better than chance."
     return f"{_best_depth(curve, images, trainings)} {_over_fitting(curve, trainings)}"
 
 

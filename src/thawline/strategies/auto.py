@@ -63,9 +63,9 @@ class AutoConfig:
     answer: Answer = "average"
     """The model that `auto` returns: pick = the best candidate; average = one network with the averaged weights of the
     best candidates that start from the same probe, if it has a lower validation loss than the pick; ensemble = up to
-    three networks with averaged probabilities; distilled = the best candidate, trained once more from its own weights
-    on the labels and on the mean output of up to three, if its validation loss is no higher than that of the pick,
-    otherwise as average. The budget includes that training."""
+    three networks with averaged probabilities; distilled = the best candidate, trained further to match both the
+    labels and the averaged outputs of up to three candidates; if its validation loss ends up higher than that of the
+    pick, the result of average is returned instead. The budget includes that training."""
     without: str = "none"
     """Components to disable, joined by +: decoupling (rates independent of freezing; also disables norms and
     probe_start), norms (pretrained batch-norm statistics), probe_start (heads that start from the solved probe),
