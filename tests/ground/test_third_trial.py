@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.ground.board import TUNED_FULL, read_boards
 from benchmarks.ground.trial import AVERAGE, DISTILLED, ENSEMBLE, HEAD_FIRST
-from benchmarks.third_trial import claims, decision, development, differences
+from benchmarks.third_trial import claims, decided, decision, development, differences
 from tests.ground.test_board import result, write
 from thawline.records import write_json
 
@@ -32,13 +32,13 @@ def test_a_data_set_counts_once_however_many_networks_it_has(tmp_path: Path) -> 
 
 
 def test_the_default_changes_where_the_trial_and_all_splits_are_ahead() -> None:
-    assert decision(ALL_AHEAD).notes[0].endswith("So the default answer is the distilled network.")
+    assert decision(ALL_AHEAD, decided).notes[0].endswith("So the default answer is the distilled network.")
 
 
 @pytest.mark.parametrize("trial", [{"dtd10": 0.5, "mnist": 0.4}, {"dtd10": 9.0, "mnist": 0.0}])
 def test_the_average_stays_where_one_of_the_two_is_missing(trial: dict[str, float]) -> None:
     """Too little on the trial's own split, then an interval over data sets that contains zero."""
-    assert decision({**ALL_AHEAD, 201: trial}).notes[0].endswith("So the default answer is the average.")
+    assert decision({**ALL_AHEAD, 201: trial}, decided).notes[0].endswith("So the default answer is the average.")
 
 
 def test_a_claim_says_what_of_it_is_missed(tmp_path: Path) -> None:
