@@ -21,7 +21,7 @@ IN_SHORT = {
     ANSWER: "**`auto`, the default**: one network",
     f"{AUTO}:answer=ensemble": "**`auto --answer ensemble`**: up to three",
     TUNED_FULL: "everything; rate, batch norm and head start tuned",
-    "layer_decay:head_start=tuned": "everything, slower towards the input; likewise tuned",
+    "layer_decay:head_start=tuned": "everything, slower toward the input; likewise tuned",
     "last_blocks:head_start=tuned": "the last 1, 2 or 3 blocks; likewise tuned",
     PROBE: "the head alone: linear probe, solved",
     OLD_UNTUNED: "everything at 1e-3, batch statistics, untuned",

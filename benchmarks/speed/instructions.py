@@ -16,6 +16,7 @@ _MKL = {"AVX2": "AVX2", "AVX512_CORE": "AVX512"}
 """What oneDNN's limits are called by MKL, which multiplies fp32 matrices and knows nothing of them."""
 _FLAGS = {"amx_tile": "amx", "avx512f": "avx512", "avx2": "avx2"}
 """Names of instruction sets by the flag in /proc/cpuinfo, newest first."""
+NAMES = tuple(_FLAGS.values())
 _ASK = """
 import torch
 torch.nn.functional.conv2d(torch.ones(2, 32, 32, 32), torch.ones(32, 32, 3, 3))

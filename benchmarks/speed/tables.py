@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,31 @@ def markdown(cells: Iterable[Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def side_by_side(machines: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    """What was wanted and what each machine's cells measured; `machines` has the cells by the name of a column."""
+    measured: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
+    for machine, cells in machines.items():
+        for claim in (claim for cell in cells for claim in cell["claims"]):
+            row = claim["work"], claim["against"], _wanted(claim)
+            measured[row][machine] = f"{_spread(claim, claim['unit'])} {_verdict(claim)}".rstrip()
+    header = ["work", "against", "wanted", *machines]
+    lines = [[*row, *(found.get(machine, "") for machine in machines)] for row, found in measured.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *lines)) + "\n"
+
+
+def _wanted(claim: Mapping[str, Any]) -> str:
+    return "" if claim["wanted"] is None else f"{claim['rule']} {claim['wanted']:g}{claim['unit']}"
+
+
+def _verdict(claim: Mapping[str, Any]) -> str:
+    return {True: "met", False: "**missed**", None: ""}[claim["met"]]
+
+
 def _claim(claim: Mapping[str, Any]) -> str:
-    unit = claim["unit"]
-    wanted = "" if claim["wanted"] is None else f"{claim['rule']} {claim['wanted']:g}{unit}"
-    verdict = {True: "met", False: "**missed**", None: ""}[claim["met"]]
-    return f"| {claim['work']} | {claim['against']} | {wanted} | {_spread(claim, unit)} | {claim['n']} | {verdict} |"
+    measured = _spread(claim, claim["unit"])
+    return (
+        f"| {claim['work']} | {claim['against']} | {_wanted(claim)} | {measured} | {claim['n']} | {_verdict(claim)} |"
+    )
 
 
 def _side(cell: str, name: str, side: Mapping[str, Any]) -> str:
