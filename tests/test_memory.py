@@ -94,20 +94,21 @@ def test_a_network_that_needs_too_much_is_not_called_one_that_cannot_run(monkeyp
 
 
 class FakeC:
-    """A C library that notes its calls."""
+    """A C library that notes its calls, and refuses values above `most`."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 2**31) -> None:
         self.calls: list[tuple[int, int]] = []
+        self.most = most
 
     def mallopt(self, option: int, value: int) -> int:
         self.calls.append((option, value))
-        return 1
+        return int(option == -1 or value <= self.most)
 
 
 @pytest.mark.parametrize(
     ("variables", "options"),
     [
-        ({}, [-1, -3]),
+        ({}, [-3, -1]),
         ({"MALLOC_TRIM_THRESHOLD_": "1000"}, [-3]),
         ({"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=1000"}, []),
     ],
@@ -124,6 +125,19 @@ def test_freed_memory_is_kept_unless_the_environment_says_otherwise(
     monkeypatch.setattr("ctypes.CDLL", lambda _: library)
     keep_freed_memory()
     assert [option for option, _ in library.calls] == options
+
+
+@pytest.mark.parametrize(("most", "calls"), [(2**25, [2**30, 2**25, 2**31 - 1]), (0, [2**30, 2**25])])
+def test_an_older_glibc_gets_what_it_takes_or_keeps_its_defaults(
+    monkeypatch: pytest.MonkeyPatch, most: int, calls: list[int]
+) -> None:
+    library = FakeC(most)
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("ctypes.CDLL", lambda _: library)
+    keep_freed_memory()
+    assert [value for _, value in library.calls] == calls
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,10 @@ _WORDS = re.compile(
     r"|error return without exception set",
     re.IGNORECASE,
 )
-_MALLOC_OPTIONS = {"MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1), "MALLOC_MMAP_THRESHOLD_": (-3, 2**30)}
-"""Options of glibc's allocator by environment variable: the number in malloc.h, and the value in bytes."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Options of glibc's allocator, as malloc.h numbers them."""
+_MAPPED_FROM = (2**30, 2**25)
+"""Bytes from which blocks are mapped one by one. Older versions of glibc refuse more than 32 MiB."""
 _KINDS = (RuntimeError, ImportError, SystemError)
 """Besides Python's own: a library that cannot be mapped, and an extension that lost its `MemoryError`."""
 _ASKED = re.compile(r"allocate ([0-9]+) bytes|allocate ([0-9.]+ [KMGTPE]iB)")
@@ -37,9 +39,13 @@ def keep_freed_memory() -> None:
     if not sys.platform.startswith("linux") or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-    for variable, option in _MALLOC_OPTIONS.items():
-        if mallopt is not None and variable not in os.environ:
-            mallopt(*option)
+    if mallopt is None:
+        return
+    # First, because with the other option alone glibc would never raise this one from its 128 KiB.
+    if "MALLOC_MMAP_THRESHOLD_" not in os.environ and not any(mallopt(_MMAP_THRESHOLD, size) for size in _MAPPED_FROM):
+        return
+    if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

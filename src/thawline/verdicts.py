@@ -8,7 +8,7 @@ Standard library only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from thawline.formatting import counted, figure, interval
 from thawline.plan import FineTunePlan
@@ -349,13 +349,22 @@ def not_mirrored(reason: str) -> str:
     )
 
 
-def refitted(images: int, epochs: Sequence[int]) -> str:
-    """Which model the scores are of, and which one is saved, after a refit on so many images of train and val."""
-    trained = sorted({counted(each, "epoch") if each else "solved" for each in epochs}, key=len)
+def refitted(images: int, trainings: Iterable[tuple[int, FineTunePlan]]) -> str:
+    """Which model the scores are of, and which one is saved, after a refit on so many images of train and val.
+
+    `trainings` are the number of epochs and the plan of each.
+    """
+    trained = sorted({counted(epochs, "epoch") if epochs else _untrained(plan) for epochs, plan in trainings}, key=len)
     return (
         f"The saved model was refitted on train and val together ({counted(images, 'image')}; {', '.join(trained)}). "
         "It has no score of its own: every score here is of the model before the refit, trained on train alone."
     )
+
+
+def _untrained(plan: FineTunePlan) -> str:
+    if plan.is_solved:
+        return "solved"
+    return "statistics recomputed" if plan.statistics == "recomputed" else "nothing trained"
 
 
 def calibrated(found: Calibration, *, refitted: bool = False) -> str:

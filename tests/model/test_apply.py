@@ -131,3 +131,10 @@ def test_the_trained_state_comes_back_bit_for_bit() -> None:
     step(applied)
     load_trained_state(model, kept)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_buffer_that_the_network_replaces_is_saved_as_it_is() -> None:
+    model = network()
+    applied = AppliedPlan(model, BLOCKS, FineTunePlan.constant(BLOCKS, {"body": 1e-3, "head": 1e-2}))
+    model[4].running_mean = torch.full((2,), 7.0)
+    assert applied.trained_state()["4.running_mean"].tolist() == [7.0, 7.0]

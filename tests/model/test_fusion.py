@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tests.model.test_boundary import images_of, network_of
 from thawline.model.apply import AppliedPlan
@@ -181,6 +183,80 @@ def test_only_what_follows_directly_is_taken_over(way: str, names: tuple[str, ..
     assert far(*pair(network, fusion, images_of(8, 3))) < CLOSE
 
 
+class Two(nn.Module):
+    """Two convolutions with norms, the first of which may be used elsewhere or in training have something between."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.way = way
+        self.first, self.first_norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.second, self.second_norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.act, self.fc = nn.SiLU(inplace=True), nn.Linear(4, 2)
+        for norm in (self.first_norm, self.second_norm):
+            nn.init.constant_(norm.get_buffer("running_mean"), 0.5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        outputs = self.first(image)
+        if self.way == "dropout between":
+            outputs = F.dropout(outputs, 0.5, self.training)
+        normed = self.first_norm(outputs)
+        if self.way == "used elsewhere":
+            normed = normed + outputs
+        if self.way == "changed in place":
+            self.act(normed)
+        last = self.second_norm(self.second(normed))
+        return torch.as_tensor(self.fc(last.mean((2, 3))))
+
+
+def test_one_chain_that_changes_the_outputs_spares_the_others() -> None:
+    fusion = Fusion(Two("used elsewhere").eval(), 8)
+    assert [chain.names for chain in fusion.chains] == [("second", "second_norm")]
+
+
+def test_what_happens_between_the_two_in_training_counts() -> None:
+    network = Two("dropout between")
+    names = [[chain.names[0] for chain in Fusion(network, 8, trains=trains).chains] for trains in (False, True)]
+    assert names == [["first", "second"], ["second"]]
+    assert network.training, "the modes are as they were"
+
+
+def test_a_change_in_place_that_the_network_relies_on_is_kept() -> None:
+    network, images = Two("changed in place").eval(), images_of(8, 3)
+    plain = network(images)
+    with Fusion(network, 8).on():
+        assert far(network(images), plain) < CLOSE
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+def test_a_weight_that_a_hook_computes_is_left_to_the_hook() -> None:
+    network, images = Two("plain").eval(), images_of(8, 3)
+    torch.nn.utils.weight_norm(network.first)
+    fusion = Fusion(network, 8)
+    assert [chain.names[0] for chain in fusion.chains] == ["second"]
+    plain = network(images)
+    with fusion.on():
+        for _ in range(2):
+            assert far(network(images), plain) < CLOSE
+
+
+def test_contexts_can_be_nested_and_gradients_checkpointed() -> None:
+    """The backward pass runs the network again, and must find it as the forward pass did."""
+    network, images = Two("plain").eval(), images_of(8, 3)
+    network(images).sum().backward()
+    plain = [parameter.grad for parameter in network.parameters()]
+    network.zero_grad()
+    fusion = Fusion(network, 8)
+    with fusion.on():
+        with fusion.on():
+            output = checkpoint(network, images, use_reentrant=False)
+        output.sum().backward()
+    assert not any("forward" in vars(module) for module in network.modules())
+    for parameter, gradient in zip(network.parameters(), plain, strict=True):
+        assert gradient is not None
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
 def test_weights_that_are_not_finite_are_not_hidden() -> None:
     network = Small("one after the other").eval()
     nn.init.constant_(network.conv.weight, torch.nan)
@@ -208,7 +284,9 @@ def test_half_precision_is_that_of_the_plain_network() -> None:
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext"])
 @pytest.mark.parametrize("training", [False, True])
-def test_depthwise_convolutions_are_in_fp32_where_autocast_has_the_rest_in_bf16(name: str, training: bool) -> None:
+def test_depthwise_convolutions_with_gradients_are_in_fp32_where_autocast_has_the_rest_in_bf16(
+    name: str, training: bool
+) -> None:
     network, images = network_of(name, SIZE).train(training), images_of(SIZE, 2)
     fusion, kinds = Fusion(network, SIZE), set[tuple[bool, torch.dtype]]()
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
@@ -220,8 +298,10 @@ def test_depthwise_convolutions_are_in_fp32_where_autocast_has_the_rest_in_bf16(
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         plain = network.eval()(images).float()
+        kinds.clear()
         with fusion.on():
             found = network(images).float()
+        assert kinds == {(True, torch.bfloat16), (False, torch.bfloat16)}, "without gradients all is in bf16"
         with torch.autocast("cpu", enabled=False):
             exact = network(images)
     assert (found - exact).norm() <= 1.2 * (plain - exact).norm(), "no further from fp32 than all of it in bf16"

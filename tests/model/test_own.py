@@ -14,7 +14,7 @@ from thawline.errors import ModelError
 from thawline.model.blocks import partition
 from thawline.model.head import head_modules, named_tensors
 from thawline.model.load import LoadedModel, build_on_meta, load_model
-from thawline.model.own import is_own
+from thawline.model.own import build, is_own
 from thawline.plan import GRANULARITIES
 
 SMALL = """
@@ -278,3 +278,39 @@ def test_a_head_that_shares_weights_is_refused(tmp_path: Path) -> None:
             return Tied()
     """
     assert "shares weights with other layers" in error_of(tmp_path, code)
+
+
+def test_a_network_that_needs_another_memory_layout_is_told_what_to_do(tmp_path: Path) -> None:
+    code = SMALL.replace("self.features(images).mean((2, 3))", "self.features(images).view(len(images), -1)[:, :4]")
+    assert "use reshape or flatten in place of view" in error_of(tmp_path, code)
+
+
+def test_gradient_checkpointing_is_switched_off_and_said(tmp_path: Path) -> None:
+    code = """
+        import timm
+        def build(n):
+            net = timm.create_model("test_vit", num_classes=n, img_size=32)
+            net.set_grad_checkpointing()
+            return net
+    """
+    model = load_model(f"{write(tmp_path, code)}:build", 3, image_size=32)
+    assert not model.module.grad_checkpointing
+    assert any("gradient checkpointing is switched off" in note for note in model.notes)
+
+
+def test_addresses_in_memory_are_no_part_of_the_code(tmp_path: Path) -> None:
+    """They differ in every process, and so would the fingerprint that `resume` compares."""
+    code = """
+        from torch import nn
+        class Apply(nn.Module):
+            def __init__(self, function):
+                super().__init__()
+                self.function = function
+            def extra_repr(self): return repr(self.function)
+            def forward(self, images): return self.function(images)
+        def build(n): return nn.Sequential(Apply(lambda x: x.mean((2, 3))), nn.Linear(3, 8), nn.Linear(8, n))
+    """
+    source = f"{write(tmp_path, code)}:build"
+    network = build(source, 3)
+    assert " at 0x" in str(network.module)
+    assert " at 0x" not in network.code

@@ -131,6 +131,12 @@ def test_the_best_row_is_the_best_by_the_metric_that_was_asked_for() -> None:
     assert "linear_probe" in summary.comparison_headline(compared(*rows, metric="macro_f1"))
 
 
+def test_the_best_row_is_the_best_of_what_is_shown() -> None:
+    lucky = tuned("auto", 0.9, search=search(candidates=[candidate(0, 0, 0.9)], winner=[0, 0], optimism=0.05))
+    rows = tuned("full", 0.88), lucky
+    assert summary.comparison_headline(compared(*rows)).startswith("Best on validation: full")
+
+
 def test_the_command_trains_that_row_again() -> None:
     found = tuned("auto", 0.9, chosen="full", search=search(), learning_rate=0.00316228)
     command = summary.fit_command(compared(found))
@@ -220,6 +226,8 @@ def test_why_the_plan_of_a_search_is_not_that_of_the_highest_score() -> None:
 def test_a_search_with_rungs_hands_over_what_it_trained() -> None:
     found = search(candidates=[candidate(0, 0, 0.5)], winner=[0, 0], best=[0, 0], rungs=[2, 4])
     assert summary.choice_note(found) == "Chosen in the search: 0.500 on validation (one training)."
+    on_a_sample = summary.choice_note(found, trained_anew=True)
+    assert on_a_sample == "Chosen in the search: 0.500 on validation (one training); the table shows new trainings."
 
 
 def test_the_validation_accuracy_of_an_answer_is_shown_without_the_luck_of_its_selection() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,16 @@ def test_large_images_come_in_smaller_batches(folder: Path, tmp_path: Path, monk
     monkeypatch.setattr(serving, "BATCH_PIXELS", 3 * SIZE**2)
     sizes = [len(rows) for _, rows in Classifier(folder)._batches(paths, [])]
     assert sizes == [3, 3, 2]
+
+
+def test_several_threads_get_what_one_gets(tmp_path: Path) -> None:
+    """The network has other `forward` methods while it predicts, which threads must not take from each other."""
+    path = tmp_path / "timm"
+    save_model(path, load_model("test_efficientnet", len(CLASSES), weights="random", image_size=SIZE), CLASSES)
+    classifier = Classifier(path)
+    batches = [np.random.default_rng(seed).integers(0, 255, (2, SIZE, SIZE, 3), np.uint8) for seed in range(16)]
+    alone = [classifier.of_pixels(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(classifier.of_pixels, batches))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)

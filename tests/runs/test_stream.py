@@ -57,6 +57,8 @@ def test_search_has_the_sample_and_the_final_training_has_all(images: Path, tmp_
     results = api.run(request, tmp_path / "run")
     assert isinstance(results, FitResults)
     assert results.baselines == {}
+    assert results.search is not None
+    assert results.search.optimism is None, "the final training was not selected"
     records = Ledger(tmp_path / "run" / LEDGER).records
     finals = [record for record in records if record.purpose == "final"]
     assert finals
@@ -70,8 +72,10 @@ def test_search_has_the_sample_and_the_final_training_has_all(images: Path, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["linear_probe", "lp_ft"])
 def test_a_probe_is_solved_on_the_sample(images: Path, tmp_path: Path, strategy: str) -> None:
-    results = api.run(streamed(small_request(images, (strategy,), "fit", learning_rate=1e-3)), tmp_path / "run")
+    request = replace(small_request(images, (strategy,), "fit", learning_rate=1e-3), refit=strategy == "linear_probe")
+    results = api.run(streamed(request), tmp_path / "run")
     assert isinstance(results, FitResults)
+    assert results.refit is None, "it would be solved on the same sample"
     assert results.train.accuracy.mean * 14 == pytest.approx(round(results.train.accuracy.mean * 14))
 
 

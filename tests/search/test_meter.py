@@ -35,38 +35,39 @@ def test_other_budgets_are_one_clear_line(text: str) -> None:
 
 
 def test_work_and_candidates_count_down() -> None:
-    assert WorkLimit(5.0).left(1.5) == 3.5
+    assert WorkLimit(5.0).left(1.5, 0.0) == 3.5
     assert WorkLimit(5.0).candidates_left(1000) == math.inf
-    assert CandidateLimit(40).left(1e9) == math.inf
+    assert CandidateLimit(40).left(1e9, 0.0) == math.inf
     assert CandidateLimit(40).candidates_left(38) == 2
 
 
 def test_time_is_converted_to_work_at_the_pace_so_far() -> None:
     now = [0.0]
     limit = TimeLimit(100.0, 10.0, [], clock=lambda: now[0])
-    assert limit.left(0.0) == pytest.approx(10)
+    assert limit.left(0.0, 0.0) == pytest.approx(10)
     now[0] = 50.0  # two units in 50 s, and ten seconds assumed for one more
-    assert limit.left(2.0) == pytest.approx(50 / 20)
+    assert limit.left(2.0, 0.0) == pytest.approx(50 / 20)
     now[0] = 101.0
-    assert limit.left(3.0) < 0
+    assert limit.left(3.0, 0.0) < 0
 
 
 def test_a_resumed_search_gets_the_answers_it_got_before_and_its_clock_goes_on() -> None:
     now, journal = [0.0], []  # type: ignore[var-annotated]
     first = TimeLimit(100.0, 10.0, journal, clock=lambda: now[0])
     now[0] = 40.0
-    answer = first.left(1.0)
+    answer = first.left(1.0, 0.0)
     now[0] = 1000.0
     again = TimeLimit(100.0, 10.0, journal, clock=lambda: now[0])
-    assert again.left(1.0) == answer
+    assert again.left(1.0, 0.0) == answer
     now[0] = 1010.0
     assert journal == [(answer, 40.0)]
-    again.left(2.0)
+    again.left(2.0, 0.0)
     assert journal[-1][1] == 50.0
 
 
-def test_trainings_that_were_stored_after_the_last_decision_count_as_time() -> None:
-    limit = TimeLimit(100.0, 10.0, [(5.0, 40.0)], known_seconds=60.0, clock=lambda: 0.0)
-    limit.left(1.0)
-    limit.left(2.0)
+def test_trainings_that_were_made_before_count_as_time() -> None:
+    """After the last decision of an interrupted search, or by another row of a comparison."""
+    limit = TimeLimit(100.0, 10.0, [(5.0, 40.0)], clock=lambda: 0.0)
+    limit.left(1.0, 30.0)
+    limit.left(2.0, 60.0)
     assert limit.journal[-1][1] == 60.0

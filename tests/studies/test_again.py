@@ -270,7 +270,11 @@ def test_a_kept_head_needs_an_old_model(images: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "message"),
-    [("linear_probe", "does not fine-tune the old model"), ("auto:answer=ensemble", "leave out `answer='ensemble'`")],
+    [
+        ("linear_probe", "does not fine-tune the old model"),
+        ("auto:answer=ensemble", "leave out `answer='ensemble'`"),
+        ("auto:head_start=random", "does not fine-tune the old model"),
+    ],
 )
 def test_what_cannot_keep_the_old_skill_is_refused_before_anything_is_trained(
     strategy: str, message: str, old: Path, images: Path, tmp_path: Path
@@ -278,6 +282,11 @@ def test_what_cannot_keep_the_old_skill_is_refused_before_anything_is_trained(
     with pytest.raises(OptionError, match=message):
         api.run(again(images, old, strategy, keep_old=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_search_as_published_has_the_kept_head_too(old: Path, images: Path, tmp_path: Path) -> None:
+    results = fitted(again(images, old, "auto:budget=2x,without=decoupling,answer=pick"), tmp_path / "run")
+    assert results.plan.head_start == "kept"
 
 
 def test_requests_from_before_there_was_a_choice_have_a_new_head() -> None:

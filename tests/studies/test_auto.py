@@ -24,10 +24,11 @@ from thawline.runs.folder import RunFolder
 from thawline.runs.ledger import Ledger
 from thawline.runs.setup import open_experiment
 from thawline.search.budget import TimeLimit
-from thawline.strategies.auto import Component
+from thawline.strategies.auto import AutoConfig, Component
 from thawline.strategies.base import variants
 from thawline.studies import auto as auto_search
 from thawline.studies import tuning
+from thawline.studies.pairs import Comparable
 from thawline.training.trainer import TrainedModel, Trainer
 
 EPOCHS = 7
@@ -376,3 +377,17 @@ def test_wrong_budgets_end_with_code_2(
     assert caught.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fixed_norm_mode_changes_nothing_where_there_is_no_batch_norm(images: Path, tmp_path: Path) -> None:
+    found = []
+    for norm in ("tuned", "moving", "kept"):
+        request = replace(request_for(images, f"auto:norm={norm}"), model="test_vit")
+        with RunFolder.create(tmp_path / norm, request, environment(device="cpu", threads=1)) as folder:
+            experiment = open_experiment(folder, Stop(-1)).experiment
+            settings = tuning.asked_for(experiment, request.strategies[0])[0]
+            assert isinstance(settings, AutoConfig)
+            halving = Comparable.of(experiment, settings).halving
+            found.append([halving.space.plan(candidate.genes) for candidate in halving.first()])
+    assert found[0] == found[1] == found[2]
+    assert {plan.head_start for plan in found[0]} == {"random", "probe"}

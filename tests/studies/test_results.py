@@ -72,8 +72,12 @@ class Fake:
         assert granularity == "stage"
         return BLOCKS
 
-    def trainable_size(self, plan: FineTunePlan) -> int:
-        return sum(block.size for block in BLOCKS if block.name in plan.trained)
+    def trainable_percent(self, plan: FineTunePlan) -> float:
+        return (
+            100
+            * sum(block.size for block in BLOCKS if block.name in plan.trained)
+            / sum(block.size for block in BLOCKS)
+        )
 
     def trains_statistics(self, plan: FineTunePlan) -> bool:
         return "body" in plan.trained

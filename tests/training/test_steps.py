@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -234,6 +236,24 @@ def test_dropout_follows_from_seed_and_epoch() -> None:
     first = draws_of(0, 0)
     assert draws_of(0, 0) == first
     assert len(set(first) | set(draws_of(0, 1)) | set(draws_of(1, 0))) == 6
+
+
+@pytest.mark.parametrize("draw", [np.random.random_sample, random.random])
+def test_other_generators_that_a_network_draws_from_follow_from_them_too(draw: Callable[[], float]) -> None:
+    def draws() -> list[float]:
+        setup, found = Setup(steady()), list[float]()
+        setup.network.register_forward_pre_hook(lambda *_: found.append(draw()))
+        setup.steps.epoch(0, 0)
+        return found
+
+    def states() -> object:
+        return random.getstate(), repr(np.random.get_state())
+
+    before = states()
+    first = draws()
+    assert states() == before, "the global generators are left alone"
+    draw()
+    assert draws() == first
 
 
 def test_an_epoch_trains_in_the_modes_and_rates_of_its_phase() -> None:

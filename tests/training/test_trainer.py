@@ -203,6 +203,26 @@ def test_out_of_memory_halves_what_is_in_memory_and_keeps_the_batch(
         assert epoch.train_loss == pytest.approx(other.train_loss, rel=1e-4)
 
 
+def test_a_measurement_without_enough_memory_leaves_no_trace(
+    model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is only measured may never be trained: no batch is made smaller for it, and its time is estimated."""
+    trainer, told = Trainer(model, data(), CONFIG), list[int]()
+    trainer.on_smaller_batch = told.append
+    forward, whole = model.module.forward, trainer.micro_batch
+    first = next(model.module.parameters())
+
+    def small_memory(images: torch.Tensor) -> torch.Tensor:
+        if first.requires_grad:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(images)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(model.module, "forward", small_memory)
+    head, everything = (step_cost(trainer, plan_for(blocks, trained=trained), blocks) for trained in (1, len(blocks)))
+    assert everything.seconds_per_image > head.seconds_per_image
+    assert (told, trainer.micro_batch) == ([], whole)
+
+
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["GPU", "CPU", "Python"])
 def test_out_of_memory_with_two_images_is_the_end(
     model: LoadedModel, blocks: tuple[Block, ...], monkeypatch: pytest.MonkeyPatch, error: Exception

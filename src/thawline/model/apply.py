@@ -108,7 +108,9 @@ class AppliedPlan:
         names = [name for block in self.blocks if block.name in self.plan.trained for name in _names(block)]
         if self.plan.statistics == "recomputed":
             names += statistics(self.model)
-        return {name: merged.get(name, self._tensors[name]).detach().clone() for name in names}
+        # A network may have put another tensor in the place of a buffer.
+        found = {**self._tensors, **dict(self.model.named_buffers()), **merged}
+        return {name: found[name].detach().clone() for name in names}
 
     def finish(self) -> None:
         """Remove the adapters, which restores the pretrained weights; load a `trained_state` for trained ones."""

@@ -5,8 +5,9 @@ its weights: the same function up to rounding, with one pass over the activation
 Gradients reach the weights of both through the product. Where nothing needs a gradient and the network is on a CPU,
 oneDNN applies the activation in the same pass, too, with weights in its own layout.
 
-On a CPU depthwise convolutions compute in fp32, even where autocast has the rest in bf16: oneDNN's bf16 kernels for
-them lose more than the others gain (benchmarks/README.md, "bf16 on a CPU").
+On a CPU depthwise convolutions that need gradients compute in fp32, even where autocast has the rest in bf16: the
+backward pass of oneDNN's bf16 kernels for them loses more than the others gain. Without gradients bf16 is faster
+(benchmarks/README.md, "bf16 on a CPU").
 
 The network is not rewritten: within `Fusion.on`, modules get other `forward` methods. Their weights stay as they are.
 """
@@ -14,7 +15,7 @@ The network is not rewritten: within `Fusion.on`, modules get other `forward` me
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from types import NoneType
@@ -25,10 +26,11 @@ from timm.layers.norm_act import BatchNormAct2d
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.utils.parametrize import type_before_parametrizations
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from thawline.errors import ModelError
-from thawline.model.execution import eval_mode, forward_blank_image
+from thawline.model.execution import forward_blank_image, left_unchanged
+from thawline.model.generator import generator_restored
 from thawline.model.trace import FAULTS, parents_of
 
 TOLERANCE = 1e-4
@@ -79,7 +81,7 @@ class Chain:
 
     def convolve(self, images: Tensor) -> Tensor:
         """The convolution [B, C, H, W], and as much of what follows as it can do."""
-        if is_depthwise(self.convolution):
+        if is_depthwise(self.convolution) and self._needs_gradients(images):
             return _in_fp32(self._convolve, images)
         return self._convolve(images)
 
@@ -110,9 +112,7 @@ class Chain:
         return activated
 
     def _needs_gradients(self, images: Tensor) -> bool:
-        tensors = (images, self.convolution.weight, self.convolution.bias)
-        trained = any(tensor is not None and tensor.requires_grad for tensor in tensors) or self._norm_trains()
-        return torch.is_grad_enabled() and trained
+        return _needs_gradients(self.convolution, images) or (torch.is_grad_enabled() and self._norm_trains())
 
     def _norm_trains(self) -> bool:
         return any(tensor is not None and tensor.requires_grad for tensor in (self.norm.weight, self.norm.bias))
@@ -126,6 +126,7 @@ class Chain:
             own.update(weight=weight, bias=bias)  # type: ignore[call-overload]
             output: Tensor = type(self.convolution).forward(self.convolution, images)
         finally:
+            own.clear()
             own.update(before)
         return output
 
@@ -180,10 +181,11 @@ class Chain:
 class Fusion:
     """The chains of a network."""
 
-    def __init__(self, network: nn.Module, image_size: int) -> None:
+    def __init__(self, network: nn.Module, image_size: int, *, trains: bool = False) -> None:
         """Find the chains by running one blank image.
 
-        There are none if the network cannot run, or would compute something else with them.
+        Those with which the network would compute something else are left out; if it cannot run, all are. `trains`:
+        whether it is going to be trained, so that it must compute the same in train mode, too.
         """
         self._network = network
         self._image_size = image_size
@@ -193,44 +195,74 @@ class Fusion:
         self._depthwise = [
             module
             for module in network.modules()
-            if type_before_parametrizations(module) in _CONVOLUTIONS and is_depthwise(module)
-            if "forward" not in vars(module)
+            if isinstance(module, nn.Conv2d) and type_before_parametrizations(module) in _CONVOLUTIONS
+            if is_depthwise(module) and "forward" not in vars(module)
         ]
         self.chains: Sequence[Chain] = ()
         try:
-            found = _chains(network, image_size)
-            self.chains = found if self._is_faithful(found) else ()
+            if self._copying and not self._computes_the_same((), self._out_of_place()):
+                self._copying = []  # something relies on what they do to their input
+            self.chains = self._faithful(_chains(network, image_size), trains=trains)
         except (ModelError, MemoryError, *FAULTS):  # whoever runs the network will see why
             pass
 
     @contextmanager
     def on(self, stubs: Collection[str] = ()) -> Iterator[None]:
-        """Within the context, the network runs so, but for chains of which only a part is in the modules `stubs`."""
-        forwards = dict[nn.Module, object]((module, partial(_plainly_in_fp32, module)) for module in self._depthwise)
+        """Within the context, the network runs so, but for chains of which only a part is in the modules `stubs`.
+
+        Contexts may be nested.
+        """
+        forwards = dict[nn.Module, object]((module, partial(_plainly, module)) for module in self._depthwise)
         for chain in self.chains:
             forwards |= dict(chain.modules) if chain.is_whole(stubs) else {}
-        with _running(forwards.items()), ExitStack() as after:
-            for activation in self._copying:
-                vars(activation)["inplace"] = not torch.is_grad_enabled()
-                after.callback(vars(activation).__setitem__, "inplace", True)
+        with _running(forwards.items()), nullcontext() if not torch.is_grad_enabled() else self._out_of_place():
             yield
 
-    @torch.no_grad()
-    def _is_faithful(self, chains: Sequence[Chain]) -> bool:
-        """Whether the network computes the same: a convolution's output may be used elsewhere, too.
+    @contextmanager
+    def _out_of_place(self) -> Iterator[None]:
+        """Within the context, the activations that autograd would copy the input of do not work in place."""
+        with _with_attribute("inplace", ((activation, False) for activation in self._copying)):
+            yield
 
-        Norms of weight zero, which could hide it, have another weight here.
+    def _faithful(self, chains: Sequence[Chain], *, trains: bool) -> Sequence[Chain]:
+        """Those of the chains that change nothing: a convolution's output may be used elsewhere, too."""
+
+        def change_nothing(some: Sequence[Chain]) -> bool:
+            modules = [pair for chain in some for pair in chain.modules]
+            modes = (False, True) if trains else (False,)
+            return all(self._computes_the_same(some, _running(modules), training=mode) for mode in modes)
+
+        if not chains or change_nothing(chains):
+            return chains
+        each = [chain for chain in chains if change_nothing([chain])]
+        return each if change_nothing(each) else ()
+
+    @torch.no_grad()
+    def _computes_the_same(
+        self, chains: Sequence[Chain], context: AbstractContextManager[object], *, training: bool = False
+    ) -> bool:
+        """Whether the network gives the same outputs within a context, in train mode with kept statistics if asked.
+
+        Norms of weight zero, which could hide what `chains` change, have another weight here.
         """
         size, parameter = self._image_size, next(self._network.parameters())
         images = torch.linspace(-2, 2, 6 * size**2).view(2, size, size, 3).permute(0, 3, 1, 2).to(parameter)
         norms = {chain.names[1]: chain.norm.weight for chain in chains}
         weights = {f"{name}.weight": torch.where(w == 0, 1.0, w) for name, w in norms.items() if w is not None}
-        with eval_mode(self._network):
-            plain = functional_call(self._network, weights, images)
-            with _running(pair for chain in chains for pair in chain.modules):
-                fused = functional_call(self._network, weights, images)
+
+        def outputs() -> Tensor:
+            with left_unchanged(self._network), generator_restored(parameter.device):
+                torch.manual_seed(0)
+                for module in self._network.modules():
+                    module.training = training and not isinstance(module, nn.modules.batchnorm._BatchNorm)
+                found: Tensor = functional_call(self._network, weights, images)
+                return found
+
+        plain = outputs()
+        with context:
+            other = outputs()
         scale = plain.abs().max()
-        return bool(torch.isfinite(scale)) and bool((fused - plain).abs().max() <= TOLERANCE * scale)
+        return bool(torch.isfinite(scale)) and bool((other - plain).abs().max() <= TOLERANCE * scale)
 
 
 def is_depthwise(module: nn.Module) -> bool:
@@ -238,8 +270,15 @@ def is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
 
 
-def _plainly_in_fp32(module: nn.Module, images: Tensor) -> Tensor:
-    return _in_fp32(partial(type(module).forward, module), images)
+def _needs_gradients(convolution: nn.Conv2d, images: Tensor) -> bool:
+    tensors = (images, convolution.weight, convolution.bias)
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _plainly(convolution: nn.Conv2d, images: Tensor) -> Tensor:
+    """A depthwise convolution by itself."""
+    function: Callable[[Tensor], Tensor] = partial(type(convolution).forward, convolution)
+    return _in_fp32(function, images) if _needs_gradients(convolution, images) else function(images)
 
 
 def _in_fp32(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -251,13 +290,17 @@ def _in_fp32(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 @contextmanager
-def _running(forwards: Iterable[tuple[nn.Module, object]]) -> Iterator[None]:
-    """Within the context, modules have these `forward` methods."""
+def _with_attribute(name: str, values: Iterable[tuple[nn.Module, object]]) -> Iterator[None]:
+    """Within the context, modules have these values of an attribute of their own."""
     with ExitStack() as after:
-        for module, forward in forwards:
-            vars(module)["forward"] = forward
-            after.callback(vars(module).pop, "forward", None)
+        for module, value in values:
+            own = vars(module)
+            after.callback(own.__setitem__, name, own[name]) if name in own else after.callback(own.pop, name, None)
+            own[name] = value
         yield
+
+
+_running = partial(_with_attribute, "forward")
 
 
 def _chains(network: nn.Module, image_size: int) -> list[Chain]:
@@ -295,6 +338,8 @@ def _foldable(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     """Whether a pair is an ordinary one: padded with zeros, with statistics, nothing between norm and activation."""
     return (
         type_before_parametrizations(convolution) in _CONVOLUTIONS
+        # Hooks like the older `weight_norm` compute the weight, and then it is no parameter.
+        and (is_parametrized(convolution) or convolution._parameters.get("weight") is not None)
         and type(norm) in _NORMS
         and convolution.padding_mode == "zeros"
         and not isinstance(convolution.padding, str)

@@ -8,6 +8,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from thawline.model.fusion import Fusion
+
 LEAST_REPEATS = 3
 MOST_REPEATS = 50
 
@@ -16,15 +18,18 @@ MOST_REPEATS = 50
 def milliseconds_per_image(network: nn.Module, batch: int, image_size: int, seconds: float) -> float:
     """Median milliseconds an image in batches [batch, 3, S, S] with S = `image_size`, where the network lies.
 
-    Repeats for about `seconds`, at least `LEAST_REPEATS` times and at most `MOST_REPEATS`, after a first pass that does
-    not count. The network must be in eval mode.
+    In the form and the memory layout in which `predict` runs it (`Fusion`). Repeats for about `seconds`, at least
+    `LEAST_REPEATS` times and at most `MOST_REPEATS`, after a first pass that does not count. The network must be in
+    eval mode.
     """
     tensor = next(network.parameters())
-    images = torch.zeros(batch, 3, image_size, image_size, device=tensor.device)
-    _timed(network, images)
-    end, times = time.perf_counter() + seconds, list[float]()
-    while len(times) < LEAST_REPEATS or (time.perf_counter() < end and len(times) < MOST_REPEATS):
-        times.append(_timed(network, images))
+    blank = torch.zeros(batch, 3, image_size, image_size, device=tensor.device)
+    images = blank.contiguous(memory_format=torch.channels_last)
+    with Fusion(network, image_size).on():
+        _timed(network, images)
+        end, times = time.perf_counter() + seconds, list[float]()
+        while len(times) < LEAST_REPEATS or (time.perf_counter() < end and len(times) < MOST_REPEATS):
+            times.append(_timed(network, images))
     return 1000 * median(times) / batch
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from thawline.errors import ModelError
 from thawline.formatting import shortened
 from thawline.memory import raise_if_out_of_memory
-from thawline.model.execution import is_layer, record_execution
+from thawline.model.execution import is_layer, left_unchanged, record_execution, structure
 from thawline.model.fresh import drawn_before_head, drawn_weights, nothing_is_pretrained
 from thawline.model.head import declared_names, head_modules, named_tensors, seeded
 from thawline.model.isolated import OwnPackage, is_beside, plain_names
@@ -79,7 +79,7 @@ def build(source: str, num_classes: int) -> OwnNetwork:
     module = run()
     module.pretrained_cfg = {"architecture": source, **_settings(module)}  # type: ignore[assignment]
     _own_memory(module)
-    return OwnNetwork(source, module, f"{_text(code)}\n{module}", package, run)
+    return OwnNetwork(source, module, f"{_text(code)}\n{structure(module)}", package, run)
 
 
 def _require_trainable(source: str, module: object) -> nn.Module:
@@ -117,13 +117,24 @@ def examine(network: OwnNetwork, num_classes: int, image_size: int, *, is_filled
     if not is_named:
         settings["classifier"] = _last_layer(network, num_classes, image_size)
     _require_head(network)
+    notes = _without_checkpointing(network)
     if is_filled:
-        return ()
+        return notes
     with seeded(_OTHER_SEED):
         drawn = drawn_weights(module, network.build_again())
     if nothing_is_pretrained(module, drawn):
-        return (f"{network.source}: all its layers start from random weights, so freezing them makes no sense.",)
-    return _about_drawn(network, drawn, [] if is_named else _enlarge_head(network, drawn, image_size))
+        return (*notes, f"{network.source}: all its layers start from random weights, so freezing them makes no sense.")
+    return (*notes, *_about_drawn(network, drawn, [] if is_named else _enlarge_head(network, drawn, image_size)))
+
+
+def _without_checkpointing(network: OwnNetwork) -> tuple[str, ...]:
+    """Switch timm's gradient checkpointing off, which would run frozen blocks whose outputs are cached."""
+    checkpointed = [module for module in network.module.modules() if getattr(module, "grad_checkpointing", False)]
+    for module in checkpointed:
+        vars(module)["grad_checkpointing"] = False
+    if not checkpointed:
+        return ()
+    return (f"{network.source}: its gradient checkpointing is switched off; smaller batches save memory instead.",)
 
 
 _OTHER_SEED = 2**31 + 7
@@ -132,7 +143,7 @@ _OTHER_SEED = 2**31 + 7
 
 def _require_logits(network: OwnNetwork, num_classes: int, image_size: int) -> None:
     module, doing = network.module, f"a batch {[_IMAGES, 3, image_size, image_size]}"
-    with _users_code(network.source, doing, network.package), _unchanged(module):
+    with _users_code(network.source, doing, network.package), left_unchanged(module):
         outputs = {mode: _trial(module, image_size, training=mode == "training") for mode in ("evaluation", "training")}
     for mode, output in outputs.items():
         found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -141,6 +152,7 @@ def _require_logits(network: OwnNetwork, num_classes: int, image_size: int) -> N
                 f"{network.source}: in {mode} mode its output for {_IMAGES} images is {found} instead of logits "
                 f"{[_IMAGES, num_classes]}; fix its forward method or its last layer."
             )
+    _require_channels_last(network, image_size)
 
 
 def _enlarge_head(network: OwnNetwork, drawn: frozenset[str], image_size: int) -> list[str]:
@@ -238,25 +250,24 @@ def _text(code: ModuleType) -> str:
     return Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
 
 
-@contextmanager
-def _unchanged(module: nn.Module) -> Iterator[None]:
-    """Restore modes and buffers afterwards: a batch in training mode updates running statistics."""
-    modes = {part: part.training for part in module.modules()}
-    buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-        with torch.no_grad():
-            for name, buffer in module.named_buffers():
-                if name in buffers:
-                    buffer.copy_(buffers[name])
-
-
 @torch.no_grad()
 def _trial(module: nn.Module, image_size: int, *, training: bool) -> object:
     return module.train(training)(torch.zeros(_IMAGES, 3, image_size, image_size))
+
+
+def _require_channels_last(network: OwnNetwork, image_size: int) -> None:
+    """Raise `ModelError` if the network cannot take images in the memory layout of training, [B, H, W, C]."""
+    images = torch.zeros(_IMAGES, 3, image_size, image_size).contiguous(memory_format=torch.channels_last)
+    with left_unchanged(network.module), torch.no_grad():
+        try:
+            network.module.eval()(images)
+        except RuntimeError as error:
+            raise_if_out_of_memory(error)
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"{network.source}: its forward method fails on images in channels-last memory layout, which training "
+                f"uses ({reason}); use reshape or flatten in place of view."
+            ) from error
 
 
 def _last_layer(network: OwnNetwork, num_classes: int, image_size: int) -> str:

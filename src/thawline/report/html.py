@@ -254,7 +254,7 @@ def _searches(run: Run) -> list[DrawnSearch]:
             row.label,
             search,
             # Baselines that `compare` has rows of are tuned there, each by itself.
-            [*measured_notes(search, run.scored), *search_notes(search, baselines=run.is_fit)],
+            [*measured_notes(search, run.scored), *search_notes(search, run.results.request, baselines=run.is_fit)],
             search_figures.generations(search, f"search{number}"),
             search_figures.best_in_words(search),
             search_figures.mean_in_words(search),

@@ -156,12 +156,16 @@ def _against_full(row: ScoredRow, data: DataFacts) -> str:
     return sentence(words)
 
 
-def search_notes(search: SearchRecord | None, *, baselines: bool = True) -> list[str]:
-    """What to know of a search's answer; `baselines` = whether the fixed strategies that it tried have rows."""
+def search_notes(search: SearchRecord | None, request: Mapping[str, object], *, baselines: bool = True) -> list[str]:
+    """What to know of a search's answer in a run that was asked for so.
+
+    `baselines` = whether the fixed strategies that it tried have rows.
+    """
     if search is None:
         return []
     unfinished = unfinished_notes(search) if baselines else ()
-    return [note for note in (choice_note(search), optimism_note(search), *unfinished) if note]
+    chosen = choice_note(search, trained_anew=Request.from_dict(request).images.stream)
+    return [note for note in (chosen, optimism_note(search), *unfinished) if note]
 
 
 def optimism_note(search: SearchRecord) -> str:
@@ -174,13 +178,13 @@ def optimism_note(search: SearchRecord) -> str:
     )
 
 
-def choice_note(search: SearchRecord) -> str:
+def choice_note(search: SearchRecord, *, trained_anew: bool = False) -> str:
     """The chosen plan's score in the search, and why it may not be the highest; empty where it is not recorded."""
     winner = search.candidate(search.winner)
     if winner is None:
         return ""
-    # A search with rungs hands over what it trained.
-    again = "" if search.rungs else "; the table shows new trainings"
+    # A search with rungs hands over what it trained, unless that was on a sample of the images.
+    again = "" if search.rungs and not trained_anew else "; the table shows new trainings"
     chosen = f"Chosen in the search: {winner.score:.3f} on validation ({_seeds(winner)}){again}."
     best = search.candidate(search.best) if search.best is not None else None
     if best is None or best == winner:
@@ -377,13 +381,13 @@ def scored(rows: Iterable[Row]) -> list[ScoredRow]:
 
 
 def best_row(comparison: Comparison) -> ScoredRow | None:
-    """The row that is best on validation by the metric of the run; None if none could be trained."""
+    """The row that is best on validation as it is shown, by the metric of the run; None if none could be trained."""
     return _best_of(comparison.rows, comparison)
 
 
 def _best_of(rows: Iterable[Row], comparison: Comparison) -> ScoredRow | None:
     metric = Request.from_dict(comparison.request).train.metric
-    return max(scored(rows), key=lambda row: float(getattr(row.val, metric).mean), default=None)
+    return max(scored(rows), key=lambda row: float(getattr(shown_val(row), metric).mean), default=None)
 
 
 def _is_searched(row: ScoredRow) -> bool:

@@ -130,7 +130,7 @@ def print_choice(console: Console, choice: NetworkChoice) -> None:
 def _notes(results: FitResults) -> list[str]:
     """What to know of the answer of a search."""
     notes = (summary.copied_note(results), summary.pick_note(results), summary.ensemble_note(results))
-    return [*summary.search_notes(results.search), *notes]
+    return [*summary.search_notes(results.search, results.request), *notes]
 
 
 def print_comparison(console: Console, comparison: Comparison, run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,6 +67,7 @@ class Classifier:
         self.network = opened.network
         keep_freed_memory()
         self._fusion = Fusion(self.network, opened.preprocessing.image_size)
+        self._alone = threading.Lock()
         self.preprocessing = opened.preprocessing
         self.temperature = opened.temperature
         """What logits are divided by before the softmax."""
@@ -97,7 +99,8 @@ class Classifier:
     def _logits(self, pixels: np.ndarray) -> torch.Tensor:
         """Logits [B, C] of pixels [B, S, S, 3]; in halves, if memory is too small for all of them at once."""
         try:
-            with torch.inference_mode(), self._fusion.on():
+            # Within `on`, the network has state of its own; a caller may have several threads.
+            with self._alone, torch.inference_mode(), self._fusion.on():
                 logits: torch.Tensor = self.network(normalize(torch.from_numpy(pixels), self.preprocessing))
                 return logits.float()
         except (MemoryError, RuntimeError) as error:

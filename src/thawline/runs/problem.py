@@ -92,9 +92,10 @@ class Problem:
         train, val = len(self.data.train), len(self.data.val)
         return self.work("stage").unit(self.request.train.epochs, train, val)
 
-    def trainable_size(self, plan: FineTunePlan) -> int:
-        """Number of scalars that a plan trains."""
-        return trainable_size(self.model.module, self.blocks(plan.granularity), plan)
+    def trainable_percent(self, plan: FineTunePlan) -> float:
+        """Share of the parameters that a plan trains."""
+        blocks = self.blocks(plan.granularity)
+        return 100 * trainable_size(self.model.module, blocks, plan) / sum(block.size for block in blocks)
 
     @property
     def keeps_head(self) -> bool:

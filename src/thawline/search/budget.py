@@ -22,8 +22,11 @@ class Limit(Protocol):
         """Candidates that may be begun on one look at what is left."""
         ...
 
-    def left(self, spent: float) -> float:
-        """Units of work, when `spent` of them are used up; infinite where work is not counted."""
+    def left(self, spent: float, seconds: float) -> float:
+        """Units of work, when `spent` of them are used up; infinite where work is not counted.
+
+        `seconds` are those of the trainings so far, wherever they were made.
+        """
         ...
 
     def candidates_left(self, tried: int) -> float:
@@ -51,7 +54,7 @@ class WorkLimit:
     at_once: int = sys.maxsize
     """Prices are known beforehand."""
 
-    def left(self, spent: float) -> float:
+    def left(self, spent: float, seconds: float) -> float:
         """The units of work that are not spent."""
         return self.amount - spent
 
@@ -67,7 +70,7 @@ class CandidateLimit:
     most: int
     at_once: int = sys.maxsize
 
-    def left(self, spent: float) -> float:
+    def left(self, spent: float, seconds: float) -> float:
         """Infinite: work is not counted."""
         return math.inf
 
@@ -88,8 +91,6 @@ class TimeLimit:
     """Before anything is trained."""
     journal: Journal
     """Units left and seconds elapsed, one entry per question."""
-    known_seconds: float = 0.0
-    """Seconds of the stored trainings of an interrupted search."""
     clock: Callable[[], float] = time.monotonic
     at_once: int = 1
     """The time that a training takes is known only when it has ended."""
@@ -97,15 +98,17 @@ class TimeLimit:
     _began: float = field(init=False)
 
     def __post_init__(self) -> None:
-        gone = self.journal[-1][1] if self.journal else 0.0
-        self._began = self.clock() - max(gone, self.known_seconds)
+        self._began = self.clock() - (self.journal[-1][1] if self.journal else 0.0)
 
-    def left(self, spent: float) -> float:
-        """Units of work that the remaining time allows at the pace so far."""
+    def left(self, spent: float, seconds: float) -> float:
+        """Units of work that the remaining time allows at the pace so far.
+
+        Trainings that an interrupted search or another row of the run has made cost what they took then.
+        """
         self.asked += 1
         if self.asked <= len(self.journal):
             return self.journal[self.asked - 1][0]
-        gone = self.clock() - self._began
+        gone = max(self.clock() - self._began, seconds)
         # The first trainings, mostly cached probes, say little about the pace of a unit.
         pace = (gone + self.seconds_per_unit) / (spent + 1.0)
         units = (self.seconds - gone) / pace
@@ -159,12 +162,12 @@ class SearchBudget:
 
     def room(self, scored: ScoredSoFar) -> float:
         """Units of work that are left."""
-        return self.limit.left(self.spent(scored))
+        return self._left(scored, self.spent(scored))
 
     def share(self, part: float, scored: ScoredSoFar) -> float:
         """Units of work that a part of the whole budget is; 0 where work is not counted."""
         spent = self.spent(scored)
-        return _share(part, spent + self.limit.left(spent))
+        return _share(part, spent + self._left(scored, spent))
 
     def price(self, candidate: Candidate) -> float:
         """Units of work of a whole training of a candidate's plan, without its frozen prefix."""
@@ -183,7 +186,7 @@ class SearchBudget:
         the budget allows no candidate at all, the cheapest is allowed: a search must end with a plan.
         """
         spent = self.spent(scored)
-        left = self.limit.left(spent)
+        left = self._left(scored, spent)
         room = left - _share(kept, spent + left)
         reserve = self.price_to_the_end(best) if best else 0.0
         allowed = self.limit.candidates_left(len(scored))
@@ -201,6 +204,10 @@ class SearchBudget:
     def allows_another_seed(self, candidate: Candidate, scored: ScoredSoFar) -> bool:
         """Whether a whole further training can be paid for."""
         return self.price(candidate) <= self.room(scored)
+
+    def _left(self, scored: ScoredSoFar, spent: float) -> float:
+        seconds = {record.key: record.seconds for each in scored.values() for record in each.trainings}
+        return self.limit.left(spent, sum(seconds.values()))
 
     def _price(self, candidate: Candidate, scored: ScoredSoFar, passed: Collection[str]) -> tuple[float, str]:
         """Units of work to train up to the candidate's rung, and the boundary of its frozen prefix."""

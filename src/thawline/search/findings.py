@@ -45,7 +45,7 @@ def evolution_findings(driver: Driver, winner: Scored) -> SearchRecord:
         base_rate=space.base_rate,
         genes=list(space.gene_names),
         blocks=block_weights(winner, space),
-        trainable_percent=trainable_percent(winner, space),
+        trainable_percent=_trainable_percent(winner, space),
         data_share=1 / evolution.settings.folds,
         generations=[
             _generation(history, number, space, population, max(scored.score[0] for scored in population))
@@ -60,8 +60,8 @@ def evolution_findings(driver: Driver, winner: Scored) -> SearchRecord:
     )
 
 
-def halving_findings(halving: Halving, settings: AutoConfig, winner: Scored) -> SearchRecord:
-    """`search` of results.json after successive halving."""
+def halving_findings(halving: Halving, settings: AutoConfig, winner: Scored, trainable_percent: float) -> SearchRecord:
+    """`search` of results.json after successive halving; `trainable_percent` is that of the winner's plan."""
     space, history, rungs = halving.space, tuple(halving.scored.values()), halving.trainings.rungs
     # All candidates reached the first rung: only there do all scores compare.
     first = at_rung(history, 0, rungs[0])
@@ -73,7 +73,7 @@ def halving_findings(halving: Halving, settings: AutoConfig, winner: Scored) -> 
         genes=list(space.gene_names),
         blocks=block_weights(winner, space),
         norm=candidate_norm(winner, space),
-        trainable_percent=trainable_percent(winner, space),
+        trainable_percent=trainable_percent,
         data_share=1.0,
         generations=_halving_generations(history, space),
         importance=block_importance(first, space),
@@ -112,8 +112,8 @@ def candidate_norm(scored: Scored, space: Space) -> NormMode | None:
     return plan.norm if any(name.endswith("running_mean") for block in trained for name in block.buffers) else None
 
 
-def trainable_percent(scored: Scored, space: Space) -> float:
-    """Table II of the paper: share of the parameters that train."""
+def _trainable_percent(scored: Scored, space: Space) -> float:
+    """Table II of the paper: share of the parameters that train. Its blocks train as a whole or not at all."""
     phenotype = space.encoding.phenotype(scored.candidate.genes)
     trained = sum(block.size for block, bins in zip(space.network, phenotype, strict=True) if bins is not None)
     return 100 * trained / sum(block.size for block in space.network)

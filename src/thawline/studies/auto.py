@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from thawline.errors import OptionError, PlanError
 from thawline.formatting import figure
 from thawline.plan import FineTunePlan, HeadStart, NormMode, rungs
-from thawline.records import furthest
 from thawline.runs.experiment import Experiment
 from thawline.search.baselines import again_candidates, baselines, initial_candidates
 from thawline.search.budget import CandidateLimit, Limit, Priced, SearchBudget, TimeLimit, WorkLimit
@@ -70,7 +69,7 @@ def make_halving(
         SAMPLERS[settings.sampler](encoding, context.seed),
         first_tried if settings.has("baselines") else (),
         trainings,
-        SearchBudget(space, trainings, _limit(experiment, settings, ledger, name)),
+        SearchBudget(space, trainings, _limit(experiment, settings, ledger)),
         ledger,
         range(first, first + (MOST_SEEDS if settings.has("extra_seeds") else 1)),
         parsimony=settings.has("parsimony"),
@@ -78,7 +77,9 @@ def make_halving(
     )
 
 
-def tuned_by_halving(halving: Halving, settings: AutoConfig, winner: Scored, spec: str) -> Tuned:
+def tuned_by_halving(
+    experiment: Experiment, halving: Halving, settings: AutoConfig, winner: Scored, spec: str
+) -> Tuned:
     """The winner in the name of the baseline that makes its plan, or else of `spec`; see `leading_rate`.
 
     Raises `NonFiniteLossError` if even the winner diverged.
@@ -92,7 +93,7 @@ def tuned_by_halving(halving: Halving, settings: AutoConfig, winner: Scored, spe
         plan,
         winner.score,
         halving.records,
-        halving_findings(halving, settings, winner),
+        halving_findings(halving, settings, winner, experiment.trainable_percent(plan)),
         _baselines(halving),
     )
 
@@ -115,10 +116,10 @@ def _modes(experiment: Experiment, settings: AutoConfig) -> tuple[Mode, ...]:
     """The modes of the search: those of `MODES` that the network has and the settings leave open; never empty."""
     probes = experiment.head_is_linear and settings.has("probe_start") and settings.has("decoupling")
     norms = experiment.has_statistics and settings.has("norms") and settings.has("decoupling")
-    fixed = NORM_MODES.get(settings.norm)
-    keeps = experiment.keeps_head and settings.head_start in (TUNED, "kept") and settings.has("decoupling")
-    if keeps:
-        return _again_modes(experiment, settings, fixed)
+    fixed = NORM_MODES.get(settings.norm) if experiment.has_statistics else None
+    if experiment.keeps_head and settings.head_start in (TUNED, "kept"):
+        apart = settings.has("decoupling")
+        return _again_modes(experiment, settings, fixed) if apart else (Mode(fixed or "train", "kept"),)
     found = [
         mode
         for mode in MODES
@@ -151,7 +152,7 @@ def _again_modes(experiment: Experiment, settings: AutoConfig, fixed: NormMode |
     return tuple(found)
 
 
-def _limit(experiment: Experiment, settings: AutoConfig, ledger: CandidateLedger, name: str) -> Limit:
+def _limit(experiment: Experiment, settings: AutoConfig, ledger: CandidateLedger) -> Limit:
     """What the search may spend: the budget without what its answer takes afterwards.
 
     Raises `OptionError` if that leaves no room for a search.
@@ -159,17 +160,25 @@ def _limit(experiment: Experiment, settings: AutoConfig, ledger: CandidateLedger
     budget = Budget.parse(settings.budget)
     if budget.unit == "candidates":
         return CandidateLimit(int(budget.amount))
-    kept = 0.0 if settings.answer == "pick" else mixing_work(experiment)
-    if settings.answer == "distilled":
-        kept += distilling_work(experiment)
+    kept = _kept_work(experiment, settings)
     if budget.unit == "work":
         _require_room(settings, budget.amount - kept, kept)
         return WorkLimit(budget.amount - kept)
     experiment.by_the_clock()
     pace = ledger.settled("seconds_per_unit", lambda: seconds_per_unit(experiment))
     _require_room(settings, budget.amount / pace - kept, kept)
-    spent = sum(record.seconds for record in furthest(experiment.ledger.of(name)))
-    return TimeLimit(budget.amount - kept * pace, pace, ledger.clockings, known_seconds=spent)
+    return TimeLimit(budget.amount - kept * pace, pace, ledger.clockings)
+
+
+def least_work(experiment: Experiment, settings: AutoConfig) -> float:
+    """Units of work below which a budget is refused."""
+    return 1 + _kept_work(experiment, settings) if settings.answer == "distilled" else 0.0
+
+
+def _kept_work(experiment: Experiment, settings: AutoConfig) -> float:
+    """Units of work that the answer takes after the search, at most."""
+    kept = 0.0 if settings.answer == "pick" else mixing_work(experiment)
+    return kept + distilling_work(experiment) if settings.answer == "distilled" else kept
 
 
 def _require_room(settings: AutoConfig, left: float, kept: float) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from thawline.errors import TooLittleMemoryError
+from thawline.memory import within_memory
 from thawline.model.ensemble import Ensemble
 from thawline.model.latency import milliseconds_per_image
 from thawline.results import Latency
@@ -21,7 +23,8 @@ SECONDS = 0.5
 def latencies(experiment: Experiment, row: TrainedRow, baselines: Sequence[TrainedRow]) -> list[Latency] | None:
     """What the ensemble and one network take, in batches of 32 and one by one; None if there is no ensemble.
 
-    The one network is the saved one, or the pick where the ensemble is saved.
+    The one network is the saved one, or the pick where the ensemble is saved. None also where such a batch does not fit
+    into memory: the trained models matter more.
     """
     scored = [each for each in (row, *baselines) if each.error is None]
     together = next((each for each in scored if each.plan.is_ensemble), None)
@@ -34,14 +37,19 @@ def latencies(experiment: Experiment, row: TrainedRow, baselines: Sequence[Train
         return None
     network = experiment.network_of(alone.finals[0]).module.eval()
     size = experiment.model.preprocessing.image_size
-    return [
-        Latency(
-            batch_size=batch,
-            ensemble=milliseconds_per_image(ensemble, batch, size, SECONDS),
-            single=milliseconds_per_image(network, batch, size, SECONDS),
-        )
-        for batch in BATCHES
-    ]
+    try:
+        with within_memory("inference times are left out"):
+            return [
+                Latency(
+                    batch_size=batch,
+                    ensemble=milliseconds_per_image(ensemble, batch, size, SECONDS),
+                    single=milliseconds_per_image(network, batch, size, SECONDS),
+                )
+                for batch in BATCHES
+            ]
+    except TooLittleMemoryError as error:
+        experiment.callback.note(f"Inference in batches of {BATCHES[0]}: {error}")
+        return None
 
 
 def _ensemble(experiment: Experiment, row: TrainedRow) -> nn.Module:

@@ -38,6 +38,7 @@ from thawline.runs.workforce import Workers
 from thawline.search.networks import Standing, chosen, promoted, ranked, within_reach
 from thawline.strategies.auto import AMOUNTS, AutoConfig, Budget, with_other_budget
 from thawline.strategies.base import variants
+from thawline.studies.auto import least_work
 from thawline.studies.pairs import Comparable, Pair, Screening, accuracy_of, measure, pairs_of, right_of, screened
 from thawline.training.evaluation import bootstrap_interval
 
@@ -101,6 +102,8 @@ class _Entrant:
     seconds: float = 0.0
     tried: int = 0
     """Number of candidates."""
+    least: float = 0.0
+    """Units of its own that the search must be left with if it is chosen."""
 
     @property
     def name(self) -> str:
@@ -198,6 +201,7 @@ class _Contest:
                 else:
                     comparable = Comparable.of(experiment, self.settings)
                     self.epochs = comparable.trainings.rungs
+                    entrant.least = least_work(experiment, self.settings)
                     entrant.probe, entrant.screening = screened(experiment, comparable)
         except (ModelError, PlanError) as error:
             entrant.refusal = ("missing", str(error))
@@ -312,7 +316,9 @@ class _Contest:
 
     @property
     def _most(self) -> float:
-        return SHARE * self.budget.amount
+        """What may be spent before a pair is chosen, in the unit of the budget."""
+        least = max((self._price(each, each.least, -1) for each in self.entrants if each.facts), default=0.0)
+        return min(SHARE * self.budget.amount, self.budget.amount - least)
 
     def _price(self, entrant: _Entrant, units: float, rung: int) -> float:
         """Units of a pair in the unit of the budget."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from thawline.callback import Callback
 from thawline.config import BASE_RATE, Request
+from thawline.memory import within_memory
 from thawline.model.latency import milliseconds_per_image
 from thawline.plan import FineTunePlan
 from thawline.records import TrainingRecord, unpack_bits
@@ -140,7 +141,8 @@ def measure(experiment: Experiment, *, timed: bool) -> NetworkFacts:
     everything = FineTunePlan.constant(blocks, {block.name: BASE_RATE for block in blocks})
     memory = bytes_of_a_step(trainer, everything, blocks)
     network = trainer.network.eval()
-    batched, single = (milliseconds_per_image(network, batch, size, SECONDS) for batch in BATCHES)
+    with within_memory(f"{size} px are too many for it"):
+        batched, single = (milliseconds_per_image(network, batch, size, SECONDS) for batch in BATCHES)
     return NetworkFacts(
         architecture=experiment.model.architecture,
         image_size=size,

@@ -47,7 +47,7 @@ def row_summary(experiment: Experiment, row: TrainedRow, versus: Versus | None) 
     if row.error is not None or row.tuned is None:
         return FailedRow(strategy=row.strategy, error=row.error)
     plan = row.plan
-    blocks, probe = experiment.blocks(plan.granularity), row.finals[0].probe
+    probe = row.finals[0].probe
     return ScoredRow(
         strategy=row.strategy,
         chosen=row.tuned.strategy,
@@ -59,7 +59,7 @@ def row_summary(experiment: Experiment, row: TrainedRow, versus: Versus | None) 
         train=split_scores(experiment, row, "train"),
         val=split_scores(experiment, row, "val"),
         test=_test_scores(experiment, row),
-        trainable_percent=100 * experiment.trainable_size(plan) / sum(block.size for block in blocks),
+        trainable_percent=experiment.trainable_percent(plan),
         cost=cost(experiment, row),
         best_epochs=[record.best_epoch for record in row.finals],
         search=row.tuned.search,
@@ -157,7 +157,9 @@ def refit_facts(experiment: Experiment, row: TrainedRow) -> Refit | None:
     # All but averages, which train nothing.
     records = [record for record in refit_trainings(experiment, row) if record.until or "mixture" not in record.plan]
     images, epochs = len(experiment.refit_images), [record.until or 0 for record in records]
-    return Refit(images=images, epochs=epochs, words=verdicts.refitted(images, epochs))
+    plans = [FineTunePlan.from_dict(record.plan) for record in records]
+    words = verdicts.refitted(images, zip(epochs, plans, strict=True))
+    return Refit(images=images, epochs=epochs, words=words)
 
 
 def versus_reference(experiment: Experiment, rows: Sequence[TrainedRow]) -> dict[str, Versus]:
@@ -240,7 +242,7 @@ def member_results(experiment: Experiment, results: FitResults, record: Training
         blocks=blocks,
         batch_norm=_batch_norm(experiment, plan),
         probe_strength=None if record.probe is None else record.probe.strength,
-        trainable_percent=100 * experiment.trainable_size(plan) / sum(block.parameters for block in blocks),
+        trainable_percent=experiment.trainable_percent(plan),
         best_epochs=[record.best_epoch],
         saved_seed=record.seed,
     )

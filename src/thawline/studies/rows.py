@@ -63,8 +63,10 @@ def make_row(experiment: Experiment, spec: str) -> TrainedRow:
 
 def row_of(experiment: Experiment, spec: str, tuned: Tuned) -> TrainedRow:
     """Train what is settled with every seed, then score."""
-    if experiment.sample is not None:  # two caches together would be larger than was asked for
-        experiment.sample.trainer.empty_cache()
+    if experiment.sample is not None:
+        experiment.sample.trainer.empty_cache()  # two caches together would be larger than was asked for
+        if tuned.search is not None:  # the final trainings are new ones, on other images than those of the selection
+            tuned = replace(tuned, search=replace(tuned.search, optimism=None))
     finals = train_finals(experiment, tuned)
     if failed := [record for record in finals if record.error]:
         return TrainedRow(spec, tuned, error=f"seed {failed[0].seed}: {failed[0].error}")
@@ -82,6 +84,8 @@ def refitted(experiment: Experiment, row: TrainedRow) -> TrainedRow:
     scored = row.finals[0]
     if row.plan.interpolation:  # the plan of a search; that of any other strategy was refused before
         return replace(row, refit_error="the plan interpolates between weights, which needs validation images")
+    if row.plan.is_solved and experiment.sample is not None:
+        return replace(row, refit_error="with `stream` the probe is solved on a sample of the images, as it was before")
     saved = experiment.ingredients(scored) if row.plan.is_ensemble else (scored,)
     refits = tuple(map(experiment.refit, saved))
     if failed := next((record.error for record in refits if record.error), None):

@@ -213,7 +213,7 @@ class Context:
         trainings = CandidateTrainings(self.experiment, name, rungs, keeps_weights=True)
         halving = make_halving(self.experiment, settings, self, trainings, name)
         winner = halving.run()
-        pick = tuned_by_halving(halving, settings, winner, self.strategy.spec)
+        pick = tuned_by_halving(self.experiment, halving, settings, winner, self.strategy.spec)
         return self._asked(handed_over(self.experiment, pick, halving, winner, settings.answer))
 
     def settled(self, tuned: Tuned) -> Tuned:

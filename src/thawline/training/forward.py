@@ -47,7 +47,7 @@ class Forward:
 
     def logits(self, rows: np.ndarray, view: int | None) -> Tensor:
         """Logits [B, classes] of pixel rows [B] in a view (None = unaugmented), in the network's current modes."""
-        with self.fusion.on(self.boundary.stubs if self.boundary else ()):
+        with self.running():
             if self.boundary is not None and self._kept is not None:
                 outputs = self._kept.read(self.boundary, rows, view)
                 if outputs is not None:
@@ -55,6 +55,10 @@ class Forward:
             with self.autocast():
                 logits: Tensor = self.network(self.images.batch(rows, view))
                 return logits
+
+    def running(self) -> AbstractContextManager[object]:
+        """The form in which the network runs; the backward pass may run parts of it again (gradient checkpointing)."""
+        return self.fusion.on(self.boundary.stubs if self.boundary else ())
 
     @property
     def hits(self) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from thawline.config import BASE_RATE
+from thawline.errors import TooLittleMemoryError
 from thawline.model.apply import AppliedPlan
 from thawline.plan import Block, FineTunePlan
 from thawline.training.trainer import Trainer
@@ -31,7 +33,20 @@ class StepCost:
 
 
 def step_cost(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> StepCost:
-    """Median time of a few training steps, after a step that warms up and whose memory is counted."""
+    """Median time of a few training steps, after a step that warms up and whose memory is counted.
+
+    Where the plan does not fit into memory, the time is estimated from steps that train the head alone. Raises
+    `TooLittleMemoryError` if not even those fit.
+    """
+    try:
+        return _timed(trainer, plan, blocks)
+    except TooLittleMemoryError:
+        head = FineTunePlan.constant(blocks, {blocks[-1].name: BASE_RATE}, granularity=plan.granularity)
+        cost = _timed(trainer, head, blocks)
+        return replace(cost, seconds_per_image=cost.seconds_per_image / VALIDATION_SHARE)
+
+
+def _timed(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> StepCost:
     with closing(trainer.try_steps(plan, blocks, 1 + STEPS)) as steps:
         memory = _bytes_of_next(steps, trainer)
         times = [time.perf_counter(), *(time.perf_counter() for _ in steps)]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from thawline.config import Precision
 from thawline.data import cache as cache_folder
+from thawline.model.execution import structure
 from thawline.model.fusion import Fusion
 from thawline.model.generator import generator_restored
 from thawline.model.trace import FAULTS
@@ -48,7 +49,7 @@ def faster_precision(
     Looked up in the cache, or timed. Raises `DataError` if the cache is not writable.
     """
     shapes = [(name, str(tensor.dtype), *tensor.shape) for name, tensor in network.state_dict().items()]
-    key = fingerprint(_VERSION, repr(network), shapes, image_size, threads, asdict(Machine.here("cpu")))
+    key = fingerprint(_VERSION, structure(network), shapes, image_size, threads, asdict(Machine.here("cpu")))
     cache = cache_folder.user_cache() / "precision"
     known = cache_folder.read(cache, key, _read, note)
     if known is None:
@@ -103,15 +104,15 @@ def _product() -> Tensor:
 def _step(network: nn.Module, image_size: int) -> Callable[[], object]:
     """Forward and backward pass of a copy of the network on noise."""
     copied = copy.deepcopy(network).train()
-    fusion = Fusion(copied, image_size)
+    fusion = Fusion(copied, image_size, trains=True)
     if all(parameter.ndim <= 4 for parameter in copied.parameters()):
         copied = copied.to(memory_format=torch.channels_last)
     images = torch.randn(IMAGES, 3, image_size, image_size).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
         with fusion.on():
-            logits = copied(images)
-        F.cross_entropy(logits.float(), torch.zeros(IMAGES, dtype=torch.long)).backward()  # type: ignore[no-untyped-call]
+            loss = F.cross_entropy(copied(images).float(), torch.zeros(IMAGES, dtype=torch.long))
+            loss.backward()  # type: ignore[no-untyped-call]
         copied.zero_grad(set_to_none=True)
 
     return step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -98,9 +99,11 @@ class Steps:
         total = torch.zeros((), device=self._device)
         *parts, last = self._parts(rows)
         for part in (*parts, last):
-            loss = self._loss(part, epoch, of=rows, forward=self._last_pass if part is last else self._forward.logits)
-            # A group divides the sum of its gradients by the number of processes; they are parts of one mean.
-            (loss * self._processes if self._group else loss).backward()  # type: ignore[no-untyped-call]
+            forward = self._last_pass if part is last else self._forward.logits
+            with self._forward.running():
+                loss = self._loss(part, epoch, of=rows, forward=forward)
+                # A group divides the sum of its gradients by the number of processes; they are parts of one mean.
+                (loss * self._processes if self._group else loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         if self._pull is not None:
             self._pull.loss().backward()  # type: ignore[no-untyped-call]
@@ -116,7 +119,8 @@ class Steps:
         """Learning-rate factors by tensor, from the first minibatches of the epoch; weights are left unchanged."""
         parts = batches(self._order(seed, epoch), self._micro_batch)[:GRADIENT_BATCHES]
         self._forward.network.eval()
-        shares = relative_gradient_norms(self.applied.parameters, (self._loss(rows, epoch) for rows in parts))
+        with self._forward.running():
+            shares = relative_gradient_norms(self.applied.parameters, (self._loss(rows, epoch) for rows in parts))
         self.applied.start_epoch(epoch)
         return shares
 
@@ -182,10 +186,12 @@ class Steps:
 def _seeded(device: torch.device, seed: int, epoch: int, rank: int = 0) -> Iterator[None]:
     """Within the context, dropout is drawn from (seed, epoch), in every process of a group differently.
 
-    The global generators are restored afterwards.
+    A network of one's own may draw from NumPy's or Python's generator instead. All are restored afterwards.
     """
     entropy = [seed, epoch, rank] if rank else [seed, epoch]
     state = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     with generator_restored(device):
         torch.manual_seed(state)
+        np.random.seed(state)
+        random.seed(state)
         yield

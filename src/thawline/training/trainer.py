@@ -128,7 +128,7 @@ class Trainer:
             parameter.ndim <= 4 for parameter in self.network.parameters()
         ):  # channels_last supports 4 dimensions only
             self.network = self.network.to(memory_format=torch.channels_last)
-        self._fusion = Fusion(self.network, model.preprocessing.image_size)
+        self._fusion = Fusion(self.network, model.preprocessing.image_size, trains=True)
         self._start_afresh()
 
     def train(
@@ -270,12 +270,15 @@ class Trainer:
     def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Generator[AppliedPlan]:
         """Take real training steps of `plan` through the whole network, one per item, for measurements.
 
-        The network is restored afterwards.
+        The network is restored afterwards, and so is the micro-batch: what does not fit into memory here may never be
+        trained.
         """
         self.model.restore(0)
         self.forward.boundary = None
         applied = self._apply(plan, blocks, seed=0)
         rows = np.arange(min(self.config.batch_size, len(self.data.train)))
+        micro_batch, on_smaller_batch = self.micro_batch, self.on_smaller_batch
+        self.on_smaller_batch = _ignore
         try:
             for _ in range(steps):
                 self._retried(lambda: self._step_once(applied, rows))
@@ -283,6 +286,8 @@ class Trainer:
         finally:
             applied.finish()
             self.model.restore(0)
+            self.on_smaller_batch = on_smaller_batch
+            self.use_micro_batch(micro_batch)
 
     def _train(
         self,
