@@ -32,26 +32,26 @@ class StepCost:
     """Counted as in `bytes_of_a_step`."""
 
 
-def step_cost(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> StepCost:
+def step_cost(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block], images: int | None = None) -> StepCost:
     """Median time of a few training steps, after a step that warms up and whose memory is counted.
 
-    Where the plan does not fit into memory, the time is estimated from steps that train the head alone. Raises
-    `TooLittleMemoryError` if not even those fit.
+    Of `images` at most; None = the batches of training. Where the plan does not fit into memory, the time is estimated
+    from steps that train the head alone. Raises `TooLittleMemoryError` if not even those fit.
     """
     try:
-        return _timed(trainer, plan, blocks)
+        return _timed(trainer, plan, blocks, images)
     except TooLittleMemoryError:
         head = FineTunePlan.constant(blocks, {blocks[-1].name: BASE_RATE}, granularity=plan.granularity)
-        cost = _timed(trainer, head, blocks)
+        cost = _timed(trainer, head, blocks, images)
         return replace(cost, seconds_per_image=cost.seconds_per_image / VALIDATION_SHARE)
 
 
-def _timed(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> StepCost:
-    with closing(trainer.try_steps(plan, blocks, 1 + STEPS)) as steps:
+def _timed(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block], images: int | None) -> StepCost:
+    count = min(images or trainer.config.batch_size, trainer.config.batch_size, len(trainer.data.train))
+    with closing(trainer.try_steps(plan, blocks, 1 + STEPS, count)) as steps:
         memory = _bytes_of_next(steps, trainer)
         times = [time.perf_counter(), *(time.perf_counter() for _ in steps)]
-    images = min(trainer.config.batch_size, len(trainer.data.train))
-    return StepCost(float(np.median(np.diff(times))) / images, memory)
+    return StepCost(float(np.median(np.diff(times))) / count, memory)
 
 
 def bytes_of_a_step(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block]) -> int:

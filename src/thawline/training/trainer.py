@@ -267,16 +267,19 @@ class Trainer:
         """
         return self._retried(lambda: self.features().neighbors(test))
 
-    def try_steps(self, plan: FineTunePlan, blocks: Sequence[Block], steps: int) -> Generator[AppliedPlan]:
+    def try_steps(
+        self, plan: FineTunePlan, blocks: Sequence[Block], steps: int, images: int | None = None
+    ) -> Generator[AppliedPlan]:
         """Take real training steps of `plan` through the whole network, one per item, for measurements.
 
+        Each is on so many images; None = a whole batch.
         The network is restored afterwards, and so is the micro-batch: what does not fit into memory here may never be
         trained.
         """
         self.model.restore(0)
         self.forward.boundary = None
         applied = self._apply(plan, blocks, seed=0)
-        rows = np.arange(min(self.config.batch_size, len(self.data.train)))
+        rows = np.arange(min(images or self.config.batch_size, len(self.data.train)))
         micro_batch, on_smaller_batch = self.micro_batch, self.on_smaller_batch
         self.on_smaller_batch = _ignore
         try:
