@@ -1,4 +1,4 @@
-"""Test accuracy over six sets, as it is and as it was before: the whole command."""
+"""Test accuracy over six sets, as it is and as it was before, in fp32: the whole command."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _claim(strategy: str, found: Mapping[str, Sequence[float]]) -> dict[str, Any
     assert half is not None, "there are at least two sets"
     return {
         "work": f"{strategy}, test accuracy, mean over sets",
-        "against": "itself, not fused",
+        "against": "itself, not fused, in fp32",
         "rule": "within its interval of",
         "wanted": 0.0,
         "unit": " more",
@@ -63,7 +63,9 @@ def _side(settings: Settings, strategy: str, data: str, side: str) -> Callable[[
         run = settings.runs / f"accuracy-{side}"
         shutil.rmtree(run, ignore_errors=True)
         module = "thawline" if side == NOW else "benchmarks.speed.before"
-        command = ["-m", module, "fit", *_options(settings, strategy, data, len(seeds)), "--out", str(run)]
+        precision = "auto" if side == NOW else "fp32"
+        options = [*_options(settings, strategy, data, len(seeds)), "--precision", precision]
+        command = ["-m", module, "fit", *options, "--out", str(run)]
         run_python(command, settings, log=run.with_suffix(".log"), variables={} if side == NOW else ALLOCATOR_ALONE)
         seeds.append(len(seeds))
         return _accuracy(run)

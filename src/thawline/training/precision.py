@@ -1,4 +1,6 @@
-"""Half precision where training is faster with it: a few steps in each, timed once per network and machine.
+"""Half precision where a run is faster with it: a few steps in each, timed once per network and machine.
+
+A step is a training step and a pass without gradients over the same images, as validation and frozen blocks have it.
 
 What was found is kept beside the decoded pixels, so that the same run on the same machine is settled alike; a run
 stores what it was settled on and never asks again.
@@ -38,13 +40,13 @@ for a step."""
 HOPELESS = 4
 """How many times as long such a product takes in bf16 where no step is tried: about 40 times without the instructions.
 Less than twice as long proves nothing, since the matrices are small and the machine may be busy."""
-_TIMINGS, _VERSION, _LIMIT_BYTES = "precision.json", 3, 2**24
+_TIMINGS, _VERSION, _LIMIT_BYTES = "precision.json", 4, 2**24
 
 
 def faster_precision(
     network: nn.Module, image_size: int, threads: int, note: cache_folder.Note = cache_folder.silent
 ) -> Precision:
-    """bf16 if a training step of `network` is at least `GAIN` times as fast with it on this CPU, else fp32.
+    """bf16 if a step of `network` is at least `GAIN` times as fast with it on this CPU, else fp32.
 
     Looked up in the cache, or timed. Raises `DataError` if the cache is not writable.
     """
@@ -65,7 +67,7 @@ def faster_precision(
 
 
 def time_steps(network: nn.Module, image_size: int) -> dict[str, float] | None:
-    """Seconds of the fastest training step (or product of matrices) by precision; `network` is left as it is.
+    """Seconds of the fastest step (or product of matrices) by precision; `network` is left as it is.
 
     None where the network cannot be trained at all: whoever trains it will see why.
     """
@@ -102,18 +104,22 @@ def _product() -> Tensor:
 
 
 def _step(network: nn.Module, image_size: int) -> Callable[[], object]:
-    """Forward and backward pass of a copy of the network on noise."""
-    copied = copy.deepcopy(network).train()
+    """Forward and backward pass of a copy of the network on noise, then a pass in eval mode."""
+    copied = copy.deepcopy(network)
     fusion = Fusion(copied, image_size, trains=True)
     if all(parameter.ndim <= 4 for parameter in copied.parameters()):
         copied = copied.to(memory_format=torch.channels_last)
     images = torch.randn(IMAGES, 3, image_size, image_size).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
+        copied.train()
         with fusion.on():
             loss = F.cross_entropy(copied(images).float(), torch.zeros(IMAGES, dtype=torch.long))
             loss.backward()  # type: ignore[no-untyped-call]
         copied.zero_grad(set_to_none=True)
+        copied.eval()
+        with torch.no_grad(), fusion.on():
+            copied(images)
 
     return step
 
