@@ -221,7 +221,8 @@ class TrainConfig:
     """Clip the global gradient norm (2-norm over all trained parameters) to this value; default: no clipping."""
     precision: Precision = "auto"
     """Training precision: auto = bf16 if the device supports it natively and, on a CPU, if a few timed steps, each
-    with a validation pass, are at least 1.2 times as fast with it, otherwise fp32. The timing is cached for this network and machine."""
+    with a validation pass, are at least 1.2 times as fast with it, otherwise fp32. The timing is cached for this
+    network and machine."""
     device: Device = "auto"
     """Device to train on: auto = cuda if available, else mps, else cpu."""
     threads: Annotated[int, Range(0, 1024, "0 = physical cores")] = 0
