@@ -139,10 +139,10 @@ class ProgressCallback(Callback):
         """Say how long it will take, at most."""
         self._expected_seconds = seconds
         self._started = time.monotonic()
+        memory = f", {mebibytes(memory_bytes)} of memory per training step" if memory_bytes else ""
         self.note(
             f"Forecast: about {duration(seconds)} on this machine, less with early stopping; "
-            f"{_trainings(trainings)}, {_work(units)} (tuning or search, final trainings, "
-            f"baselines), {mebibytes(memory_bytes)} of memory per training step."
+            f"{_trainings(trainings)}, {_work(units)} (tuning or search, final trainings, baselines){memory}."
         )
 
     def training_started(self, record: TrainingRecord) -> None:

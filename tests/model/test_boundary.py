@@ -10,10 +10,11 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from thawline.model.blocks import partition
 from thawline.model.boundary import Boundary, remove_stubs
-from thawline.model.cut import cut
+from thawline.model.cut import Gradients, cut
 from thawline.model.trace import Trace
 
 FAMILIES = {
@@ -59,7 +60,7 @@ def boundaries(
         first = trace.first([name for behind in blocks[index:] for name in behind.modules])
         assert first is not None
         behind = [name for block in blocks[index:] for name in block.parameters]
-        found[block.name] = cut(trace, first, images, nullcontext, gradients=True), behind
+        found[block.name] = cut(trace, first, images, nullcontext, gradients="exactly"), behind
     return found
 
 
@@ -144,9 +145,29 @@ class Peeking(nn.Module):
         return logits
 
 
-def made(network: nn.Module, before: str, images: Tensor) -> Boundary | None:
+class Checkpointed(nn.Module):
+    """Runs its body again in the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Conv2d(4, 4, 3), nn.SiLU(), nn.Conv2d(4, 4, 3))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(checkpoint(self.body, images, use_reentrant=False).mean((2, 3)))
+        return logits
+
+
+def made(network: nn.Module, before: str, images: Tensor, gradients: Gradients = "exactly") -> Boundary | None:
     trace = Trace.record(network, images, nullcontext)
-    return cut(trace, before, images, nullcontext, gradients=True)
+    return cut(trace, before, images, nullcontext, gradients=gradients)
+
+
+@pytest.mark.parametrize("gradients", ["exactly", "roughly"])
+def test_what_the_backward_pass_runs_again_is_not_cut(gradients: Gradients) -> None:
+    assert made(Checkpointed().eval(), "body.2", images_of(16), gradients) is None
+    assert made(Checkpointed().eval(), "head", images_of(16), gradients) is not None
+    assert made(Checkpointed().eval(), "body.2", images_of(16), "not needed") is not None
 
 
 def test_a_module_that_is_used_again_still_runs() -> None:

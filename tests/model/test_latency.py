@@ -27,3 +27,13 @@ def test_milliseconds_are_of_one_image_and_repeats_are_bounded() -> None:
     assert slow.passes == LEAST_REPEATS + 1
     milliseconds_per_image(fast, 4, 8, 60)
     assert fast.passes == MOST_REPEATS + 1
+
+
+def test_it_is_measured_in_the_form_that_predicts() -> None:
+    """With the batch norm in the weights of the convolution."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)).eval()
+    forms = list[bool]()
+    network[2].register_forward_hook(lambda *_: forms.append("forward" in vars(network[1])))
+    milliseconds_per_image(network, 2, 8, 0.0)
+    assert forms[-LEAST_REPEATS - 1 :] == [True] * (LEAST_REPEATS + 1)
+    assert "forward" not in vars(network[1])

@@ -283,6 +283,10 @@ def test_a_head_that_shares_weights_is_refused(tmp_path: Path) -> None:
 def test_a_network_that_needs_another_memory_layout_is_told_what_to_do(tmp_path: Path) -> None:
     code = SMALL.replace("self.features(images).mean((2, 3))", "self.features(images).view(len(images), -1)[:, :4]")
     assert "use reshape or flatten in place of view" in error_of(tmp_path, code)
+    weights = SMALL.replace(
+        "self.features(images)", "(self.features[0].weight.view(4, -1).sum() + self.features(images))"
+    )
+    assert "use reshape or flatten in place of view" in error_of(tmp_path, weights)
 
 
 def test_gradient_checkpointing_is_switched_off_and_said(tmp_path: Path) -> None:

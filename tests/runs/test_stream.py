@@ -75,7 +75,8 @@ def test_a_probe_is_solved_on_the_sample(images: Path, tmp_path: Path, strategy:
     request = replace(small_request(images, (strategy,), "fit", learning_rate=1e-3), refit=strategy == "linear_probe")
     results = api.run(streamed(request), tmp_path / "run")
     assert isinstance(results, FitResults)
-    assert results.refit is None, "it would be solved on the same sample"
+    if request.refit:
+        assert results.refit is None, "it would be solved on the same sample"
     assert results.train.accuracy.mean * 14 == pytest.approx(round(results.train.accuracy.mean * 14))
 
 

@@ -205,7 +205,6 @@ def test_a_budget_of_time_or_candidates_is_shared_by_all_pairs(
 
 
 @pytest.mark.thorough
-@pytest.mark.thorough
 def test_what_the_answer_takes_is_left_whatever_the_comparison_would_spend(images: Path, tmp_path: Path) -> None:
     """Distilling and the least of a search take more than half of this budget: the comparison has what is left."""
     request = request_for(images)
@@ -216,6 +215,7 @@ def test_what_the_answer_takes_is_left_whatever_the_comparison_would_spend(image
     assert results.models.work_of_others + results.cost.work / results.models.unit_ratio <= 2.9
 
 
+@pytest.mark.thorough
 def test_a_dry_run_says_what_each_pair_would_take_and_leaves_nothing(images: Path, tmp_path: Path) -> None:
     notes = Notes()
     planned = api.dry_run(request_for(images), tmp_path / "run", notes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,20 +15,25 @@ from thawline.model.apply import requiring_gradients
 from thawline.model.boundary import Boundary, bits_of
 from thawline.model.trace import FAULTS, Autocast, Trace
 
+Gradients = Literal["exactly", "roughly", "not needed"]
+"""How closely gradients must agree; exactly where kernels sum them in the same order each time."""
+
 TOLERANCE = 1e-5
 """Largest difference, absolute and relative, if rounding depends on the position in the batch."""
 
 _ROUGHLY = 1e-2
 """The same for a check of the structure only: few images, any precision."""
+_GRADIENTS_ROUGHLY = 0.1
+"""Largest norm of the difference of all gradients, relative to theirs, where kernels sum in another order each time."""
 
 
-def cut(trace: Trace, name: str, images: Tensor, autocast: Autocast, *, gradients: bool) -> Boundary | None:
+def cut(trace: Trace, name: str, images: Tensor, autocast: Autocast, *, gradients: Gradients) -> Boundary | None:
     """Cut a network in eval mode before the module `name`; None if that is not possible.
 
     Keeps the last output before the boundary, then the last two, and so on, until the network computes the same from
-    `images` [B, 3, S, S] as without the cut: approximately for a few of them, which is quick, then exactly for all,
-    with `gradients` if these are expected to be reproducible. If rounding depends on an image's position in the batch,
-    no cut can be exact, and approximate equality is accepted.
+    `images` [B, 3, S, S] as without the cut: approximately for a few of them, which is quick, then exactly for all. Its
+    `gradients` must be the same, too, unless they are not needed. If rounding depends on an image's position in the
+    batch, no cut can be exact, and approximate equality is accepted.
     """
     start = trace.calls[name].start
     stubs = {stub: trace.calls[stub] for stub in trace.stubs(name)}
@@ -39,12 +45,14 @@ def cut(trace: Trace, name: str, images: Tensor, autocast: Autocast, *, gradient
         found = replace(bare, kept=tuple(stubs)[-number:])
         if few.holds(found, _ROUGHLY):
             found = _least(found, few)
-            if proof.holds(found) and not (gradients and _gradients_differ(found, images)):
+            if proof.holds(found) and not _gradients_differ(found, images, gradients):
                 return found
             nearly = nearly or found
     if nearly is None or _repeats(bare, proof):
         return None
-    return nearly if _Proof.of(bare, images, exact=False).holds(nearly, TOLERANCE) else None
+    holds = _Proof.of(bare, images, exact=False).holds(nearly, TOLERANCE)
+    roughly: Gradients = "not needed" if gradients == "not needed" else "roughly"
+    return nearly if holds and not _gradients_differ(nearly, images, roughly) else None
 
 
 @dataclass(frozen=True)
@@ -96,22 +104,23 @@ def _repeats(boundary: Boundary, proof: _Proof) -> bool:
     return all(torch.equal(mark.flip(0), other) for mark, other in zip(turned, proof.marks, strict=True))
 
 
-def _gradients_differ(boundary: Boundary, images: Tensor) -> bool:
-    """Whether the gradient of any parameter after the boundary differs from that of the uncut network.
+def _gradients_differ(boundary: Boundary, images: Tensor, how: Gradients) -> bool:
+    """Whether the gradients of the parameters after the boundary differ from those of the uncut network.
 
-    Kernels may round differently for another memory layout, which forward passes do not show.
+    Kernels may round differently for another memory layout, which forward passes do not show. Nor do they show that a
+    backward pass runs frozen blocks again (gradient checkpointing), which only the uncut network has inputs for.
     """
+    if how == "not needed":
+        return False
     network, turned = boundary.network, images.flip(0)
     kept = [tensor.flip(0) for tensor in boundary.prefix(images)]
     modules = [network.get_submodule(name) for name in boundary.behind]
     trained = {id(parameter) for module in modules for parameter in module.parameters(recurse=False)}
     with requiring_gradients(network, trained) as parameters:
-        pairs = zip(
-            _gradients(lambda: network(turned), parameters, boundary.autocast),
-            _gradients(lambda: boundary.suffix(kept, _blank(images)), parameters, boundary.autocast),
-            strict=True,
-        )
-        return any(_differ(gradient, other) for gradient, other in pairs)
+        whole = _gradients(lambda: network(turned), parameters, boundary.autocast)
+        behind = _gradients(lambda: boundary.suffix(kept, _blank(images)), parameters, boundary.autocast)
+        pairs = list(zip(whole, behind, strict=True))
+        return any(map(_differ, whole, behind)) if how == "exactly" else _differ_roughly(pairs)
 
 
 def _gradients(
@@ -155,6 +164,14 @@ def _differ(gradient: Tensor | None, other: Tensor | None) -> bool:
     if gradient is None or other is None:
         return gradient is not other
     return not torch.equal(gradient, other)
+
+
+def _differ_roughly(pairs: Sequence[tuple[Tensor | None, Tensor | None]]) -> bool:
+    both = [(one.float(), other.float()) for one, other in pairs if one is not None and other is not None]
+    if len(both) < sum(one is not None or other is not None for one, other in pairs):
+        return True
+    off = sum(float((one - other).square().sum()) for one, other in both)
+    return off > _GRADIENTS_ROUGHLY**2 * sum(float(one.square().sum()) for one, _ in both)
 
 
 def _close(mark: Tensor, other: Tensor, tolerance: float) -> bool:

@@ -165,7 +165,7 @@ def _boundary(trace: Trace, member: nn.Module, images: Tensor) -> Boundary | Non
     first = trace.first(differing) if differing else None
     if first is None or not trace.stubs(first):
         return None
-    return cut(trace, first, images, nullcontext, gradients=False)
+    return cut(trace, first, images, nullcontext, gradients="not needed")
 
 
 def _differing(network: nn.Module, other: nn.Module) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,11 +43,6 @@ def is_layer(module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
     kind = type(module).__name__.lower()
     return weight is not None and weight.ndim >= 2 and ("conv" in kind or "linear" in kind)
-
-
-def structure(model: nn.Module) -> str:
-    """The modules of a network in words, without addresses in memory: the same text in every process."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(model))
 
 
 @dataclass
@@ -114,22 +108,6 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-@contextmanager
-def left_unchanged(model: nn.Module) -> Iterator[None]:
-    """Restore modes and buffers afterwards: a batch in training mode updates running statistics."""
-    modes = {module: module.training for module in model.modules()}
-    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        with torch.no_grad():
-            for name, buffer in model.named_buffers():
-                if name in buffers:
-                    buffer.copy_(buffers[name])
 
 
 class _Recorder:

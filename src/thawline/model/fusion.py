@@ -15,7 +15,7 @@ The network is not rewritten: within `Fusion.on`, modules get other `forward` me
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from types import NoneType
@@ -29,8 +29,9 @@ from torch.func import functional_call
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from thawline.errors import ModelError
-from thawline.model.execution import forward_blank_image, left_unchanged
+from thawline.model.execution import forward_blank_image
 from thawline.model.generator import generator_restored
+from thawline.model.layout import left_unchanged
 from thawline.model.trace import FAULTS, parents_of
 
 TOLERANCE = 1e-4
@@ -200,9 +201,11 @@ class Fusion:
         ]
         self.chains: Sequence[Chain] = ()
         try:
-            if self._copying and not self._computes_the_same((), self._out_of_place()):
-                self._copying = []  # something relies on what they do to their input
-            self.chains = self._faithful(_chains(network, image_size), trains=trains)
+            modes = (False, True) if trains else (False,)
+            if self._copying and not self._works_out_of_place(modes):
+                self._copying = []
+            if found := _chains(network, image_size):
+                self.chains = self._faithful(found, modes)
         except (ModelError, MemoryError, *FAULTS):  # whoever runs the network will see why
             pass
 
@@ -224,45 +227,58 @@ class Fusion:
         with _with_attribute("inplace", ((activation, False) for activation in self._copying)):
             yield
 
-    def _faithful(self, chains: Sequence[Chain], *, trains: bool) -> Sequence[Chain]:
+    def _faithful(self, chains: Sequence[Chain], modes: Sequence[bool]) -> Sequence[Chain]:
         """Those of the chains that change nothing: a convolution's output may be used elsewhere, too."""
+        plain = [self._outputs(training=mode) for mode in modes]
 
         def change_nothing(some: Sequence[Chain]) -> bool:
-            modules = [pair for chain in some for pair in chain.modules]
-            modes = (False, True) if trains else (False,)
-            return all(self._computes_the_same(some, _running(modules), training=mode) for mode in modes)
+            with _running([pair for chain in some for pair in chain.modules]):
+                return all(
+                    _close(self._outputs(training=mode), known) for mode, known in zip(modes, plain, strict=True)
+                )
 
-        if not chains or change_nothing(chains):
-            return chains
-        each = [chain for chain in chains if change_nothing([chain])]
-        return each if change_nothing(each) else ()
+        def without_others(some: Sequence[Chain]) -> Sequence[Chain]:
+            if not some or change_nothing(some):
+                return some
+            half = len(some) // 2
+            return [*without_others(some[:half]), *without_others(some[half:])] if half else ()
+
+        kept = without_others(chains)
+        return kept if len(kept) == len(chains) or change_nothing(kept) else ()
+
+    def _works_out_of_place(self, modes: Sequence[bool]) -> bool:
+        """Whether nothing relies on what activations do to their input."""
+        plain = [self._outputs(training=mode) for mode in modes]
+        with self._out_of_place():
+            return all(_close(self._outputs(training=mode), known) for mode, known in zip(modes, plain, strict=True))
 
     @torch.no_grad()
-    def _computes_the_same(
-        self, chains: Sequence[Chain], context: AbstractContextManager[object], *, training: bool = False
-    ) -> bool:
-        """Whether the network gives the same outputs within a context, in train mode with kept statistics if asked.
+    def _outputs(self, *, training: bool) -> Tensor:
+        """Logits of two images, in train mode with kept statistics if asked.
 
-        Norms of weight zero, which could hide what `chains` change, have another weight here.
+        Norms of weight zero, which could hide what happens before them, have another weight here.
         """
-        size, parameter = self._image_size, next(self._network.parameters())
+        network, size, parameter = self._network, self._image_size, next(self._network.parameters())
         images = torch.linspace(-2, 2, 6 * size**2).view(2, size, size, 3).permute(0, 3, 1, 2).to(parameter)
-        norms = {chain.names[1]: chain.norm.weight for chain in chains}
-        weights = {f"{name}.weight": torch.where(w == 0, 1.0, w) for name, w in norms.items() if w is not None}
-
-        def outputs() -> Tensor:
-            with left_unchanged(self._network), generator_restored(parameter.device):
+        norms = {name: module._parameters.get("weight") for name, module in network.named_modules()}
+        weights = {
+            f"{name}.weight": torch.where(weight == 0, 1.0, weight)
+            for name, weight in norms.items()
+            if weight is not None and weight.ndim == 1
+        }
+        with left_unchanged(network), ExitStack() as draws:
+            if training:
+                draws.enter_context(generator_restored(parameter.device))
                 torch.manual_seed(0)
-                for module in self._network.modules():
-                    module.training = training and not isinstance(module, nn.modules.batchnorm._BatchNorm)
-                found: Tensor = functional_call(self._network, weights, images)
-                return found
+            for module in network.modules():
+                module.training = training and not isinstance(module, nn.modules.batchnorm._BatchNorm)
+            logits: Tensor = functional_call(network, weights, images)
+            return logits
 
-        plain = outputs()
-        with context:
-            other = outputs()
-        scale = plain.abs().max()
-        return bool(torch.isfinite(scale)) and bool((other - plain).abs().max() <= TOLERANCE * scale)
+
+def _close(output: Tensor, other: Tensor) -> bool:
+    scale = other.abs().max()
+    return bool(torch.isfinite(scale)) and bool((output - other).abs().max() <= TOLERANCE * scale)
 
 
 def is_depthwise(module: nn.Module) -> bool:
@@ -271,8 +287,9 @@ def is_depthwise(module: nn.Module) -> bool:
 
 
 def _needs_gradients(convolution: nn.Conv2d, images: Tensor) -> bool:
-    tensors = (images, convolution.weight, convolution.bias)
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    return torch.is_grad_enabled() and (
+        images.requires_grad or any(parameter.requires_grad for parameter in convolution.parameters())
+    )
 
 
 def _plainly(convolution: nn.Conv2d, images: Tensor) -> Tensor:

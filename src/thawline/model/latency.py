@@ -14,7 +14,6 @@ LEAST_REPEATS = 3
 MOST_REPEATS = 50
 
 
-@torch.inference_mode()
 def milliseconds_per_image(network: nn.Module, batch: int, image_size: int, seconds: float) -> float:
     """Median milliseconds an image in batches [batch, 3, S, S] with S = `image_size`, where the network lies.
 
@@ -25,7 +24,8 @@ def milliseconds_per_image(network: nn.Module, batch: int, image_size: int, seco
     tensor = next(network.parameters())
     blank = torch.zeros(batch, 3, image_size, image_size, device=tensor.device)
     images = blank.contiguous(memory_format=torch.channels_last)
-    with Fusion(network, image_size).on():
+    fusion = Fusion(network, image_size)
+    with torch.inference_mode(), fusion.on():
         _timed(network, images)
         end, times = time.perf_counter() + seconds, list[float]()
         while len(times) < LEAST_REPEATS or (time.perf_counter() < end and len(times) < MOST_REPEATS):

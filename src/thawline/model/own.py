@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from thawline.errors import ModelError
 from thawline.formatting import shortened
 from thawline.memory import raise_if_out_of_memory
-from thawline.model.execution import is_layer, left_unchanged, record_execution, structure
+from thawline.model.execution import is_layer, record_execution
 from thawline.model.fresh import drawn_before_head, drawn_weights, nothing_is_pretrained
 from thawline.model.head import declared_names, head_modules, named_tensors, seeded
 from thawline.model.isolated import OwnPackage, is_beside, plain_names
+from thawline.model.layout import in_channels_last, left_unchanged, structure
 
 FACTORY = "FACTORY(num_classes) returns the network"
 _PREFIXES = ("local-dir", "hf-hub", "hf_hub")
@@ -102,11 +103,11 @@ _UNDIVIDED = "whose layers cannot be trained or frozen individually; return the 
 
 
 def examine(network: OwnNetwork, num_classes: int, image_size: int, *, is_filled: bool) -> tuple[str, ...]:
-    """Check the output in both modes and find the head; the network is left unchanged.
+    """Check the output in both modes and find the head; the network is left unchanged, without timm's checkpointing.
 
-    Returns what the user should know about layers without pretrained weights; there are none if the network `is_filled`
-    from a file afterwards. Raises `ModelError` if two images of `image_size` do not give `[2, num_classes]`, if a
-    weight is not finite, or if the network has nothing that can be its head.
+    Returns what the user should know, about layers without pretrained weights above all; nothing of these if the
+    network `is_filled` from a file afterwards. Raises `ModelError` if two images of `image_size` do not give
+    `[2, num_classes]`, if a weight is not finite, or if the network has nothing that can be its head.
     """
     _require_logits(network, num_classes, image_size)
     module = network.module
@@ -255,19 +256,19 @@ def _trial(module: nn.Module, image_size: int, *, training: bool) -> object:
     return module.train(training)(torch.zeros(_IMAGES, 3, image_size, image_size))
 
 
+@torch.no_grad()
 def _require_channels_last(network: OwnNetwork, image_size: int) -> None:
-    """Raise `ModelError` if the network cannot take images in the memory layout of training, [B, H, W, C]."""
+    """Raise `ModelError` if the network cannot run in the memory layout of training, [B, H, W, C]."""
+    module = network.module
     images = torch.zeros(_IMAGES, 3, image_size, image_size).contiguous(memory_format=torch.channels_last)
-    with left_unchanged(network.module), torch.no_grad():
+    doing = "a batch in channels-last memory layout, as in training (use reshape or flatten in place of view),"
+    with _users_code(network.source, doing, network.package), left_unchanged(module):
+        if not in_channels_last(module):
+            return
         try:
-            network.module.eval()(images)
-        except RuntimeError as error:
-            raise_if_out_of_memory(error)
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(
-                f"{network.source}: its forward method fails on images in channels-last memory layout, which training "
-                f"uses ({reason}); use reshape or flatten in place of view."
-            ) from error
+            module.eval()(images)
+        finally:
+            module.to(memory_format=torch.contiguous_format)
 
 
 def _last_layer(network: OwnNetwork, num_classes: int, image_size: int) -> str:

@@ -47,6 +47,7 @@ from thawline.sums import SUMS_FILE, check_sums
 from thawline.training import evaluation
 
 BATCH = 64
+_ALONE = threading.Lock()
 SILENT = Callback()
 BATCH_PIXELS = 64 * 512**2
 """Networks of larger images get fewer of them at a time."""
@@ -67,7 +68,6 @@ class Classifier:
         self.network = opened.network
         keep_freed_memory()
         self._fusion = Fusion(self.network, opened.preprocessing.image_size)
-        self._alone = threading.Lock()
         self.preprocessing = opened.preprocessing
         self.temperature = opened.temperature
         """What logits are divided by before the softmax."""
@@ -99,8 +99,7 @@ class Classifier:
     def _logits(self, pixels: np.ndarray) -> torch.Tensor:
         """Logits [B, C] of pixels [B, S, S, 3]; in halves, if memory is too small for all of them at once."""
         try:
-            # Within `on`, the network has state of its own; a caller may have several threads.
-            with self._alone, torch.inference_mode(), self._fusion.on():
+            with _ALONE, torch.inference_mode(), self._fusion.on():
                 logits: torch.Tensor = self.network(normalize(torch.from_numpy(pixels), self.preprocessing))
                 return logits.float()
         except (MemoryError, RuntimeError) as error:

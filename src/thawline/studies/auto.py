@@ -34,6 +34,8 @@ from thawline.studies.biotune import candidate_ledger
 from thawline.training.measure import VALIDATION_SHARE, step_cost
 from thawline.training.trainer import NO_KEPT_HEAD
 
+LEAST_SEARCH = 1.0
+"""Full fine-tunings that a distilled answer must leave to the search."""
 MOST_SEEDS = 3
 """Trainings of one plan at most, where the best cannot be told apart."""
 
@@ -56,7 +58,7 @@ def make_halving(
         encoding = FreeEncoding(blocks, modes)
     first_tried = (
         again_candidates(blocks, modes, head_is_known=experiment.head_is_known)
-        if decoupled and again
+        if again
         else initial_candidates(blocks, modes)
     )
     mode = None if len(modes) > 1 and decoupled else modes[0]
@@ -172,7 +174,7 @@ def _limit(experiment: Experiment, settings: AutoConfig, ledger: CandidateLedger
 
 def least_work(experiment: Experiment, settings: AutoConfig) -> float:
     """Units of work below which a budget is refused."""
-    return 1 + _kept_work(experiment, settings) if settings.answer == "distilled" else 0.0
+    return LEAST_SEARCH + _kept_work(experiment, settings) if settings.answer == "distilled" else 0.0
 
 
 def _kept_work(experiment: Experiment, settings: AutoConfig) -> float:
@@ -182,12 +184,12 @@ def _kept_work(experiment: Experiment, settings: AutoConfig) -> float:
 
 
 def _require_room(settings: AutoConfig, left: float, kept: float) -> None:
-    """The further training of a distilled answer must leave a full fine-tuning to search with."""
-    if settings.answer == "distilled" and left < 1:
+    """The further training of a distilled answer must leave `LEAST_SEARCH`."""
+    if settings.answer == "distilled" and left < LEAST_SEARCH:
         raise OptionError(
             f"`budget`: {settings.budget} is too small for `answer` distilled, whose last training takes up to "
-            f"{figure(kept, 1)} full fine-tunings and must leave at least 1 for the search; raise the budget, or use "
-            "another answer."
+            f"{figure(kept, 1)} full fine-tunings and must leave at least {figure(LEAST_SEARCH, 0)} for the search; "
+            "raise the budget, or use another answer."
         )
 
 

@@ -317,8 +317,11 @@ class _Contest:
     @property
     def _most(self) -> float:
         """What may be spent before a pair is chosen, in the unit of the budget."""
-        least = max((self._price(each, each.least, -1) for each in self.entrants if each.facts), default=0.0)
-        return min(SHARE * self.budget.amount, self.budget.amount - least)
+        return self._most_of(self.budget.amount)
+
+    def _most_of(self, amount: float) -> float:
+        able = [each for each in self.entrants if each.facts and each.refusal is None]
+        return min(SHARE * amount, amount - max((self._price(each, each.least, -1) for each in able), default=0.0))
 
     def _price(self, entrant: _Entrant, units: float, rung: int) -> float:
         """Units of a pair in the unit of the budget."""
@@ -383,10 +386,11 @@ class _Contest:
 
     def _room(self) -> float:
         """What twice the budget would add to the comparison, in units of the costliest pair."""
+        more = self._most_of(2 * self.budget.amount) - self._most
         if self.budget.unit == "work":
-            return self._most
+            return more
         seconds = max((each.facts.seconds_per_unit or 0.0 for each in self.entrants if each.facts), default=0.0)
-        return self._most / seconds if seconds else math.inf
+        return more / seconds if seconds else math.inf
 
     def _trial(self, entrant: _Entrant, winner: _Entrant) -> NetworkTrial:
         if entrant.refusal:

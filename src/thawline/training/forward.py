@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from thawline.config import Precision
 from thawline.model.boundary import Boundary
-from thawline.model.cut import cut
+from thawline.model.cut import Gradients, cut
 from thawline.model.fusion import Fusion
 from thawline.model.trace import Trace
 from thawline.training.activations import Activations
@@ -88,8 +88,9 @@ class Forward:
             images = self.images.batch(probe, None)
             # On other devices kernels may sum gradients in a different order each time.
             repeatable = self._device.type == "cpu" and self._precision == "fp32"
+            how: Gradients = "exactly" if repeatable else "roughly"
             with self.fusion.on(stubs):
-                self._boundaries[first] = cut(self._trace, first, images, self.autocast, gradients=repeatable)
+                self._boundaries[first] = cut(self._trace, first, images, self.autocast, gradients=how)
         return self._boundaries[first]
 
     def is_steady(self, boundary: Boundary | None, trained: Sequence[str]) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, suppress
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ class StepCost:
 
     seconds_per_image: float
     memory_bytes: int
-    """Counted as in `bytes_of_a_step`."""
+    """Counted as in `bytes_of_a_step`; 0 if it does not fit into memory."""
 
 
 def step_cost(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block], images: int | None = None) -> StepCost:
@@ -38,12 +38,11 @@ def step_cost(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block], ima
     Of `images` at most; None = the batches of training. Where the plan does not fit into memory, the time is estimated
     from steps that train the head alone. Raises `TooLittleMemoryError` if not even those fit.
     """
-    try:
+    with suppress(TooLittleMemoryError):
         return _timed(trainer, plan, blocks, images)
-    except TooLittleMemoryError:
-        head = FineTunePlan.constant(blocks, {blocks[-1].name: BASE_RATE}, granularity=plan.granularity)
-        cost = _timed(trainer, head, blocks, images)
-        return replace(cost, seconds_per_image=cost.seconds_per_image / VALIDATION_SHARE)
+    # Not within an `except` clause, whose error would keep what fills the memory.
+    head = FineTunePlan.constant(blocks, {blocks[-1].name: BASE_RATE}, granularity=plan.granularity)
+    return StepCost(_timed(trainer, head, blocks, images).seconds_per_image / VALIDATION_SHARE, 0)
 
 
 def _timed(trainer: Trainer, plan: FineTunePlan, blocks: Sequence[Block], images: int | None) -> StepCost:

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from thawline.config import Precision
 from thawline.data import cache as cache_folder
-from thawline.model.execution import structure
 from thawline.model.fusion import Fusion
 from thawline.model.generator import generator_restored
+from thawline.model.layout import in_channels_last, structure
 from thawline.model.trace import FAULTS
 from thawline.records import fingerprint
 from thawline.workers.machine import Machine
@@ -107,8 +107,7 @@ def _step(network: nn.Module, image_size: int) -> Callable[[], object]:
     """Forward and backward pass of a copy of the network on noise, then a pass in eval mode."""
     copied = copy.deepcopy(network)
     fusion = Fusion(copied, image_size, trains=True)
-    if all(parameter.ndim <= 4 for parameter in copied.parameters()):
-        copied = copied.to(memory_format=torch.channels_last)
+    in_channels_last(copied)
     images = torch.randn(IMAGES, 3, image_size, image_size).contiguous(memory_format=torch.channels_last)
 
     def step() -> None:

@@ -29,6 +29,7 @@ from thawline.model.apply import (
 from thawline.model.boundary import Boundary, remove_stubs
 from thawline.model.fusion import Fusion
 from thawline.model.head import head_modules, linear_head
+from thawline.model.layout import in_channels_last
 from thawline.model.load import LoadedModel
 from thawline.plan import Block, FineTunePlan
 from thawline.records import EpochRecord
@@ -124,10 +125,7 @@ class Trainer:
         self._validation_weights = image_weights(data.val.labels) if config.metric == "macro_f1" else None
         self._class_weights = None if weights is None else weights.to(self.device)
         self.network = model.module.to(self.device)
-        if all(
-            parameter.ndim <= 4 for parameter in self.network.parameters()
-        ):  # channels_last supports 4 dimensions only
-            self.network = self.network.to(memory_format=torch.channels_last)
+        in_channels_last(self.network)
         self._fusion = Fusion(self.network, model.preprocessing.image_size, trains=True)
         self._start_afresh()
 
