@@ -15,7 +15,7 @@ from benchmarks import third_trial
 from benchmarks.ground.board import Cell, cells_of, read_boards
 from benchmarks.ground.schema import CellResult
 from benchmarks.ground.trial import AVERAGE, DISTILLED
-from benchmarks.third_trial import BACKBONES, DEVELOPMENT, LEAST, PUBLISHED, RESULTS, Differences, by_set
+from benchmarks.third_trial import BACKBONES, LEAST, RESULTS, Differences, by_set
 from thawline.records import write_text
 from thawline.runs.files import read
 
@@ -27,11 +27,7 @@ WORST = -1.0
 def main() -> None:
     """Write and print the page."""
     boards = [board for board in read_boards(RESULTS / "ground") if board.backbone in BACKBONES]
-    found = {DEVELOPMENT: third_trial.development(RESULTS / "answers")}
-    found |= {
-        split: third_trial.differences(boards, split, DISTILLED, AVERAGE) for split in (PUBLISHED, third_trial.TRIAL)
-    }
-    found[TRIAL] = differences(cells(RESULTS / "ground"))
+    found = third_trial.so_far(boards) | {TRIAL: differences(cells(RESULTS / "ground"))}
     text = third_trial.decision(found, decided).to_markdown()
     write_text(RESULTS / "fourth-trial.md", text)
     print(text)

@@ -37,11 +37,16 @@ Differences = Mapping[str, float]
 def main() -> None:
     """Write and print the page."""
     boards = [board for board in read_boards(RESULTS / "ground") if board.backbone in BACKBONES]
-    found = {DEVELOPMENT: development(RESULTS / "answers")}
-    found |= {split: differences(boards, split, DISTILLED, AVERAGE) for split in (PUBLISHED, TRIAL)}
-    text = "\n".join(table.to_markdown() for table in (decision(found, decided), claims(boards)))
+    text = "\n".join(table.to_markdown() for table in (decision(so_far(boards), decided), claims(boards)))
     write_text(RESULTS / "third-trial.md", text)
     print(text)
+
+
+def so_far(boards: Sequence[Board]) -> dict[int, Differences]:
+    """Distilled answer less the average on every split up to that of this trial."""
+    return {DEVELOPMENT: development(RESULTS / "answers")} | {
+        split: differences(boards, split, DISTILLED, AVERAGE) for split in (PUBLISHED, TRIAL)
+    }
 
 
 def development(cells: Path) -> Differences:

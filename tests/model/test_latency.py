@@ -30,7 +30,7 @@ def test_milliseconds_are_of_one_image_and_repeats_are_bounded() -> None:
 
 
 def test_it_is_measured_in_the_form_that_predicts() -> None:
-    """With the batch norm in the weights of the convolution."""
+    """The batch norm is folded into the convolution."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)).eval()
     forms = list[bool]()
     network[2].register_forward_hook(lambda *_: forms.append("forward" in vars(network[1])))

@@ -7,15 +7,15 @@ oneDNN applies the activation in the same pass, too, with weights in its own lay
 
 On a CPU depthwise convolutions that need gradients compute in fp32, even where autocast has the rest in bf16: the
 backward pass of oneDNN's bf16 kernels for them loses more than the others gain. Without gradients bf16 is faster
-(benchmarks/README.md, "bf16 on a CPU").
+(benchmarks/README.md, "bf16 on a CPU" and "Speed").
 
 The network is not rewritten: within `Fusion.on`, modules get other `forward` methods. Their weights stay as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from types import NoneType
@@ -201,11 +201,12 @@ class Fusion:
         ]
         self.chains: Sequence[Chain] = ()
         try:
-            modes = (False, True) if trains else (False,)
-            if self._copying and not self._works_out_of_place(modes):
-                self._copying = []
-            if found := _chains(network, image_size):
-                self.chains = self._faithful(found, modes)
+            found = _chains(network, image_size)
+            modes = ((False, True) if trains else (False,)) if found or self._copying else ()
+            plain = {training: self._outputs(training=training) for training in modes}
+            if not self._is_the_same(self._out_of_place(), plain):
+                self._copying = []  # something relies on what they do to their input
+            self.chains = self._faithful(found, plain)
         except (ModelError, MemoryError, *FAULTS):  # whoever runs the network will see why
             pass
 
@@ -227,15 +228,11 @@ class Fusion:
         with _with_attribute("inplace", ((activation, False) for activation in self._copying)):
             yield
 
-    def _faithful(self, chains: Sequence[Chain], modes: Sequence[bool]) -> Sequence[Chain]:
+    def _faithful(self, chains: Sequence[Chain], plain: Mapping[bool, Tensor]) -> Sequence[Chain]:
         """Those of the chains that change nothing: a convolution's output may be used elsewhere, too."""
-        plain = [self._outputs(training=mode) for mode in modes]
 
         def change_nothing(some: Sequence[Chain]) -> bool:
-            with _running([pair for chain in some for pair in chain.modules]):
-                return all(
-                    _close(self._outputs(training=mode), known) for mode, known in zip(modes, plain, strict=True)
-                )
+            return self._is_the_same(_running([pair for chain in some for pair in chain.modules]), plain)
 
         def without_others(some: Sequence[Chain]) -> Sequence[Chain]:
             if not some or change_nothing(some):
@@ -246,11 +243,10 @@ class Fusion:
         kept = without_others(chains)
         return kept if len(kept) == len(chains) or change_nothing(kept) else ()
 
-    def _works_out_of_place(self, modes: Sequence[bool]) -> bool:
-        """Whether nothing relies on what activations do to their input."""
-        plain = [self._outputs(training=mode) for mode in modes]
-        with self._out_of_place():
-            return all(_close(self._outputs(training=mode), known) for mode, known in zip(modes, plain, strict=True))
+    def _is_the_same(self, context: AbstractContextManager[object], plain: Mapping[bool, Tensor]) -> bool:
+        """Whether the network gives its `plain` outputs (by whether it is in train mode) within a context, too."""
+        with context:
+            return all(_close(self._outputs(training=training), output) for training, output in plain.items())
 
     @torch.no_grad()
     def _outputs(self, *, training: bool) -> Tensor:
@@ -355,7 +351,7 @@ def _foldable(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     """Whether a pair is an ordinary one: padded with zeros, with statistics, nothing between norm and activation."""
     return (
         type_before_parametrizations(convolution) in _CONVOLUTIONS
-        # Hooks like the older `weight_norm` compute the weight, and then it is no parameter.
+        # With hooks such as the legacy `weight_norm`, the weight is recomputed in every call and is not a parameter.
         and (is_parametrized(convolution) or convolution._parameters.get("weight") is not None)
         and type(norm) in _NORMS
         and convolution.padding_mode == "zeros"

@@ -48,6 +48,7 @@ from thawline.training import evaluation
 
 BATCH = 64
 _ALONE = threading.Lock()
+"""Held while a network predicts: its modules have other `forward` methods meanwhile, and callers may use threads."""
 SILENT = Callback()
 BATCH_PIXELS = 64 * 512**2
 """Networks of larger images get fewer of them at a time."""
